@@ -1,0 +1,350 @@
+/**
+ * One device and everything that is shared on it: compiled kernels, the buffer pool, the command encoder that
+ * collects dispatches, and the way to wait.
+ *
+ * Ops are synchronous and only record; `read` and `sync` are where time passes and where errors surface.
+ */
+import { GpuError, ShapeError } from '../errors.ts';
+import { Pool } from './buffers.ts';
+import type { Block } from './buffers.ts';
+import { compile } from './kernel.ts';
+import type { Kernel } from './kernel.ts';
+import { Scope } from './scope.ts';
+import type { Recorder } from './scope.ts';
+import { Timer } from './timing.ts';
+import type { DispatchTime } from './timing.ts';
+import { UniformRing } from './uniforms.ts';
+
+/** What a kernel sees: a range of a block. A `Tensor` is one. */
+export interface View {
+  readonly block: Block;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+export interface AdapterSummary {
+  readonly description: string;
+  readonly vendor: string;
+  readonly architecture: string;
+  readonly backend: string;
+  /** `software`: the adapter computes on the CPU's own cores, so waiting must not burn them. */
+  readonly kind: 'gpu' | 'software';
+  /** The fixed subgroup size, or 0 where it varies or there are none. */
+  readonly subgroupSize: number;
+  readonly features: readonly string[];
+}
+
+/** What the surroundings (Node, a browser page) hand in. */
+export interface Surroundings {
+  readonly adapter: GPUAdapter;
+  readonly summary: AdapterSummary;
+  /** The text of `shaders/NAME.wgsl`. */
+  readonly shader: (name: string) => string;
+  /** Lets the adapter work while a promise is pending; absent: plain `await`. */
+  readonly wait?: <T>(promise: Promise<T>) => Promise<T>;
+  /** Whatever must stay alive as long as the device, e.g. what Dawn's `create` returned. */
+  readonly anchor?: unknown;
+}
+
+export interface Grid {
+  /** Invocations wanted, divided by the workgroup size; a number is folded to two dimensions when it must be. */
+  readonly threads?: number | readonly [number, number?, number?];
+  readonly groups?: readonly [number, number?, number?];
+  readonly overrides?: Readonly<Record<string, number>>;
+  /** Useful work, for `--trace` and benches. */
+  readonly cost?: { readonly flops?: number; readonly bytes?: number; readonly shape?: string };
+}
+
+const MAX_GROUPS = 65_535;
+
+export class Gpu {
+  readonly device: GPUDevice;
+  readonly adapter: AdapterSummary;
+  readonly pool: Pool;
+  readonly timer: Timer;
+  /** Milliseconds spent creating pipelines, and how many there are. */
+  compiled = { count: 0, ms: 0 };
+  dispatches = 0;
+
+  readonly #surroundings: Surroundings;
+  readonly #kernels = new Map<string, Kernel>();
+  readonly #uniforms: UniformRing;
+  #encoder: GPUCommandEncoder | undefined;
+  #pass: GPUComputePassEncoder | undefined;
+  #checks: Promise<GpuError | undefined>[] = [];
+  #failure: GpuError | undefined;
+  #destroyed = false;
+
+  static async create(surroundings: Surroundings): Promise<Gpu> {
+    const { adapter } = surroundings;
+    const wanted: GPUFeatureName[] = ['timestamp-query', 'shader-f16', 'subgroups'];
+    const device = await adapter.requestDevice({
+      requiredFeatures: wanted.filter((feature) => adapter.features.has(feature)),
+      requiredLimits: {
+        maxBufferSize: adapter.limits.maxBufferSize,
+        maxStorageBufferBindingSize: adapter.limits.maxStorageBufferBindingSize,
+      },
+    });
+    return new Gpu(device, surroundings);
+  }
+
+  private constructor(device: GPUDevice, surroundings: Surroundings) {
+    this.device = device;
+    this.adapter = surroundings.summary;
+    this.#surroundings = surroundings;
+    const check = (pending: Promise<GpuError | undefined>): void => void this.#checks.push(pending);
+    this.pool = new Pool(device, check, (bytes, label, message) => {
+      const mib = (n: number): string => `${(n / 2 ** 20).toFixed(1)} MiB`;
+      return new GpuError(
+        `gpu: no room for "${label}" (${mib(bytes)}; ${mib(this.pool.liveBytes)} are in use on ${this.adapter.description}): ${message.split('\n')[0]} ` +
+          'Use a smaller model, fewer contexts, or --weights f16.',
+        'out_of_memory',
+      );
+    });
+    this.#uniforms = new UniformRing(device);
+    this.timer = new Timer(device);
+    void device.lost.then((info) => {
+      if (!this.#destroyed) {
+        this.#failure = new GpuError(
+          `gpu: the device was lost (${info.reason || 'unknown'}): ${info.message} Nothing more was computed; run the command again, if need be with --adapter.`,
+          'device_lost',
+        );
+      }
+    });
+    device.onuncapturederror = (event): void => {
+      this.#failure ??= new GpuError(`gpu: ${event.error.message}`, 'gpu');
+    };
+  }
+
+  get liveBytes(): number {
+    return this.pool.liveBytes;
+  }
+
+  /** Largest range one binding may cover; larger tensors are read in row windows. */
+  get maxBindingBytes(): number {
+    return this.device.limits.maxStorageBufferBindingSize;
+  }
+
+  /** Runs `fn` with a new scope; its tensors return to the pool when `fn` ends, however it ends. */
+  async scope<T>(fn: (s: Scope) => T | Promise<T>, tape?: Recorder): Promise<T> {
+    const s = new Scope(this, tape);
+    try {
+      return await fn(s);
+    } finally {
+      s.close();
+    }
+  }
+
+  /** A scope that its owner closes: for a model's weights, or a cache. */
+  open(tape?: Recorder): Scope {
+    return new Scope(this, tape);
+  }
+
+  kernel(name: string, overrides: Readonly<Record<string, number>> = {}): Kernel {
+    const key = `${name} ${JSON.stringify(overrides)}`;
+    let kernel = this.#kernels.get(key);
+    if (!kernel) {
+      const start = performance.now();
+      kernel = compile(this.device, name, this.#surroundings.shader(name), overrides, (pending) =>
+        this.#checks.push(pending),
+      );
+      this.#kernels.set(key, kernel);
+      this.compiled = { count: this.compiled.count + 1, ms: this.compiled.ms + performance.now() - start };
+    }
+    return kernel;
+  }
+
+  /** Records one dispatch. Bindings and params are checked against the shader's own text. */
+  run(
+    name: string,
+    bind: Readonly<Record<string, View | GPUTextureView>>,
+    params: Readonly<Record<string, number>>,
+    grid: Grid,
+  ): void {
+    if (this.#failure) throw this.#failure;
+    const kernel = this.kernel(name, grid.overrides);
+    const groups = this.#groups(kernel, grid);
+    if (groups.includes(0)) return; // nothing to do
+    this.#checkNames(kernel, bind, params);
+    const uniform = kernel.paramBytes > 0 ? this.#uniform(kernel, params) : undefined;
+    const entries = kernel.reflection.bindings.map(({ name: key, index, kind }): GPUBindGroupEntry => {
+      if (kind === 'uniform') return { binding: index, resource: uniform as GPUBufferBinding };
+      const view = bind[key] as View | GPUTextureView;
+      if (!('block' in view)) return { binding: index, resource: view };
+      if (view.bytes > this.maxBindingBytes) {
+        throw new ShapeError(
+          `${name}: "${key}" binds ${view.bytes} bytes; this adapter binds at most ${this.maxBindingBytes}. Use row windows.`,
+        );
+      }
+      return {
+        binding: index,
+        resource: { buffer: view.block.buffer, offset: view.offset, size: Math.ceil(view.bytes / 4) * 4 },
+      };
+    });
+    const group = this.device.createBindGroup({ layout: kernel.layout, entries });
+    this.#encoder ??= this.device.createCommandEncoder();
+    const timestampWrites = this.timer.begin(name, grid.cost);
+    if (timestampWrites) this.#endPass();
+    this.#pass ??= this.#encoder.beginComputePass(timestampWrites ? { timestampWrites } : {});
+    this.#pass.setPipeline(kernel.pipeline);
+    this.#pass.setBindGroup(0, group);
+    this.#pass.dispatchWorkgroups(...groups);
+    this.dispatches += 1;
+    if (timestampWrites) this.#endPass();
+    if (this.timer.full) this.flush();
+  }
+
+  /** Copies bytes between blocks, in recorded order. */
+  copy(from: View, to: View, bytes = from.bytes): void {
+    this.#endPass();
+    this.#encoder ??= this.device.createCommandEncoder();
+    this.#encoder.copyBufferToBuffer(from.block.buffer, from.offset, to.block.buffer, to.offset, bytes);
+  }
+
+  /** Fills with zero bytes, in recorded order. */
+  clear(view: View): void {
+    this.#endPass();
+    this.#encoder ??= this.device.createCommandEncoder();
+    this.#encoder.clearBuffer(view.block.buffer, view.offset, Math.ceil(view.bytes / 4) * 4);
+  }
+
+  /** Writes from the CPU. Pending work is submitted first: the block may have been recycled. */
+  write(view: View, data: ArrayBufferView<ArrayBuffer>, at = 0): void {
+    this.flush();
+    this.device.queue.writeBuffer(
+      view.block.buffer,
+      view.offset + at,
+      data.buffer,
+      data.byteOffset,
+      data.byteLength,
+    );
+  }
+
+  /** Submits what has been recorded. */
+  flush(): void {
+    this.#endPass();
+    if (!this.#encoder) return;
+    this.timer.resolve(this.#encoder);
+    this.#uniforms.upload();
+    this.device.queue.submit([this.#encoder.finish()]);
+    this.#encoder = undefined;
+  }
+
+  /** Submits and waits until everything is done; errors of earlier calls surface here. */
+  async sync(): Promise<void> {
+    this.flush();
+    await this.wait(this.device.queue.onSubmittedWorkDone());
+    await this.#surface();
+  }
+
+  /** Bytes of a view, copied back to the CPU. */
+  async readBytes(view: View): Promise<ArrayBuffer> {
+    const bytes = Math.ceil(view.bytes / 4) * 4;
+    const staging = this.device.createBuffer({
+      size: bytes,
+      usage: 0x01 | 0x08 /* MAP_READ | COPY_DST */,
+      label: 'read',
+    });
+    try {
+      this.#endPass();
+      this.#encoder ??= this.device.createCommandEncoder();
+      this.#encoder.copyBufferToBuffer(view.block.buffer, view.offset, staging, 0, bytes);
+      this.flush();
+      try {
+        await this.wait(staging.mapAsync(0x01));
+      } catch (error) {
+        await this.#surface();
+        throw new GpuError(`gpu: reading "${view.block.label}" failed: ${String(error)}`, 'gpu');
+      }
+      await this.#surface();
+      return staging.getMappedRange().slice(0, view.bytes);
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  /** Waits for a promise of the device in the way that suits the adapter. */
+  wait<T>(promise: Promise<T>): Promise<T> {
+    return this.#surroundings.wait ? this.#surroundings.wait(promise) : promise;
+  }
+
+  /** Times of all dispatches since `timer.start()`, in order. */
+  async times(): Promise<DispatchTime[]> {
+    await this.sync();
+    return this.timer.take((promise) => this.wait(promise));
+  }
+
+  destroy(): void {
+    this.#destroyed = true;
+    this.pool.drain();
+    this.device.destroy();
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = undefined;
+  }
+
+  #uniform(kernel: Kernel, params: Readonly<Record<string, number>>): GPUBufferBinding {
+    const slot =
+      this.#uniforms.slot(kernel.paramBytes) ?? (this.flush(), this.#uniforms.slot(kernel.paramBytes));
+    if (!slot)
+      throw new ShapeError(`${kernel.name}: Params of ${kernel.paramBytes} bytes exceed the uniform ring.`);
+    kernel.reflection.params.forEach((field, i) => {
+      const value = params[field.name] as number;
+      if (field.type === 'f32') slot.data.setFloat32(i * 4, value, true);
+      else if (field.type === 'u32') slot.data.setUint32(i * 4, value, true);
+      else slot.data.setInt32(i * 4, value, true);
+    });
+    return { buffer: slot.buffer, offset: slot.offset, size: kernel.paramBytes };
+  }
+
+  #groups(kernel: Kernel, grid: Grid): [number, number, number] {
+    let groups: [number, number, number];
+    if (grid.groups) groups = [grid.groups[0], grid.groups[1] ?? 1, grid.groups[2] ?? 1];
+    else if (typeof grid.threads === 'number') {
+      const n = Math.ceil(grid.threads / kernel.workgroup[0]);
+      const x = Math.min(n, MAX_GROUPS);
+      groups = [x, x === 0 ? 0 : Math.ceil(n / x), 1];
+    } else {
+      const [x = 1, y = 1, z = 1] = grid.threads ?? [];
+      groups = [
+        Math.ceil(x / kernel.workgroup[0]),
+        Math.ceil(y / kernel.workgroup[1]),
+        Math.ceil(z / kernel.workgroup[2]),
+      ];
+    }
+    if (Math.max(...groups) > MAX_GROUPS)
+      throw new ShapeError(
+        `${kernel.name}: ${groups.join(' x ')} workgroups; one dimension takes at most ${MAX_GROUPS}.`,
+      );
+    return groups;
+  }
+
+  #checkNames(
+    kernel: Kernel,
+    bind: Readonly<Record<string, unknown>>,
+    params: Readonly<Record<string, number>>,
+  ): void {
+    const { bindings, params: fields } = kernel.reflection;
+    const wanted = bindings.filter((b) => b.kind !== 'uniform').map((b) => b.name);
+    const given = Object.keys(bind);
+    const wrong = [
+      ...wanted.filter((b) => !bind[b]).map((b) => `binding "${b}" is missing`),
+      ...given.filter((b) => !wanted.includes(b)).map((b) => `there is no binding "${b}"`),
+      ...fields
+        .filter((f) => !Number.isFinite(params[f.name]))
+        .map((f) => `Params.${f.name} is ${params[f.name]}`),
+      ...Object.keys(params)
+        .filter((p) => !fields.some((f) => f.name === p))
+        .map((p) => `Params has no "${p}"`),
+    ];
+    if (wrong.length > 0) throw new ShapeError(`shaders/${kernel.name}.wgsl: ${wrong.join('; ')}.`);
+  }
+
+  async #surface(): Promise<void> {
+    const found = (await Promise.all(this.#checks.splice(0))).find((error) => error !== undefined);
+    this.#failure ??= found;
+    if (this.#failure) throw this.#failure;
+  }
+}

@@ -1,0 +1,28 @@
+/** Ops that treat every element alike. */
+import { ShapeError } from '../errors.ts';
+import type { Scope } from '../gpu/scope.ts';
+import { empty } from './tensor.ts';
+import type { Tensor } from './tensor.ts';
+
+/** a + b, both of one shape. */
+export function add(s: Scope, a: Tensor, b: Tensor, label = 'sum'): Tensor {
+  sameShape('add', a, b);
+  const y = empty(s, a.shape, label);
+  s.gpu.run(
+    'tensor/add',
+    { a, b, y },
+    { n: y.size },
+    { threads: y.size, cost: { flops: y.size, bytes: 12 * y.size } },
+  );
+  s.tape?.record(y, [a, b], (_, dy) => [dy, dy]);
+  return y;
+}
+
+/** @throws ShapeError naming both shapes */
+export function sameShape(op: string, a: Tensor, b: Tensor): void {
+  if (a.shape.join() !== b.shape.join()) {
+    throw new ShapeError(
+      `${op}: shapes differ: "${a.label}" [${a.shape.join(', ')}], "${b.label}" [${b.shape.join(', ')}].`,
+    );
+  }
+}

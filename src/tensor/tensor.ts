@@ -1,0 +1,120 @@
+/** A tensor: a shape, a type and a range of GPU memory. Row-major; the last dimension is contiguous. */
+import { ShapeError } from '../errors.ts';
+import type { Block } from '../gpu/buffers.ts';
+import type { Gpu, View } from '../gpu/context.ts';
+import type { Scope } from '../gpu/scope.ts';
+
+/** `f16`: stored as two halves in each 32-bit word, computed with in f32. */
+export type Dtype = 'f32' | 'u32' | 'f16';
+
+export class Tensor implements View {
+  readonly block: Block;
+  readonly offset: number;
+  readonly shape: readonly number[];
+  readonly dtype: Dtype;
+
+  constructor(block: Block, shape: readonly number[], dtype: Dtype = 'f32', offset = 0) {
+    this.block = block;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.offset = offset;
+  }
+
+  get label(): string {
+    return this.block.label;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return this.shape.reduce((product, n) => product * n, 1);
+  }
+
+  get bytes(): number {
+    return this.size * bytesOf(this.dtype);
+  }
+
+  /** Length of the last dimension. */
+  get cols(): number {
+    return this.shape.at(-1) ?? 1;
+  }
+
+  /** All dimensions but the last, as one. */
+  get rows(): number {
+    return this.shape.slice(0, -1).reduce((product, n) => product * n, 1);
+  }
+
+  /** Rows `from` up to but without `to`, without a copy. Its first byte must lie on a binding offset. */
+  slice(from: number, to: number): Tensor {
+    if (from < 0 || to > this.rows || from > to)
+      throw new ShapeError(`slice: rows ${from}..${to} of "${this.label}" [${this.shape.join(', ')}].`);
+    const offset = this.offset + from * this.cols * bytesOf(this.dtype);
+    return new Tensor(this.block, [to - from, this.cols], this.dtype, offset);
+  }
+
+  /** The same elements under another shape. */
+  reshape(...shape: number[]): Tensor {
+    const view = new Tensor(this.block, shape, this.dtype, this.offset);
+    if (view.size !== this.size)
+      throw new ShapeError(`reshape: "${this.label}" [${this.shape.join(', ')}] to [${shape.join(', ')}].`);
+    return view;
+  }
+}
+
+export function bytesOf(dtype: Dtype): number {
+  return dtype === 'f16' ? 2 : 4;
+}
+
+/** Uninitialised memory: whoever made the buffer before left its numbers there. */
+export function empty(s: Scope, shape: readonly number[], label: string, dtype: Dtype = 'f32'): Tensor {
+  const size = shape.reduce((product, n) => product * n, 1);
+  return new Tensor(s.alloc(size * bytesOf(dtype), label), shape, dtype);
+}
+
+export function zeros(s: Scope, shape: readonly number[], label: string): Tensor {
+  const t = empty(s, shape, label);
+  s.gpu.clear(t);
+  return t;
+}
+
+export function upload(
+  s: Scope,
+  data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
+  shape: readonly number[],
+  label: string,
+): Tensor {
+  const t = empty(s, shape, label, data instanceof Uint32Array ? 'u32' : 'f32');
+  if (t.size !== data.length)
+    throw new ShapeError(
+      `upload: "${label}" [${shape.join(', ')}] takes ${t.size} numbers, got ${data.length}.`,
+    );
+  s.gpu.write(t, data);
+  return t;
+}
+
+/** A copy in the same or another scope. */
+export function copy(s: Scope, t: Tensor, label = t.label): Tensor {
+  const made = empty(s, t.shape, label, t.dtype);
+  s.gpu.copy(t, made, Math.ceil(t.bytes / 4) * 4);
+  return made;
+}
+
+export async function read(gpu: Gpu, t: Tensor): Promise<Float32Array<ArrayBuffer>> {
+  return new Float32Array(await gpu.readBytes(t));
+}
+
+export async function readU32(gpu: Gpu, t: Tensor): Promise<Uint32Array<ArrayBuffer>> {
+  return new Uint32Array(await gpu.readBytes(t));
+}
+
+/**
+ * Splits `rows` rows of `rowBytes` bytes into windows that one binding can hold. Starts are multiples of `align`
+ * rows, so that every window begins on a legal offset.
+ */
+export function windows(gpu: Gpu, rows: number, rowBytes: number): [from: number, to: number][] {
+  let align = 1;
+  while ((align * rowBytes) % gpu.device.limits.minStorageBufferOffsetAlignment !== 0) align *= 2;
+  const most = Math.max(align, Math.floor(gpu.maxBindingBytes / rowBytes / align) * align);
+  const list: [number, number][] = [];
+  for (let from = 0; from < rows; from += most) list.push([from, Math.min(rows, from + most)]);
+  return list;
+}

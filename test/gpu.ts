@@ -1,0 +1,65 @@
+/** The one device that all tests of a process share, and helpers around it. */
+import { openGpu } from '../src/gpu/node.ts';
+import type { Scope } from '../src/gpu/scope.ts';
+import { Tensor, empty, read, upload } from '../src/tensor/tensor.ts';
+
+export const gpu = await openGpu();
+
+/** Deterministic test numbers, about normal, around `mean`. */
+export function noise(n: number, seed: number, mean = 0, spread = 1): Float32Array<ArrayBuffer> {
+  let state = (seed * 2654435761 + 1) >>> 0;
+  const uniform = (): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  return Float32Array.from(
+    { length: n },
+    () => mean + spread * (uniform() + uniform() + uniform() + uniform() - 2) * Math.sqrt(3),
+  );
+}
+
+export function tensor(
+  s: Scope,
+  data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>,
+  shape: number[],
+  label = 'test',
+): Tensor {
+  return upload(s, data, shape, label);
+}
+
+const CANARIES = 64;
+
+/** An output of `shape` with NaN canaries behind it, inside the same buffer and binding range. */
+export function guarded(
+  s: Scope,
+  shape: number[],
+  label = 'guarded',
+): { t: Tensor; canaries: () => Promise<void> } {
+  const size = shape.reduce((a, b) => a * b, 1);
+  const whole = upload(s, new Float32Array(size + CANARIES).fill(NaN), [size + CANARIES], label);
+  const t = new Tensor(whole.block, shape);
+  return {
+    // A kernel sees a binding that ends with the tensor, so this catches only what robustness lets through;
+    // bind `whole` (pass `wide`) to catch the rest.
+    t,
+    canaries: async () => {
+      const tail = (await read(s.gpu, whole)).subarray(size);
+      if (!tail.every(Number.isNaN))
+        throw new Error(`${label}: wrote past the end, canary ${tail.findIndex((x) => !Number.isNaN(x))}`);
+    },
+  };
+}
+
+/** The same memory as `guarded`, but bound including its canaries: what a kernel sees if it ignores its sizes. */
+export class Wide extends Tensor {
+  override get bytes(): number {
+    return super.bytes + CANARIES * 4;
+  }
+}
+
+export function wide(s: Scope, shape: number[], label = 'wide'): { t: Wide; canaries: () => Promise<void> } {
+  const { t, canaries } = guarded(s, shape, label);
+  return { t: new Wide(t.block, shape), canaries };
+}
+
+export { empty, read };
