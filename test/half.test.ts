@@ -1,0 +1,57 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { narrow, widen } from '../src/tensor/half.ts';
+import { empty, read, readU32, upload } from '../src/tensor/tensor.ts';
+import { gpu, wide } from './gpu.ts';
+import { halfToFloat, nearestHalf } from './reference/half.ts';
+
+const test = suite('half');
+
+test('widen: every one of the 65,536 halves', async () => {
+  await gpu.scope(async (s) => {
+    const packed = upload(s, Uint32Array.from({ length: 32_768 }, (_, i) => 2 * i + ((2 * i + 1) << 16)), [32_768], 'packed');
+    const { t: y, canaries } = wide(s, [65_536]);
+    widen(s, packed, y, 'F16');
+    const got = await read(gpu, y);
+    for (let h = 0; h < 65_536; h += 1) assert.ok(Object.is(got[h], halfToFloat(h)) || (Number.isNaN(got[h]!) && Number.isNaN(halfToFloat(h))), `half ${h}: ${got[h]}, want ${halfToFloat(h)}`);
+    await canaries();
+  });
+});
+
+test('widen: BF16 is the upper half of an f32', async () => {
+  await gpu.scope(async (s) => {
+    const words = Uint32Array.of(0x3f803f80, 0xc2280001, 0x7f80);
+    const y = empty(s, [5], 'y');
+    widen(s, upload(s, words, [3], 'packed'), y, 'BF16');
+    assert.equal([...(await readU32(gpu, y))], [0x3f800000, 0x3f800000, 0x00010000, 0xc2280000, 0x7f800000]);
+  });
+});
+
+test('narrow: every half, the ties between neighbours, and a hair on either side, to nearest even', async () => {
+  const values: number[] = [];
+  for (let h = 0; h < 0x7c00; h += 1) {
+    const here = halfToFloat(h);
+    const next = h === 0x7bff ? 65_536 : halfToFloat(h + 1);
+    const tie = (here + next) / 2;
+    values.push(here, tie, -Math.fround(tie * (1 - 2 ** -22)), Math.fround(tie * (1 + 2 ** -22)));
+  }
+  values.push(Infinity, -Infinity, 1e-10, 65_519.99, 1e9, -0);
+  const x = Float32Array.from(values);
+  await gpu.scope(async (s) => {
+    const packed = narrow(s, upload(s, x, [x.length], 'x'));
+    const words = await readU32(gpu, packed);
+    x.forEach((value, i) => {
+      const half = (words[i >> 1]! >> (16 * (i & 1))) & 0xffff;
+      assert.is(half, nearestHalf(value), `${value} became ${half}`);
+    });
+  });
+});
+
+test('narrow: an odd number of values leaves a zero in the last half', async () => {
+  await gpu.scope(async (s) => {
+    const packed = narrow(s, upload(s, Float32Array.of(1, 2, 3), [3], 'x'), upload(s, Uint32Array.of(7, 7, 9), [3], 'packed'));
+    assert.equal([...(await readU32(gpu, packed))], [0x40003c00, 0x4200, 9]);
+  });
+});
+
+test.run();
