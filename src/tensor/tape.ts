@@ -34,12 +34,12 @@ export class Tape implements Recorder {
   }
 
   /**
-   * Gradients of `loss` by each of `wanted`, in scope `s`. The op that made the loss seeds its own gradient (1), so
-   * the value handed to it is the loss itself.
+   * The gradient of `loss` by `wanted`, in scope `s`. The op that made the loss knows its own seed (1), so the
+   * gradient handed to it is the loss itself and is not looked at.
    *
-   * @throws ShapeError when a wanted tensor is not watched, or the loss does not depend on it
+   * @throws ShapeError when `wanted` is not watched, or the loss does not depend on it
    */
-  backward(s: Scope, loss: Tensor, wanted: readonly Tensor[]): Tensor[] {
+  backward(s: Scope, loss: Tensor, wanted: Tensor): Tensor {
     const gradients = new Map<Tensor, Tensor>([[loss, loss]]);
     for (const { output, inputs, backward } of this.#steps.toReversed()) {
       const gradient = gradients.get(output);
@@ -51,13 +51,8 @@ export class Tape implements Recorder {
         gradients.set(input, sum ? add(s, sum, part) : part);
       });
     }
-    return wanted.map((t) => {
-      const gradient = gradients.get(t);
-      if (!gradient)
-        throw new ShapeError(
-          `tape: the loss does not depend on "${t.label}". Was it watched before the forward pass?`,
-        );
-      return gradient;
-    });
+    const gradient = gradients.get(wanted);
+    if (!gradient) throw new ShapeError(`tape: the loss does not depend on "${wanted.label}". Was it watched before the forward pass?`);
+    return gradient;
   }
 }

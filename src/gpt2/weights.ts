@@ -1,0 +1,129 @@
+/**
+ * A checkpoint's tensors on the GPU, under their Hugging Face names.
+ *
+ * They go over chunk by chunk, as stored, and are widened there; no second copy of a tensor is ever held in
+ * JavaScript. Matrices are stored [in, out], as GPT-2's Conv1D has them: y = x W + b.
+ */
+import { ModelError } from '../errors.ts';
+import type { Gpu } from '../gpu/context.ts';
+import type { Scope } from '../gpu/scope.ts';
+import { narrow, widen } from '../tensor/half.ts';
+import { Tensor, empty, windows } from '../tensor/tensor.ts';
+import type { Checkpoint } from './checkpoint.ts';
+
+export interface Linear {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+}
+
+export interface BlockWeights {
+  readonly ln_1: Linear;
+  readonly attn: { readonly c_attn: Linear; readonly c_proj: Linear };
+  readonly ln_2: Linear;
+  readonly mlp: { readonly c_fc: Linear; readonly c_proj: Linear };
+}
+
+export interface Weights {
+  readonly wte: Tensor;
+  readonly wpe: Tensor;
+  readonly h: readonly BlockWeights[];
+  readonly ln_f: Linear;
+}
+
+export interface LoadOptions {
+  /** How matrices are stored; arithmetic is f32 either way. Default f32. */
+  readonly storage?: 'f32' | 'f16';
+  /** Layers whose `mlp.c_proj.weight` stays f32 whatever the storage: those that will be edited. */
+  readonly editable?: readonly number[];
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+const CHUNK_BYTES = 16 * 2 ** 20;
+/** Uploads are waited for this often, so that the queue's own staging copies stay small. */
+const SYNC_BYTES = 4 * CHUNK_BYTES;
+
+/** Loads all weights into `owner`. @throws ModelError where a tensor is missing or of another shape */
+export async function loadWeights(owner: Scope, checkpoint: Checkpoint, options: LoadOptions = {}): Promise<Weights> {
+  const { config, tensors } = checkpoint;
+  const { n_embd: D, n_inner: F, n_layer, vocab_size, n_positions } = config;
+  const total = tensors.names().reduce((sum, name) => sum + tensors.info(name).bytes, 0);
+  let done = 0;
+  let unsynced = 0;
+
+  const load = async (name: string, shape: number[], storage: 'f32' | 'f16'): Promise<Tensor> => {
+    const { dtype } = tensors.info(name);
+    const t = empty(owner, shape, name, storage);
+    const elementBytes = dtype === 'F32' ? 4 : 2;
+    let at = 0; // elements
+    for await (const chunk of tensors.chunks(name, CHUNK_BYTES)) {
+      options.signal?.throwIfAborted();
+      place(owner.gpu, t, at, chunk, dtype);
+      at += chunk.byteLength / elementBytes;
+      done += chunk.byteLength;
+      unsynced += chunk.byteLength;
+      if (unsynced >= SYNC_BYTES) {
+        await owner.gpu.sync();
+        unsynced = 0;
+      }
+      options.onProgress?.(done, total);
+    }
+    if (at !== t.size) throw new ModelError(`model.safetensors: "${name}" gave ${at} numbers, expected ${t.size}.`);
+    return t;
+  };
+  const vector = (name: string, n: number): Promise<Tensor> => load(name, [n], 'f32');
+  const storage = options.storage ?? 'f32';
+  const linear = async (name: string, rows: number, cols: number, as = storage): Promise<Linear> => ({
+    weight: await load(`${name}.weight`, [rows, cols], as),
+    bias: await vector(`${name}.bias`, cols),
+  });
+  const norm = async (name: string): Promise<Linear> => ({ weight: await vector(`${name}.weight`, D), bias: await vector(`${name}.bias`, D) });
+
+  const wte = await load('wte.weight', [vocab_size, D], storage);
+  const wpe = await load('wpe.weight', [n_positions, D], storage);
+  const h: BlockWeights[] = [];
+  for (let i = 0; i < n_layer; i += 1) {
+    h.push({
+      ln_1: await norm(`h.${i}.ln_1`),
+      attn: { c_attn: await linear(`h.${i}.attn.c_attn`, D, 3 * D), c_proj: await linear(`h.${i}.attn.c_proj`, D, D) },
+      ln_2: await norm(`h.${i}.ln_2`),
+      mlp: {
+        c_fc: await linear(`h.${i}.mlp.c_fc`, D, F),
+        c_proj: await linear(`h.${i}.mlp.c_proj`, F, D, options.editable?.includes(i) ? 'f32' : storage),
+      },
+    });
+  }
+  const ln_f = await norm('ln_f');
+  await owner.gpu.sync();
+  return { wte, wpe, h, ln_f };
+}
+
+/** Puts a chunk of elements into `t` from element `at` on, converting where storage and file differ. */
+function place(gpu: Gpu, t: Tensor, at: number, chunk: Uint8Array<ArrayBuffer>, dtype: string): void {
+  const direct = (dtype === 'F32' && t.dtype === 'f32') || (dtype === 'F16' && t.dtype === 'f16');
+  if (direct) {
+    gpu.write(t, chunk, at * (t.dtype === 'f16' ? 2 : 4));
+    return;
+  }
+  const s = gpu.open();
+  const n = chunk.byteLength / (dtype === 'F32' ? 4 : 2);
+  const raw = empty(s, [Math.ceil(chunk.byteLength / 4)], 'chunk', 'u32');
+  gpu.write(raw, chunk.byteLength % 4 === 0 ? chunk : padded(chunk));
+  const wide = dtype === 'F32' ? new Tensor(raw.block, [n]) : empty(s, [n], 'chunk');
+  if (dtype !== 'F32') widen(s, raw, wide, dtype === 'F16' ? 'F16' : 'BF16');
+  // Chunks begin at multiples of CHUNK_BYTES, so both offsets are legal ones to bind and to copy to.
+  if (t.dtype === 'f16') narrow(s, wide, new Tensor(t.block, [n], 'f16', t.offset + at * 2));
+  else gpu.copy(wide, new Tensor(t.block, [n], 'f32', t.offset + at * 4));
+  s.close();
+}
+
+function padded(chunk: Uint8Array): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(Math.ceil(chunk.byteLength / 4) * 4);
+  whole.set(chunk);
+  return whole;
+}
+
+/** Row windows of the token embedding: it is the one weight that can exceed what an adapter binds. */
+export function wteWindows(gpu: Gpu, wte: Tensor): [from: number, to: number][] {
+  return windows(gpu, wte.rows, wte.bytes / wte.rows);
+}
