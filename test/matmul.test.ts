@@ -1,0 +1,157 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ShapeError } from '../src/errors.ts';
+import { narrow } from '../src/tensor/half.ts';
+import { RUNGS } from '../src/tensor/matmul-rungs.ts';
+import type { Rung } from '../src/tensor/matmul-rungs.ts';
+import { matmul } from '../src/tensor/matmul.ts';
+import { Tape } from '../src/tensor/tape.ts';
+import { Tensor, read, upload } from '../src/tensor/tensor.ts';
+import { gpu, noise, wide } from './gpu.ts';
+import { allclose } from './reference/allclose.ts';
+import { halfToFloat } from './reference/half.ts';
+import { matmulReference } from './reference/matmul.ts';
+
+const test = suite('matmul');
+
+/** m, k, n: ones, a tile of any rung and its neighbours, primes, multiples of 4 that are not of 8. */
+const SIZES: [number, number, number][] = [
+  [1, 1, 1],
+  [1, 4, 257],
+  [2, 7, 3],
+  [3, 12, 20],
+  [8, 36, 132],
+  [15, 64, 128],
+  [16, 60, 64],
+  [17, 20, 129],
+  [33, 101, 61],
+  [65, 68, 132],
+  [31, 257, 67],
+  [130, 8, 260],
+];
+
+function sum(rows: number, cols: number): string {
+  return `[${rows}, ${cols}]`;
+}
+
+for (const rung of RUNGS) {
+  for (const transposeB of [false, true]) {
+    for (const dtype of ['f32', 'f16'] as const) {
+      const usable = ([m, k, n]: readonly [number, number, number]): boolean =>
+        rung.fits({ m, n, k, transposeB, dtype, aStride: k, aFirst: 0 }, gpu.adapter);
+      const sizes = SIZES.filter(usable);
+      if (sizes.length === 0) continue; // a rung for another adapter or storage
+      test(`${rung.kernel}${transposeB ? ' transposed' : ''} ${dtype}: sizes around its tile, bias, accumulation`, async () => {
+        for (const size of sizes) await oneProduct(rung, size, transposeB, dtype);
+      });
+    }
+  }
+}
+
+async function oneProduct(
+  rung: Rung,
+  size: readonly [number, number, number],
+  transposeB: boolean,
+  dtype: 'f32' | 'f16',
+): Promise<void> {
+  const [m, k, n] = size;
+  const what = `${rung.kernel} ${sum(m, k)} · ${sum(k, n)}`;
+  await gpu.scope(async (s) => {
+    const a = noise(m * k, 1, 1);
+    let b = noise(k * n, 2);
+    const bias = noise(n, 3);
+    const before = noise(m * n, 4);
+    let tb = upload(s, b, transposeB ? [n, k] : [k, n], 'b');
+    if (dtype === 'f16') {
+      tb = narrow(s, tb);
+      const halves = new Uint16Array(await gpu.readBytes(tb));
+      b = Float32Array.from(halves.subarray(0, k * n), halfToFloat);
+    }
+    const ta = upload(s, a, [m, k], 'a');
+    const tbias = upload(s, bias, [n], 'bias');
+    const scale = Math.max(...a.map(Math.abs)) * Math.max(...b.map(Math.abs));
+    for (const [biased, accumulate] of [
+      [false, false],
+      [true, false],
+      [true, true],
+    ] as const) {
+      const { t: out, canaries } = wide(s, [m, n]);
+      if (accumulate) gpu.write(out, before);
+      matmul(s, ta, tb, { transposeB, out, accumulate, rung, ...(biased ? { bias: tbias } : {}) });
+      const got = (await read(gpu, out)).subarray(0, m * n);
+      const want = matmulReference(a, b, size, {
+        transposeB,
+        ...(biased ? { bias } : {}),
+        ...(accumulate ? { before } : {}),
+      });
+      allclose(what, got, want, { reduce: k + 2, scale });
+      await canaries();
+    }
+  });
+}
+
+test('the same numbers twice, bit for bit', async () => {
+  await gpu.scope(async (s) => {
+    const a = upload(s, noise(37 * 300, 5), [37, 300], 'a');
+    const b = upload(s, noise(300 * 260, 6), [300, 260], 'b');
+    assert.equal(await read(gpu, matmul(s, a, b)), await read(gpu, matmul(s, a, b)));
+  });
+});
+
+test('K of 50,257: the error stays within the bound of a sum of K products', async () => {
+  const [m, k, n] = [3, 50_257, 8];
+  await gpu.scope(async (s) => {
+    const a = noise(m * k, 7);
+    const b = noise(k * n, 8);
+    const got = await read(gpu, matmul(s, upload(s, a, [m, k], 'a'), upload(s, b, [k, n], 'b')));
+    allclose('long sum', got, matmulReference(a, b, [m, k, n]), { reduce: k, scale: 4 });
+  });
+});
+
+test('backward: central difference of Σ w ⊙ (a·b), both layouts, a not aligned too', async () => {
+  for (const [m, k, n] of [
+    [5, 12, 8],
+    [3, 7, 5],
+  ] as const) {
+    for (const transposeB of [false, true]) {
+      const a = noise(m * k, 9);
+      const b = noise(k * n, 10);
+      const w = noise(m * n, 11);
+      const loss = (x: ArrayLike<number>): number =>
+        matmulReference(x, b, [m, k, n], { transposeB }).reduce((total, c, i) => total + c * w[i]!, 0);
+      const tape = new Tape();
+      await gpu.scope(async (s) => {
+        const ta = upload(s, a, [m, k], 'a');
+        tape.watch(ta);
+        const c = matmul(s, ta, upload(s, b, transposeB ? [n, k] : [k, n], 'b'), { transposeB });
+        // An op downstream whose backward is the constant w makes Σ w ⊙ c of it.
+        const seeded = new Tensor(c.block, c.shape);
+        tape.record(seeded, [c], () => [upload(s, w, [m, n], 'w')]);
+        const got = await read(gpu, tape.backward(s, seeded, ta));
+        const want = Array.from(a, (_, i) => {
+          const up = Float64Array.from(a);
+          const down = Float64Array.from(a);
+          up[i] = up[i]! + 1e-3;
+          down[i] = down[i]! - 1e-3;
+          return (loss(up) - loss(down)) / 2e-3;
+        });
+        allclose('dL/da', got, want, { reduce: n, scale: 9 });
+      }, tape);
+    }
+  }
+});
+
+test('operands that do not fit are refused by name, with the likely remedy', async () => {
+  await gpu.scope((s) => {
+    const a = upload(s, noise(10, 1), [2, 5], 'x');
+    const b = upload(s, noise(15, 1), [3, 5], 'w');
+    assert.throws(
+      () => matmul(s, a, b),
+      (e: unknown) => e instanceof ShapeError && /"x".*"w".*transposeB/.test(e.message),
+    );
+    assert.throws(() => matmul(s, a, b, { transposeB: true, accumulate: true }), /accumulate/);
+    assert.throws(() => matmul(s, a, b, { transposeB: true, bias: a }), /bias/);
+  });
+});
+
+test.run();
