@@ -1,0 +1,31 @@
+/** Layer normalisation: forward, and the gradient by its input (weights are frozen). */
+import { ShapeError } from '../errors.ts';
+import type { Scope } from '../gpu/scope.ts';
+import { groupPerRow } from '../tensor/grid.ts';
+import { empty } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+
+/**
+ * y = (x − μ) / √(σ² + ε) ⊙ weight + bias, row by row.
+ *
+ * @param x      [T, D]
+ * @param weight [D]
+ * @param bias   [D]
+ * @throws ShapeError when weight or bias is not as wide as x
+ */
+export function layernorm(s: Scope, x: Tensor, weight: Tensor, bias: Tensor, eps: number): Tensor {
+  const [rows, d] = [x.rows, x.cols];
+  if (weight.size !== d || bias.size !== d)
+    throw new ShapeError(
+      `layernorm: "${x.label}" has ${d} columns, "${weight.label}" ${weight.size}, "${bias.label}" ${bias.size}.`,
+    );
+  const y = empty(s, x.shape, 'layernorm');
+  const cost = { flops: 8 * x.size, bytes: 8 * x.size, shape: `${rows}x${d}` };
+  s.gpu.run(
+    'gpt2/layernorm_1',
+    { x, weight, bias, y },
+    { rows, d, eps },
+    { groups: groupPerRow(rows), cost },
+  );
+  return y;
+}

@@ -1,0 +1,63 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { layernorm } from '../src/gpt2/layernorm.ts';
+import { groupPerRow } from '../src/tensor/grid.ts';
+import { gpu, noise, read, tensor, wide } from './gpu.ts';
+import { allclose } from './reference/allclose.ts';
+import * as reference from './reference/layernorm.ts';
+
+const test = suite('layernorm');
+const EPS = 1e-5;
+
+/** [rows, D]: one element, about a workgroup's width, primes, and GPT-2's own. */
+const SHAPES: [number, number][] = [
+  [1, 1],
+  [3, 63],
+  [2, 64],
+  [5, 65],
+  [4, 257],
+  [7, 768],
+  [1, 1600],
+];
+
+for (const mean of [0, 100])
+  test(`every shape and workgroup, rows around ${mean}`, async () => {
+    for (const [rows, d] of SHAPES)
+      for (const WG of [16, 64, 256])
+        await gpu.scope(async (s) => {
+          const x = noise(rows * d, rows + d, mean, 3);
+          const weight = noise(d, 2, 1, 0.3);
+          const bias = noise(d, 3);
+          const y = wide(s, [rows, d]);
+          const bindings = {
+            x: tensor(s, x, [rows, d]),
+            weight: tensor(s, weight, [d]),
+            bias: tensor(s, bias, [d]),
+            y: y.t,
+          };
+          gpu.run(
+            'gpt2/layernorm_1',
+            bindings,
+            { rows, d, eps: EPS },
+            { groups: groupPerRow(rows), overrides: { WG } },
+          );
+          // x and μ, both about |x| in size, cancel, and their difference is divided by σ: |x|/σ · weight is the scale
+          const scale = d === 1 ? 1 : (mean / 3 + 4) * 2;
+          const got = (await read(gpu, y.t)).subarray(0, rows * d);
+          allclose(`${rows}x${d}/${WG}`, got, reference.layernorm(x, weight, bias, EPS), { scale });
+          await y.canaries();
+        });
+  });
+
+test('the op checks its shapes', async () => {
+  await gpu.scope(async (s) => {
+    const x = tensor(s, noise(8, 1), [2, 4]);
+    const four = tensor(s, noise(4, 2), [4]);
+    const five = tensor(s, noise(5, 3), [5]);
+    assert.throws(() => layernorm(s, x, four, five, EPS), /4 columns.* 5/);
+    const want = reference.layernorm(noise(8, 1), noise(4, 2), noise(4, 2), EPS);
+    allclose('op', await read(gpu, layernorm(s, x, four, four, EPS)), want, { scale: 8 });
+  });
+});
+
+test.run();
