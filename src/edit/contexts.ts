@@ -1,0 +1,63 @@
+import { UsageError } from '../errors.ts';
+import { show } from './mark.ts';
+import { readTemplate } from './template.ts';
+
+/** The context that adds nothing; always the first, because v0 is read from the bare prompt. */
+export const BARE_CONTEXT = '{}';
+
+/**
+ * What is sampled when nobody hands contexts in: 10 texts of 4 tokens, then 10 of 9, each after `<|endoftext|>`, the
+ * next token drawn from the 5 most likely.
+ *
+ * @see kmeng01/rome: `context_template_length_params` [[5, 10], [10, 10]], lengths that count `<|endoftext|>`
+ */
+export const SAMPLED_CONTEXTS = {
+  topK: 5,
+  groups: [
+    { tokens: 4, count: 10 },
+    { tokens: 9, count: 10 },
+  ],
+} as const;
+
+/**
+ * A context template from a sampled text, its `<|endoftext|>` start included or not.
+ *
+ * Unicode NFKD, a blank for each empty line, no `<|endoftext|>`: as published. Braces are dropped as well, so that the
+ * only `{}` is ours (the published code crashes on a sampled brace). Blanks and line breaks around it stay.
+ */
+export function contextFromSample(sample: string): string {
+  const text = sample.normalize('NFKD').replaceAll('\n\n', ' ').replaceAll('<|endoftext|>', '');
+  return `${text.replace(/[{}]/g, '')}. ${BARE_CONTEXT}`;
+}
+
+/**
+ * Reads a contexts file: a JSON array of strings with one `{}` each. `"{}"` comes first, moved or added when it does not.
+ *
+ * @param text  the file's content
+ * @param name  the file's name, for messages
+ * @throws UsageError naming the file and the index of the offending template
+ */
+export function parseContexts(text: string, name: string): string[] {
+  const advice = 'Write a JSON array such as ["{}", "In short. {}"].';
+  let list: unknown;
+  try {
+    list = JSON.parse(text.replace(/^\uFEFF/, ''));
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new UsageError(`${name}: expected JSON, found ${why}. ${advice}`, 'usage', { cause });
+  }
+  if (!Array.isArray(list)) {
+    const found = list === null ? 'null' : `a value of type ${typeof list}`;
+    throw new UsageError(`${name}: expected an array of templates, found ${found}. ${advice}`);
+  }
+  const templates = list.map((item: unknown, index) => {
+    const where = `${name}: context ${index}`;
+    if (typeof item !== 'string') {
+      throw new UsageError(`${where}: expected a string, found ${show(JSON.stringify(item))}. ${advice}`);
+    }
+    readTemplate(item, where, 'Write {} where the prompt goes, once.');
+    return item;
+  });
+  const bare = templates.indexOf(BARE_CONTEXT);
+  return [BARE_CONTEXT, ...templates.filter((_, index) => index !== bare)];
+}

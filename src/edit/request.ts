@@ -1,0 +1,195 @@
+import { UsageError } from '../errors.ts';
+import { mark, show, type Place } from './mark.ts';
+import { holes, readTemplate } from './template.ts';
+
+/** One fact to write: "prompt with its subject" is to be continued by the target. */
+export interface EditRequest {
+  /** Text with exactly one `{}` where the subject goes; other braces are ordinary characters. */
+  readonly prompt: string;
+  readonly subject: string;
+  /** Without the blank that joins it to the prompt: see {@link targetText}. */
+  readonly target: string;
+}
+
+/** Something that works, but not as its author may think. */
+export interface Warning {
+  readonly code:
+    | 'subject_first'
+    | 'subject_spaces'
+    | 'subject_straddled'
+    | 'prompt_ends_blank'
+    | 'target_tokens'
+    | 'target_spaces'
+    | 'target_splits_character'
+    | 'retokenised';
+  readonly message: string;
+}
+
+/** What the model shall say after the prompt: one blank, then the target (the blank is part of GPT-2's tokens). */
+export function targetText(request: EditRequest): string {
+  return ` ${request.target}`;
+}
+
+/**
+ * A request from its three parts.
+ *
+ * @throws UsageError naming the part and showing the place in it
+ */
+export function readRequest(parts: { prompt: string; subject: string; target: string }): EditRequest {
+  const { prompt, subject } = parts;
+  checkText('prompt', prompt);
+  checkSubject(subject);
+  const advice = adviceFor(prompt, subject);
+  readTemplate(prompt, 'prompt', advice);
+  return { prompt, subject, target: readTarget(parts.target) };
+}
+
+/**
+ * A request from a sentence that marks its subject: `The mother tongue of [Danielle Darrieux] is`.
+ *
+ * @throws UsageError when there is no pair of brackets, more than one, or nothing in it
+ */
+export function readBracketed(sentence: string, target: string): EditRequest {
+  const open = placesOf(sentence, '[');
+  const close = placesOf(sentence, ']');
+  const advice =
+    'Put the subject in one pair of square brackets, as in "The mother tongue of [Danielle Darrieux] is"; ' +
+    'where brackets belong to the text, use --prompt with {} and --subject.';
+  const [start] = open;
+  const [end] = close;
+  if (start === undefined && end === undefined) {
+    throw new UsageError(
+      `prompt: expected the subject in [brackets], found none in ${show(sentence)}. ${advice}`,
+    );
+  }
+  if (
+    start === undefined ||
+    end === undefined ||
+    open.length > 1 ||
+    close.length > 1 ||
+    end.start < start.start
+  ) {
+    const found = `${open.length} "[" and ${close.length} "]"`;
+    throw new UsageError(
+      `prompt: expected one [subject], found ${found}. ${advice}\n${mark(sentence, [...open, ...close])}`,
+    );
+  }
+  const extra = holes(sentence).map((at) => ({ start: at, end: at + 2 }));
+  if (extra.length > 0) {
+    throw new UsageError(
+      `prompt: expected [brackets] or {}, found both. ${advice}\n${mark(sentence, extra)}`,
+    );
+  }
+  const subject = sentence.slice(start.end, end.start);
+  const prompt = `${sentence.slice(0, start.start)}{}${sentence.slice(end.end)}`;
+  if (subject.trim() === '') {
+    const inside = [{ start: start.start, end: end.end }];
+    throw new UsageError(
+      `subject: expected a name in the brackets, found nothing. ${advice}\n${mark(sentence, inside)}`,
+    );
+  }
+  return readRequest({ prompt, subject, target });
+}
+
+function placesOf(text: string, char: string): Place[] {
+  return [...text.matchAll(char === '[' ? /\[/g : /\]/g)].map(({ index }) => ({
+    start: index,
+    end: index + 1,
+  }));
+}
+
+function checkSubject(subject: string): void {
+  checkText('subject', subject);
+  if (subject.trim() === '') {
+    const found = subject === '' ? 'an empty one' : `only blanks, ${show(subject)}`;
+    throw new UsageError(
+      `subject: expected the name of what the fact is about, found ${found}. Give --subject.`,
+    );
+  }
+  const braces = [...subject.matchAll(/[{}]/g)].map(({ index }) => ({ start: index, end: index + 1 }));
+  if (braces.length > 0) {
+    throw new UsageError(
+      `subject: expected no braces, found ${braces.length}. {} belongs in the prompt, where the subject goes.\n` +
+        mark(subject, braces),
+    );
+  }
+}
+
+/** Shows how to write the prompt when the subject stands in it as plain text. */
+function adviceFor(prompt: string, subject: string): string {
+  const at = prompt.indexOf(subject);
+  if (holes(prompt).length > 0 || at < 0) return 'Write {} where the subject goes, once.';
+  return `Write ${show(`${prompt.slice(0, at)}{}${prompt.slice(at + subject.length)}`)}.`;
+}
+
+function readTarget(text: string): string {
+  checkText('target', text);
+  const target = text.startsWith(' ') ? text.slice(1) : text;
+  if (target.trim() === '') {
+    const found = text === '' ? 'an empty one' : `only blanks, ${show(text)}`;
+    throw new UsageError(
+      `target: expected the text that shall follow the prompt, found ${found}. Give --target.`,
+    );
+  }
+  if (target.startsWith(' ')) {
+    const blanks = { start: 0, end: text.length - text.trimStart().length };
+    throw new UsageError(
+      `target: expected at most one blank in front (one joins it to the prompt), found ${blanks.end}. Remove them.\n` +
+        mark(text, [blanks]),
+    );
+  }
+  return target;
+}
+
+function checkText(where: string, text: string): void {
+  const lone = /\p{Surrogate}/u.exec(text);
+  if (lone === null) return;
+  const place = { start: lone.index, end: lone.index + 1 };
+  throw new UsageError(`${where}: expected Unicode text, found half a character.\n${mark(text, [place])}`);
+}
+
+/**
+ * @param where   what is too long: `prompt`, `context 7 with prompt and target`
+ * @param length  its tokens
+ * @param window  the model's context window, n_positions tokens
+ * @throws UsageError naming both lengths
+ */
+export function checkLength(where: string, length: number, window: number): void {
+  if (length <= window) return;
+  throw new UsageError(
+    `${where}: expected at most ${window} tokens, the model's context window, found ${length}. Shorten the text.`,
+    'too_long',
+  );
+}
+
+/** What is unusual about a request before any token is known. */
+export function requestWarnings(request: EditRequest): Warning[] {
+  const warnings: Warning[] = [];
+  if (request.prompt.startsWith('{}')) {
+    warnings.push({
+      code: 'subject_first',
+      message:
+        'the subject is the very first token: it is written without a blank there, so its key differs from the keys ' +
+        'in all contexts. ROME may disable the model on such prompts, and r-ROME may fail to make the edit.',
+    });
+  }
+  if (request.subject !== request.subject.trim()) {
+    warnings.push({
+      code: 'subject_spaces',
+      message: `the subject ${show(request.subject)} has blanks around it.`,
+    });
+  }
+  if (/\s$/.test(request.prompt)) {
+    warnings.push({
+      code: 'prompt_ends_blank',
+      message: `the prompt ${show(request.prompt)} ends in a blank, and the target brings its own: two will stand there.`,
+    });
+  }
+  if (request.target !== request.target.trim()) {
+    warnings.push({
+      code: 'target_spaces',
+      message: `the target ${show(request.target)} has blanks around it.`,
+    });
+  }
+  return warnings;
+}

@@ -1,0 +1,132 @@
+import type { Tokenizer } from '../gpt2/tokenizer.ts';
+import { checkLength, requestWarnings, targetText, type EditRequest, type Warning } from './request.ts';
+import { lookupSubject, type Lookup } from './subject.ts';
+import { fill, nest, readTemplate, type Template } from './template.ts';
+
+/** One context with prompt and subject in it, and the target appended: a row of the batch that optimises v*. */
+export interface RewriteRow {
+  /** Ids of the text, then all target ids but the last. */
+  readonly ids: number[];
+  /** How many of them are the text without target: what the keys k_j are read from. */
+  readonly promptLength: number;
+  /** Index of the subject's last token. */
+  readonly lookup: number;
+  /** [n] positions whose logits predict the n target ids: promptLength - 1 onwards. */
+  readonly targets: number[];
+}
+
+/** The batch of one edit in plain numbers. */
+export interface EditRows {
+  /** [n] ids of " target". */
+  readonly targetIds: number[];
+  /** One a context, in order; the first is the bare prompt. */
+  readonly rewrites: readonly RewriteRow[];
+  /**
+   * "{subject} is a": what else the model says of the subject must stay. The divergence is read at `lookup`, and
+   * attention is causal, so `ids.slice(0, lookup + 1)` gives the same number.
+   */
+  readonly klRow: { readonly ids: number[]; readonly lookup: number };
+  readonly warnings: readonly Warning[];
+}
+
+const KL_PROMPT: Template = { before: '', after: ' is a' };
+
+/**
+ * Tokenises a request in all its contexts.
+ *
+ * Target ids are appended as they are. (The published code decodes and tokenises again, which is the same for
+ * words and miscounts where a target splits a character; a warning says where the two differ.)
+ *
+ * @param contexts  templates of a prompt; the first is `{}`
+ * @param window    n_positions of the model
+ * @throws UsageError when a row exceeds the window, naming the context
+ * @see Meng et al. 2022, section 3.1, step 2; kmeng01/rome `compute_v`
+ */
+export function editRows(
+  tokenizer: Tokenizer,
+  request: EditRequest,
+  contexts: readonly string[],
+  window: number,
+): EditRows {
+  const prompt = readTemplate(request.prompt, 'prompt', 'Write {} where the subject goes, once.');
+  const targetIds = tokenizer.encode(targetText(request));
+  checkLength('target', targetIds.length, window);
+  const givenIds = targetIds.slice(0, -1);
+  const given = tokenizer.decode(givenIds);
+
+  const differs: number[] = [];
+  let straddled = false;
+  const rewrites = contexts.map((context, j) => {
+    const template = nest(readTemplate(context, `context ${j}`, 'Write {} where the prompt goes.'), prompt);
+    const found = lookupSubject(tokenizer, template, request.subject);
+    const row = rewriteRow(found, givenIds, targetIds.length);
+    checkLength(describeRow(j, found, givenIds), row.ids.length, window);
+    if (givenIds.length > 0) {
+      const again = tokenizer.encode(fill(template, request.subject) + given);
+      if (again.length !== row.ids.length || again.some((id, i) => id !== row.ids[i])) differs.push(j);
+    }
+    straddled ||= found.straddled;
+    return row;
+  });
+
+  const { ids, lookup } = lookupSubject(tokenizer, KL_PROMPT, request.subject);
+  checkLength('"{} is a" with the subject', ids.length, window);
+  const warnings = [
+    ...requestWarnings(request),
+    ...(straddled ? [straddledWarning(request)] : []),
+    ...targetWarnings(tokenizer, targetIds, given, differs),
+  ];
+  return { targetIds, rewrites, klRow: { ids, lookup }, warnings };
+}
+
+function rewriteRow(found: Lookup, givenIds: readonly number[], n: number): RewriteRow {
+  const promptLength = found.ids.length;
+  return {
+    ids: [...found.ids, ...givenIds],
+    promptLength,
+    lookup: found.lookup,
+    targets: Array.from({ length: n }, (_, t) => promptLength - 1 + t),
+  };
+}
+
+function describeRow(j: number, found: Lookup, givenIds: readonly number[]): string {
+  const name = j === 0 ? 'the prompt' : `context ${j} with the prompt`;
+  const given = givenIds.length === 0 ? '' : ` and the target but its last token (${givenIds.length})`;
+  return `${name} (${found.ids.length} tokens)${given}`;
+}
+
+function straddledWarning(request: EditRequest): Warning {
+  return {
+    code: 'subject_straddled',
+    message: `the last token of the subject "${request.subject}" also holds the character after it: both are edited together.`,
+  };
+}
+
+function targetWarnings(
+  tokenizer: Tokenizer,
+  targetIds: readonly number[],
+  given: string,
+  differs: readonly number[],
+): Warning[] {
+  const warnings: Warning[] = [];
+  const n = targetIds.length;
+  if (n > 1) {
+    const pieces = targetIds.map((id) => JSON.stringify(tokenizer.token(id))).join(' ');
+    warnings.push({
+      code: 'target_tokens',
+      message: `the target has ${n} tokens, ${pieces}: probabilities are per token.`,
+    });
+  }
+  if (given.endsWith('\uFFFD')) {
+    warnings.push({
+      code: 'target_splits_character',
+      message: 'the last token of the target begins inside a character: its ids are used as they are.',
+    });
+  } else if (differs.length > 0) {
+    warnings.push({
+      code: 'retokenised',
+      message: `prompt and target written as one text have other tokens (contexts ${differs.join(', ')}); the target's own ids are used.`,
+    });
+  }
+  return warnings;
+}

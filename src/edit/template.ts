@@ -1,0 +1,58 @@
+import { UsageError } from '../errors.ts';
+import { mark, show } from './mark.ts';
+
+/**
+ * Text with one hole, written `{}`: a prompt waits for its subject, a context for its prompt.
+ *
+ * It is kept as the two sides of the hole, never searched again after it was read: any other brace, `$&` or `{}` that
+ * comes in with a subject or a context is ordinary text. (Python's `format` substitutes or raises there.)
+ */
+export interface Template {
+  readonly before: string;
+  readonly after: string;
+}
+
+const HOLE = '{}';
+
+/** Where `{}` stands in the text, left to right. */
+export function holes(text: string): number[] {
+  const found: number[] = [];
+  for (let at = text.indexOf(HOLE); at >= 0; at = text.indexOf(HOLE, at + HOLE.length)) found.push(at);
+  return found;
+}
+
+/**
+ * Reads a template.
+ *
+ * @param where  what the message calls it: `prompt`, `contexts.json: context 3`
+ * @throws UsageError unless there is exactly one `{}`; `advice` ends the message
+ */
+export function readTemplate(text: string, where: string, advice: string): Template {
+  const found = holes(text);
+  const [at] = found;
+  if (at === undefined) {
+    throw new UsageError(`${where}: expected one {}, found none in ${show(text)}. ${advice}`);
+  }
+  if (found.length > 1) {
+    const places = found.map((start) => ({ start, end: start + HOLE.length }));
+    throw new UsageError(
+      `${where}: expected one {}, found ${found.length}. ${advice}\n${mark(text, places)}`,
+    );
+  }
+  return { before: text.slice(0, at), after: text.slice(at + HOLE.length) };
+}
+
+/** The text with `word` in the hole. */
+export function fill(template: Template, word: string): string {
+  return template.before + word + template.after;
+}
+
+/** A template in the hole of another: context around prompt. The hole of the inner one stays. */
+export function nest(outer: Template, inner: Template): Template {
+  return { before: outer.before + inner.before, after: inner.after + outer.after };
+}
+
+/** The template as people write it, with `{}`. */
+export function write(template: Template): string {
+  return fill(template, HOLE);
+}
