@@ -1,0 +1,88 @@
+import { UsageError } from '../errors.ts';
+import { readCounterFact } from './counterfact.ts';
+import { readEasyEdit, readFastEdit } from './easyedit.ts';
+import type { Fact, Layout } from './fact.ts';
+import { readPlain } from './plain.ts';
+import { RecordReader, describe } from './record.ts';
+import { readZsre } from './zsre.ts';
+
+/** A record and where it stands, for messages. */
+interface Placed {
+  readonly value: unknown;
+  readonly where: string;
+}
+
+/** How each layout is known, tried in this order, and read. */
+const LAYOUTS: readonly {
+  readonly layout: Exclude<Layout, 'plain'>;
+  readonly fields: readonly string[];
+  readonly read: (record: RecordReader, index: number) => Fact;
+}[] = [
+  { layout: 'counterfact', fields: ['requested_rewrite'], read: readCounterFact },
+  { layout: 'zsre', fields: ['src', 'answers'], read: readZsre },
+  { layout: 'easyedit', fields: ['prompt', 'subject', 'target_new'], read: readEasyEdit },
+  { layout: 'fastedit', fields: ['prompt', 'subject', 'target'], read: readFastEdit },
+];
+
+/**
+ * Reads a data file of any known layout: a JSON array, JSONL, or plain lines. Every record is checked.
+ *
+ * @param text  the file's content
+ * @param name  the file's name, for messages
+ * @throws UsageError naming file, record (from 0), line of a JSONL file, and field; what was expected and what came
+ */
+export function readFacts(text: string, name: string): Fact[] {
+  const content = text.replace(/^\uFEFF/, '');
+  const first = content.trimStart().charAt(0);
+  const facts = first === '"' || first === '#' ? readPlain(content, name) : readRecords(content, name, first);
+  if (facts.length === 0) throw new UsageError(`${name}: expected at least one record, found none.`);
+  return facts;
+}
+
+function readRecords(content: string, name: string, first: string): Fact[] {
+  if (first !== '[' && first !== '{') {
+    const found = first === '' ? 'an empty file' : describe(content.trimStart().slice(0, 40));
+    throw new UsageError(
+      `${name}: expected a JSON array, JSONL, or lines of "prompt with [subject]" => "target", found ${found}.`,
+    );
+  }
+  const records = first === '[' ? splitArray(content, name) : splitLines(content, name);
+  const [head] = records;
+  if (head === undefined) return [];
+  const { read } = detect(head);
+  return records.map(({ value, where }, index) => read(RecordReader.open(value, where), index));
+}
+
+/** The first record decides for the file: a record of another layout is an error, not a second guess. */
+function detect({ value, where }: Placed): (typeof LAYOUTS)[number] {
+  const record = RecordReader.open(value, where);
+  const found = LAYOUTS.find(({ fields }) => fields.every((field) => record.has(field)));
+  if (found !== undefined) return found;
+  const known = LAYOUTS.map(({ layout, fields }) => `${layout} (${fields.join(', ')})`).join('; ');
+  const fields = describe(typeof value === 'object' && value !== null ? Object.keys(value) : value);
+  throw new UsageError(`${where}: expected the fields of a known layout, ${known}; found ${fields}.`);
+}
+
+function splitArray(content: string, name: string): Placed[] {
+  const list = parse(content, name);
+  if (!Array.isArray(list)) throw new UsageError(`${name}: expected an array, found ${describe(list)}.`);
+  return list.map((value: unknown, index) => ({ value, where: `${name}: record ${index}` }));
+}
+
+function splitLines(content: string, name: string): Placed[] {
+  const lines = content.split('\n').map((line, n) => ({ line, n: n + 1 }));
+  const filled = lines.filter(({ line }) => line.trim() !== '');
+  return filled.map(({ line, n }, index) => {
+    const where = `${name}: line ${n}, record ${index}`;
+    return { value: parse(line, where), where };
+  });
+}
+
+function parse(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new UsageError(`${where}: expected JSON, found ${why}. Is the file complete?`, 'usage', { cause });
+  }
+}
