@@ -1,0 +1,314 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { adamStep, clampNorm } from '../src/edit/adam.ts';
+import { addAtRows, meanRows, sumAtRows } from '../src/edit/add-at-rows.ts';
+import { frobenius } from '../src/edit/frobenius.ts';
+import { lossTrace, readTraceRow } from '../src/edit/loss-trace.ts';
+import { rankOneUpdate, readLambdaStats, solveLambda } from '../src/edit/update.ts';
+import { narrowF16, widen } from '../src/floats.ts';
+import type { Scope } from '../src/gpu/scope.ts';
+import { Tape } from '../src/tensor/tape.ts';
+import { Tensor, read, readU32, zeros } from '../src/tensor/tensor.ts';
+import { gpu, noise, tensor, wide } from './gpu.ts';
+import { allclose } from './reference/allclose.ts';
+import { adam, dot, lossRow, norm, rankOne, sumRows } from './reference/edit.ts';
+
+const test = suite('edit kernels');
+const WIDTHS = [1, 63, 64, 65, 255, 257, 1601];
+const f32 = (x: Iterable<number>): Float32Array<ArrayBuffer> => Float32Array.from(x);
+
+const wordsOf = (halves: Uint16Array): Uint32Array<ArrayBuffer> =>
+  new Uint32Array(Uint16Array.from(halves).buffer);
+
+/** Runs `fn` twice and returns its numbers, which must be the same bits both times. */
+async function twice(fn: (s: Scope) => Tensor): Promise<Float32Array<ArrayBuffer>> {
+  const [a, b] = [await gpu.scope((s) => read(gpu, fn(s))), await gpu.scope((s) => read(gpu, fn(s)))];
+  assert.equal(new Uint32Array(a.buffer), new Uint32Array(b.buffer), 'another run, other bits');
+  return a;
+}
+
+let live = 0;
+test.before.each(() => void (live = gpu.liveBytes));
+test.after.each(() => assert.is(gpu.liveBytes, live, 'memory stays behind'));
+
+test('add_at_rows adds delta to the chosen rows and to no other', async () => {
+  for (const d of WIDTHS) {
+    const [x, delta, rows] = [noise(7 * d, 1, 100, 3), noise(d, 2), [6, 0, 3]];
+    const got = await twice((s) =>
+      addAtRows(s, tensor(s, x, [7, d]), tensor(s, delta, [d]), tensor(s, Uint32Array.from(rows), [3])),
+    );
+    const want = x.slice();
+    for (const r of rows) for (let i = 0; i < d; i += 1) want[r * d + i]! += delta[i]!;
+    assert.equal(got, want, `width ${d}`);
+  }
+});
+
+test('the gradient by delta is the sum of dy over those rows, on the tape too', async () => {
+  for (const d of WIDTHS) {
+    const [dy, rows] = [noise(9 * d, 3, 100, 3), [8, 1, 2, 5]];
+    const want = sumRows(dy, d, rows);
+    const got = await twice((s) =>
+      sumAtRows(s, tensor(s, dy, [9, d]), tensor(s, Uint32Array.from(rows), [4])),
+    );
+    allclose('sum_at_rows', got, want, { reduce: 4, scale: 110 });
+    const tape = new Tape();
+    await gpu.scope(async (s) => {
+      const delta = tensor(s, noise(d, 4), [d]);
+      tape.watch(delta);
+      // The value handed to `backward` as the loss is its own gradient: dy.
+      const lookups = tensor(s, Uint32Array.from(rows), [4]);
+      const y = addAtRows(s, tensor(s, noise(9 * d, 5), [9, d]), delta, lookups);
+      gpu.write(y, dy);
+      const gradient = tape.backward(s, y, delta);
+      assert.equal(await read(gpu, gradient), got);
+    }, tape);
+  }
+});
+
+test('mean_rows stays inside its output', async () => {
+  for (const d of WIDTHS) {
+    for (const n of [1, 2, 21]) {
+      const x = noise(n * d, n, 100, 3);
+      const want = sumRows(x, d, Array(n).keys()).map((sum) => sum / n);
+      allclose('mean_rows', await twice((s) => meanRows(s, tensor(s, x, [n, d]))), want, {
+        reduce: n,
+        scale: 100,
+      });
+      await gpu.scope(async (s) => {
+        const { t, canaries } = wide(s, [d]);
+        gpu.run('edit/mean_rows', { x: tensor(s, x, [n, d]), mean: t }, { n, d }, { threads: d });
+        await canaries();
+      });
+    }
+  }
+});
+
+test('loss_trace writes its row and no other, and stays done', async () => {
+  for (const [d, contexts, perRow] of [
+    [1, 1, 1],
+    [257, 21, 1],
+    [1601, 21, 4],
+    [256, 300, 3],
+  ] as const) {
+    const nll = noise(contexts * perRow, 1, 2, 0.5).map(Math.abs);
+    const [delta, v0] = [noise(d, 2, 0, 4), noise(d, 3, 0.1, 2)];
+    await gpu.scope(async (s) => {
+      const trace = tensor(s, new Float32Array(5 * 8).fill(NaN), [5, 8]);
+      const terms = { trace, kl: tensor(s, f32([0.25]), [1]), v0: tensor(s, v0, [d]), perRow };
+      const one = (step: number, values: Float32Array<ArrayBuffer>, by: Float32Array<ArrayBuffer>): void =>
+        lossTrace(s, {
+          ...terms,
+          step,
+          nll: tensor(s, values, [values.length]),
+          delta: tensor(s, by, [d]),
+          weightDecay: 0.5,
+        });
+      one(0, nll, new Float32Array(d));
+      one(1, nll, delta);
+      const all = await read(gpu, trace);
+      const want = lossRow(nll, 0.25, perRow, delta, v0, 0.5);
+      allclose('row 1', all.subarray(8, 14), want, { reduce: Math.max(d, nll.length), scale: 0.1 });
+      assert.is(all[3], 0, 'no decay at delta = 0');
+      assert.equal([all[6], all[14]], [0, 0], 'not done');
+      assert.ok(all.subarray(16).every(Number.isNaN), 'other rows untouched');
+
+      terms.kl = tensor(s, f32([0]), [1]);
+      one(2, new Float32Array(nll.length).fill(0.04), new Float32Array(d));
+      one(3, nll, delta);
+      assert.is((await readTraceRow(gpu, trace, 2)).done, true);
+      const last = await readTraceRow(gpu, trace, 3);
+      assert.is(last.done, true, 'an earlier row was done');
+      assert.ok(Math.abs(last.loss - want[0]! + 0.25) < 1e-5);
+      one(4, new Float32Array(nll.length).fill(0.06), new Float32Array(d));
+    });
+  }
+});
+
+test('twelve steps of Adam follow the formula, with and without the clamp', async () => {
+  for (const d of [1, 255, 256, 257, 1601]) {
+    for (const clamp of [1e6, 0.5]) {
+      await gpu.scope(async (s) => {
+        const v0 = noise(d, 9, 0.2, 2);
+        const make = (label: string): Tensor => zeros(s, [d], label);
+        const state = { delta: make('delta'), m: make('m'), v: make('v'), v0: tensor(s, v0, [d]) };
+        const trace = zeros(s, [12, 8], 'trace');
+        let want = {
+          delta: Array<number>(d).fill(0),
+          m: Array<number>(d).fill(0),
+          v: Array<number>(d).fill(0),
+        };
+        for (let step = 0; step < 12; step += 1) {
+          const g = noise(d, 20 + step, 0.3);
+          lossTrace(s, {
+            ...state,
+            trace,
+            step,
+            nll: tensor(s, f32([1]), [1]),
+            kl: tensor(s, f32([0]), [1]),
+            perRow: 1,
+            weightDecay: 0.5,
+          });
+          const gradient = tensor(s, g, [d]);
+          adamStep(s, { ...state, trace, step, gradient, learningRate: 0.5, weightDecay: 0.5 });
+          clampNorm(s, { ...state, trace, step, clamp });
+          want = adam(want, g, v0, step, 0.5, 0.5);
+          const limit = clamp * norm(v0);
+          const length = norm(want.delta);
+          if (length > limit) want.delta = want.delta.map((x) => (x * limit) / length);
+        }
+        // Twelve steps of at most 0.5 each, a few roundings in every one.
+        const bound = { reduce: 12, scale: 0.5 };
+        allclose('delta', await read(gpu, state.delta), want.delta, bound);
+        allclose('m', await read(gpu, state.m), want.m, bound);
+        allclose('v', await read(gpu, state.v), want.v, { reduce: 12, scale: 0.001 });
+      });
+    }
+  }
+});
+
+test('nothing moves once the trace says done', async () => {
+  await gpu.scope(async (s) => {
+    const values = noise(300, 1, 5);
+    const trace = zeros(s, [2, 8], 'trace');
+    gpu.write(trace, f32([1]), (8 + 6) * 4);
+    const [m, v] = [zeros(s, [300], 'm'), zeros(s, [300], 'v')];
+    const state = { delta: tensor(s, values, [300]), m, v, v0: tensor(s, noise(300, 2), [300]), trace };
+    const gradient = tensor(s, noise(300, 3), [300]);
+    adamStep(s, { ...state, step: 1, gradient, learningRate: 0.5, weightDecay: 0.5 });
+    clampNorm(s, { ...state, step: 1, clamp: 0.1 });
+    assert.equal(await read(gpu, state.delta), values);
+    assert.ok((await read(gpu, m)).every((x) => x === 0));
+    clampNorm(s, { ...state, step: 0, clamp: 0.1 });
+    assert.not.equal(await read(gpu, state.delta), values);
+  });
+});
+
+test('lambda is the residual over the divisor, even where key and u are nearly orthogonal', async () => {
+  for (const [f, d] of [
+    [1, 1],
+    [257, 64],
+    [6400, 1600],
+  ] as const) {
+    const [vStar, value, key, u] = [noise(d, 1), noise(d, 2), noise(f, 3), noise(f, 4)];
+    // Takes key's part along u away, but for what float32 cannot: the divisor is a rounding error of its terms.
+    if (f > 1) {
+      const along = dot(key, u) / dot(u, u);
+      for (let i = 0; i < f; i += 1) key[i]! -= along * u[i]!;
+    }
+    await gpu.scope(async (s) => {
+      const { lambda, stats } = solveLambda(s, {
+        vStar: tensor(s, vStar, [d]),
+        value: tensor(s, value, [d]),
+        key: tensor(s, key, [f]),
+        u: tensor(s, u, [f]),
+      });
+      const got = await readLambdaStats(gpu, stats);
+      const divisor = dot(key, u);
+      const residual = vStar.map((x, i) => Math.fround(x - value[i]!));
+      allclose('divisor', [got.divisor], [divisor], { reduce: 1, scale: 1e-12 * norm(key) * norm(u) });
+      allclose(
+        'lambda',
+        await read(gpu, lambda),
+        [...residual].map((x) => x / divisor),
+        { reduce: 4 },
+      );
+      allclose(
+        'stats',
+        [got.cosine, got.keyNorm, got.uNorm, got.residualNorm, got.lambdaNorm],
+        [
+          divisor / (norm(key) * norm(u)),
+          norm(key),
+          norm(u),
+          norm(residual),
+          norm(residual) / Math.abs(divisor),
+        ],
+        { reduce: f },
+      );
+    });
+  }
+});
+
+test('rank_one_update: W [F, D] += u lambda^T, f32 and f16', async () => {
+  for (const [f, d] of [
+    [1, 2],
+    [65, 64],
+    [257, 30],
+  ] as const) {
+    const [w, u, lambda] = [noise(f * d, 1), noise(f, 2), noise(d, 3)];
+    const got = await twice((s) => {
+      const t = tensor(s, w, [f, d]);
+      rankOneUpdate(s, t, tensor(s, u, [f]), tensor(s, lambda, [d]));
+      return t;
+    });
+    allclose('f32', got, rankOne(w, u, lambda), { scale: 4 });
+
+    // Small numbers too, so that some sums are subnormal halves.
+    for (const scale of [1, 2e-4, 1e-7]) {
+      const halves = narrowF16(w.map((x) => x * scale));
+      const small = lambda.map((x) => x * scale);
+      const widened = widen('F16', new Uint8Array(halves.buffer));
+      await gpu.scope(async (s) => {
+        const whole = tensor(s, wordsOf(halves), [(f * d) / 2]);
+        const t = new Tensor(whole.block, [f, d], 'f16');
+        rankOneUpdate(s, t, tensor(s, u, [f]), tensor(s, small, [d]));
+        const bits = new Uint16Array((await readU32(gpu, whole)).buffer);
+        // The adapter may or may not fuse product and sum: either rounding of the f32 sum is right.
+        const exact = rankOne(widened, u, small);
+        const apart = widened.map((x, i) => x + Math.fround(u[Math.floor(i / d)]! * small[i % d]!));
+        const [fused, split] = [narrowF16(f32(exact)), narrowF16(apart)];
+        const wrong = bits.findIndex((x, i) => x !== fused[i] && x !== split[i]);
+        assert.is(wrong, -1, `scale ${scale}: half ${bits[wrong]}, want ${split[wrong]} at ${wrong}`);
+      });
+    }
+  }
+});
+
+test('rank_one_update in windows writes every row once', async () => {
+  const [f, d] = [131, 64];
+  const [w, u, lambda] = [noise(f * d, 1), noise(f, 2), noise(d, 3)];
+  const got = await gpu.scope(async (s) => {
+    const t = tensor(s, w, [f, d]);
+    for (const [first, to] of [
+      [0, 100],
+      [100, 131],
+    ] as const) {
+      const bind = { u: tensor(s, u, [f]), lambda: tensor(s, lambda, [d]), w: t.slice(first, to) };
+      gpu.run('edit/rank_one_update', bind, { first, rows: to - first, d }, { threads: (to - first) * d });
+    }
+    return read(gpu, t);
+  });
+  allclose('windows', got, rankOne(w, u, lambda), { scale: 4 });
+});
+
+test('frobenius: f32 and f16, one element to many stretches, the same bits twice', async () => {
+  for (const [rows, cols] of [
+    [1, 1],
+    [1, 4097],
+    [257, 130],
+  ] as const) {
+    const w = noise(rows * cols, 1, 3);
+    const value = await gpu.scope((s) => frobenius(gpu, tensor(s, w, [rows, cols])));
+    allclose('f32', [value], [norm(w)], { reduce: 64 });
+    assert.is(await gpu.scope((s) => frobenius(gpu, tensor(s, w, [rows, cols]))), value);
+  }
+  const halves = narrowF16(noise(130 * 66, 2));
+  const want = norm(widen('F16', new Uint8Array(halves.buffer)));
+  await gpu.scope(async (s) => {
+    const words = tensor(s, wordsOf(halves), [(130 * 66) / 2]);
+    allclose('f16', [await frobenius(gpu, new Tensor(words.block, [130, 66], 'f16'))], [want], {
+      reduce: 64,
+    });
+  });
+});
+
+test('sizes that do not fit are named', async () => {
+  await gpu.scope((s) => {
+    const t = (n: number): Tensor => zeros(s, [n], 'v');
+    assert.throws(() => addAtRows(s, zeros(s, [2, 3], 'x'), t(4), t(1)), /delta has 4 numbers/);
+    assert.throws(() => meanRows(s, new Tensor(t(1).block, [0, 3])), /no rows/);
+    assert.throws(() => rankOneUpdate(s, zeros(s, [2, 3], 'W'), t(2), t(4)), /lambda \[4\]/);
+    assert.throws(() => solveLambda(s, { vStar: t(3), value: t(3), key: t(2), u: t(5) }), /key 2 and u 5/);
+  });
+});
+
+test.run();
