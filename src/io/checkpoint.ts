@@ -1,0 +1,99 @@
+/**
+ * A checkpoint folder in the Hugging Face layout, on disk.
+ *
+ * This file fulfils the contract that the engine states in `gpt2/checkpoint.ts`; it is the one place where io imports a room.
+ */
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ModelError } from '../errors.ts';
+import { type Checkpoint, checkTensors } from '../gpt2/checkpoint.ts';
+import { parseConfig } from '../gpt2/config.ts';
+import { type ManifestEntry, verifyFile } from './manifest.ts';
+import { openSafetensors } from './safetensors.ts';
+import { sha256File } from './sha256.ts';
+
+/** Without these a folder is no checkpoint; `tokenizer_config.json` may be there as well. */
+export const REQUIRED_FILES = ['config.json', 'tokenizer.json', 'model.safetensors'] as const;
+export const OPTIONAL_FILES = ['tokenizer_config.json'] as const;
+export const WEIGHTS_FILE = 'model.safetensors';
+
+export interface OpenOptions {
+  /** What the user called the model; the folder when absent. */
+  readonly id?: string;
+  /** What the manifest knows of this folder: sizes and checksums are verified before anything else is read. */
+  readonly manifest?: ManifestEntry | undefined;
+}
+
+/**
+ * Opens a folder: files present, config that of a GPT-2, every tensor there with the right shape. No tensor is read.
+ *
+ * @throws ModelError naming the file or the tensors, what was expected and what to do
+ */
+export async function openCheckpoint(folder: string, options: OpenOptions = {}): Promise<Checkpoint> {
+  const { id = folder, manifest } = options;
+  await checkFolder(id, folder);
+  for (const [name, check] of Object.entries(manifest?.files ?? {})) await verifyFile(folder, name, check);
+  // The config comes next: of another architecture one wants to hear just that, not which of its files are missing.
+  const config = parseConfig(id, await readJson(id, folder, 'config.json'));
+  for (const name of REQUIRED_FILES) await checkPresent(id, folder, name);
+
+  const path = join(folder, WEIGHTS_FILE);
+  const file = await openSafetensors(path);
+  let hash: Promise<string> | undefined;
+  return {
+    id,
+    config,
+    tokenizerJson: await readJson(id, folder, 'tokenizer.json'),
+    tokenizerConfig: (await isFile(join(folder, 'tokenizer_config.json')))
+      ? await readJson(id, folder, 'tokenizer_config.json')
+      : {},
+    tensors: checkTensors(id, file, config),
+    sha256: () => (hash ??= Promise.resolve(manifest?.files?.[WEIGHTS_FILE]?.sha256 ?? sha256File(path))),
+  };
+}
+
+async function checkFolder(id: string, folder: string): Promise<void> {
+  const found = await stat(folder).catch(() => undefined);
+  if (found?.isDirectory()) return;
+  const what = found ? 'is a file, not a folder' : 'does not exist';
+  throw new ModelError(
+    `model ${id}: expected a folder with ${REQUIRED_FILES.join(', ')}, but ${folder} ${what}. ` +
+      'Give --model such a folder or a hub id such as openai-community/gpt2.',
+    'no_model',
+  );
+}
+
+async function checkPresent(id: string, folder: string, name: string): Promise<void> {
+  if (await isFile(join(folder, name))) return;
+  let advice = 'Fetch the model again, or copy the file there.';
+  if (name === WEIGHTS_FILE && (await isFile(join(folder, `${WEIGHTS_FILE}.index.json`)))) {
+    advice =
+      'The weights are split over several files: save them as one (save_pretrained with a larger max_shard_size).';
+  } else if (name === WEIGHTS_FILE && (await isFile(join(folder, 'pytorch_model.bin')))) {
+    advice =
+      'pytorch_model.bin is a pickle and is not read: save the model as safetensors (save_pretrained).';
+  }
+  throw new ModelError(
+    `model ${id}: expected ${REQUIRED_FILES.join(', ')} in ${folder}, but ${name} is missing. ${advice}`,
+    'incomplete_model',
+  );
+}
+
+async function readJson(id: string, folder: string, name: string): Promise<unknown> {
+  await checkPresent(id, folder, name);
+  try {
+    return JSON.parse(await readFile(join(folder, name), 'utf8'));
+  } catch (error) {
+    throw new ModelError(
+      `model ${id}: ${join(folder, name)} should be JSON, but ${(error as Error).message}. Fetch the file again.`,
+      'bad_json',
+    );
+  }
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+}

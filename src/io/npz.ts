@@ -1,0 +1,75 @@
+/** NumPy archives (`.npz`): a ZIP of `.npy` arrays, stored (`numpy.savez`) or deflated (`numpy.savez_compressed`). */
+import { readFile } from 'node:fs/promises';
+import { crc32 } from 'node:zlib';
+import { unzipSync, zipSync } from 'fflate';
+import { UsageError } from '../errors.ts';
+import { type AtomicOptions, writeAtomic } from './atomic.ts';
+import { formatNpy, type NpyArray, NpyFault, parseNpy } from './npy.ts';
+
+/**
+ * All arrays of a file by name, the `.npy` of the members taken off.
+ *
+ * @throws UsageError naming the file and the member, when it is no archive, damaged, or holds another kind of array
+ */
+export async function readNpz(path: string): Promise<Map<string, NpyArray>> {
+  const fault = (what: string): UsageError =>
+    new UsageError(`npz ${path}: ${what}. Save it again with numpy.savez.`, 'bad_npz');
+  const bytes = await readFile(path).catch((error: Error) => {
+    throw fault(`expected a readable file, but ${error.message}`);
+  });
+  const checksums = readChecksums(bytes);
+  if (!checksums) throw fault('expected a ZIP archive under 4 GB; it is another kind of file, or truncated');
+  let members: Record<string, Uint8Array>;
+  try {
+    members = unzipSync(bytes);
+  } catch (error) {
+    throw fault(`the archive is damaged: ${(error as Error).message}`);
+  }
+  const arrays = new Map<string, NpyArray>();
+  for (const [member, data] of Object.entries(members)) {
+    const name = member.replace(/\.npy$/, '');
+    if (crc32(data) !== checksums.get(member)) throw fault(`"${name}" is damaged: its checksum differs`);
+    try {
+      arrays.set(name, parseNpy(data));
+    } catch (error) {
+      throw error instanceof NpyFault ? fault(`"${name}": ${error.message}`) : error;
+    }
+  }
+  return arrays;
+}
+
+/** Writes an archive as `numpy.savez` does, stored; whole or not at all. */
+export async function writeNpz(
+  path: string,
+  arrays: Readonly<Record<string, NpyArray>>,
+  options: AtomicOptions = {},
+): Promise<void> {
+  const members = Object.entries(arrays).map(([name, array]) => [`${name}.npy`, formatNpy(array)] as const);
+  // A fixed date: the same arrays always give the same bytes.
+  const archive = zipSync(Object.fromEntries(members), { level: 0, mtime: new Date(1980, 0, 1) });
+  await writeAtomic(path, (write) => write(archive), options);
+}
+
+/**
+ * CRC-32 of each member, from the archive's central directory: fflate does not check them, and a flipped bit in a
+ * stored matrix would pass unseen into every edit. Undefined if there is no directory.
+ *
+ * @see PKWARE APPNOTE.TXT, 4.3.12 and 4.3.16
+ */
+function readChecksums(bytes: Uint8Array): Map<string, number> | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  let end = bytes.length - 22;
+  const first = Math.max(0, end - 0xffff); // the record that closes an archive may be followed by a comment
+  while (end >= first && view.getUint32(end, true) !== 0x06054b50) end--;
+  if (end < first) return undefined;
+  const checksums = new Map<string, number>();
+  let at = view.getUint32(end + 16, true);
+  for (let left = view.getUint16(end + 10, true); left > 0; left--) {
+    if (at + 46 > end || view.getUint32(at, true) !== 0x02014b50) return undefined;
+    const nameLength = view.getUint16(at + 28, true);
+    const name = new TextDecoder().decode(bytes.subarray(at + 46, at + 46 + nameLength));
+    checksums.set(name, view.getUint32(at + 16, true));
+    at += 46 + nameLength + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
+  }
+  return checksums;
+}

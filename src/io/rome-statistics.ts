@@ -1,0 +1,99 @@
+/**
+ * The covariance files of ROME and MEMIT, so that what they computed serves here and the other way round.
+ *
+ * @see kmeng01/rome util/runningstats.py `SecondMoment.state_dict`, rome/layer_stats.py
+ */
+import { UsageError } from '../errors.ts';
+import type { AtomicOptions } from './atomic.ts';
+import type { NpyArray } from './npy.ts';
+import { readNpz, writeNpz } from './npz.ts';
+
+export interface RomeStatistics {
+  /** C [F, F], row by row: the mean of kkᵀ. The file holds the sum S = tokens · C. */
+  readonly covariance: Float32Array;
+  /** F. */
+  readonly size: number;
+  /** `mom2.count`: keys in the sum. */
+  readonly tokens: number;
+  /** `sample_size`: documents read. ROME computes a file anew when it is not the number asked for. */
+  readonly documents: number;
+}
+
+/**
+ * Reads `{layer}_{dtype}_mom2_{n}.npz`.
+ *
+ * @throws UsageError naming the member: missing, of another shape or kind, not finite, not symmetric, an empty count
+ */
+export async function readRomeStatistics(path: string): Promise<RomeStatistics> {
+  const arrays = await readNpz(path);
+  const fault = (what: string): UsageError =>
+    new UsageError(
+      `ROME statistics ${path}: ${what}. Give a file that ROME's layer_stats wrote.`,
+      'bad_statistics',
+    );
+  const member = (name: string): NpyArray => {
+    const array = arrays.get(name);
+    if (array) return array;
+    throw fault(`expected "${name}", the file has ${[...arrays.keys()].join(', ') || 'nothing'}`);
+  };
+  const count = (name: string): number => {
+    const { dtype, data, shape } = member(name);
+    const value = shape.length === 0 && (dtype === '<i8' || dtype === '<i4') ? Number(data[0]) : NaN;
+    if (Number.isSafeInteger(value) && value > 0) return value;
+    throw fault(`"${name}": expected one whole number > 0, got ${dtype} [${shape.join(', ')}] ${data[0]}`);
+  };
+  const tokens = count('mom2.count');
+  const documents = count('sample_size');
+  const { dtype, data, shape } = member('mom2.mom2');
+  const [size = 0, columns] = shape;
+  if ((dtype !== '<f4' && dtype !== '<f8') || shape.length !== 2 || size !== columns || size === 0) {
+    throw fault(`"mom2.mom2": expected f4 or f8 [F, F], got ${dtype} [${shape.join(', ')}]`);
+  }
+  const covariance = dtype === '<f4' ? data : new Float32Array(data.length);
+  for (let i = 0; i < data.length; i++) covariance[i] = (data[i] as number) / tokens;
+  const wrong = momentFault(covariance, size);
+  if (wrong) throw fault(`"mom2.mom2": ${wrong}`);
+  return { covariance, size, tokens, documents };
+}
+
+/**
+ * A second moment is finite, has a diagonal >= 0, and is symmetric up to the rounding of a long f32 sum: 1e-3 of
+ * √(C_ii C_jj) is far above that rounding and far below what another matrix would show.
+ */
+function momentFault(C: Float32Array, size: number): string | undefined {
+  const at = (i: number, j: number): number => C[i * size + j] as number;
+  for (let i = 0; i < size; i++) {
+    if (!(at(i, i) >= 0)) return `expected a diagonal >= 0, element [${i}, ${i}] is ${at(i, i)}`;
+    for (let j = 0; j <= i; j++) {
+      const difference = Math.abs(at(i, j) - at(j, i));
+      if (difference <= 1e-3 * Math.sqrt(at(i, i) * at(j, j))) continue;
+      if (!Number.isFinite(difference))
+        return `expected finite numbers, element [${i}, ${j}] or its mirror is not`;
+      return `expected a symmetric matrix, element [${i}, ${j}] is ${at(i, j)}, its mirror ${at(j, i)}`;
+    }
+  }
+  return undefined;
+}
+
+/** Writes a file that ROME's, MEMIT's and EasyEdit's loaders read. */
+export async function writeRomeStatistics(
+  path: string,
+  { covariance, size, tokens, documents }: RomeStatistics,
+  options: AtomicOptions = {},
+): Promise<void> {
+  const integer = (value: number): NpyArray => ({
+    dtype: '<i8',
+    shape: [],
+    data: BigInt64Array.of(BigInt(value)),
+  });
+  await writeNpz(
+    path,
+    {
+      'mom2.constructor': { dtype: '<U', shape: [], data: ['util.runningstats.SecondMoment()'] },
+      'mom2.count': integer(tokens),
+      'mom2.mom2': { dtype: '<f4', shape: [size, size], data: covariance.map((value) => value * tokens) },
+      sample_size: integer(documents),
+    },
+    options,
+  );
+}

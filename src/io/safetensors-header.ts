@@ -1,0 +1,150 @@
+/**
+ * The JSON header of a safetensors file, read strictly.
+ *
+ * A file is: u64 length of the header · header · tensor bytes. The header maps a name to `{dtype, shape, data_offsets}`,
+ * offsets counted from the end of the header; `__metadata__` maps strings to strings. The tensors must tile the bytes
+ * after the header exactly: no gap, no overlap, nothing left over, so that no byte of a file can hide.
+ *
+ * @see https://github.com/huggingface/safetensors, "Format"
+ */
+
+/** Bytes of one element. */
+export const ITEM_BYTES = {
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  F8_E5M2: 1,
+  F8_E4M3: 1,
+  F8_E8M0: 1,
+  U16: 2,
+  I16: 2,
+  F16: 2,
+  BF16: 2,
+  U32: 4,
+  I32: 4,
+  F32: 4,
+  U64: 8,
+  I64: 8,
+  F64: 8,
+  C64: 8,
+} as const;
+export type Dtype = keyof typeof ITEM_BYTES;
+
+/** The format's own bound; a longer header is an attack or another kind of file. */
+export const MAX_HEADER_BYTES = 100_000_000;
+
+export interface TensorRecord {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly bytes: number;
+  /** First byte, counted from the end of the header. */
+  readonly start: number;
+}
+
+export interface Header {
+  readonly metadata: Readonly<Record<string, string>>;
+  /** In the order of their bytes in the file. */
+  readonly tensors: ReadonlyMap<string, TensorRecord>;
+}
+
+/** What is wrong with a header, without the file's name: the caller knows which file it was. */
+export class HeaderFault extends Error {}
+
+/**
+ * @param text      the header, padding included
+ * @param dataBytes bytes of the file after the header
+ * @throws HeaderFault naming the tensor, what was expected and what came
+ */
+export function parseHeader(text: string, dataBytes: number): Header {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new HeaderFault(`the header is not JSON (${(error as Error).message})`);
+  }
+  if (!isRecord(json)) throw new HeaderFault('the header must be a JSON object');
+  const twice = repeatedKey(text);
+  if (twice !== undefined) throw new HeaderFault(`the header has the key "${twice}" twice`);
+  const { __metadata__: metadata = {}, ...entries } = json;
+  if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) {
+    throw new HeaderFault('__metadata__ must map strings to strings');
+  }
+  const records = Object.entries(entries).map(([name, entry]) => [name, parseEntry(name, entry)] as const);
+  records.sort(([, a], [, b]) => a.start - b.start || a.bytes - b.bytes);
+  checkTiling(records, dataBytes);
+  return { metadata: metadata as Record<string, string>, tensors: new Map(records) };
+}
+
+function parseEntry(name: string, entry: unknown): TensorRecord {
+  const fault = (what: string): HeaderFault => new HeaderFault(`tensor "${name}": ${what}`);
+  if (!isRecord(entry)) throw fault('expected an object with dtype, shape and data_offsets');
+  const { dtype, shape, data_offsets: offsets } = entry;
+  if (typeof dtype !== 'string' || !Object.hasOwn(ITEM_BYTES, dtype)) {
+    throw fault(`unknown dtype ${JSON.stringify(dtype)}, known are ${Object.keys(ITEM_BYTES).join(', ')}`);
+  }
+  if (!Array.isArray(shape) || !shape.every(isCount)) {
+    throw fault(`shape must be an array of whole numbers >= 0, got ${JSON.stringify(shape)}`);
+  }
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
+    throw fault(`data_offsets must be two whole numbers >= 0, got ${JSON.stringify(offsets)}`);
+  }
+  const [start, end] = offsets as [number, number];
+  if (end < start) throw fault(`data_offsets run backwards: ${start} to ${end}`);
+  const wanted = (shape as number[]).reduce((product, n) => product * n, ITEM_BYTES[dtype as Dtype]);
+  if (wanted !== end - start) {
+    throw fault(`${dtype} [${shape.join(', ')}] takes ${wanted} bytes, but data_offsets span ${end - start}`);
+  }
+  return { dtype: dtype as Dtype, shape: shape as number[], bytes: wanted, start };
+}
+
+/** Tensors in the order of their bytes must follow one another from 0 to the end of the file. */
+function checkTiling(records: readonly (readonly [string, TensorRecord])[], dataBytes: number): void {
+  let end = 0;
+  let before = 'the header';
+  for (const [name, { start, bytes }] of records) {
+    if (start + bytes > dataBytes) {
+      throw new HeaderFault(
+        `tensor "${name}" ends at byte ${start + bytes}, but only ${dataBytes} bytes follow the header: the file is truncated or lies`,
+      );
+    }
+    if (start < end)
+      throw new HeaderFault(`tensor "${name}" overlaps ${before}: it starts at ${start}, before ${end}`);
+    if (start > end)
+      throw new HeaderFault(
+        `${start - end} bytes between ${before} and tensor "${name}" belong to no tensor`,
+      );
+    end = start + bytes;
+    before = `tensor "${name}"`;
+  }
+  if (end !== dataBytes)
+    throw new HeaderFault(`${dataBytes - end} bytes after ${before} belong to no tensor`);
+}
+
+/**
+ * A key that some object of the text has twice (JSON.parse keeps the last without a word), or undefined.
+ *
+ * Walks strings and braces only; the text is known to be JSON.
+ */
+function repeatedKey(text: string): string | undefined {
+  const open: Set<string>[] = [];
+  const token = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}]/g;
+  for (let match = token.exec(text); match; match = token.exec(text)) {
+    if (match[0] === '{') open.push(new Set());
+    else if (match[0] === '}') open.pop();
+    else if (match[1] !== undefined) {
+      const key = JSON.parse(match[0].slice(0, -match[1].length)) as string;
+      const keys = open.at(-1);
+      if (keys?.has(key)) return key;
+      keys?.add(key);
+    }
+  }
+  return undefined;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
