@@ -18,6 +18,7 @@ test('the bare context comes first, added or moved', () => {
   assert.equal(parseContexts('["So. {}", "{}", "Then {}"]', 'c'), ['{}', 'So. {}', 'Then {}']);
   assert.equal(parseContexts('\uFEFF[]', 'c'), ['{}']);
   assert.equal(parseContexts('["{}", "a {}", "a {}"]', 'c'), ['{}', 'a {}', 'a {}'], 'repeats weigh twice');
+  assert.equal(parseContexts('["{}", "{}"]', 'c'), ['{}', '{}']);
 });
 
 test('what is no array of templates is refused by file and index', () => {

@@ -115,6 +115,7 @@ test('the subject is found as a word; a second mention stays text', () => {
     )[0]!;
   assert.is(read('What is the A of A?', 'A').prompt, 'What is the {} of A?');
   assert.is(read('Iga met Ig?', 'Ig').prompt, 'Iga met {}?');
+  assert.is(read('WIg met Ig?', 'Ig').prompt, 'WIg met {}?');
   assert.is(read('Parisian?', 'Paris').prompt, '{}ian?');
   assert.is(read("Who is $& Co's owner?", '$& Co').prompt, "Who is {}'s owner?");
 });

@@ -108,6 +108,7 @@ test('one token as text', () => {
   assert.is(gpt2.token(50_256), '<|endoftext|>');
   assert.is(gpt2.token(27_332), ' \uFFFD', 'a blank and the first byte of a character');
   assert.is(gpt2.decode([]), '');
+  assert.is(gpt2.decode(gpt2.encode('\uFEFFa')), '\uFEFFa', 'a byte order mark is text');
 });
 
 test('half a surrogate pair is read as U+FFFD', () => {
