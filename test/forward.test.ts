@@ -10,7 +10,10 @@ import { gpu } from './gpu.ts';
 import { relativeError } from './reference/allclose.ts';
 
 const test = suite('forward');
-const cases = JSON.parse(readFileSync(golden('fixtures/forward.json'), 'utf8')) as { text: string; ids: number[] }[];
+const cases = JSON.parse(readFileSync(golden('fixtures/forward.json'), 'utf8')) as {
+  text: string;
+  ids: number[];
+}[];
 
 test('ids, every hidden state and the logits of six texts, packed into one batch', async () => {
   const model = await openFacts();
@@ -27,10 +30,15 @@ test('ids, every hidden state and the logits of six texts, packed into one batch
     cases.forEach(({ ids }, n) => {
       const [from, to] = [batch.rowStarts[n]!, batch.rowStarts[n]! + ids.length];
       const wantLogits = want.get(`logits.${n}`)!;
-      const worst = logits.subarray(from * V, to * V).reduce((most, x, i) => Math.max(most, Math.abs(x - wantLogits[i]!)), 0);
+      const worst = logits
+        .subarray(from * V, to * V)
+        .reduce((most, x, i) => Math.max(most, Math.abs(x - wantLogits[i]!)), 0);
       assert.ok(worst <= 2e-4, `logits of text ${n}: ${worst}`);
       hidden.forEach((state, i) => {
-        const error = relativeError(state.subarray(from * D, to * D), want.get(`hidden.${n}`)!.subarray(i * ids.length * D, (i + 1) * ids.length * D));
+        const error = relativeError(
+          state.subarray(from * D, to * D),
+          want.get(`hidden.${n}`)!.subarray(i * ids.length * D, (i + 1) * ids.length * D),
+        );
         assert.ok(error <= 1e-4, `hidden state ${i} of text ${n}: ${error}`);
       });
     });

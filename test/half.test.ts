@@ -9,11 +9,20 @@ const test = suite('half');
 
 test('widen: every one of the 65,536 halves', async () => {
   await gpu.scope(async (s) => {
-    const packed = upload(s, Uint32Array.from({ length: 32_768 }, (_, i) => 2 * i + ((2 * i + 1) << 16)), [32_768], 'packed');
+    const packed = upload(
+      s,
+      Uint32Array.from({ length: 32_768 }, (_, i) => 2 * i + ((2 * i + 1) << 16)),
+      [32_768],
+      'packed',
+    );
     const { t: y, canaries } = wide(s, [65_536]);
     widen(s, packed, y, 'F16');
     const got = await read(gpu, y);
-    for (let h = 0; h < 65_536; h += 1) assert.ok(Object.is(got[h], halfToFloat(h)) || (Number.isNaN(got[h]!) && Number.isNaN(halfToFloat(h))), `half ${h}: ${got[h]}, want ${halfToFloat(h)}`);
+    for (let h = 0; h < 65_536; h += 1)
+      assert.ok(
+        Object.is(got[h], halfToFloat(h)) || (Number.isNaN(got[h]!) && Number.isNaN(halfToFloat(h))),
+        `half ${h}: ${got[h]}, want ${halfToFloat(h)}`,
+      );
     await canaries();
   });
 });
@@ -49,7 +58,11 @@ test('narrow: every half, the ties between neighbours, and a hair on either side
 
 test('narrow: an odd number of values leaves a zero in the last half', async () => {
   await gpu.scope(async (s) => {
-    const packed = narrow(s, upload(s, Float32Array.of(1, 2, 3), [3], 'x'), upload(s, Uint32Array.of(7, 7, 9), [3], 'packed'));
+    const packed = narrow(
+      s,
+      upload(s, Float32Array.of(1, 2, 3), [3], 'x'),
+      upload(s, Uint32Array.of(7, 7, 9), [3], 'packed'),
+    );
     assert.equal([...(await readU32(gpu, packed))], [0x40003c00, 0x4200, 9]);
   });
 });

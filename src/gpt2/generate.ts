@@ -29,13 +29,20 @@ export interface GenerateOptions {
  *
  * @throws UsageError when a prompt is empty, or prompt and new tokens exceed the context window
  */
-export async function generate(model: Model, prompts: readonly number[][], options: GenerateOptions): Promise<number[][]> {
+export async function generate(
+  model: Model,
+  prompts: readonly number[][],
+  options: GenerateOptions,
+): Promise<number[][]> {
   const { n_positions, n_layer, n_embd: D } = model.config;
   prompts.forEach((ids, b) => {
     const length = ids.length + options.tokens;
-    if (ids.length === 0) throw new UsageError(`generate: prompt ${b} is empty. Give at least one token, e.g. <|endoftext|>.`);
+    if (ids.length === 0)
+      throw new UsageError(`generate: prompt ${b} is empty. Give at least one token, e.g. <|endoftext|>.`);
     if (length > n_positions) {
-      throw new UsageError(`generate: prompt ${b} has ${ids.length} tokens and ${options.tokens} are wanted; the context window holds ${n_positions}. Shorten one of them.`);
+      throw new UsageError(
+        `generate: prompt ${b} has ${ids.length} tokens and ${options.tokens} are wanted; the context window holds ${n_positions}. Shorten one of them.`,
+      );
     }
   });
   const capacity = Math.max(...prompts.map((ids) => ids.length)) + options.tokens;
@@ -86,7 +93,9 @@ async function forward(
     const first = cached.every((count) => count === 0);
     const batch = packRows(rows, { from: cached, cacheStart: rows.map((_, b) => b * capacity) });
     const device = uploadBatch(s, batch);
-    const slots = rows.flatMap((ids, b) => ids.slice(cached[b]).map((_, i) => b * capacity + (cached[b] ?? 0) + i));
+    const slots = rows.flatMap((ids, b) =>
+      ids.slice(cached[b]).map((_, i) => b * capacity + (cached[b] ?? 0) + i),
+    );
     const places = upload(s, Uint32Array.from(slots), [slots.length], 'cache_slots');
     const sites: Sites = {
       qkv: (inner, i, qkv) => {
@@ -94,9 +103,21 @@ async function forward(
         return false;
       },
     };
-    const x = model.blocks(s, model.embed(s, device), device, 0, model.config.n_layer, sites, first ? undefined : (i) => caches[i]);
+    const x = model.blocks(
+      s,
+      model.embed(s, device),
+      device,
+      0,
+      model.config.n_layer,
+      sites,
+      first ? undefined : (i) => caches[i],
+    );
     const lasts = [...batch.rowStarts.subarray(1)].map((end) => end - 1);
-    const logits = model.logits(s, x as Tensor, upload(s, Uint32Array.from(lasts), [lasts.length], 'last_tokens'));
+    const logits = model.logits(
+      s,
+      x as Tensor,
+      upload(s, Uint32Array.from(lasts), [lasts.length], 'last_tokens'),
+    );
     return read(model.gpu, logits);
   });
 }
@@ -104,17 +125,28 @@ async function forward(
 /** Copies the keys and values of a batch's tokens to their rows of the cache. */
 function appendToCache(s: Scope, qkv: Tensor, places: Tensor, cache: LayerCache): void {
   const [tokens, d] = [qkv.rows, qkv.cols / 3];
-  s.gpu.run('gpt2/append_cache', { qkv, places, cache: cache.rows }, { tokens, d }, { threads: tokens * 2 * d });
+  s.gpu.run(
+    'gpt2/append_cache',
+    { qkv, places, cache: cache.rows },
+    { tokens, d },
+    { threads: tokens * 2 * d },
+  );
 }
 
 /** The next token after a text: logits [V] as float32. */
-export async function nextLogits(model: Model, prompts: readonly number[][]): Promise<Float32Array<ArrayBuffer>[]> {
+export async function nextLogits(
+  model: Model,
+  prompts: readonly number[][],
+): Promise<Float32Array<ArrayBuffer>[]> {
   return model.gpu.scope(async (s) => {
     const batch = packRows(prompts);
     const device = uploadBatch(s, batch);
     const x = model.blocks(s, model.embed(s, device), device, 0, model.config.n_layer);
     const lasts = [...batch.rowStarts.subarray(1)].map((end) => end - 1);
-    const all = await read(model.gpu, model.logits(s, x as Tensor, upload(s, Uint32Array.from(lasts), [lasts.length], 'last_tokens')));
+    const all = await read(
+      model.gpu,
+      model.logits(s, x as Tensor, upload(s, Uint32Array.from(lasts), [lasts.length], 'last_tokens')),
+    );
     const V = model.config.vocab_size;
     return prompts.map((_, b) => all.subarray(b * V, (b + 1) * V));
   });

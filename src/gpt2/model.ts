@@ -22,7 +22,6 @@ import type { Gpt2Config } from './config.ts';
 import { embed } from './embed.ts';
 import { layernorm } from './layernorm.ts';
 import { Tokenizer } from './tokenizer.ts';
-import { unembed } from './unembed.ts';
 import { loadWeights } from './weights.ts';
 import type { Linear, LoadOptions, Weights } from './weights.ts';
 
@@ -112,7 +111,14 @@ export class Model {
   }
 
   /** One block, x [T, D] to [T, D]. */
-  block(s: Scope, i: number, x: Tensor, batch: GpuBatch, sites: Sites = {}, cache?: LayerCache): Tensor | undefined {
+  block(
+    s: Scope,
+    i: number,
+    x: Tensor,
+    batch: GpuBatch,
+    sites: Sites = {},
+    cache?: LayerCache,
+  ): Tensor | undefined {
     const { ln_1, attn, ln_2, mlp } = this.weights.h[i] ?? missing(i);
     const eps = this.config.layer_norm_epsilon;
 
@@ -132,7 +138,8 @@ export class Model {
   logits(s: Scope, x: Tensor, rows?: Tensor): Tensor {
     const { ln_f, wte } = this.weights;
     const wanted = rows ? gatherRows(s, x, rows) : x;
-    return unembed(s, layernorm(s, wanted, ln_f.weight, ln_f.bias, this.config.layer_norm_epsilon), wte);
+    const normed = layernorm(s, wanted, ln_f.weight, ln_f.bias, this.config.layer_norm_epsilon);
+    return matmul(s, normed, wte, { transposeB: true, label: 'logits' });
   }
 }
 

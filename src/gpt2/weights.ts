@@ -8,7 +8,7 @@ import { ModelError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { narrow, widen } from '../tensor/half.ts';
-import { Tensor, empty, windows } from '../tensor/tensor.ts';
+import { Tensor, empty } from '../tensor/tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
 export interface Linear {
@@ -44,7 +44,11 @@ const CHUNK_BYTES = 16 * 2 ** 20;
 const SYNC_BYTES = 4 * CHUNK_BYTES;
 
 /** Loads all weights into `owner`. @throws ModelError where a tensor is missing or of another shape */
-export async function loadWeights(owner: Scope, checkpoint: Checkpoint, options: LoadOptions = {}): Promise<Weights> {
+export async function loadWeights(
+  owner: Scope,
+  checkpoint: Checkpoint,
+  options: LoadOptions = {},
+): Promise<Weights> {
   const { config, tensors } = checkpoint;
   const { n_embd: D, n_inner: F, n_layer, vocab_size, n_positions } = config;
   const total = tensors.names().reduce((sum, name) => sum + tensors.info(name).bytes, 0);
@@ -68,7 +72,8 @@ export async function loadWeights(owner: Scope, checkpoint: Checkpoint, options:
       }
       options.onProgress?.(done, total);
     }
-    if (at !== t.size) throw new ModelError(`model.safetensors: "${name}" gave ${at} numbers, expected ${t.size}.`);
+    if (at !== t.size)
+      throw new ModelError(`model.safetensors: "${name}" gave ${at} numbers, expected ${t.size}.`);
     return t;
   };
   const vector = (name: string, n: number): Promise<Tensor> => load(name, [n], 'f32');
@@ -77,7 +82,10 @@ export async function loadWeights(owner: Scope, checkpoint: Checkpoint, options:
     weight: await load(`${name}.weight`, [rows, cols], as),
     bias: await vector(`${name}.bias`, cols),
   });
-  const norm = async (name: string): Promise<Linear> => ({ weight: await vector(`${name}.weight`, D), bias: await vector(`${name}.bias`, D) });
+  const norm = async (name: string): Promise<Linear> => ({
+    weight: await vector(`${name}.weight`, D),
+    bias: await vector(`${name}.bias`, D),
+  });
 
   const wte = await load('wte.weight', [vocab_size, D], storage);
   const wpe = await load('wpe.weight', [n_positions, D], storage);
@@ -85,7 +93,10 @@ export async function loadWeights(owner: Scope, checkpoint: Checkpoint, options:
   for (let i = 0; i < n_layer; i += 1) {
     h.push({
       ln_1: await norm(`h.${i}.ln_1`),
-      attn: { c_attn: await linear(`h.${i}.attn.c_attn`, D, 3 * D), c_proj: await linear(`h.${i}.attn.c_proj`, D, D) },
+      attn: {
+        c_attn: await linear(`h.${i}.attn.c_attn`, D, 3 * D),
+        c_proj: await linear(`h.${i}.attn.c_proj`, D, D),
+      },
       ln_2: await norm(`h.${i}.ln_2`),
       mlp: {
         c_fc: await linear(`h.${i}.mlp.c_fc`, D, F),
@@ -121,9 +132,4 @@ function padded(chunk: Uint8Array): Uint8Array<ArrayBuffer> {
   const whole = new Uint8Array(Math.ceil(chunk.byteLength / 4) * 4);
   whole.set(chunk);
   return whole;
-}
-
-/** Row windows of the token embedding: it is the one weight that can exceed what an adapter binds. */
-export function wteWindows(gpu: Gpu, wte: Tensor): [from: number, to: number][] {
-  return windows(gpu, wte.rows, wte.bytes / wte.rows);
 }

@@ -4,7 +4,9 @@ export function halfToFloat(h: number): number {
   const exponent = (h >> 10) & 31;
   const fraction = h & 1023;
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return exponent === 0 ? sign * 2 ** -14 * (fraction / 1024) : sign * 2 ** (exponent - 15) * (1 + fraction / 1024);
+  return exponent === 0
+    ? sign * 2 ** -14 * (fraction / 1024)
+    : sign * 2 ** (exponent - 15) * (1 + fraction / 1024);
 }
 
 /** Bits of the half nearest to x; ties go to the even one. */

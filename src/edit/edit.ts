@@ -1,0 +1,229 @@
+/**
+ * One edit, computed but not yet written: from a request to u and Λ of every method asked for.
+ *
+ *   1. contexts       x_j + prompt, the subject's last token in each                  rows.ts
+ *   2. k_j, v_j       MLP keys and values there; k* = mean_j k_j                      frozen.ts
+ *   3. v* = v0 + δ    optimised once, whatever the methods                            value.ts
+ *   4. u              C u ∝ k*, by Cholesky                                           solve.ts
+ *   5. Λ              (v* − v) / (k · u), the key and value as the method says        update.ts
+ */
+import { UsageError } from '../errors.ts';
+import type { Model } from '../gpt2/model.ts';
+import { read, upload } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { openSuffix } from './frozen.ts';
+import { judge } from './guard.ts';
+import type { Verdict } from './guard.ts';
+import { METHOD_TABLE } from './method.ts';
+import type { Method } from './method.ts';
+import type { EditRequest, Warning } from './request.ts';
+import { editRows } from './rows.ts';
+import type { EditRows } from './rows.ts';
+import type { Solved, Solver } from './solver.ts';
+import type { TraceRow } from './loss-trace.ts';
+import { meanRows } from './add-at-rows.ts';
+import { frobenius } from './frobenius.ts';
+import { readLambdaStats, solveLambda } from './update.ts';
+import { VALUE_DEFAULTS, optimiseValue } from './value.ts';
+import type { ValueOptions } from './value.ts';
+
+export interface EditOptions extends Partial<ValueOptions> {
+  readonly methods: readonly Method[];
+  readonly layer: number;
+  /** Templates with one `{}` each, `"{}"` first. */
+  readonly contexts: readonly string[];
+  /** Solves C x = k: from a covariance, or the identity. */
+  readonly solver: Solver;
+  /** false: every step runs the whole model, for comparison. Default true. */
+  readonly freeze?: boolean;
+  readonly onStep?: (row: TraceRow, step: number) => void;
+  /** Called as each phase begins. */
+  readonly onPhase?: (phase: EditPhase) => void;
+  readonly signal?: AbortSignal;
+}
+
+export type EditPhase = 'contexts' | 'value' | 'solve' | 'update';
+
+/** The update of one method, W += u Λᵀ, and what it says of itself. */
+export interface Update {
+  readonly method: Method;
+  /** [F], unit length */
+  readonly u: Float32Array<ArrayBuffer>;
+  /** [D] */
+  readonly lambda: Float32Array<ArrayBuffer>;
+  /** k · u */
+  readonly divisor: number;
+  /** k · u / (|k| |u|) */
+  readonly cosine: number;
+  readonly lambdaNorm: number;
+  /** |u Λᵀ|, Frobenius */
+  readonly updateNorm: number;
+  /** The paper's |Δ|: the update norm over the number of elements of W. */
+  readonly normalisedUpdate: number;
+  /** The update norm over |W|. */
+  readonly relativeUpdate: number;
+  readonly verdict: Verdict;
+  readonly solved: Solved;
+}
+
+/** What every method shares; vectors named as in the dump file. */
+export interface Edit {
+  readonly request: EditRequest;
+  readonly layer: number;
+  readonly contexts: readonly string[];
+  readonly rows: EditRows;
+  readonly warnings: readonly Warning[];
+  readonly options: ValueOptions;
+  readonly trace: readonly TraceRow[];
+  readonly vectors: {
+    readonly k_prompt: Float32Array<ArrayBuffer>;
+    readonly k_mean: Float32Array<ArrayBuffer>;
+    readonly v_prompt: Float32Array<ArrayBuffer>;
+    readonly v_mean: Float32Array<ArrayBuffer>;
+    readonly grad_0: Float32Array<ArrayBuffer>;
+    readonly delta: Float32Array<ArrayBuffer>;
+    readonly v_star: Float32Array<ArrayBuffer>;
+  };
+  readonly updates: ReadonlyMap<Method, Update>;
+  /** Milliseconds by phase. */
+  readonly timings: Readonly<Record<EditPhase, number>>;
+  /** Tokens that one optimisation step ran. */
+  readonly stepTokens: number;
+}
+
+/**
+ * Computes an edit on the model's current weights, which stay as they are.
+ *
+ * @throws UsageError for a layer that is not there, or a text beyond the context window
+ * @throws EditRefused when C cannot be solved
+ */
+export async function computeEdit(model: Model, request: EditRequest, options: EditOptions): Promise<Edit> {
+  const { layer, contexts, methods, solver } = options;
+  checkLayer(model, layer);
+  const valueOptions = pickValueOptions(options);
+  const timings: Record<EditPhase, number> = { contexts: 0, value: 0, solve: 0, update: 0 };
+  const gpu = model.gpu;
+
+  const phase = async <T>(name: EditPhase, work: () => Promise<T> | T): Promise<T> => {
+    options.signal?.throwIfAborted();
+    options.onPhase?.(name);
+    const start = performance.now();
+    const result = await work();
+    await gpu.sync();
+    timings[name] += performance.now() - start;
+    return result;
+  };
+
+  return gpu.scope(async (s) => {
+    const { rows, suffix, keys, values } = await phase('contexts', () => {
+      const rows = editRows(model.tokenizer, request, contexts, model.config.n_positions);
+      const suffix = openSuffix(s, model, layer, rows, options.freeze);
+      const bySource = (all: Tensor): Record<'prompt' | 'mean', Tensor> => ({
+        prompt: all.slice(0, 1).reshape(all.cols),
+        mean: meanRows(s, all),
+      });
+      return { rows, suffix, keys: bySource(suffix.keys), values: bySource(suffix.values) };
+    });
+
+    const optimised = await phase('value', () => {
+      const targets = rows.rewrites.flatMap(() => rows.targetIds);
+      const targetIds = upload(s, Uint32Array.from(targets), [targets.length], 'targets');
+      return optimiseValue(
+        s,
+        model,
+        suffix,
+        targetIds,
+        rows.targetIds.length,
+        values.prompt,
+        valueOptions,
+        options.onStep,
+        options.signal,
+      );
+    });
+
+    const us = await phase('solve', async () => {
+      const found = new Map<'prompt' | 'mean', { u: Tensor; solved: Solved }>();
+      for (const source of new Set(methods.map((method) => METHOD_TABLE[method].u))) {
+        found.set(source, await solver.direction(s, keys[source]));
+      }
+      return found;
+    });
+
+    const updates = await phase('update', async () => {
+      const weight = model.weights.h[layer]?.mlp.c_proj.weight as Tensor;
+      const weightNorm = await frobenius(gpu, weight);
+      const found = new Map<Method, Update>();
+      for (const method of methods) {
+        const row = METHOD_TABLE[method];
+        const { u, solved } = us.get(row.u) as { u: Tensor; solved: Solved };
+        const key = keys[row.residual];
+        const { lambda, stats } = solveLambda(s, {
+          vStar: optimised.vStar,
+          value: values[row.residual],
+          key,
+          u,
+        });
+        const { divisor, cosine, lambdaNorm } = await readLambdaStats(gpu, stats);
+        const updateNorm = lambdaNorm; // |u Λᵀ| = |u| |Λ|, and |u| = 1
+        const relativeUpdate = updateNorm / weightNorm;
+        found.set(method, {
+          method,
+          u: await read(gpu, u),
+          lambda: await read(gpu, lambda),
+          divisor,
+          cosine,
+          lambdaNorm,
+          updateNorm,
+          normalisedUpdate: updateNorm / weight.size,
+          relativeUpdate,
+          verdict: judge(cosine, relativeUpdate),
+          solved,
+        });
+      }
+      return found;
+    });
+
+    const vectors = {
+      k_prompt: await read(gpu, keys.prompt),
+      k_mean: await read(gpu, keys.mean),
+      v_prompt: await read(gpu, values.prompt),
+      v_mean: await read(gpu, values.mean),
+      grad_0: await read(gpu, optimised.gradient0),
+      delta: await read(gpu, optimised.delta),
+      v_star: await read(gpu, optimised.vStar),
+    };
+    const { trace } = optimised;
+    return {
+      request,
+      layer,
+      contexts,
+      rows,
+      warnings: rows.warnings,
+      options: valueOptions,
+      trace,
+      vectors,
+      updates,
+      timings,
+      stepTokens: suffix.tokens,
+    };
+  });
+}
+
+/** @throws UsageError naming the layers there are */
+export function checkLayer(model: Model, layer: number): void {
+  const last = model.config.n_layer - 1;
+  if (!Number.isInteger(layer) || layer < 0 || layer > last) {
+    throw new UsageError(
+      `edit: layer ${layer} does not exist; ${model.id} has layers 0 to ${last}. Choose one of these with --layer.`,
+    );
+  }
+}
+
+function pickValueOptions(options: EditOptions): ValueOptions {
+  const picked: { -readonly [K in keyof ValueOptions]: number } = { ...VALUE_DEFAULTS };
+  for (const key of Object.keys(VALUE_DEFAULTS) as (keyof ValueOptions)[]) {
+    const value = options[key];
+    if (value !== undefined) picked[key] = value;
+  }
+  return picked;
+}

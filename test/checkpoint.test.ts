@@ -1,0 +1,377 @@
+import { appendFile, cp, mkdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ModelError, UsageError } from '../src/errors.ts';
+import { canonicalName, expectedTensors } from '../src/gpt2/checkpoint.ts';
+import { type Gpt2Config, parseConfig } from '../src/gpt2/config.ts';
+import { openCheckpoint } from '../src/io/checkpoint.ts';
+import { readManifest } from '../src/io/manifest.ts';
+import { findModel, openModel } from '../src/io/models.ts';
+import { openSafetensors } from '../src/io/safetensors.ts';
+import { type TensorToWrite, writeSafetensors } from '../src/io/safetensors-write.ts';
+import { sha256File } from '../src/io/sha256.ts';
+import { throws, withFolder } from './folder.ts';
+
+const test = suite('checkpoint');
+const FACTS = fileURLToPath(new URL('../weights/facts', import.meta.url));
+
+const CONFIG = {
+  model_type: 'gpt2',
+  n_embd: 6,
+  n_layer: 2,
+  n_head: 3,
+  n_positions: 5,
+  vocab_size: 7,
+  n_inner: null,
+  layer_norm_epsilon: 1e-5,
+  activation_function: 'gelu_new',
+};
+
+/** Every tensor of a config, filled with its own index, named by `rename`. */
+function tensors(config: Gpt2Config, rename = (name: string) => name): TensorToWrite[] {
+  return [...expectedTensors(config)].map(([name, shape], i) => {
+    const data = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(i);
+    return { name: rename(name), dtype: 'F32', shape, data: new Uint8Array(data.buffer) };
+  });
+}
+
+/** A complete folder; `change` may alter what goes into it. */
+async function withCheckpoint(
+  use: (folder: string) => Promise<unknown>,
+  change: {
+    config?: object;
+    tensors?: (all: TensorToWrite[]) => TensorToWrite[];
+    rename?: (name: string) => string;
+  } = {},
+): Promise<void> {
+  await withFolder(async (folder) => {
+    await writeFile(join(folder, 'config.json'), JSON.stringify({ ...CONFIG, ...change.config }));
+    await writeFile(join(folder, 'tokenizer.json'), '{"model": {}}');
+    const all = tensors(parseConfig('test', CONFIG), change.rename);
+    await writeSafetensors(join(folder, 'model.safetensors'), change.tensors?.(all) ?? all);
+    await use(folder);
+  });
+}
+
+async function first(
+  file: { chunks(name: string, maxBytes: number): AsyncIterable<Uint8Array> },
+  name: string,
+): Promise<number> {
+  for await (const piece of file.chunks(name, 4)) return new DataView(piece.buffer).getFloat32(0, true);
+  throw new Error(`${name} is empty`);
+}
+
+test('opens a folder: config, JSON files, tensors under plain names, the hash of the weights', async () => {
+  for (const rename of [(name: string) => name, (name: string) => `transformer.${name}`]) {
+    await withCheckpoint(
+      async (folder) => {
+        const checkpoint = await openCheckpoint(folder, { id: 'mine' });
+        assert.is(checkpoint.id, 'mine');
+        assert.is(checkpoint.config.n_inner, 24);
+        assert.equal(checkpoint.tokenizerJson, { model: {} });
+        assert.equal(checkpoint.tokenizerConfig, {}); // the file may be absent
+        const names = [...expectedTensors(checkpoint.config).keys()];
+        assert.equal(checkpoint.tensors.names(), names);
+        assert.is(names.length, 2 + 12 * 2 + 2);
+        assert.equal(checkpoint.tensors.info('h.1.mlp.c_proj.weight').shape, [24, 6]);
+        const index = names.indexOf('h.1.mlp.c_proj.weight');
+        assert.is(await first(checkpoint.tensors, 'h.1.mlp.c_proj.weight'), index);
+        assert.is(await checkpoint.sha256(), await sha256File(join(folder, 'model.safetensors')));
+        await throws(() => checkpoint.tensors.info('h.2.ln_1.bias'), ModelError, 'h.2.ln_1.bias');
+      },
+      { rename },
+    );
+  }
+  assert.is(canonicalName('transformer.transformer.wte.weight'), 'transformer.wte.weight'); // once, not for ever
+});
+
+test('a folder that is absent, a file, or incomplete: says which file and what a folder holds', async () => {
+  await withFolder(async (folder) => {
+    const holds = 'config.json, tokenizer.json, model.safetensors';
+    await throws(
+      () => openCheckpoint(join(folder, 'no')),
+      ModelError,
+      join(folder, 'no'),
+      'does not exist',
+      holds,
+    );
+    await writeFile(join(folder, 'file'), '');
+    await throws(() => openCheckpoint(join(folder, 'file')), ModelError, 'is a file, not a folder', holds);
+    await throws(() => openCheckpoint(folder), ModelError, holds, folder, 'config.json is missing');
+  });
+  for (const name of ['config.json', 'tokenizer.json', 'model.safetensors']) {
+    await withCheckpoint(async (folder) => {
+      await rm(join(folder, name));
+      await throws(() => openCheckpoint(folder), ModelError, folder, `${name} is missing`);
+      await mkdir(join(folder, name)); // a folder of that name is no file
+      await throws(() => openCheckpoint(folder), ModelError, folder, `${name} is missing`);
+    });
+  }
+  await withCheckpoint(async (folder) => {
+    await rm(join(folder, 'model.safetensors'));
+    await writeFile(join(folder, 'pytorch_model.bin'), '');
+    await throws(
+      () => openCheckpoint(folder),
+      ModelError,
+      'model.safetensors is missing',
+      'pytorch_model.bin is a pickle',
+    );
+    await writeFile(join(folder, 'model.safetensors.index.json'), '{}');
+    await throws(
+      () => openCheckpoint(folder),
+      ModelError,
+      'model.safetensors is missing',
+      'split',
+      'max_shard_size',
+    );
+  });
+});
+
+test('files that are cut short or no JSON', async () => {
+  for (const name of ['config.json', 'tokenizer.json', 'tokenizer_config.json']) {
+    await withCheckpoint(async (folder) => {
+      await writeFile(join(folder, name), '{"model_type": "gp');
+      await throws(() => openCheckpoint(folder), ModelError, join(folder, name), 'should be JSON');
+    });
+  }
+  await withCheckpoint(async (folder) => {
+    const path = join(folder, 'model.safetensors');
+    await truncate(path, (await readFile(path)).length - 1);
+    await throws(() => openCheckpoint(folder), ModelError, path, 'truncated');
+  });
+});
+
+test('another architecture: says which one and which are supported, whatever else is missing', async () => {
+  await withFolder(async (folder) => {
+    const config = { model_type: 'llama', architectures: ['LlamaForCausalLM'] };
+    await writeFile(join(folder, 'config.json'), JSON.stringify(config));
+    await throws(
+      () => openCheckpoint(folder),
+      ModelError,
+      '"llama"',
+      'LlamaForCausalLM',
+      '"gpt2"',
+      'gpt2-xl',
+    );
+  });
+});
+
+const BAD_CONFIG: [change: Record<string, unknown>, ...words: string[]][] = [
+  [{ model_type: undefined }, 'got none', 'gpt2'],
+  [{ n_embd: 0 }, 'n_embd', '> 0', 'got 0'],
+  [{ n_embd: undefined }, 'n_embd', 'got undefined'],
+  [{ n_layer: 1.5 }, 'n_layer', 'got 1.5'],
+  [{ n_head: '3' }, 'n_head', 'got "3"'],
+  [{ n_head: 4 }, 'n_head', 'divisor of n_embd 6', 'got 4'],
+  [{ n_positions: null }, 'n_positions', 'got null'],
+  [{ vocab_size: -7 }, 'vocab_size', 'got -7'],
+  [{ n_inner: 0 }, 'n_inner', 'got 0'],
+  [{ layer_norm_epsilon: 0 }, 'layer_norm_epsilon', 'got 0'],
+  [{ layer_norm_epsilon: '1e-5' }, 'layer_norm_epsilon', 'got "1e-5"'],
+  [{ activation_function: 'gelu' }, 'activation_function', 'gelu_new', 'got "gelu"'],
+  [{ activation_function: 'relu' }, 'activation_function', 'got "relu"'],
+  [{ tie_word_embeddings: false }, 'tie_word_embeddings', 'expected true', 'got false'],
+  [{ scale_attn_weights: false }, 'scale_attn_weights', 'expected true', 'got false'],
+  [
+    { scale_attn_by_inverse_layer_idx: true },
+    'scale_attn_by_inverse_layer_idx',
+    'expected false',
+    'got true',
+  ],
+  [{ add_cross_attention: true }, 'add_cross_attention', 'expected false', 'got true'],
+];
+
+for (const [change, ...words] of BAD_CONFIG) {
+  test(`config.json with ${JSON.stringify(change)} is refused`, async () => {
+    await throws(
+      () => parseConfig('mine', { ...CONFIG, ...change }),
+      ModelError,
+      'mine',
+      'config.json',
+      ...words,
+    );
+  });
+}
+
+test('config.json: what may be left out, and what changes nothing', async () => {
+  const { n_positions: _, layer_norm_epsilon: __, activation_function: ___, ...rest } = CONFIG;
+  const config = parseConfig('mine', {
+    ...rest,
+    n_ctx: 9,
+    n_inner: 10,
+    reorder_and_upcast_attn: true,
+    tie_word_embeddings: null,
+  });
+  assert.equal(config, {
+    n_embd: 6,
+    n_layer: 2,
+    n_head: 3,
+    n_positions: 9,
+    vocab_size: 7,
+    n_inner: 10,
+    layer_norm_epsilon: 1e-5,
+  });
+  assert.is(parseConfig('mine', { ...CONFIG, n_ctx: 9 }).n_positions, 5);
+  assert.is(parseConfig('mine', { ...CONFIG, activation_function: 'gelu_pytorch_tanh' }).n_embd, 6);
+  for (const json of [null, [], 'gpt2'])
+    await throws(() => parseConfig('mine', json), ModelError, 'JSON object');
+});
+
+test('tensors: every one that is missing, misshapen, of another dtype or unknown is named at once', async () => {
+  await withCheckpoint(
+    async (folder) => {
+      await throws(
+        () => openCheckpoint(folder, { id: 'mine' }),
+        ModelError,
+        'model mine: expected the 28 tensors',
+        'h.0.ln_1.bias [6] is missing',
+        'h.1.attn.c_attn.weight should be [6, 18], it is [18, 6]',
+        'wpe.weight should be one of F32, F16, BF16, it is F64',
+        'lm_head.weight should be [7, 6], it is [6, 7]',
+        'score.weight is no tensor of this GPT-2',
+        'wte.weight is there twice',
+      );
+    },
+    {
+      tensors: (all) => [
+        ...all
+          .filter(({ name }) => name !== 'h.0.ln_1.bias')
+          .map((tensor): TensorToWrite => {
+            if (tensor.name === 'h.1.attn.c_attn.weight') return { ...tensor, shape: [18, 6] };
+            if (tensor.name === 'wpe.weight')
+              return { ...tensor, dtype: 'F64', data: new Uint8Array(8 * 30) };
+            return tensor;
+          }),
+        { name: 'lm_head.weight', dtype: 'F32', shape: [6, 7], data: new Uint8Array(4 * 42) },
+        { name: 'score.weight', dtype: 'F32', shape: [1], data: new Uint8Array(4) },
+        { name: 'transformer.wte.weight', dtype: 'F32', shape: [7, 6], data: new Uint8Array(4 * 42) },
+      ],
+    },
+  );
+});
+
+test('tensors: a config with fewer or more layers than the file is refused', async () => {
+  await withCheckpoint(
+    (folder) => throws(() => openCheckpoint(folder), ModelError, 'h.1.mlp.c_fc.bias is no tensor'),
+    {
+      config: { n_layer: 1 },
+    },
+  );
+  await withCheckpoint(
+    (folder) => throws(() => openCheckpoint(folder), ModelError, 'h.2.mlp.c_fc.bias [24] is missing'),
+    {
+      config: { n_layer: 3 },
+    },
+  );
+});
+
+test('tensors: saved masks and a tied lm_head are ignored', async () => {
+  await withCheckpoint(
+    async (folder) => {
+      const { tensors: file } = await openCheckpoint(folder);
+      assert.is(file.names().length, 28);
+      assert.not.ok(file.names().includes('lm_head.weight'));
+    },
+    {
+      tensors: (all) => [
+        ...all,
+        { name: 'h.0.attn.bias', dtype: 'BOOL', shape: [1, 1, 5, 5], data: new Uint8Array(25) },
+        { name: 'transformer.h.1.attn.masked_bias', dtype: 'F32', shape: [], data: new Uint8Array(4) },
+        { name: 'lm_head.weight', dtype: 'F32', shape: [7, 6], data: new Uint8Array(4 * 42) },
+      ],
+    },
+  );
+});
+
+test('the bundled model opens, and is what the manifest says', async () => {
+  const { checkpoint, entry } = await openModel('facts', { offline: true });
+  assert.is(checkpoint.id, 'facts');
+  assert.is(checkpoint.config.n_layer, 8);
+  assert.is(entry?.edit_layer, 1);
+  assert.is(await checkpoint.sha256(), await sha256File(join(FACTS, 'model.safetensors')));
+  assert.is(checkpoint.tensors.info('wte.weight').dtype, 'F16');
+  const raw = await openSafetensors(join(FACTS, 'model.safetensors'));
+  const { value } = await checkpoint.tensors.chunks('ln_f.bias', 512)[Symbol.asyncIterator]().next();
+  assert.equal(value, await raw.read('transformer.ln_f.bias'));
+});
+
+test('a bundled file that was changed: expected and actual size or sha256', async () => {
+  const { models } = await readManifest();
+  const manifest = models['facts'];
+  for (const name of ['config.json', 'tokenizer_config.json', 'tokenizer.json']) {
+    const check = manifest!.files![name]!;
+    await withFolder(async (folder) => {
+      await cp(FACTS, folder, { recursive: true });
+      await openCheckpoint(folder, { manifest });
+      const path = join(folder, name);
+      const text = await readFile(path, 'utf8');
+      await writeFile(path, text.replace('"', "'"));
+      const actual = await sha256File(path);
+      await throws(() => openCheckpoint(folder, { manifest }), ModelError, path, check.sha256, actual);
+      await appendFile(path, ' ');
+      await throws(
+        () => openCheckpoint(folder, { manifest }),
+        ModelError,
+        path,
+        `${check.bytes} bytes`,
+        `has ${check.bytes + 1}`,
+      );
+      await rm(path);
+      await throws(() => openCheckpoint(folder, { manifest }), ModelError, path, 'there is none');
+    });
+  }
+});
+
+test('the manifest: malformed entries are named', async () => {
+  const good = { folder: 'x', edit_layer: 1, clamp: 4 };
+  const bad: [unknown, ...string[]][] = [
+    ['text', '"m"', 'object'],
+    [{ ...good, hub: 'a/b' }, '"m"', 'either "folder" or "hub"'],
+    [{ ...good, edit_layer: -1 }, '"m"', 'edit_layer'],
+    [{ ...good, clamp: 0 }, '"m"', 'clamp'],
+    [{ ...good, files: { a: { sha256: 'xyz', bytes: 1 } } }, '"m"', 'files'],
+    [{ ...good, covariance: { 'layer-1': { sha256: '0'.repeat(64), bytes: 1 } } }, '"m"', 'covariance'],
+  ];
+  await withFolder(async (folder) => {
+    const path = join(folder, 'manifest.json');
+    for (const [entry, ...words] of bad) {
+      await writeFile(path, JSON.stringify({ m: entry }));
+      await throws(() => readManifest(path), ModelError, path, ...words);
+    }
+    await writeFile(path, '[');
+    await throws(() => readManifest(path), ModelError, path, 'JSON');
+    await writeFile(
+      path,
+      JSON.stringify({
+        m: { ...good, covariance: { 'layer-1': { file: 'c', sha256: '0'.repeat(64), bytes: 1 } } },
+      }),
+    );
+    assert.is((await readManifest(path)).root, folder);
+  });
+});
+
+test('--model: a bundled name, a folder, a path that is none, a name that is none', async () => {
+  const { models } = await readManifest();
+  assert.equal(Object.keys(models), ['facts', 'gpt2', 'gpt2-medium', 'gpt2-large', 'gpt2-xl']);
+  assert.equal(await findModel('facts'), { id: 'facts', folder: FACTS, entry: models['facts'] });
+  assert.equal(await findModel(FACTS), { id: FACTS, folder: FACTS, entry: models['facts'] }); // by its path, still checked
+  await withFolder(async (folder) => {
+    assert.equal(await findModel(folder), { id: folder, folder });
+    await symlink(FACTS, join(folder, 'link'));
+    assert.is((await openCheckpoint(join(folder, 'link'))).config.vocab_size, 8192);
+    await throws(
+      () => findModel(join(folder, 'no')),
+      ModelError,
+      join(folder, 'no'),
+      'there is none',
+      'gpt2-xl',
+    );
+    await throws(() => openModel(join(FACTS, 'config.json')), ModelError, 'is a file, not a folder');
+  });
+  await throws(() => findModel('a b'), UsageError, '"a b"', 'openai-community/gpt2');
+  assert.is(basename(FACTS), 'facts');
+});
+
+test.run();

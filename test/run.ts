@@ -1,0 +1,82 @@
+/**
+ * Runs every test file in a process of its own, so that a crash of the adapter names its file, and adds up.
+ *
+ *   npm test                 all files on the adapter at hand; those that use the GPU again on SwiftShader
+ *   npm test -- edit matmul  files whose name contains one of the words
+ *
+ * PALIMPSEST_ADAPTER restricts the run to one adapter. The closing line is `N passed, N failed`.
+ */
+import { spawn } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { openGpu } from '../src/gpu/node.ts';
+
+const TIMEOUT_MS = 10 * 60_000;
+const folder = fileURLToPath(new URL('.', import.meta.url));
+const words = process.argv.slice(2);
+const files = readdirSync(folder)
+  .filter(
+    (name) => name.endsWith('.test.ts') && (words.length === 0 || words.some((word) => name.includes(word))),
+  )
+  .sort();
+
+const chosen = process.env['PALIMPSEST_ADAPTER'];
+const adapters = chosen ? [chosen] : await adaptersHere();
+let passed = 0;
+let failed = 0;
+for (const [round, adapter] of adapters.entries()) {
+  for (const file of files) {
+    if (round > 0 && !/from '\.\/(gpu|model)\.ts'/.test(readFileSync(folder + file, 'utf8'))) continue;
+    const start = performance.now();
+    const { code, output } = await runFile(file, adapter);
+    // uvu's summary; a process that died before printing it counts as one failure.
+    const total = Number(/Total:\s+(\d+)/.exec(output)?.[1] ?? 0);
+    const good = Number(/Passed:\s+(\d+)/.exec(output)?.[1] ?? 0);
+    const bad = Math.max(total - good, code === 0 ? 0 : 1);
+    passed += good;
+    failed += bad;
+    const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    console.log(
+      `${bad === 0 ? 'ok  ' : 'FAIL'} ${adapter.padEnd(12)} ${file.padEnd(28)} ${good} of ${Math.max(total, good + bad)}  ${seconds} s`,
+    );
+    if (bad > 0) console.log(output);
+  }
+}
+console.log(`\n${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
+
+/** The adapter at hand, and SwiftShader where that is another one. */
+async function adaptersHere(): Promise<string[]> {
+  const names: string[] = [];
+  for (const wanted of ['auto', 'swiftshader']) {
+    try {
+      const gpu = await openGpu(wanted);
+      const name = gpu.adapter.description;
+      gpu.destroy();
+      console.log(`adapter: ${name}`);
+      const word = name.split(/[:\s]/)[0] ?? name;
+      if (!names.includes(word)) names.push(word);
+    } catch (error) {
+      if (wanted === 'auto') throw error;
+      console.log(`without SwiftShader: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  return names;
+}
+
+function runFile(file: string, adapter: string): Promise<{ code: number | null; output: string }> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['--import', 'tsx', folder + file], {
+      env: { ...process.env, PALIMPSEST_ADAPTER: adapter, FORCE_COLOR: '0' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: TIMEOUT_MS,
+    });
+    let output = '';
+    child.stdout.on('data', (part) => (output += String(part)));
+    child.stderr.on('data', (part) => (output += String(part)));
+    child.on('close', (code, signal) =>
+      resolve({ code, output: signal ? `${output}\nended by ${signal}` : output }),
+    );
+  });
+}
