@@ -24,8 +24,13 @@ const test = suite('hub');
 const [A, B] = ['a'.repeat(40), 'b'.repeat(40)];
 const FILES = ['config.json', 'tokenizer.json', 'model.safetensors'];
 const GPT2 = 'openai-community/gpt2';
-/** Port 9 discards; nothing listens there on any machine these tests run on. */
-const NOWHERE = 'http://127.0.0.1:9';
+/** A port that was free a moment ago: nothing answers there. */
+const NOWHERE = await new Promise<string>((resolve) => {
+  const server = createServer().listen(0, '127.0.0.1', () => {
+    const { port } = server.address() as AddressInfo;
+    server.close(() => resolve(`http://127.0.0.1:${port}`));
+  });
+});
 
 /** Puts a snapshot into a cache as Python does: blobs, links to them, and a ref. */
 async function addSnapshot(
@@ -113,6 +118,7 @@ test('a model is found under either name that Python may have typed', async () =
       const found = await findModel('gpt2', offline(cache));
       assert.is(found.folder, snapshot);
       assert.is(found.entry?.edit_layer, 4);
+      assert.is((await findModel(GPT2, offline(cache))).entry?.edit_layer, 4);
     });
   }
 });
@@ -183,6 +189,7 @@ test('online and no answer: names the network; a cached snapshot is used, with a
       ModelError,
       'x/y',
       NOWHERE,
+      'ECONNREFUSED',
       'network',
       cache,
       '--model',
