@@ -29,6 +29,7 @@ export class Pool {
   readonly #outOfMemory: (bytes: number, label: string, message: string) => GpuError;
   readonly #idle = new Map<number, GPUBuffer[]>();
   readonly #idleLimit: number;
+  readonly #doomed: GPUBuffer[] = [];
 
   constructor(
     device: GPUDevice,
@@ -65,7 +66,7 @@ export class Pool {
     const size = block.buffer.size;
     this.liveBytes -= block.bytes;
     if (this.idleBytes + size > this.#idleLimit) {
-      block.buffer.destroy();
+      this.#doomed.push(block.buffer);
       return;
     }
     const list = this.#idle.get(size) ?? [];
@@ -74,8 +75,14 @@ export class Pool {
     this.idleBytes += size;
   }
 
+  /** Destroys what was over the limit; to be called after a submit, since pending work may still read it. */
+  bury(): void {
+    for (const buffer of this.#doomed.splice(0)) buffer.destroy();
+  }
+
   /** Gives the memory kept for reuse back to the system. */
   drain(): void {
+    this.bury();
     for (const list of this.#idle.values()) for (const buffer of list) buffer.destroy();
     this.#idle.clear();
     this.idleBytes = 0;

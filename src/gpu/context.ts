@@ -223,11 +223,15 @@ export class Gpu {
   /** Submits what has been recorded. */
   flush(): void {
     this.#endPass();
-    if (!this.#encoder) return;
+    if (!this.#encoder) {
+      this.pool.bury();
+      return;
+    }
     this.timer.resolve(this.#encoder);
     this.#uniforms.upload();
     this.device.queue.submit([this.#encoder.finish()]);
     this.#encoder = undefined;
+    this.pool.bury();
   }
 
   /** Submits and waits until everything is done; errors of earlier calls surface here. */
