@@ -234,7 +234,14 @@ test('a write that fails leaves the old file and nothing else', async () => {
     assert.equal(await (await openSafetensors(path)).readFloats('y'), Float32Array.of(1, 2));
     await writeFile(path, before);
     await throws(() => again(lazy([[1]])), ShapeError, '"y"', '[2]', '8 bytes', 'only 4');
-    await throws(() => again(lazy([[1, 2], [3]])), ShapeError, '"y"', '8 bytes', 'more');
+    const endless: TensorToWrite = {
+      ...tensor('y', [1, 2]),
+      data: async function* () {
+        for (let sent = 0; sent < 3; sent += 1) yield new Uint8Array(8);
+        throw new RangeError('asked for more than was needed to know');
+      },
+    };
+    await throws(() => again(endless), ShapeError, '"y"', '8 bytes', 'more');
     await throws(() => again(tensor('x', [1]), tensor('x', [2])), ShapeError, '"x" is taken');
     await throws(() => again(tensor('__metadata__', [1])), ShapeError, '"__metadata__" is taken');
     const broken = {
@@ -310,36 +317,39 @@ test('an output folder that cannot be written to is named', async () => {
   });
 });
 
-test('a full disk is named, and nothing stays on it', async () => {
-  await withFolder(async (folder) => {
-    // A tiny disk of our own, seen by one child process only, which needs no root where user namespaces are allowed.
-    const code = `import { writeSafetensors } from ${JSON.stringify(new URL('../src/io/safetensors-write.ts', import.meta.url).href)};
-      import { readdirSync } from 'node:fs';
-      const data = new Uint8Array(1 << 20);
-      await writeSafetensors(process.argv[1] + '/x.safetensors', [{ name: 'x', dtype: 'U8', shape: [data.length], data }])
-        .catch((error) => console.log(JSON.stringify({ name: error.name, message: error.message })));
-      console.log(JSON.stringify(readdirSync(process.argv[1])));`;
-    const mount =
-      'mount -t tmpfs -o size=256k none "$1" && exec "$2" --import tsx --input-type=module -e "$3" "$1"';
-    const child = spawnSync('unshare', ['-rm', 'sh', '-c', mount, 'sh', folder, process.execPath, code], {
-      encoding: 'utf8',
+const DISKS: [what: string, options: string, ...words: string[]][] = [
+  ['full', 'size=256k', 'the disk is full (ENOSPC', 'Free space'],
+  ['read-only', 'ro', 'read-only disk (EROFS', 'Choose a folder'],
+];
+for (const [what, options, ...words] of DISKS) {
+  test(`a ${what} disk is named, and nothing stays on it`, async () => {
+    await withFolder(async (folder) => {
+      // A disk of our own, seen by one child process only; needs no root where user namespaces are allowed.
+      const writer = new URL('../src/io/safetensors-write.ts', import.meta.url).href;
+      const code = `import { writeSafetensors } from ${JSON.stringify(writer)};
+        import { readdirSync } from 'node:fs';
+        const [, folder] = process.argv;
+        const x = { name: 'x', dtype: 'U8', shape: [1 << 20], data: new Uint8Array(1 << 20) };
+        const error = await writeSafetensors(folder + '/x.safetensors', [x]).catch((error) => error);
+        console.log(JSON.stringify([error?.name, error?.message, readdirSync(folder)]));`;
+      const shell =
+        'mount -t tmpfs -o "$4" none "$1" || exit 77; exec "$2" --import tsx --input-type=module -e "$3" "$1"';
+      const args = ['-rm', 'sh', '-c', shell, 'sh', folder, process.execPath, code, options];
+      const child = spawnSync('unshare', args, { encoding: 'utf8' });
+      if (child.error || child.status === 77 || child.stderr.startsWith('unshare:')) {
+        console.log(
+          `  skipped: no disk can be mounted here (${child.error?.message ?? child.stderr.trim()})`,
+        );
+        return;
+      }
+      assert.is(child.status, 0, child.stderr);
+      const [name, message, left] = JSON.parse(child.stdout);
+      assert.is(name, 'UsageError', message);
+      for (const word of [folder, ...words]) assert.ok(message.includes(word), message);
+      assert.equal(left, []);
     });
-    if (child.error || child.status !== 0) {
-      console.log(
-        `  skipped: this system lets no test mount a small disk (${child.error?.message ?? child.stderr.trim()})`,
-      );
-      return;
-    }
-    const [error, left] = child.stdout
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line));
-    assert.is(error.name, 'UsageError');
-    for (const word of [folder, 'the disk is full (ENOSPC', 'Free space'])
-      assert.ok(error.message.includes(word), error.message);
-    assert.equal(left, []);
   });
-});
+}
 
 test('the writer makes files that others may read', async () => {
   await withFolder(async (folder) => {
