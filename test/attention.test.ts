@@ -6,7 +6,9 @@ import type { Batch, GpuBatch } from '../src/gpt2/batch.ts';
 import type { Scope } from '../src/gpu/scope.ts';
 import type { Tensor } from '../src/tensor/tensor.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
+import { Tape } from '../src/tensor/tape.ts';
 import { allclose } from './reference/allclose.ts';
+import { centralDifference, dot } from './reference/difference.ts';
 import * as reference from './reference/attention.ts';
 
 const test = suite('attention');
@@ -104,6 +106,66 @@ for (const e of EXAMPLES)
         await logsumexp.canaries();
       });
   });
+
+for (const e of EXAMPLES)
+  test(`attention_backward_1: ${e.name}`, async () => {
+    for (const WG of [32, 64, 256])
+      await gpu.scope(async (s) => {
+        const { qkv, batch, cache } = upload(s, e);
+        const [m, D] = [batch.tokens, e.heads * e.size];
+        const { c } = inputs(e);
+        const forward = reference.attention(c);
+        const dout = noise(m * D, 7);
+        const [dqkv, delta] = [wide(s, [m, 3 * D]), wide(s, [m, e.heads])];
+        const params = { m, heads: e.heads, s: e.size, scale: 1 / Math.sqrt(e.size) };
+        const cached = { cache_stride: e.cache[1], cache_k: e.cache[2] };
+        const common = {
+          qkv,
+          logsumexp: tensor(s, Float32Array.from(forward.logsumexp), [m, e.heads]),
+          dout: tensor(s, dout, [m, D]),
+          dqkv: dqkv.t,
+          delta: delta.t,
+        };
+        const out = tensor(s, Float32Array.from(forward.out), [m, D]);
+        const { spans, followers } = batch;
+        const grid = { threads: m * e.heads, overrides: { WG } };
+        const queries = { ...common, cache: cache?.rows ?? qkv, spans, out };
+        gpu.run('gpt2/attention_backward_q_1', queries, { ...params, ...cached }, grid);
+        gpu.run('gpt2/attention_backward_kv_1', { ...common, followers }, params, grid);
+        // Sums of S products twice over, then of as many as there are tokens; terms up to 4³.
+        const bound = { reduce: e.size, scale: 30 };
+        allclose(
+          'dqkv',
+          (await read(gpu, dqkv.t)).subarray(0, m * 3 * D),
+          reference.attentionBackward(c, dout),
+          bound,
+        );
+        await dqkv.canaries();
+        await delta.canaries();
+      });
+  });
+
+test('the reference gradient equals its central difference', () => {
+  const { c } = inputs(example(2, 3, [3, 1, 4], [0, 0, 2]));
+  const dout = noise((c.spans.length / 4) * 6, 3);
+  const slope = centralDifference((qkv) => dot(reference.attention({ ...c, qkv }).out, dout), c.qkv);
+  allclose('slope', slope, reference.attentionBackward(c, dout), { scale: 10 });
+});
+
+test('the op records its backward', async () => {
+  const tape = new Tape();
+  await gpu.scope(async (s) => {
+    const e = example(2, 32, [5, 9], [0, 4]);
+    const { qkv, batch, cache } = upload(s, e);
+    tape.watch(qkv);
+    const out = attention(s, qkv, batch, { heads: 2, ...(cache ? { cache } : {}) });
+    const { c } = inputs(e);
+    const want = reference.attention(c).out;
+    allclose('out', await read(gpu, out), want, { reduce: 32, scale: 6 });
+    const dqkv = await read(gpu, tape.backward(s, out, qkv)); // seeded with out itself
+    allclose('dqkv', dqkv, reference.attentionBackward(c, want), { reduce: 32, scale: 30 });
+  }, tape);
+});
 
 test('the op refuses widths and batches that do not fit', async () => {
   await gpu.scope((s) => {

@@ -1,9 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { layernorm } from '../src/gpt2/layernorm.ts';
+import { layernorm, layernormBackward } from '../src/gpt2/layernorm.ts';
 import { groupPerRow } from '../src/tensor/grid.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
+import { centralDifference, dot } from './reference/difference.ts';
 import * as reference from './reference/layernorm.ts';
 
 const test = suite('layernorm');
@@ -49,6 +50,38 @@ for (const mean of [0, 100])
         });
   });
 
+for (const mean of [0, 100])
+  test(`gradient: every shape and workgroup, rows around ${mean}`, async () => {
+    for (const [rows, d] of SHAPES)
+      for (const WG of [16, 64, 256])
+        await gpu.scope(async (s) => {
+          const x = noise(rows * d, rows + d, mean, 3);
+          const weight = noise(d, 2, 1, 0.3);
+          const dy = noise(rows * d, 4);
+          const dx = wide(s, [rows, d]);
+          const bindings = {
+            x: tensor(s, x, [rows, d]),
+            weight: tensor(s, weight, [d]),
+            dy: tensor(s, dy, [rows, d]),
+            dx: dx.t,
+          };
+          const grid = { groups: groupPerRow(rows), overrides: { WG } };
+          gpu.run('gpt2/layernorm_backward_1', bindings, { rows, d, eps: EPS }, grid);
+          const want = reference.layernormBackward(x, weight, dy, EPS);
+          // dx is 1/σ times terms as large as dy and x̂, and x̂ loses |x|/σ roundings. One column: everything
+          // cancels and 1/σ = 1/√ε.
+          const scale = d === 1 ? 4 / Math.sqrt(EPS) : (mean / 3 + 4) * 2;
+          allclose(`${rows}x${d}/${WG}`, (await read(gpu, dx.t)).subarray(0, rows * d), want, { scale });
+          await dx.canaries();
+        });
+  });
+
+test('the reference gradient equals its central difference', () => {
+  const [x, weight, dy] = [noise(14, 1, 5, 3), noise(7, 2), noise(14, 3)];
+  const slope = centralDifference((at) => dot(reference.layernorm(at, weight, dy, EPS), dy), x);
+  allclose('slope', slope, reference.layernormBackward(x, weight, dy, EPS), { scale: 1 });
+});
+
 test('the op checks its shapes', async () => {
   await gpu.scope(async (s) => {
     const x = tensor(s, noise(8, 1), [2, 4]);
@@ -57,6 +90,9 @@ test('the op checks its shapes', async () => {
     assert.throws(() => layernorm(s, x, four, five, EPS), /4 columns.* 5/);
     const want = reference.layernorm(noise(8, 1), noise(4, 2), noise(4, 2), EPS);
     allclose('op', await read(gpu, layernorm(s, x, four, four, EPS)), want, { scale: 8 });
+    const dx = await read(gpu, layernormBackward(s, x, four, x, EPS));
+    allclose('dx', dx, reference.layernormBackward(noise(8, 1), noise(4, 2), noise(8, 1), EPS), { scale: 8 });
+    assert.throws(() => layernormBackward(s, x, four, four, EPS), /shapes differ/);
   });
 });
 

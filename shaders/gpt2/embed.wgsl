@@ -3,8 +3,8 @@
 //   y_t = wte[id_t] + wpe[pos_t]        for tokens with first_row <= id_t < first_row + rows
 //
 // Shapes   wte [rows, D]: one window of the [V, D] table, which may exceed one binding;
-//          wpe [n_ctx, D]; ids, positions u32 [T]; y [T, D]. Every token lies in exactly one window,
-//          so the windows' dispatches together write every row of y once.
+//          wpe [n_ctx, D]; ids, positions u32 [T]; y [T, D]. Every token lies in one window, so
+//          the windows' dispatches together write every row of y once.
 // Work     one thread an element of y; grids beyond 65,535 groups are folded to two dimensions.
 // Cost     12 T D bytes from float32 tables, T D flops.
 // Numerics a table stored as float16 (two in each word, low half first) is widened exactly.

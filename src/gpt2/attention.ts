@@ -47,5 +47,47 @@ export function attention(s: Scope, qkv: Tensor, batch: GpuBatch, options: Atten
   };
   const bindings = { qkv, cache: cache?.rows ?? qkv, spans: batch.spans, out, logsumexp };
   s.gpu.run('gpt2/attention_1', bindings, params, { threads: m * heads });
+  s.tape?.record(out, [qkv], (scope, dout) => [
+    attentionBackward(scope, qkv, batch, options, { out, logsumexp, dout }),
+  ]);
   return out;
+}
+
+/** What the backward pass reads of the forward one, and the gradient that it sends back. */
+export interface AttentionGradient {
+  /** [T, D] */
+  readonly out: Tensor;
+  /** [T, H] */
+  readonly logsumexp: Tensor;
+  /** [T, D] dL/dout */
+  readonly dout: Tensor;
+}
+
+/** dL/dqkv [T, 3D]. Keys and values of the cache are frozen. */
+export function attentionBackward(
+  s: Scope,
+  qkv: Tensor,
+  batch: GpuBatch,
+  { heads, cache }: AttentionOptions,
+  { out, logsumexp, dout }: AttentionGradient,
+): Tensor {
+  const m = qkv.rows;
+  const size = qkv.cols / 3 / heads;
+  const dqkv = empty(s, qkv.shape, `d ${qkv.label}`);
+  const delta = empty(s, [m, heads], 'delta');
+  const params = { m, heads, s: size, scale: 1 / Math.sqrt(size) };
+  const forward = { qkv, logsumexp };
+  s.gpu.run(
+    'gpt2/attention_backward_q_1',
+    { ...forward, cache: cache?.rows ?? qkv, spans: batch.spans, out, dout, dqkv, delta },
+    { ...params, cache_stride: cache?.stride ?? 0, cache_k: cache?.keys ?? 0 },
+    { threads: m * heads },
+  );
+  s.gpu.run(
+    'gpt2/attention_backward_kv_1',
+    { ...forward, followers: batch.followers, dout, delta, dqkv },
+    params,
+    { threads: m * heads },
+  );
+  return dqkv;
 }

@@ -1,6 +1,7 @@
 /** Layer normalisation: forward, and the gradient by its input (weights are frozen). */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
+import { sameShape } from '../tensor/elementwise.ts';
 import { groupPerRow } from '../tensor/grid.ts';
 import { empty } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -27,5 +28,17 @@ export function layernorm(s: Scope, x: Tensor, weight: Tensor, bias: Tensor, eps
     { rows, d, eps },
     { groups: groupPerRow(rows), cost },
   );
+  s.tape?.record(y, [x], (scope, dy) => [layernormBackward(scope, x, weight, dy, eps)]);
   return y;
+}
+
+/** dL/dx [T, D] from dL/dy and the forward pass's input. */
+export function layernormBackward(s: Scope, x: Tensor, weight: Tensor, dy: Tensor, eps: number): Tensor {
+  sameShape('layernormBackward', x, dy);
+  const [rows, d] = [x.rows, x.cols];
+  const dx = empty(s, x.shape, `d ${x.label}`);
+  const cost = { flops: 15 * x.size, bytes: 12 * x.size, shape: `${rows}x${d}` };
+  const grid = { groups: groupPerRow(rows), cost };
+  s.gpu.run('gpt2/layernorm_backward_1', { x, weight, dy, dx }, { rows, d, eps }, grid);
+  return dx;
 }

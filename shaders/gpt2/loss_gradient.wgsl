@@ -1,0 +1,41 @@
+// Gradient by the logits of a weighted sum of NLLs plus a KL divergence.
+//
+//   dx_rv = weight (p_rv - [v = target_r])                rows that have a target
+//   dx_rv = p_rv (factor (ln p_rv - ln p0_v) - kl)        the row after them; kl has its factor
+//
+// Shapes  logits x, dlogits dx [rows, V]; logsumexp [rows, 2] as in logsumexp.wgsl; targets u32, as
+//         many as rows or one fewer; log_p0 [V] and kl [1] are read in the second case only.
+// Work    one thread an element; grids beyond 65,535 groups are folded to two dimensions.
+// Cost    8 rows V bytes, 4 rows V flops.
+// Source  derivatives of nll.wgsl and kl_divergence.wgsl.
+// Test    test/losses.test.ts
+
+override WG: u32 = 64u;
+
+struct Params { rows: u32, v: u32, targets: u32, weight: f32, factor: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> logsumexp: array<vec2f>;
+@group(0) @binding(3) var<storage, read> targets: array<u32>;
+@group(0) @binding(4) var<storage, read> log_p0: array<f32>;
+@group(0) @binding(5) var<storage, read> kl: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dlogits: array<f32>;
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(global_invocation_id) id: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+) {
+  let i = id.y * (groups.x * WG) + id.x;
+  if (i >= params.rows * params.v) { return; }
+  let row = i / params.v;
+  let v = i % params.v;
+  let log_p = logits[i] - logsumexp[row].x - logsumexp[row].y;
+  let p = exp(log_p);
+  if (row < params.targets) {
+    dlogits[i] = params.weight * (p - select(0.0, 1.0, v == targets[row]));
+  } else {
+    dlogits[i] = p * (params.factor * (log_p - log_p0[v]) - kl[0]);
+  }
+}
