@@ -1,0 +1,73 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { read, zeros } from '../src/tensor/tensor.ts';
+import { gpu, noise, tensor } from './gpu.ts';
+
+const test = suite('two-float');
+
+/** high + low after the parts have been accumulated, in float64. */
+async function accumulated(
+  parts: Float32Array<ArrayBuffer>[],
+): Promise<{ high: Float32Array; low: Float32Array }> {
+  const length = parts[0]!.length;
+  return gpu.scope(async (s) => {
+    const [high, low] = [zeros(s, [length], 'high'), zeros(s, [length], 'low')];
+    for (const part of parts) {
+      const tile = tensor(s, part, [length]);
+      gpu.run(
+        'edit/accumulate_two_float',
+        { tile, high, low },
+        { n: length / 4, zero: 0 },
+        { threads: length / 4 },
+      );
+      assert.ok(
+        (await read(gpu, tile)).every((x) => x === 0),
+        'the tile is emptied',
+      );
+    }
+    return { high: await read(gpu, high), low: await read(gpu, low) };
+  });
+}
+
+test('the error term is not optimised away', async () => {
+  // 2^24 + 1 is the first integer that f32 cannot hold: the 1 must be in `low`.
+  const { high, low } = await accumulated([
+    Float32Array.from([2 ** 24, 1, -(2 ** 24), 2 ** 24]),
+    Float32Array.from([1, 2 ** 24, -1, 2 ** -20]),
+  ]);
+  assert.equal([...high], [2 ** 24, 2 ** 24, -(2 ** 24), 2 ** 24]);
+  assert.equal([...low], [1, 1, -1, 2 ** -20]);
+});
+
+test('300 sums of unlike size keep 44 bits and more, and are the same bits twice', async () => {
+  const parts = Array.from({ length: 300 }, (_, i) => noise(260, i, 1000, 10 ** ((i % 7) - 3)));
+  const { high, low } = await accumulated(parts);
+  for (let e = 0; e < 260; e += 1) {
+    const want = parts.reduce((sum, part) => sum + part[e]!, 0);
+    assert.ok(
+      Math.abs(high[e]! + low[e]! - want) <= Math.abs(want) * 2 ** -44,
+      `element ${e}: ${high[e]! + low[e]! - want}`,
+    );
+    assert.is(Math.fround(high[e]! + low[e]!), high[e], 'normalised: high is the rounded sum');
+  }
+  const again = await accumulated(parts);
+  assert.equal(again, { high, low });
+});
+
+test('scale_two_float divides by counts beyond 24 bits', async () => {
+  const count = 123_456_789;
+  const [high, low] = [noise(64, 1, 3e7, 1e7), noise(64, 2, 0, 0.4)];
+  const factor = 1 / count;
+  await gpu.scope(async (s) => {
+    const y = zeros(s, [64], 'y');
+    const bind = { high: tensor(s, high, [64]), low: tensor(s, low, [64]), y };
+    const params = { n: 16, factor: Math.fround(factor), factor_low: factor - Math.fround(factor) };
+    gpu.run('edit/scale_two_float', bind, params, { threads: 16 });
+    (await read(gpu, y)).forEach((got, i) => {
+      const want = (high[i]! + low[i]!) / count;
+      assert.ok(Math.abs(got - want) <= 2 * 2 ** -23 * Math.abs(want), `${got} for ${want}`);
+    });
+  });
+});
+
+test.run();
