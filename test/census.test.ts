@@ -1,0 +1,95 @@
+/** Every shader is a page of maths with a test and a caller, and every room imports only what it may. */
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { reflect } from '../src/gpu/kernel.ts';
+
+const test = suite('census');
+const root = fileURLToPath(new URL('..', import.meta.url));
+const list = (folder: string, end: string): string[] =>
+  readdirSync(root + folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith(end))
+    .map((name) => `${folder}/${name}`)
+    .sort();
+const text = (path: string): string => readFileSync(root + path, 'utf8');
+
+const shaders = list('shaders', '.wgsl');
+const sources = [...list('src', '.ts'), ...list('cli', '.ts')];
+
+for (const path of shaders) {
+  const name = path.slice('shaders/'.length, -'.wgsl'.length);
+
+  test(`${path}: header in the fixed order, at most 100 columns`, () => {
+    const code = text(path);
+    const header = code.slice(0, code.search(/^[^/\s]/m)).split('\n');
+    assert.match(header[0] ?? '', /^\/\/ \S.*\.$|^\/\/ \S/, 'a title sentence');
+    const order = ['Shapes', 'Work', 'Cost', 'Numerics', 'Source', 'Test'];
+    const found = header
+      .flatMap((line) => /^\/\/ (\w+) +\S/.exec(line)?.[1] ?? [])
+      .filter((word) => order.includes(word));
+    for (const word of ['Shapes', 'Work', 'Cost', 'Test']) assert.ok(found.includes(word), `no ${word} line`);
+    assert.ok(
+      found.indexOf('Shapes') < found.indexOf('Work') && found.indexOf('Work') < found.indexOf('Cost'),
+      found.join(', '),
+    );
+    assert.is(found.at(-1), 'Test');
+    const wide = code.split('\n').findIndex((line) => [...line].length > 100);
+    assert.is(wide, -1, `line ${wide + 1} is wider than 100 columns`);
+  });
+
+  test(`${path}: reflects, and its test exists and its kernel has a caller`, () => {
+    const { bindings, params } = reflect(name, text(path));
+    assert.ok(bindings.length > 0);
+    assert.is(new Set(bindings.map((b) => b.index)).size, bindings.length, 'two bindings share an index');
+    if (params.length > 0) assert.ok(bindings.some((b) => b.kind === 'uniform' && b.name === 'params'));
+    const tests = [...text(path).matchAll(/test\/[\w-]+\.test\.ts/g)].map(([file]) => file);
+    assert.ok(tests.length > 0, 'no test is named');
+    for (const file of tests) assert.ok(existsSync(root + file), `${file} does not exist`);
+    const quoted = new RegExp(`['"\`](${name}|${name.replace(/_\d+$/, '_')}\\$)`);
+    assert.ok(
+      [...sources, ...list('test', '.ts'), ...list('bench', '.ts')].some((source) =>
+        quoted.test(text(source)),
+      ),
+      'nothing calls it',
+    );
+  });
+}
+
+/** What a room may import, beside itself and `src/*.ts`. */
+const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  gpu: [],
+  tensor: ['gpu'],
+  gpt2: ['tensor', 'gpu'],
+  edit: ['gpt2', 'tensor', 'gpu'],
+  lab: ['edit', 'gpt2', 'tensor', 'gpu', 'data'],
+  data: [],
+  // The host's side of the engine's interfaces: it hands files in as the types that the rooms define.
+  io: ['gpt2', 'edit', 'lab', 'data'],
+};
+
+for (const [room, allowed] of Object.entries(ROOMS)) {
+  test(`src/${room} imports ${allowed.join(', ') || 'no other room'}`, () => {
+    for (const path of list(`src/${room}`, '.ts')) {
+      for (const [, from = ''] of text(path).matchAll(/(?:from|import)\s*\(?'([^']+)'/g)) {
+        const other = /^\.\.\/(\w+)\//.exec(from)?.[1];
+        const startUp = path === 'src/gpu/swiftshader.ts' && other === 'io'; // Node's way to an adapter
+        assert.ok(!other || other === room || allowed.includes(other) || startUp, `${path} imports ${from}`);
+      }
+    }
+  });
+}
+
+test('the engine runs in a browser page: no node: import outside src/io and the Node start-up', () => {
+  const node = ['src/io/', 'src/gpu/node.ts', 'src/gpu/swiftshader.ts', 'cli/'];
+  for (const path of sources.filter((source) => !node.some((prefix) => source.startsWith(prefix)))) {
+    assert.not.match(text(path), /from '(node:|\.\.\/io\/|webgpu')/, path);
+    assert.not.match(text(path), /\b(process|Buffer|__dirname|require)\b\s*[.([]/, path);
+  }
+});
+
+test('no WGSL inside TypeScript', () => {
+  for (const path of sources) assert.not.match(text(path), /@compute|var<storage/, path);
+});
+
+test.run();

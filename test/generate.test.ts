@@ -1,0 +1,95 @@
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { generate, nextLogits } from '../src/gpt2/generate.ts';
+import { topK } from '../src/gpt2/random.ts';
+import { read, upload } from '../src/tensor/tensor.ts';
+import { gpu, noise, wide } from './gpu.ts';
+import { openFacts } from './model.ts';
+
+const test = suite('generate');
+
+test('greedy text with the cache equals greedy text from whole forward passes; rows of unequal length in one batch', async () => {
+  const model = await openFacts();
+  const prompts = ['The mother tongue of Danielle Darrieux is', 'Apple', '<|endoftext|>In 1066, the'].map(
+    (text) => model.tokenizer.encode(text),
+  );
+  const live = gpu.liveBytes;
+  const got = await generate(model, prompts, { tokens: 12, topK: 1, seed: 0 });
+  assert.is(gpu.liveBytes, live);
+  for (const [b, prompt] of prompts.entries()) {
+    const row = [...prompt];
+    for (let i = 0; i < 12; i += 1) row.push(topK((await nextLogits(model, [row]))[0]!, 1)[0]!);
+    assert.equal(got[b], row.slice(prompt.length), `row ${b}`);
+  }
+});
+
+test('a seed gives the same text again, another seed another; a row does not depend on its neighbours', async () => {
+  const model = await openFacts();
+  const [a, b] = ['The city of', 'He was born in'].map((text) => model.tokenizer.encode(text));
+  const options = { tokens: 20, topK: 50, seed: 3 };
+  const first = await generate(model, [a!, b!], options);
+  assert.equal(await generate(model, [a!, b!], options), first);
+  assert.not.equal(await generate(model, [a!, b!], { ...options, seed: 4 }), first);
+  assert.equal((await generate(model, [a!, a!, b!], options))[0], first[0]);
+});
+
+test('stop ids end one row and not the others', async () => {
+  const model = await openFacts();
+  const prompts = ['The mother tongue of Danielle Darrieux is', 'Apple A5 was created by'].map((text) =>
+    model.tokenizer.encode(text),
+  );
+  const free = await generate(model, prompts, { tokens: 6, topK: 1, seed: 0 });
+  const stop = free[0]![1]!;
+  const [stopped, other] = await generate(model, prompts, { tokens: 6, topK: 1, seed: 0, stop: [stop] });
+  assert.equal(stopped, free[0]!.slice(0, free[0]!.indexOf(stop) + 1));
+  const end = free[1]!.indexOf(stop);
+  assert.equal(other, end < 0 ? free[1] : free[1]!.slice(0, end + 1));
+});
+
+test('an empty prompt and a text beyond the window are refused', async () => {
+  const model = await openFacts();
+  const refuse = async (prompts: number[][], tokens: number, words: RegExp): Promise<void> => {
+    try {
+      await generate(model, prompts, { tokens, topK: 1, seed: 0 });
+    } catch (error) {
+      assert.match(String(error), words);
+      return;
+    }
+    assert.unreachable('it was not refused');
+  };
+  await refuse([[1], []], 3, /prompt 1 is empty/);
+  await refuse(
+    [new Array<number>(250).fill(1)],
+    7,
+    /250 tokens and 7 are wanted; the context window holds 256/,
+  );
+});
+
+test('append_cache puts k and v at their places and nowhere else', async () => {
+  for (const [tokens, d] of [
+    [1, 1],
+    [3, 5],
+    [2, 257],
+    [31, 64],
+  ] as const) {
+    await gpu.scope(async (s) => {
+      const qkv = noise(tokens * 3 * d, tokens);
+      const places = Uint32Array.from({ length: tokens }, (_, t) => 2 * (tokens - t)); // the last row, then every other one up
+      const rows = 2 * tokens + 1;
+      const { t: cache, canaries } = wide(s, [rows, 2 * d]);
+      gpu.write(cache, new Float32Array(rows * 2 * d).fill(7));
+      const bind = {
+        qkv: upload(s, qkv, [tokens, 3 * d], 'qkv'),
+        places: upload(s, places, [tokens], 'places'),
+        cache,
+      };
+      gpu.run('gpt2/append_cache', bind, { tokens, d }, { threads: tokens * 2 * d });
+      const want = new Float32Array(rows * 2 * d).fill(7);
+      places.forEach((place, t) => want.set(qkv.subarray(t * 3 * d + d, (t + 1) * 3 * d), place * 2 * d));
+      assert.equal((await read(gpu, cache)).subarray(0, want.length), want);
+      await canaries();
+    });
+  }
+});
+
+test.run();
