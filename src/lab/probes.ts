@@ -1,0 +1,78 @@
+/** What is asked of a model about a fact, as continuations to score, and the answers put back in their places. */
+import type { Fact } from '../data/fact.ts';
+import type { Model } from '../gpt2/model.ts';
+import type { Tokenizer } from '../gpt2/tokenizer.ts';
+import { fill, readTemplate } from '../edit/template.ts';
+import type { FactScores, Rivals, TokenScore } from './metrics.ts';
+import { continuation, score } from './score.ts';
+import type { Continuation, Score } from './score.ts';
+
+/** The prompt with its subject. */
+export function factPrompt(fact: Fact): string {
+  return fill(readTemplate(fact.prompt, 'prompt', 'Write {} where the subject goes, once.'), fact.subject);
+}
+
+/**
+ * Scores facts on the model's current weights, all of their prompts together.
+ *
+ * @throws UsageError when a prompt exceeds the context window
+ */
+export async function scoreFacts(model: Model, facts: readonly Fact[]): Promise<FactScores[]> {
+  const items: Continuation[] = [];
+  const readers = facts.map((fact) => ask(model.tokenizer, fact, (list) => items.push(...list)));
+  const scores = await score(model, items);
+  let at = 0;
+  const take = (): Score => scores[at++] as Score;
+  return readers.map((reader) => reader(take));
+}
+
+/** Adds a fact's items, and returns what reads their scores in the same order. */
+function ask(
+  tokenizer: Tokenizer,
+  fact: Fact,
+  add: (items: Continuation[]) => void,
+): (take: () => Score) => FactScores {
+  const { targetNew, targetTrue, paraphrases, neighbours, locality } = fact;
+  const rivals = (prompt: string): ((take: () => Score) => Rivals) => {
+    add([continuation(tokenizer, prompt, targetNew)]);
+    if (targetTrue !== null) add([continuation(tokenizer, prompt, targetTrue)]);
+    return (take) => ({ new: take(), true: targetTrue === null ? null : take() });
+  };
+  const tokens = (prompt: string, answer: string): ((take: () => Score) => TokenScore) => {
+    const items = tokenByToken(tokenizer, prompt, answer);
+    add(items);
+    return (take) => {
+      const scores = items.map(take);
+      const hits = scores.reduce((sum, { hits }) => sum + hits, 0);
+      return { hits, tokens: items.length, predicted: scores.flatMap(({ predicted }) => predicted) };
+    };
+  };
+  const prompt = factPrompt(fact);
+  const rewrite = rivals(prompt);
+  const paraphrase = paraphrases.map(rivals);
+  const neighborhood = neighbours.map(rivals);
+  const rewriteTokens = tokens(prompt, targetNew);
+  const paraphraseTokens = paraphrases.map((text) => tokens(text, targetNew));
+  const local = locality && tokens(locality.prompt, locality.answer);
+  return (take) => ({
+    rewrite: rewrite(take),
+    paraphrase: paraphrase.map((read) => read(take)),
+    neighborhood: neighborhood.map((read) => read(take)),
+    tokens: { rewrite: rewriteTokens(take), paraphrase: paraphraseTokens.map((read) => read(take)) },
+    locality: local && local(take),
+  });
+}
+
+/**
+ * zsRE's way to ask: after the prompt and the first i tokens of " answer", decoded and tokenised anew, which token comes
+ * first? Nearly always the tokens of the whole; where a cut word has other tokens, this is what was published.
+ *
+ * @see kmeng01/rome `eval_utils_zsre`
+ */
+function tokenByToken(tokenizer: Tokenizer, prompt: string, answer: string): Continuation[] {
+  const ids = tokenizer.encode(` ${answer}`);
+  return ids.map((id, i) => ({
+    prompt: tokenizer.encode(prompt + tokenizer.decode(ids.slice(0, i))),
+    target: [tokenizer.encode(tokenizer.decode([id]))[0] ?? id],
+  }));
+}
