@@ -91,7 +91,7 @@ fixtures.forEach((fixture, n) => {
 
 test('the same bits on a second run, and no GPU memory kept', async () => {
   const live = gpu.liveBytes;
-  const [first, second] = [await run(fixtures[0]!), await run(fixtures[0]!)];
+  const [first, second] = [await run(fixtures[0]!, { steps: 4 }), await run(fixtures[0]!, { steps: 4 })];
   assert.is(gpu.liveBytes, live);
   assert.equal(second.vectors, first.vectors);
   assert.equal(second.trace, first.trace);
@@ -100,8 +100,11 @@ test('the same bits on a second run, and no GPU memory kept', async () => {
 });
 
 test('frozen prefix and whole forward pass give the same numbers: grad_0 to 1e-5, delta to 1e-3', async () => {
-  for (const n of [0, 1, 2, 3]) {
-    const [frozen, whole] = [await run(fixtures[n]!), await run(fixtures[n]!, { freeze: false })];
+  for (const n of [1, 2]) {
+    const [frozen, whole] = [
+      await run(fixtures[n]!, { steps: 5 }),
+      await run(fixtures[n]!, { steps: 5, freeze: false }),
+    ];
     assert.ok(frozen.stepTokens < whole.stepTokens);
     const gradient = relativeError(frozen.vectors.grad_0, whole.vectors.grad_0);
     assert.ok(gradient <= 1e-5, `grad_0 of fixture ${n}: ${gradient}`);
