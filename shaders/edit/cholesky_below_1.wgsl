@@ -1,0 +1,34 @@
+// Blocked Cholesky, what lies below the diagonal block of a panel, in place.
+//
+//   L_i = A_i X^T   for rows i ≥ 64 (q + 1) of panel q,   X the inverse of the diagonal block's factor
+//
+// Shapes  l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64].
+// Work    a group takes 16 rows: a thread makes 4 x 4 elements, and all wait before the rows are overwritten.
+// Cost    2 · 64³ (n − q − 1) flops.
+// Test    test/cholesky.test.ts
+
+struct Params { n: u32, q: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> inverses: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> l: array<vec4f>;
+
+@compute @workgroup_size(16, 4)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let q = params.q;
+  let row = 64u + 16u * group.x + 4u * local.y; // within the panel
+  let a = (64u * (q * params.n - (q * q - q) / 2u) + row) * 16u;
+  let b = (64u * q + 4u * local.x) * 16u;
+
+  // Σ_k A_ik X_jk
+  var acc: mat4x4f; // acc[i][j]
+  for (var k = 0u; k < 16u; k++) {
+    let right = mat4x4f(inverses[b + k], inverses[b + 16u + k], inverses[b + 32u + k], inverses[b + 48u + k]);
+    acc[0] += l[a + k] * right;
+    acc[1] += l[a + 16u + k] * right;
+    acc[2] += l[a + 32u + k] * right;
+    acc[3] += l[a + 48u + k] * right;
+  }
+  storageBarrier();
+  for (var i = 0u; i < 4u; i++) { l[a + 16u * i + local.x] = acc[i]; }
+}

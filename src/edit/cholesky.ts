@@ -1,0 +1,124 @@
+/**
+ * C + ρI = L Lᵀ, blocked, panel by panel:
+ *
+ *   update    A_q −= Σ_p L_p L_qpᵀ      by all panels p left of panel q: F³ / 3 flops, almost all the work
+ *   diagonal  L_qq, then its inverse    one workgroup
+ *   below     L_iq = A_iq L_qq⁻ᵀ        the rest of the panel
+ *
+ * ρ is the smallest of 0, ε, 10 ε, … times the mean of the diagonal for which every pivot stands above the noise
+ * of float32.
+ */
+import { EditRefused } from '../errors.ts';
+import type { Gpu } from '../gpu/context.ts';
+import type { Scope } from '../gpu/scope.ts';
+import { empty, read, readU32, upload } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { BLOCK, emptyPanels } from './panels.ts';
+import type { Panels } from './panels.ts';
+
+/** L of C + ρI, ready for solves. */
+export interface Factor {
+  readonly l: Panels;
+  /** [64 n, 64] inverses of the diagonal blocks of L. */
+  readonly inverses: Tensor;
+  /** ρ, added to the diagonal; 0 where C needed none. */
+  readonly ridge: number;
+  /** The smallest number under a root: how far from singular the factorisation came. */
+  readonly smallestPivot: number;
+  /** Mean of the diagonal of C. */
+  readonly meanDiagonal: number;
+  /** What was tried before `ridge`, and the row at which each failed. */
+  readonly failed: readonly { readonly ridge: number; readonly row: number }[];
+}
+
+/** Rung 1: column by column in one workgroup. 2: blocked. 3, 4: blocked, for subgroups of 8 and of 4. */
+export type CholeskyRung = 1 | 2 | 3 | 4;
+
+/** 2⁻²³, the relative distance of neighbouring float32 numbers. */
+const EPS = 2 ** -23;
+/** A pivot below this part of its diagonal element is what rounding left of it. */
+const NOISE = 2 * EPS;
+const NONE = 0xffffffff;
+
+export function choleskyRung(gpu: Gpu): CholeskyRung {
+  return gpu.adapter.subgroupSize === 8 ? 3 : gpu.adapter.subgroupSize === 4 ? 4 : 2;
+}
+
+/**
+ * Factorises C; the factor belongs to `s`.
+ *
+ * @param c      lower panels of C [F, F], symmetric
+ * @param ridge  tried first; 0 where absent
+ * @throws EditRefused when C holds something not finite, or no ridge up to its mean diagonal helps
+ */
+export async function factorise(
+  s: Scope,
+  c: Panels,
+  { ridge = 0, rung = choleskyRung(s.gpu) }: { readonly ridge?: number; readonly rung?: CholeskyRung } = {},
+): Promise<Factor> {
+  const gpu = s.gpu;
+  const padded = c.n * BLOCK;
+  const l = emptyPanels(s, c.f, 'cholesky');
+  const inverses = empty(s, [padded, BLOCK], 'cholesky_inverses');
+  const [diagonal, pivots] = [empty(s, [padded], 'diagonal'), empty(s, [padded], 'pivots')];
+  const failure = upload(s, Uint32Array.of(NONE), [1], 'failed');
+  const failed: { ridge: number; row: number }[] = [];
+  let meanDiagonal = NaN;
+  try {
+    for (let tried = ridge; ;) {
+      gpu.write(failure, Uint32Array.of(NONE));
+      const begin = { f: c.f, n: c.n, ridge: tried };
+      gpu.run('edit/cholesky_begin', { c: c.data, l: l.data, diagonal }, begin, { groups: [padded, c.n] });
+      record(s, rung, { l, inverses, diagonal, pivots, failed: failure });
+      const row = (await readU32(gpu, failure))[0] ?? NONE;
+      const own = (await read(gpu, diagonal)).subarray(0, c.f);
+      meanDiagonal = own.reduce((sum, x) => sum + x, 0) / c.f - tried;
+      if (row === NONE) {
+        const smallestPivot = (await read(gpu, pivots)).subarray(0, c.f).reduce((a, b) => Math.min(a, b));
+        return { l, inverses, ridge: tried, smallestPivot, meanDiagonal, failed };
+      }
+      failed.push({ ridge: tried, row });
+      if (!(meanDiagonal > 0) || !Number.isFinite(meanDiagonal) || tried > meanDiagonal)
+        throw hopeless(c.f, failed);
+      tried = tried === 0 ? Math.fround(EPS * meanDiagonal) : 10 * tried;
+    }
+  } finally {
+    for (const t of [diagonal, pivots, failure]) s.release(t);
+  }
+}
+
+/** Records a whole factorisation, in place in `l`. */
+function record(
+  s: Scope,
+  rung: CholeskyRung,
+  t: { l: Panels; inverses: Tensor; diagonal: Tensor; pivots: Tensor; failed: Tensor },
+): void {
+  const { gpu } = s;
+  const { n, data: l } = t.l;
+  const { diagonal, inverses, pivots, failed } = t;
+  const pivoting = { diagonal, l, pivots, failed };
+  if (rung === 1) gpu.run('edit/cholesky_1', pivoting, { n, noise: NOISE }, { groups: [1] });
+  for (let q = 0; q < n; q += 1) {
+    const params = { n, q };
+    const flops = 2 * BLOCK ** 3;
+    if (rung > 1) {
+      const update = { groups: [4 * (n - q)] as const, cost: { flops: flops * q * (n - q) } };
+      if (q > 0) gpu.run(`edit/cholesky_update_${rung - 1}`, { failed, l }, params, update);
+      gpu.run('edit/cholesky_diagonal', pivoting, { ...params, noise: NOISE }, { groups: [1] });
+    }
+    gpu.run('edit/triangular_inverse', { l, inverses }, params, { groups: [1] });
+    if (rung > 1) {
+      const below = { groups: [4 * (n - q - 1)] as const, cost: { flops: flops * (n - q - 1) } };
+      gpu.run('edit/cholesky_below_1', { inverses, l }, params, below);
+    }
+  }
+}
+
+function hopeless(f: number, failed: readonly { ridge: number; row: number }[]): EditRefused {
+  const last = failed.at(-1);
+  return new EditRefused(
+    `covariance: C [${f}, ${f}] has no Cholesky factor, not even with a ridge of ${last?.ridge} (row ${last?.row}). ` +
+      'It holds numbers that are not finite, or no data. Build it again.',
+    'covariance_singular',
+  );
+}
