@@ -1,0 +1,86 @@
+/** Where u comes from: a covariance, factored once and kept on the GPU, or the identity in its place. */
+import { EditRefused } from '../errors.ts';
+import type { Gpu } from '../gpu/context.ts';
+import { upload } from '../tensor/tensor.ts';
+import { factorise } from './cholesky.ts';
+import type { Factor } from './cholesky.ts';
+import { BLOCK, panelRow } from './panels.ts';
+import type { Panels } from './panels.ts';
+import { normalise, solve } from './solve.ts';
+import type { Solver } from './solver.ts';
+import { spectrum } from './spectrum.ts';
+import type { Spectrum } from './spectrum.ts';
+
+/** C of one layer, as a file or a build hands it over. */
+export interface Covariance {
+  /** What edit files call it by. */
+  readonly key: string;
+  /** F. */
+  readonly size: number;
+  readonly tokens: number;
+  /** The lower panels of C. */
+  readonly panels: Float32Array<ArrayBuffer>;
+}
+
+/** C has at most as many directions as tokens; below twice F the weakest of them are chance. */
+export const TOKENS_PER_DIMENSION = 2;
+
+export interface CovarianceSolver extends Solver {
+  readonly factor: Factor;
+  /** Condition and effective rank of C. */
+  spectrum(): Promise<Spectrum>;
+  /** Gives C and its factor back. */
+  close(): void;
+}
+
+/**
+ * Factors C; every `direction` then costs two triangular solves and their refinement.
+ *
+ * @throws EditRefused when C was built from fewer than 2F tokens, or cannot be factored
+ */
+export async function covarianceSolver(gpu: Gpu, covariance: Covariance): Promise<CovarianceSolver> {
+  const { key, size, tokens, panels } = covariance;
+  if (tokens < TOKENS_PER_DIMENSION * size) {
+    throw new EditRefused(
+      `covariance ${key}: expected at least ${TOKENS_PER_DIMENSION * size} tokens for keys of ${size} numbers, it was built from ${tokens}: ` +
+        'C has no more directions than tokens. Build it from more text.',
+      'too_few_tokens',
+    );
+  }
+  const owner = gpu.open();
+  try {
+    const c = uploadPanels(owner, panels, size);
+    const factor = await factorise(owner, c);
+    return {
+      key,
+      factor,
+      direction: async (s, k) => {
+        const { u, residual, ridge } = await solve(s, factor, c, k);
+        return { u, solved: { residual, ridge, tokens } };
+      },
+      spectrum: () => gpu.scope((s) => spectrum(s, c, factor)),
+      close: () => owner.close(),
+    };
+  } catch (error) {
+    owner.close();
+    throw error;
+  }
+}
+
+/** C = I: u is the key itself. Another method than ROME's, for comparison; every output says so. */
+export function identitySolver(): Solver {
+  return {
+    key: 'identity',
+    direction: async (s, k) => ({ u: normalise(s, k), solved: { residual: 0, ridge: 0, tokens: 0 } }),
+  };
+}
+
+/** Lower panels as they lie in a file. */
+export function uploadPanels(
+  s: Parameters<typeof upload>[0],
+  panels: Float32Array<ArrayBuffer>,
+  f: number,
+): Panels {
+  const n = Math.ceil(f / BLOCK);
+  return { f, n, data: upload(s, panels, [panelRow(n, n), BLOCK], 'covariance') };
+}

@@ -1,0 +1,148 @@
+/** Shards of one build brought together: S = Σ S_i, summed in float64, so that the order of the files does not matter. */
+import { UsageError } from '../errors.ts';
+import { type CovarianceFacts, covarianceKey, type Shards } from './covariance-facts.ts';
+import {
+  type CovarianceFile,
+  type Matrices,
+  openCovariance,
+  readMatrices,
+  writeCovariance,
+} from './covariance-file.ts';
+
+export interface MergedFile {
+  readonly path: string;
+  readonly key: string;
+  readonly facts: CovarianceFacts;
+  /** Shards that are still to come; with none, the file is the covariance of the whole corpus. */
+  readonly missing: readonly number[];
+}
+
+/**
+ * Merges parts, some of which may be merged ones themselves.
+ *
+ * @param out where to; a function of what comes out, when the place depends on it
+ * @throws UsageError naming the files that do not go together: other model, layer or corpus, or the same shard twice
+ * @throws ModelError when one is damaged
+ */
+export async function mergeCovariances(
+  paths: readonly string[],
+  out: string | ((facts: CovarianceFacts) => string),
+): Promise<MergedFile> {
+  const files: CovarianceFile[] = [];
+  for (const path of paths) files.push(await openCovariance(path));
+  const [first, ...rest] = files;
+  if (!first) throw new UsageError('covariance merge: expected the files of all shards, got none.');
+  for (const file of files) checkPart(file);
+  for (const other of rest) checkTogether(first, other);
+  checkDisjoint(files);
+
+  const facts = mergedFacts(first.facts, files);
+  const sums = await sumOf(files);
+  const matrices: Matrices = facts.shards
+    ? split(sums)
+    : { C: Float32Array.from(sums, (sum) => sum / facts.tokens) };
+  const path = typeof out === 'string' ? out : out(facts);
+  await writeCovariance(path, facts, matrices);
+  const have = facts.shards?.indices;
+  const missing = have
+    ? Array.from({ length: facts.shards.of }, (_, i) => i).filter((i) => !have.includes(i))
+    : [];
+  return { path, key: covarianceKey(facts), facts, missing };
+}
+
+function checkPart({ path, facts }: CovarianceFile): void {
+  if (facts.shards) return;
+  throw new UsageError(
+    `covariance merge: expected parts written with --shard, but ${path} is the covariance of a whole corpus. Leave it out.`,
+  );
+}
+
+/** What shards of one build have in common, in words for messages. */
+const COMMON = {
+  weights: 'model',
+  storage: 'storage of the weights',
+  tokenizer: 'tokenizer',
+  layer: 'layer',
+  size: 'size',
+  corpus: 'corpus',
+  context: 'context length',
+} as const;
+
+function checkTogether(first: CovarianceFile, other: CovarianceFile): void {
+  const differing = (Object.keys(COMMON) as (keyof typeof COMMON)[])
+    .filter((field) => first.facts[field] !== other.facts[field])
+    .map((field) => `${COMMON[field]} (${shown(first.facts, field)} and ${shown(other.facts, field)})`);
+  const [a, b] = [first.facts, other.facts];
+  if (a.shards?.of !== b.shards?.of) differing.push(`number of shards (${a.shards?.of} and ${b.shards?.of})`);
+  if ((a.wanted === undefined) !== (b.wanted === undefined))
+    differing.push('tokens asked for (a number, and all)');
+  if (differing.length === 0) return;
+  throw new UsageError(
+    `covariance merge: expected shards of one build, but ${first.path} and ${other.path} differ in ${differing.join(', ')}. ` +
+      'Merge only what was built with the same model, layer, corpus and --shard i/n.',
+    'foreign_shard',
+  );
+}
+
+function shown(facts: CovarianceFacts, field: keyof typeof COMMON): string {
+  if (field === 'weights') return `${facts.model} ${facts.weights.slice(0, 12)}`;
+  if (field === 'corpus') return `${facts.corpusName} ${facts.corpus.slice(0, 12)}`;
+  return String(facts[field]).slice(0, 12);
+}
+
+function checkDisjoint(files: readonly CovarianceFile[]): void {
+  const owner = new Map<number, string>();
+  for (const { path, facts } of files) {
+    for (const index of facts.shards?.indices ?? []) {
+      const other = owner.get(index);
+      if (other !== undefined)
+        throw new UsageError(
+          `covariance merge: expected each shard once, but shard ${index} is in ${other} and in ${path}. Its text would weigh double: leave one out.`,
+          'foreign_shard',
+        );
+      owner.set(index, path);
+    }
+  }
+}
+
+function mergedFacts(first: CovarianceFacts, files: readonly CovarianceFile[]): CovarianceFacts {
+  const sum = (count: (facts: CovarianceFacts) => number): number =>
+    files.reduce((total, { facts }) => total + count(facts), 0);
+  const indices = files.flatMap(({ facts }) => facts.shards?.indices ?? []).sort((a, b) => a - b);
+  const of = first.shards?.of ?? 1;
+  const shards: Shards | undefined = indices.length === of ? undefined : { indices, of };
+  return {
+    ...first,
+    shards,
+    wanted: first.wanted === undefined ? undefined : sum(({ wanted = 0 }) => wanted),
+    tokens: sum(({ tokens }) => tokens),
+    documents: sum(({ documents }) => documents),
+    cut: sum(({ cut }) => cut),
+    // Every shard reads the whole corpus, and so meets all of these.
+    empty: Math.max(...files.map(({ facts }) => facts.empty)),
+    invalid: Math.max(...files.map(({ facts }) => facts.invalid)),
+  };
+}
+
+async function sumOf(files: readonly CovarianceFile[]): Promise<Float64Array> {
+  let sums: Float64Array | undefined;
+  // By shard, whatever the order on the command line: the same bits.
+  const ordered = [...files].sort(
+    (a, b) => (a.facts.shards?.indices[0] ?? 0) - (b.facts.shards?.indices[0] ?? 0),
+  );
+  for (const file of ordered) {
+    const matrices = await readMatrices(file);
+    const [high, low] = [matrices['S.high'] as Float32Array, matrices['S.low'] as Float32Array];
+    sums ??= new Float64Array(high.length);
+    for (let i = 0; i < high.length; i += 1)
+      sums[i] = (sums[i] as number) + (high[i] as number) + (low[i] as number);
+  }
+  return sums as Float64Array;
+}
+
+/** A float64 as two floats, with what little of it they cannot hold left out. */
+function split(sums: Float64Array): Matrices {
+  const high = Float32Array.from(sums);
+  const low = Float32Array.from(sums, (sum, i) => sum - (high[i] as number));
+  return { 'S.high': high, 'S.low': low };
+}

@@ -1,0 +1,162 @@
+/**
+ * One process at a time: a lock file beside what it guards.
+ *
+ * It names its holder. A lock whose process is gone (after a crash or kill -9) is taken over; so is one of another
+ * machine whose holder has not refreshed it for some minutes. Whoever holds it asks `check` before it writes.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { link, mkdir, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import process from 'node:process';
+import { ModelError, UsageError } from '../errors.ts';
+
+/** What the lock file says of its holder. */
+interface Holder {
+  readonly id: string;
+  readonly pid: number;
+  readonly host: string;
+  /** When the process began, so that a process number used again is not taken for it; empty where it is not known. */
+  readonly born: string;
+  readonly since: string;
+}
+
+export interface Lock {
+  /** @throws ModelError when another process has taken it: nothing may be written any more */
+  readonly check: () => Promise<void>;
+  readonly release: () => Promise<void>;
+}
+
+const REFRESH_MS = 20_000;
+/** A holder on another machine that has not refreshed its lock for so long is gone. */
+const SILENT_MS = 10 * 60_000;
+
+/**
+ * Takes the lock, or says who has it.
+ *
+ * @throws ModelError `locked` naming the process, its machine and since when
+ */
+export async function takeLock(path: string, silentMs = SILENT_MS): Promise<Lock> {
+  const mine: Holder = {
+    id: randomBytes(8).toString('hex'),
+    pid: process.pid,
+    host: hostname(),
+    born: birth(process.pid) ?? '',
+    since: new Date().toISOString(),
+  };
+  await makeFolder(dirname(path));
+  for (let attempt = 0; !(await create(path, mine)); attempt += 1) {
+    const holder = await readHolder(path);
+    if (holder === undefined) continue; // released just now
+    if (attempt > 20 || !(await isGone(path, holder, silentMs))) throw locked(path, holder);
+    await takeAway(path, holder);
+  }
+  const refresh = setInterval(
+    () => void utimes(path, new Date(), new Date()).catch(() => undefined),
+    REFRESH_MS,
+  );
+  refresh.unref();
+  const held = async (): Promise<boolean> => (await readHolder(path))?.id === mine.id;
+  return {
+    check: async () => {
+      if (await held()) return;
+      throw new ModelError(
+        `${path}: expected to hold this lock still, but another process took it: this one was silent for too long. ` +
+          'Nothing more is written here; the other process goes on.',
+        'lock_lost',
+      );
+    },
+    release: async () => {
+      clearInterval(refresh);
+      if (await held()) await rm(path, { force: true });
+    },
+  };
+}
+
+/** Creates the file with its content in one step, or says that there is one. */
+async function create(path: string, holder: Holder): Promise<boolean> {
+  const temporary = `${path}.${holder.id}`;
+  try {
+    const file = await open(temporary, 'wx');
+    await file.writeFile(`${JSON.stringify(holder)}\n`);
+    await file.close();
+    await link(temporary, path); // fails where there is a file, and never shows half of it
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return false;
+    throw new UsageError(
+      `${path}: expected a folder that may be written to, but ${code}. Choose another with PALIMPSEST_CACHE.`,
+      'unwritable',
+    );
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function readHolder(path: string): Promise<Holder | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    const { id = '', pid = 0, host = '', born = '', since = '' } = JSON.parse(text) as Partial<Holder>;
+    return { id, pid, host, born, since };
+  } catch {
+    return { id: '', pid: 0, host: '', born: '', since: 'an unknown time' }; // not written by us: stale once silent
+  }
+}
+
+async function isGone(path: string, { pid, host, born }: Holder, silentMs: number): Promise<boolean> {
+  if (host === hostname()) return !isAlive(pid) || (born !== '' && birth(pid) !== born);
+  const refreshed = await stat(path).catch(() => undefined);
+  return refreshed === undefined || Date.now() - refreshed.mtimeMs > silentMs;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
+
+/** When a process began, in ticks since the machine did; Linux only. */
+function birth(pid: number): string | undefined {
+  try {
+    // The second field is the name in brackets and may hold blanks; the twentieth after it is the time.
+    return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[19];
+  } catch {
+    return undefined;
+  }
+}
+
+/** Removes a lock whose holder is gone, but not one that another process made in its place meanwhile. */
+async function takeAway(path: string, gone: Holder): Promise<void> {
+  const aside = `${path}.${randomBytes(4).toString('hex')}.gone`;
+  try {
+    await rename(path, aside);
+  } catch {
+    return; // someone else was faster
+  }
+  const found = await readHolder(aside);
+  if (found?.id !== gone.id) await link(aside, path).catch(() => undefined);
+  await rm(aside, { force: true });
+}
+
+function locked(path: string, { pid, host, since }: Holder): ModelError {
+  return new ModelError(
+    `another process is at work here: process ${pid} on ${host} since ${since} (${path}). ` +
+      'Wait for it, or stop it and run this command again: it goes on from its last checkpoint.',
+    'locked',
+  );
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(
+      `${folder}: expected a folder that may be written to, but ${error.code}. Choose another with PALIMPSEST_CACHE.`,
+      'unwritable',
+    );
+  });
+}
