@@ -30,14 +30,18 @@ interface Found {
  * Opens the best adapter, or the one whose name contains `wanted` (`auto` or part of the name; the environment
  * variable PALIMPSEST_ADAPTER is the default).
  *
+ * @param shader where shaders come from; a benchmark puts variants in their place
  * @throws GpuError `no_adapter`, saying what was tried and how to get one
  */
-export async function openGpu(wanted: string = process.env['PALIMPSEST_ADAPTER'] ?? 'auto'): Promise<Gpu> {
+export async function openGpu(
+  wanted: string = process.env['PALIMPSEST_ADAPTER'] ?? 'auto',
+  shader: (name: string) => string = readShader,
+): Promise<Gpu> {
   const found = await findAdapter(wanted);
   return Gpu.create({
     adapter: found.adapter,
     summary: found.summary,
-    shader: readShader,
+    shader,
     anchor: found.anchor,
     ...(found.summary.kind === 'software' ? { wait: waitAsleep } : {}),
   });

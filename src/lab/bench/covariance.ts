@@ -1,0 +1,67 @@
+/** Tokens a second of a covariance: the forward pass up to the key of one layer, and its second moment. */
+import { addBatch } from '../../edit/covariance.ts';
+import { batchTokens } from '../../edit/pack-documents.ts';
+import { SecondMoment } from '../../edit/second-moment.ts';
+import type { Model } from '../../gpt2/model.ts';
+import { kernelTime, profileOf } from '../profile.ts';
+import type { KernelTime, ProfileRow } from '../profile.ts';
+import { timingOf } from './statistics.ts';
+import type { Timing } from './statistics.ts';
+
+export interface CovarianceBench {
+  readonly tokens: number;
+  readonly documents: number;
+  /** ms of a batch */
+  readonly batch: Timing;
+  readonly tokensPerSecond: number;
+  readonly trace?: {
+    readonly wall: number;
+    readonly kernels: KernelTime;
+    readonly rows: readonly ProfileRow[];
+  };
+}
+
+const DOCUMENT_TOKENS = 256;
+
+/** Batches as a build makes them, at most `most` tokens, of documents of 256 tokens. */
+export async function benchCovariance(
+  model: Model,
+  {
+    layer,
+    runs = 3,
+    most = 2048,
+    signal,
+  }: { layer: number; runs?: number; most?: number; signal?: AbortSignal },
+): Promise<CovarianceBench> {
+  const { gpu, config } = model;
+  const documents = Math.max(1, Math.floor(batchTokens(gpu, config, most) / DOCUMENT_TOKENS));
+  const length = Math.min(DOCUMENT_TOKENS, config.n_positions);
+  const ids = Math.min(config.vocab_size, 8192);
+  const rows = Array.from({ length: documents }, (_, d) =>
+    Array.from({ length }, (__, i) => (d * 7919 + i * 104_729) % ids),
+  );
+  return gpu.scope(async (s) => {
+    const moments = new Map([[layer, new SecondMoment(s, config.n_inner)]]);
+    const once = async (): Promise<number> => {
+      signal?.throwIfAborted();
+      const start = performance.now();
+      addBatch(model, rows, moments);
+      await gpu.sync();
+      return performance.now() - start;
+    };
+    await once();
+    const walls: number[] = [];
+    for (let run = 0; run < runs; run += 1) walls.push(await once());
+    const batch = timingOf(walls);
+    const result = {
+      ...{ tokens: documents * length, documents, batch },
+      tokensPerSecond: (documents * length) / (batch.median / 1000),
+    };
+    if (!gpu.timer.available) return result;
+    gpu.timer.start();
+    const wall = await once();
+    const profile = profileOf(await gpu.times());
+    gpu.timer.stop();
+    return { ...result, trace: { wall, kernels: kernelTime(profile), rows: profile } };
+  });
+}

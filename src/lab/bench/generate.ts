@@ -1,0 +1,56 @@
+/** Tokens a second of generation, for one prompt and for eight. */
+import { generate } from '../../gpt2/generate.ts';
+import type { Model } from '../../gpt2/model.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { timingOf } from './statistics.ts';
+import type { Timing } from './statistics.ts';
+
+export interface GenerateBench {
+  readonly prompts: number;
+  /** ms of a step that adds one token to every prompt */
+  readonly step: Timing;
+  readonly tokensPerSecond: number;
+  /** Weights read in a step, and how fast that was, in bytes and bytes a second. */
+  readonly bytes: number;
+  readonly rate: number;
+}
+
+const PROMPT_TOKENS = 16;
+
+/** Greedy, `tokens` a prompt; the first two, which compute the prompts and compile, are not counted. */
+export async function benchGenerate(
+  model: Model,
+  { prompts, tokens = 14, signal }: { prompts: number; tokens?: number; signal?: AbortSignal },
+): Promise<GenerateBench> {
+  const texts = Array.from({ length: prompts }, (_, b) =>
+    Array.from(
+      { length: PROMPT_TOKENS },
+      (__, i) => (b * 31 + i * 7) % Math.min(8192, model.config.vocab_size),
+    ),
+  );
+  const ends: number[] = [];
+  const onToken = (row: number): void => {
+    if (row === prompts - 1) ends.push(performance.now());
+  };
+  await generate(model, texts, { tokens, topK: 1, seed: 0, onToken, ...(signal ? { signal } : {}) });
+  const steps = ends.slice(2).map((end, i) => end - (ends[i + 1] ?? NaN));
+  const step = timingOf(steps);
+  const bytes = stepBytes(model);
+  return {
+    prompts,
+    step,
+    bytes,
+    tokensPerSecond: prompts / (step.median / 1000),
+    rate: bytes / (step.median / 1000),
+  };
+}
+
+/** Everything but the table of positions, of which a step reads one row a prompt. */
+function stepBytes({ weights }: Model): number {
+  const { wte, ln_f, h } = weights;
+  const tensors: Tensor[] = [wte, ln_f.weight, ln_f.bias];
+  for (const { ln_1, attn, ln_2, mlp } of h)
+    for (const { weight, bias } of [ln_1, attn.c_attn, attn.c_proj, ln_2, mlp.c_fc, mlp.c_proj])
+      tensors.push(weight, bias);
+  return tensors.reduce((sum, t) => sum + t.bytes, 0);
+}

@@ -1,0 +1,40 @@
+/** The adapter's own best: what every other number is a part of. */
+import type { Gpu } from '../../gpu/context.ts';
+import { copyFamily } from './copy.ts';
+import { SHAPES, STORAGES, matmulCase, productOf } from './matmul.ts';
+import { chooseRung } from '../../tensor/matmul-rungs.ts';
+import { measure } from './measure.ts';
+import type { Measured } from './measure.ts';
+
+export interface Roof {
+  /** flops a second, the best of the shapes with b stored as f32 [K, N] */
+  readonly matmul: number;
+  /** bytes a second, read and written, of what no cache holds: 16 MiB and more */
+  readonly copy: number;
+}
+
+/** Measures both: the chosen matmul rung at every shape, every way to copy. */
+export async function measureRoof(gpu: Gpu, signal?: AbortSignal): Promise<Roof> {
+  const options = { budget: 60, ...(signal ? { signal } : {}) };
+  const [storage] = STORAGES;
+  let [matmul, copy] = [0, 0];
+  if (storage)
+    for (const shape of SHAPES) {
+      const rung = chooseRung(productOf(shape, storage), gpu.adapter);
+      matmul = Math.max(matmul, best(await measure(gpu, matmulCase(shape, storage, rung), options), 'flops'));
+    }
+  for (const c of copyFamily.cases(gpu).slice(3))
+    copy = Math.max(copy, best(await measure(gpu, c, options), 'bytes'));
+  return { matmul, copy };
+}
+
+/** flops or bytes a second of the median run. */
+export function rate(m: Measured, of: 'flops' | 'bytes'): number {
+  const ms = (m.timestamps ?? m.wall)?.median;
+  return ms === undefined || ms === 0 ? NaN : m[of] / (ms / 1000);
+}
+
+function best(m: Measured, of: 'flops' | 'bytes'): number {
+  const ms = (m.timestamps ?? m.wall)?.median;
+  return ms ? m[of] / (ms / 1000) : 0;
+}
