@@ -1,5 +1,6 @@
 /** Frobenius norms, the same bits every time: the GPU sums stretches, the few partial sums are added in float64. */
-import type { Gpu } from '../gpu/context.ts';
+import { ShapeError } from '../errors.ts';
+import type { Gpu, Grid } from '../gpu/context.ts';
 import { empty, read, windows } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
@@ -7,18 +8,42 @@ const STRETCH = 64 * 64; // WG · EACH of sum_squares.wgsl
 
 /** |W| of a tensor [rows, cols], f32 or f16. An f16 tensor has an even number of columns. */
 export async function frobenius(gpu: Gpu, w: Tensor): Promise<number> {
-  const half = w.dtype === 'f16';
+  return norm(gpu, w, (x, parts, n, grid) => gpu.run('edit/sum_squares', { x: x(w), parts }, { n }, grid));
+}
+
+/**
+ * |a − b| of two tensors of one shape and type, without their difference in memory.
+ *
+ * @throws ShapeError when they differ in shape or type
+ */
+export async function frobeniusDifference(gpu: Gpu, a: Tensor, b: Tensor): Promise<number> {
+  if (a.dtype !== b.dtype || a.shape.join() !== b.shape.join())
+    throw new ShapeError(
+      `frobeniusDifference: "${a.label}" ${a.dtype} [${a.shape.join(', ')}], "${b.label}" ${b.dtype} [${b.shape.join(', ')}].`,
+    );
+  return norm(gpu, a, (window, parts, n, grid) =>
+    gpu.run('edit/sum_squared_differences', { a: window(a), b: window(b), parts }, { n }, grid),
+  );
+}
+
+/** Runs the first stage window by window and adds what it leaves. `n` counts words. */
+async function norm(
+  gpu: Gpu,
+  { rows, cols, dtype }: Tensor,
+  run: (window: (t: Tensor) => Tensor, parts: Tensor, n: number, grid: Grid) => void,
+): Promise<number> {
+  const half = dtype === 'f16';
   return gpu.scope(async (s) => {
     const sums: Tensor[] = [];
-    for (const [from, to] of windows(gpu, w.rows, w.cols * (half ? 2 : 4))) {
-      const n = ((to - from) * w.cols) / (half ? 2 : 1);
+    for (const [from, to] of windows(gpu, rows, cols * (half ? 2 : 4))) {
+      const n = ((to - from) * cols) / (half ? 2 : 1);
       const parts = empty(s, [Math.ceil(n / STRETCH)], 'sums_of_squares');
       const grid = {
         groups: fold(parts.size),
         overrides: { HALF: half ? 1 : 0 },
         cost: { flops: 2 * n, bytes: 4 * n },
       };
-      gpu.run('edit/sum_squares', { x: w.reshape(w.rows, w.cols).slice(from, to), parts }, { n }, grid);
+      run((t) => t.reshape(rows, cols).slice(from, to), parts, n, grid);
       sums.push(parts);
     }
     let total = 0;

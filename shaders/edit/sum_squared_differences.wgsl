@@ -1,0 +1,50 @@
+// Sums of squared differences of stretches of two tensors: the first stage of |a - b|, how far a
+// weight has moved. Few numbers are left, which the second stage adds in float64.
+//
+//   part_g = Σ_i (a_i - b_i)²   over the WG · EACH elements of stretch g
+//
+// Shapes  a, b [n] f32, or words of two halves when HALF is 1 (n counts words);
+//         parts [ceil(n / (WG · EACH))].
+// Work    one workgroup a stretch: threads in strides of WG, then a tree: a fixed order.
+// Cost    8 bytes and 3 flops an element.
+// Test    test/sequence-norm.test.ts
+
+override WG: u32 = 64u; // a power of two
+override EACH: u32 = 64u;
+override HALF: u32 = 0u;
+
+struct Params { n: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<u32>;
+@group(0) @binding(2) var<storage, read> b: array<u32>;
+@group(0) @binding(3) var<storage, read_write> parts: array<f32>;
+
+var<workgroup> sums: array<f32, WG>;
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let stretch = group.y * groups.x + group.x;
+  let start = stretch * WG * EACH;
+  // Σ_i (a_i - b_i)²
+  var sum = 0.0;
+  for (var i = start + lane; i < min(start + WG * EACH, params.n); i += WG) {
+    if (HALF == 1u) {
+      let pair = unpack2x16float(a[i]) - unpack2x16float(b[i]);
+      sum += dot(pair, pair);
+    } else {
+      let value = bitcast<f32>(a[i]) - bitcast<f32>(b[i]);
+      sum += value * value;
+    }
+  }
+  sums[lane] = sum;
+  for (var half = WG / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half) { sums[lane] += sums[lane + half]; }
+  }
+  if (lane == 0u && start < params.n) { parts[stretch] = sums[0]; }
+}
