@@ -1,0 +1,115 @@
+/**
+ * Causal tracing over many facts: the average indirect effect by kind of token and layer, and the edit layer it suggests.
+ *
+ * Source: Meng et al. 2022, section 2.2 and figure 2.
+ */
+import type { Fact } from '../data/fact.ts';
+import type { Model } from '../gpt2/model.ts';
+import { factPrompt } from './probes.ts';
+import { continuation, score } from './score.ts';
+import { traceFact } from './trace.ts';
+import type { TraceOptions, Tracing } from './trace.ts';
+import type { TraceSite } from './trace-runs.ts';
+
+/** Kinds of tokens, in the order of a sentence. What stands before the subject is not corrupted and has no effect. */
+export const TOKEN_KINDS = [
+  'first subject token',
+  'middle subject tokens',
+  'last subject token',
+  'first token after it',
+  'further tokens',
+  'last token',
+] as const;
+export type TokenKind = (typeof TOKEN_KINDS)[number];
+
+export interface AverageTracing {
+  /** Facts traced: those given whose object the model knows. */
+  readonly n: number;
+  readonly clean: number;
+  readonly corrupted: number;
+  readonly window: number;
+  readonly noise: number;
+  readonly samples: number;
+  /** By kind of token, [layers]: the mean over facts of the mean over a fact's tokens of that kind; [] where no fact has any. */
+  readonly effects: Readonly<Partial<Record<TraceSite, Readonly<Record<TokenKind, readonly number[]>>>>>;
+}
+
+/** undefined before the subject. A subject of one token is its last; the last token of a prompt is nothing else. */
+export function tokenKind(
+  tokens: number,
+  [from, to]: readonly [number, number],
+  token: number,
+): TokenKind | undefined {
+  if (token < from) return undefined;
+  if (token === to - 1) return 'last subject token';
+  if (token < to) return token === from ? 'first subject token' : 'middle subject tokens';
+  if (token === tokens - 1) return 'last token';
+  return token === to ? 'first token after it' : 'further tokens';
+}
+
+/** Facts whose true object the model puts first, token by token: only what it knows can be traced. */
+export async function knownFacts(model: Model, facts: readonly Fact[]): Promise<Fact[]> {
+  const named = facts.filter(({ targetTrue }) => targetTrue !== null);
+  const items = named.map((fact) => continuation(model.tokenizer, factPrompt(fact), fact.targetTrue ?? ''));
+  const scores = await score(model, items);
+  return named.filter((_, i) => scores[i]?.hits === items[i]?.target.length);
+}
+
+/**
+ * @param facts known ones, see `knownFacts`
+ * @param onFact called with each tracing as it is done
+ */
+export async function traceFacts(
+  model: Model,
+  facts: readonly Fact[],
+  options: TraceOptions,
+  onFact?: (tracing: Tracing, done: number) => void,
+): Promise<AverageTracing> {
+  const tracings: Tracing[] = [];
+  for (const { prompt, subject, targetTrue } of facts) {
+    const tracing = await traceFact(model, { prompt, subject, object: targetTrue ?? undefined }, options);
+    tracings.push(tracing);
+    onFact?.(tracing, tracings.length);
+  }
+  return averageTracings(tracings);
+}
+
+export function averageTracings(tracings: readonly Tracing[]): AverageTracing {
+  const [first] = tracings;
+  if (!first) return { n: 0, clean: NaN, corrupted: NaN, window: 0, noise: 0, samples: 0, effects: {} };
+  const sites = Object.keys(first.effects) as TraceSite[];
+  return {
+    n: tracings.length,
+    clean: mean(tracings.map(({ clean }) => clean)),
+    corrupted: mean(tracings.map(({ corrupted }) => corrupted)),
+    window: first.window,
+    noise: first.noise,
+    samples: first.samples,
+    effects: Object.fromEntries(sites.map((site) => [site, byKind(tracings, site)])),
+  };
+}
+
+/** The layer whose MLP window at the subject's last token restores most: where ROME edits. */
+export function recommendedLayer({ effects }: AverageTracing): number | undefined {
+  const row = effects.mlp?.['last subject token'] ?? [];
+  return row.length === 0 ? undefined : row.indexOf(Math.max(...row));
+}
+
+function byKind(tracings: readonly Tracing[], site: TraceSite): Record<TokenKind, number[]> {
+  const rows = TOKEN_KINDS.map((kind) => {
+    const ofFacts = tracings.flatMap(({ tokens, subject, effects }) => {
+      const mine = (effects[site] ?? []).filter((_, t) => tokenKind(tokens.length, subject, t) === kind);
+      return mine.length === 0 ? [] : [columnMeans(mine)];
+    });
+    return [kind, columnMeans(ofFacts)] as const;
+  });
+  return Object.fromEntries(rows) as Record<TokenKind, number[]>;
+}
+
+function columnMeans(rows: readonly (readonly number[])[]): number[] {
+  return (rows[0] ?? []).map((_, c) => mean(rows.map((row) => row[c] ?? NaN)));
+}
+
+function mean(list: readonly number[]): number {
+  return list.reduce((sum, x) => sum + x, 0) / list.length;
+}

@@ -1,0 +1,149 @@
+/**
+ * Causal tracing of one fact: which hidden states carry it.
+ *
+ *   clean        the prompt as it is                                   P[o]
+ *   corrupted    normal noise on the embeddings of the subject         P*[o], mean over the samples
+ *   restored     corrupted, but one state is that of the clean run     P*, clean h [o]
+ *   indirect effect of that state = P*, clean h [o] − P*[o];           total effect = P[o] − P*[o]
+ *
+ * A `state` is the residual stream after a block, restored at one token and layer. `mlp` and `attention` are what these
+ * add to it, restored at one token in a window of layers around the one named. P[o] of an object of several tokens is
+ * the product over them.
+ *
+ * The noise is the same in every run, and attention looks back only: what lies below the restored layer, and before
+ * the restored token, is as in the corrupted run. So the states and the keys and values of that run are kept, and each
+ * restoration runs only the layers above and the tokens from there on.
+ *
+ * Source: Meng et al. 2022, section 2.1; kmeng01/rome `trace_with_patch`, `trace_important_window`.
+ */
+import type { Model } from '../gpt2/model.ts';
+import { upload } from '../tensor/tensor.ts';
+import { subjectNoise } from './noise.ts';
+import { TRACE_SITES, baselines, restore, startRuns } from './trace-runs.ts';
+import type { TraceSite } from './trace-runs.ts';
+import { traceText } from './trace-text.ts';
+import type { TraceRequest, TraceText } from './trace-text.ts';
+
+export interface TraceOptions {
+  /** Standard deviation of the noise: 3 times that of the embeddings, as published. */
+  readonly noise: number;
+  /** Default 10. */
+  readonly samples?: number;
+  /** Layers that are restored together for `mlp` and `attention`; see `traceWindow`. */
+  readonly window?: number;
+  readonly sites?: readonly TraceSite[];
+  readonly seed?: number;
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface Tracing {
+  readonly request: TraceRequest;
+  /** Of the prompt. */
+  readonly tokens: readonly string[];
+  readonly subject: readonly [from: number, to: number];
+  readonly object: string;
+  /** P[o] */
+  readonly clean: number;
+  /** P*[o] */
+  readonly corrupted: number;
+  readonly noise: number;
+  readonly samples: number;
+  readonly window: number;
+  /** Indirect effects, [tokens][layers]. */
+  readonly effects: Readonly<Partial<Record<TraceSite, readonly (readonly number[])[]>>>;
+}
+
+/** Tokens of one batch, and the logits alive at once, are bounded. */
+const BATCH_TOKENS = 4096;
+const LOGIT_BYTES = 64 * 2 ** 20;
+
+/** 10 layers, as published for models of 48; in models of fewer than 20, a fifth of their layers. */
+export function traceWindow(layers: number): number {
+  return layers >= 20 ? 10 : Math.max(1, Math.round(layers / 5));
+}
+
+/** The layers that are restored together around one. */
+export function windowAround(layer: number, window: number, layers: number): [from: number, to: number] {
+  return [Math.max(0, layer - Math.floor(window / 2)), Math.min(layers, layer + Math.ceil(window / 2))];
+}
+
+/** @throws UsageError for a prompt without `{}`, or beyond the context window */
+export async function traceFact(
+  model: Model,
+  request: TraceRequest,
+  options: TraceOptions,
+): Promise<Tracing> {
+  const { samples = 10, seed = 0, noise, sites = TRACE_SITES, signal, onProgress } = options;
+  const { n_layer, n_embd } = model.config;
+  const window = options.window ?? traceWindow(n_layer);
+  const text = await traceText(model, request);
+  const effects: Partial<Record<TraceSite, number[][]>> = {};
+  for (const site of sites)
+    effects[site] = text.ids.slice(0, text.promptLength).map(() => Array<number>(n_layer).fill(0));
+
+  return model.gpu.scope(async (s) => {
+    const runs = startRuns(s, model, text, samples, (shape) =>
+      upload(s, subjectNoise(shape, text.subject, noise, seed), [samples * text.ids.length, n_embd], 'noise'),
+    );
+    const { clean, corrupted } = await baselines(model, runs);
+    const chunks = cellChunks(text, samples, model.config.vocab_size);
+    const total = chunks.length * sites.length * n_layer;
+    let done = 0;
+    for (const cells of chunks) {
+      for (const site of sites) {
+        for (let layer = 0; layer < n_layer; layer += 1) {
+          signal?.throwIfAborted();
+          const window_ = windowAround(layer, window, n_layer);
+          const restored = await restore(
+            model,
+            runs,
+            cells,
+            site,
+            site === 'state' ? [layer, layer + 1] : window_,
+          );
+          restored.forEach((p, c) => {
+            const row = effects[site]?.[cells[c] ?? 0];
+            if (row) row[layer] = p - corrupted;
+          });
+          onProgress?.((done += 1), total);
+        }
+      }
+    }
+    return {
+      request,
+      tokens: text.ids.slice(0, text.promptLength).map((id) => model.tokenizer.token(id)),
+      subject: text.subject,
+      object: model.tokenizer.decode(text.object),
+      clean,
+      corrupted,
+      noise,
+      samples,
+      window,
+      effects,
+    };
+  });
+}
+
+/** Tokens of the prompt to restore at, in groups that fit a batch. Before the subject nothing is corrupted: the effect is 0. */
+function cellChunks(
+  { ids, promptLength, subject, object }: TraceText,
+  samples: number,
+  vocabulary: number,
+): number[][] {
+  const chunks: number[][] = [];
+  const most = Math.max(1, Math.floor(LOGIT_BYTES / (4 * vocabulary * samples * object.length)));
+  let room = 0;
+  for (let token = subject[0]; token < promptLength; token += 1) {
+    const cost = samples * (ids.length - token);
+    const open = chunks.at(-1);
+    if (!open || cost > room || open.length >= most) {
+      chunks.push([token]);
+      room = BATCH_TOKENS - cost;
+    } else {
+      open.push(token);
+      room -= cost;
+    }
+  }
+  return chunks;
+}
