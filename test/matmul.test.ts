@@ -98,6 +98,45 @@ test('the same numbers twice, bit for bit', async () => {
   });
 });
 
+test('strips: the same bits before and after they are made, new ones after a write, gone with b', async () => {
+  const before = gpu.pool.derivedBytes;
+  const [m, k, n] = [20, 44, 72];
+  await gpu.scope(async (s) => {
+    const a = noise(m * k, 15);
+    const ta = upload(s, a, [m, k], 'a');
+    const tb = upload(s, noise(k * n, 16), [k, n], 'b');
+    const first = await read(gpu, matmul(s, ta, tb));
+    assert.is(gpu.pool.derivedBytes, before, 'one product does not pay for strips');
+    for (let i = 0; i < 2; i += 1) assert.equal(await read(gpu, matmul(s, ta, tb)), first);
+    if (gpu.adapter.kind === 'software') assert.ok(gpu.pool.derivedBytes > before, 'no strips were made');
+    const b = noise(k * n, 17);
+    const writes = [
+      (): void => gpu.write(tb, b),
+      (): void => gpu.copy(upload(s, b, [k, n], 'new'), tb),
+      (): void => void matmul(s, upload(s, eye(k), [k, k], 'one'), upload(s, b, [k, n], 'new'), { out: tb }),
+    ];
+    for (const write of writes) {
+      gpu.clear(tb);
+      for (let i = 0; i < 2; i += 1)
+        assert.ok(
+          (await read(gpu, matmul(s, ta, tb))).every((x) => x === 0),
+          'cleared, not seen',
+        );
+      write();
+      for (let i = 0; i < 3; i += 1)
+        allclose('rewritten', await read(gpu, matmul(s, ta, tb)), matmulReference(a, b, [m, k, n]), {
+          reduce: k,
+          scale: 9,
+        });
+    }
+  });
+  assert.is(gpu.pool.derivedBytes, before);
+});
+
+function eye(n: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
+}
+
 test('K of 50,257: the error stays within the bound of a sum of K products', async () => {
   const [m, k, n] = [3, 50_257, 8];
   await gpu.scope(async (s) => {

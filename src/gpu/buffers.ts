@@ -12,6 +12,20 @@ export interface Block {
   readonly buffer: GPUBuffer;
   readonly bytes: number;
   readonly label: string;
+  /** Recorded writes so far; what was derived from the contents is stale once this has moved on. */
+  writes: number;
+  /** A copy in another order, made by an op that reads the contents often; it ends with the block. */
+  derived?: Derived | undefined;
+}
+
+export interface Derived {
+  /** `Block.writes` at the time. */
+  readonly writes: number;
+  /** What was made: an op finds its own by it. */
+  readonly key: string;
+  readonly bytes: number;
+  /** Undefined: so far only asked for. */
+  readonly texture: GPUTexture | undefined;
 }
 
 const USAGE = 0x80 | 0x04 | 0x08; // STORAGE | COPY_SRC | COPY_DST
@@ -29,7 +43,9 @@ export class Pool {
   readonly #outOfMemory: (bytes: number, label: string, message: string) => GpuError;
   readonly #idle = new Map<number, GPUBuffer[]>();
   readonly #idleLimit: number;
-  readonly #doomed: GPUBuffer[] = [];
+  /** Bytes of textures derived from blocks. */
+  derivedBytes = 0;
+  readonly #doomed: (GPUBuffer | GPUTexture)[] = [];
 
   constructor(
     device: GPUDevice,
@@ -59,10 +75,37 @@ export class Pool {
     }
     this.liveBytes += bytes;
     this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
-    return { buffer, bytes, label };
+    return { buffer, bytes, label, writes: 0 };
+  }
+
+  /** A storage texture for what `block` holds now, instead of whatever was derived from it before. */
+  derive(block: Block, key: string, size: readonly [number, number, number]): GPUTexture {
+    this.forget(block);
+    const bytes = size[0] * size[1] * size[2] * 16;
+    this.#device.pushErrorScope('out-of-memory');
+    const texture = this.#device.createTexture({
+      label: `${block.label} ${key}`,
+      size: [...size],
+      format: 'rgba32float',
+      usage: 0x08, // STORAGE_BINDING
+    });
+    const failed = this.#device.popErrorScope();
+    this.#check(failed.then((e) => (e ? this.#outOfMemory(bytes, block.label, e.message) : undefined)));
+    this.derivedBytes += bytes;
+    block.derived = { writes: block.writes, key, bytes, texture };
+    return texture;
+  }
+
+  /** Ends what was derived from `block`. */
+  forget(block: Block): void {
+    if (!block.derived) return;
+    this.derivedBytes -= block.derived.bytes;
+    if (block.derived.texture) this.#doomed.push(block.derived.texture);
+    block.derived = undefined;
   }
 
   give(block: Block): void {
+    this.forget(block);
     const size = block.buffer.size;
     this.liveBytes -= block.bytes;
     if (this.idleBytes + size > this.#idleLimit) {

@@ -171,6 +171,7 @@ export class Gpu {
       if (kind === 'uniform') return { binding: index, resource: uniform as GPUBufferBinding };
       const view = bind[key] as View | GPUTextureView;
       if (!('block' in view)) return { binding: index, resource: view };
+      if (kind === 'read_write') view.block.writes += 1;
       if (view.bytes > this.maxBindingBytes) {
         throw new ShapeError(
           `${name}: "${key}" binds ${view.bytes} bytes; this adapter binds at most ${this.maxBindingBytes}. Use row windows.`,
@@ -199,6 +200,7 @@ export class Gpu {
     this.#endPass();
     this.#encoder ??= this.device.createCommandEncoder();
     this.#encoder.copyBufferToBuffer(from.block.buffer, from.offset, to.block.buffer, to.offset, bytes);
+    to.block.writes += 1;
   }
 
   /** Fills with zero bytes, in recorded order. */
@@ -206,11 +208,13 @@ export class Gpu {
     this.#endPass();
     this.#encoder ??= this.device.createCommandEncoder();
     this.#encoder.clearBuffer(view.block.buffer, view.offset, Math.ceil(view.bytes / 4) * 4);
+    view.block.writes += 1;
   }
 
   /** Writes from the CPU. Pending work is submitted first: the block may have been recycled. */
   write(view: View, data: ArrayBufferView<ArrayBuffer>, at = 0): void {
     this.flush();
+    view.block.writes += 1;
     this.device.queue.writeBuffer(
       view.block.buffer,
       view.offset + at,

@@ -9,6 +9,8 @@ export interface Binding {
   readonly name: string;
   readonly index: number;
   readonly kind: 'uniform' | 'read' | 'read_write' | 'texture';
+  /** As written: `array<f32>`, `texture_storage_2d_array<rgba32float, read>`. */
+  readonly type: string;
 }
 
 export interface Field {
@@ -47,7 +49,12 @@ export function reflect(name: string, text: string): Reflection {
       throw new ShapeError(
         `shaders/${name}.wgsl: binding "${m[3]}" is var<${space}>; write var<storage, read> or var<storage, read_write>.`,
       );
-    bindings.push({ name: m[3] ?? '', index: Number(m[1]), kind: kind as Binding['kind'] });
+    bindings.push({
+      name: m[3] ?? '',
+      index: Number(m[1]),
+      kind: kind as Binding['kind'],
+      type: (m[4] ?? '').trim(),
+    });
   }
   const body = /struct\s+Params\s*\{([^}]*)\}/.exec(code)?.[1] ?? '';
   const params = [...body.matchAll(/(\w+)\s*:\s*(\w+)/g)].map((m) => {
@@ -68,6 +75,17 @@ export function reflect(name: string, text: string): Reflection {
     .map((part) => part.trim().replace(/u$/, ''));
   const features = [...code.matchAll(/^\s*enable\s+(\w+)/gm)].map((m) => FEATURE[m[1] ?? ''] ?? `${m[1]}`);
   return { bindings, params, overrides, workgroup: [x, y, z], features };
+}
+
+/** `texture_2d<f32>`, or `texture_storage_2d_array<FORMAT, read|write>` and the like. */
+function textureLayout(type: string): Pick<GPUBindGroupLayoutEntry, 'texture' | 'storageTexture'> {
+  const viewDimension = type.includes('_2d_array') ? '2d-array' : '2d';
+  const storage = /^texture_storage_\w+<\s*(\w+)\s*,\s*(read|write)\s*>/.exec(type);
+  if (!storage) return { texture: { sampleType: 'unfilterable-float', viewDimension } };
+  const format = storage[1] as GPUTextureFormat;
+  return {
+    storageTexture: { access: storage[2] === 'read' ? 'read-only' : 'write-only', format, viewDimension },
+  };
 }
 
 /** A compiled pipeline with the reflected interface of its file. */
@@ -112,7 +130,7 @@ export function compile(
     label: name,
     entries: reflection.bindings.map((b): GPUBindGroupLayoutEntry => {
       const entry = { binding: b.index, visibility: 4 /* GPUShaderStage.COMPUTE */ };
-      if (b.kind === 'texture') return { ...entry, texture: { sampleType: 'unfilterable-float' } };
+      if (b.kind === 'texture') return { ...entry, ...textureLayout(b.type) };
       const type = { uniform: 'uniform', read: 'read-only-storage', read_write: 'storage' } as const;
       return { ...entry, buffer: { type: type[b.kind] } };
     }),

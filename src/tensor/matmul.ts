@@ -3,6 +3,7 @@ import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { chooseRung } from './matmul-rungs.ts';
 import type { Product, Rung } from './matmul-rungs.ts';
+import { stripsOf } from './strips.ts';
 import { empty, windows } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -69,7 +70,10 @@ function dispatch(
   const { b, n, k, aFirst, cFirst } = part;
   const m = a.rows;
   const product: Product = { m, n, k, transposeB, dtype: b.dtype, aStride: a.cols, aFirst };
-  const rung = options.rung ?? chooseRung(product, s.gpu.adapter);
+  let strips: GPUTextureView | undefined;
+  const findStrips = (eager: boolean): boolean => (strips = stripsOf(s, b, eager)) !== undefined;
+  const rung = options.rung ?? chooseRung(product, s.gpu.adapter, () => findStrips(false));
+  if (options.rung?.strips) findStrips(true);
   const overrides: Record<string, number> = {
     TRANSPOSED: transposeB ? 1 : 0,
     ACCUMULATE: part.accumulate ? 1 : 0,
@@ -77,7 +81,7 @@ function dispatch(
   if (rung.halves) overrides['HALF'] = b.dtype === 'f16' ? 1 : 0;
   s.gpu.run(
     rung.kernel,
-    { a, b, bias: bias ?? a, c },
+    { a, b: strips ?? b, bias: bias ?? a, c },
     { m, n, k, biased: bias ? 1 : 0, a_stride: a.cols, a_first: aFirst, c_stride: c.cols, c_first: cFirst },
     {
       ...(rung.tile

@@ -1,0 +1,46 @@
+// Copies a matrix into a texture array, a strip of 32 columns a layer.
+//
+//   texel (x, y) of layer s  =  w[y, 32 s + 4 x ... 32 s + 4 x + 3]
+//
+// A strip then lies in memory without gaps, and 32 rows of it are a block of 4 KiB, which serves
+// reading down the rows (the product with w) as well as along the columns (the product with its
+// transpose).
+//
+// Shapes   w [R, C], f32, or f16 with HALF (two values a word, low half first); strips: ceil(C /
+//          32) layers of 8 x at least R texels; what lies beyond R and C stays zero.
+// Work     one thread a texel; grids beyond 65,535 groups are folded to two dimensions.
+// Cost     8 R C bytes, no flops.
+// Test     test/matmul.test.ts
+
+override WG: u32 = 64u;
+override HALF: u32 = 0u;
+
+struct Params { rows: u32, cols: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> w: array<u32>;
+@group(0) @binding(2) var strips: texture_storage_2d_array<rgba32float, write>;
+
+fn weight(row: u32, col: u32) -> f32 {
+  if (col >= params.cols) { return 0.0; }
+  let i = row * params.cols + col;
+  if (HALF == 0u) { return bitcast<f32>(w[i]); }
+  return unpack2x16float(w[i / 2u] >> (16u * (i & 1u))).x;
+}
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(global_invocation_id) id: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+) {
+  let i = id.y * (groups.x * WG) + id.x;
+  let texels = (params.cols + 3u) / 4u;
+  let row = i / texels;
+  let t = i % texels;
+  if (row >= params.rows) { return; }
+  let col = 4u * t;
+  let value = vec4f(
+    weight(row, col), weight(row, col + 1u), weight(row, col + 2u), weight(row, col + 3u),
+  );
+  textureStore(strips, vec2u(t % 8u, row), t / 8u, value);
+}
