@@ -1,5 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { symmetricProduct } from '../src/edit/product.ts';
+import { uploadSymmetric } from '../src/edit/panels.ts';
 import { read, zeros } from '../src/tensor/tensor.ts';
 import { gpu, noise, tensor } from './gpu.ts';
 
@@ -67,6 +69,55 @@ test('scale_two_float divides by counts beyond 24 bits', async () => {
       const want = (high[i]! + low[i]!) / count;
       assert.ok(Math.abs(got - want) <= 2 * 2 ** -23 * Math.abs(want), `${got} for ${want}`);
     });
+  });
+});
+
+/** A symmetric f32 matrix in rows [f, f]. */
+function symmetric(f: number, seed: number): Float32Array {
+  const a = noise(f * f, seed);
+  for (let i = 0; i < f; i += 1) for (let j = 0; j < i; j += 1) a[j * f + i] = a[i * f + j]!;
+  return a;
+}
+
+test('C x keeps 44 bits of its terms, at awkward sizes, the same bits twice', async () => {
+  for (const f of [1, 2, 63, 64, 65, 257, 641]) {
+    const a = symmetric(f, f);
+    // Beyond float32 on purpose: the second float of x counts.
+    const x = Float64Array.from(noise(f, 1), (value, i) => value * (1 + 2 ** -30 * (i % 5)));
+    await gpu.scope(async (s) => {
+      const c = uploadSymmetric(s, a, f);
+      const got = await symmetricProduct(s, c, x);
+      for (let i = 0; i < f; i += 1) {
+        let [want, terms] = [0, 0];
+        for (let j = 0; j < f; j += 1) {
+          want += a[i * f + j]! * x[j]!;
+          terms += Math.abs(a[i * f + j]! * x[j]!);
+        }
+        assert.ok(Math.abs(got[i]! - want) <= terms * 2 ** -44, `order ${f}, row ${i}: ${got[i]! - want}`);
+      }
+      assert.equal(await symmetricProduct(s, c, x), got);
+    });
+  }
+});
+
+test('C x sees what cancels: rows that float32 would call zero', async () => {
+  const f = 130;
+  const a = new Float32Array(f * f);
+  for (let i = 0; i < f; i += 1) a[i * f + i] = 1;
+  // (1 + e) and (1 − e) times the same number twice over, in a row and in a column.
+  for (const [i, j, value] of [
+    [100, 0, 1 + 2 ** -20],
+    [100, 1, -(1 - 2 ** -20)],
+    [0, 100, 1 + 2 ** -20],
+    [1, 100, -(1 - 2 ** -20)],
+  ] as const)
+    a[i * f + j] = value;
+  const x = Float64Array.from({ length: f }, (_, i) => (i < 2 ? 1 + 2 ** -20 : i === 100 ? -(2 ** -19) : 0));
+  x[1] = 1 - 2 ** -21 * 3;
+  await gpu.scope(async (s) => {
+    const got = await symmetricProduct(s, uploadSymmetric(s, a, f), x);
+    const want = a[100 * f]! * x[0]! + a[100 * f + 1]! * x[1]! + x[100]!;
+    assert.ok(Math.abs(got[100]! - want) <= 2 ** -44, `${got[100]} for ${want}`);
   });
 });
 

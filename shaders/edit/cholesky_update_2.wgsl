@@ -1,6 +1,6 @@
-// Blocked Cholesky, update of one panel by all panels left of it. Rung 2, for subgroups of 8.
+// Blocked Cholesky, update of one panel by panels left of it. Rung 2, for subgroups of 8.
 //
-//   A_ij −= Σ_k L_ik L_jk   for i ≥ 64 q, columns j of panel q, k < 64 q
+//   A_ij −= Σ_k L_ik L_jk   for i ≥ 64 q, columns j of panel q, columns k of panels first … end − 1, end ≤ q
 //
 // What changed and why it is faster: a software adapter turns every storage load into 8 scalar loads with a bounds
 // check each. Here one lane loads a vec4 of a row and hands it round with subgroupBroadcast, and what a lane loads of
@@ -14,7 +14,7 @@
 
 enable subgroups;
 
-struct Params { n: u32, q: u32 }
+struct Params { n: u32, q: u32, first: u32, end: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> failed: array<u32>;
@@ -32,7 +32,7 @@ fn main(
 
   // Σ_k L_ik L_jk, panel by panel, four products at a time
   var acc: array<vec4f, 16>;
-  for (var p = 0u; p < q; p++) {
+  for (var p = params.first; p < params.end; p++) {
     let origin = 64u * (p * params.n - (p * p - p) / 2u) - 64u * p; // row i of panel p lies at origin + i
     let a = (origin + row + lane) * 16u;
     let at = (origin + 64u * q + 4u * thread) * 16u;

@@ -39,6 +39,8 @@ const EPS = 2 ** -23;
 /** A pivot below this part of its diagonal element is what rounding left of it. */
 const NOISE = 2 * EPS;
 const NONE = 0xffffffff;
+/** Panels that one update takes: their rows of panel q, 16 KiB each, are read by every group and stay in the cache. */
+const TOGETHER = 16;
 
 export function choleskyRung(gpu: Gpu): CholeskyRung {
   return gpu.adapter.subgroupSize === 8 ? 3 : gpu.adapter.subgroupSize === 4 ? 4 : 2;
@@ -102,8 +104,12 @@ function record(
     const params = { n, q };
     const flops = 2 * BLOCK ** 3;
     if (rung > 1) {
-      const update = { groups: [4 * (n - q)] as const, cost: { flops: flops * q * (n - q) } };
-      if (q > 0) gpu.run(`edit/cholesky_update_${rung - 1}`, { failed, l }, params, update);
+      for (let first = 0; first < q; first += TOGETHER) {
+        const end = Math.min(q, first + TOGETHER);
+        const cost = { flops: flops * (end - first) * (n - q) };
+        const grid = { groups: [4 * (n - q)] as const, cost };
+        gpu.run(`edit/cholesky_update_${rung - 1}`, { failed, l }, { n, q, first, end }, grid);
+      }
       gpu.run('edit/cholesky_diagonal', pivoting, { ...params, noise: NOISE }, { groups: [1] });
     }
     gpu.run('edit/triangular_inverse', { l, inverses }, params, { groups: [1] });

@@ -8,7 +8,7 @@ import type { Gpu } from '../gpu/context.ts';
 import { read } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
-import { TOKENS_PER_DIMENSION } from './covariance-solver.ts';
+import { TOKENS_PER_DIMENSION } from './rank.ts';
 import type { SecondMoment } from './second-moment.ts';
 import { solve } from './solve.ts';
 

@@ -1,11 +1,11 @@
 /** Where u comes from: a covariance, factored once and kept on the GPU, or the identity in its place. */
-import { EditRefused } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import { upload } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
 import type { Factor } from './cholesky.ts';
-import { BLOCK, panelRow } from './panels.ts';
+import { BLOCK, diagonalOf, panelRow } from './panels.ts';
 import type { Panels } from './panels.ts';
+import { checkRank } from './rank.ts';
 import { normalise, solve } from './solve.ts';
 import type { Solver } from './solver.ts';
 import { spectrum } from './spectrum.ts';
@@ -22,9 +22,6 @@ export interface Covariance {
   readonly panels: Float32Array<ArrayBuffer>;
 }
 
-/** C has at most as many directions as tokens; below twice F the weakest of them are chance. */
-export const TOKENS_PER_DIMENSION = 2;
-
 export interface CovarianceSolver extends Solver {
   readonly factor: Factor;
   /** Condition and effective rank of C. */
@@ -36,17 +33,11 @@ export interface CovarianceSolver extends Solver {
 /**
  * Factors C; every `direction` then costs two triangular solves and their refinement.
  *
- * @throws EditRefused when C was built from fewer than 2F tokens, or cannot be factored
+ * @throws EditRefused when C was built from fewer than 2F tokens, has a zero on its diagonal, or cannot be factored
  */
 export async function covarianceSolver(gpu: Gpu, covariance: Covariance): Promise<CovarianceSolver> {
   const { key, size, tokens, panels } = covariance;
-  if (tokens < TOKENS_PER_DIMENSION * size) {
-    throw new EditRefused(
-      `covariance ${key}: expected at least ${TOKENS_PER_DIMENSION * size} tokens for keys of ${size} numbers, it was built from ${tokens}: ` +
-        'C has no more directions than tokens. Build it from more text.',
-      'too_few_tokens',
-    );
-  }
+  checkRank(key, diagonalOf(panels, size), tokens);
   const owner = gpu.open();
   try {
     const c = uploadPanels(owner, panels, size);

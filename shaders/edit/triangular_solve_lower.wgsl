@@ -1,0 +1,48 @@
+// Forward substitution, one block of 64 unknowns: L y = b, row-oriented.
+//
+//   y_q = X_q (b_q − Σ_p L_qp y_p),   p < q,   X_q the inverse of the diagonal block L_qq
+//
+// Shapes  l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64]; b, y [64 n].
+// Work    one workgroup: 64 rows x 4 threads, each takes every fourth panel.
+// Cost    64² (2 q + 1) flops.
+// Source  Golub and Van Loan 2013, section 3.1.
+// Test    test/solve.test.ts
+
+struct Params { n: u32, q: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> l: array<vec4f>;
+@group(0) @binding(2) var<storage, read> inverses: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+
+var<workgroup> parts: array<f32, 256>;
+var<workgroup> rest: array<f32, 64>;
+var<workgroup> found: array<f32, 64>;
+
+@compute @workgroup_size(64, 4)
+fn main(@builtin(local_invocation_id) local: vec3u) {
+  let row = local.x;
+  // Σ_p L_qp y_p
+  var sum = 0.0;
+  for (var p = local.y; p < params.q; p += 4u) {
+    let at = (64u * (p * params.n - (p * p - p) / 2u) + 64u * (params.q - p) + row) * 16u;
+    for (var k = 0u; k < 16u; k++) { sum += dot(l[at + k], y[16u * p + k]); }
+  }
+  parts[64u * local.y + row] = sum;
+  workgroupBarrier();
+  if (local.y == 0u) {
+    rest[row] = b[64u * params.q + row] - (parts[row] + parts[64u + row] + parts[128u + row] + parts[192u + row]);
+  }
+  workgroupBarrier();
+  // X_q (b_q − …)
+  if (local.y == 0u) {
+    var value = 0.0;
+    for (var k = 0u; k <= row; k++) { value += inverses[(64u * params.q + row) * 64u + k] * rest[k]; }
+    found[row] = value;
+  }
+  workgroupBarrier();
+  if (local.y == 0u && row < 16u) {
+    y[16u * params.q + row] = vec4f(found[4u * row], found[4u * row + 1u], found[4u * row + 2u], found[4u * row + 3u]);
+  }
+}
