@@ -41,6 +41,8 @@ export const COMPARED = ['ES', 'PS', 'NS', 'ES_diff', 'PS_diff', 'NS_diff', 'EM'
 /** Of zsRE: share of target tokens predicted; `locality_agreement`: of those predicted as before the edit. */
 export const TOKEN_METRICS = ['rewrite_acc', 'paraphrase_acc', 'locality_acc', 'locality_agreement'] as const;
 
+const NAMES = [...COMPARED, ...TOKEN_METRICS];
+
 export type CaseMetric = (typeof COMPARED)[number] | (typeof TOKEN_METRICS)[number];
 export type CaseMetrics = Readonly<Partial<Record<CaseMetric, number>>>;
 
@@ -87,31 +89,25 @@ export interface Summary {
 }
 
 /** Means over cases of the means within each, as published, in percent; S is the harmonic mean of ES, PS and NS. */
+export function averages(cases: readonly CaseMetrics[]): Summary['values'] {
+  const values: Partial<Record<CaseMetric | 'S', number>> = {};
+  for (const name of NAMES) {
+    const value = mean(cases.flatMap((metrics) => metrics[name] ?? []));
+    if (value !== undefined) values[name] = 100 * value;
+  }
+  const S = harmonicMean([values.ES, values.PS, values.NS]);
+  return S === undefined ? values : { ...values, S };
+}
+
+/** Averages with their bootstrap intervals. */
 export function summarise(cases: readonly CaseMetrics[], seed: number): Summary {
-  const names = [...COMPARED, ...TOKEN_METRICS];
-  // Columns once, so that a thousand draws are a thousand sums.
-  const columns = names.map((name) => cases.map((metrics) => metrics[name]));
-  const statistic = (drawn: readonly number[]): Record<CaseMetric | 'S', number | undefined> => {
-    const values = {} as Record<CaseMetric | 'S', number | undefined>;
-    names.forEach((name, c) => {
-      let [sum, count] = [0, 0];
-      for (const i of drawn) {
-        const value = columns[c]?.[i];
-        if (value === undefined) continue;
-        sum += value;
-        count += 1;
-      }
-      values[name] = count === 0 ? undefined : (100 * sum) / count;
-    });
-    values.S = harmonicMean([values.ES, values.PS, values.NS]);
-    return values;
-  };
   if (cases.length === 0) return { n: 0, values: {}, interval: {} };
-  const values = statistic(cases.map((_, i) => i));
+  const drawn = (indices: readonly number[]): Summary['values'] =>
+    averages(indices.map((i) => cases[i] as CaseMetrics));
   return {
     n: cases.length,
-    values: present(values),
-    interval: present(bootstrap(cases.length, statistic, { seed })),
+    values: averages(cases),
+    interval: present(bootstrap<CaseMetric | 'S'>(cases.length, drawn, { seed })),
   };
 }
 

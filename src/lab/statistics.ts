@@ -36,7 +36,7 @@ export interface BootstrapOptions {
  */
 export function bootstrap<K extends string>(
   n: number,
-  statistic: (drawn: readonly number[]) => Readonly<Record<K, number | undefined>>,
+  statistic: (drawn: readonly number[]) => Readonly<Partial<Record<K, number | undefined>>>,
   { seed, samples = 1000, confidence = 0.95 }: BootstrapOptions,
 ): Record<K, readonly [low: number, high: number] | undefined> {
   if (n === 0) throw new UsageError('bootstrap: there are no records. Give at least one.');
