@@ -1,0 +1,25 @@
+/** All commands, in the order that --help lists them. */
+import { apply } from './apply.ts';
+import { bench } from './bench.ts';
+import type { Command } from './command.ts';
+import { covariance } from './covariance.ts';
+import { doctor } from './doctor.ts';
+import { edit } from './edit.ts';
+import { exportModel } from './export.ts';
+import { generate } from './generate.ts';
+import { history } from './history.ts';
+import { predict } from './predict.ts';
+import { revert } from './revert.ts';
+
+export const COMMANDS: readonly Command[] = [
+  edit,
+  predict,
+  generate,
+  apply,
+  revert,
+  history,
+  exportModel,
+  covariance,
+  bench,
+  doctor,
+];

@@ -1,0 +1,212 @@
+/** `palimpsest doctor`: what this machine offers, as text to paste into an issue. Works without an adapter. */
+import { readdir, stat } from 'node:fs/promises';
+import { arch, cpus, platform, release, totalmem } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { GpuError } from '../src/errors.ts';
+import type { Gpu } from '../src/gpu/context.ts';
+import { openGpu } from '../src/gpu/node.ts';
+import { cacheFolder } from '../src/io/cache.ts';
+import { openCheckpoint } from '../src/io/checkpoint.ts';
+import { hubCacheFolder } from '../src/io/hub-cache.ts';
+import { readManifest } from '../src/io/manifest.ts';
+import { add } from '../src/tensor/elementwise.ts';
+import { read, upload } from '../src/tensor/tensor.ts';
+import { command } from './command.ts';
+import { ADAPTER_FLAGS, COMMON_FLAGS } from './flags.ts';
+import { megabytes } from './terminal.ts';
+import type { Terminal } from './terminal.ts';
+import { versions } from './version.ts';
+
+/** Variables that change what palimpsest does. Tokens are not among them. */
+const VARIABLES = [
+  'PALIMPSEST_ADAPTER',
+  'PALIMPSEST_CACHE',
+  'VK_ICD_FILENAMES',
+  'VK_DRIVER_FILES',
+  'XDG_CACHE_HOME',
+  'HF_HOME',
+  'HF_HUB_CACHE',
+  'HF_ENDPOINT',
+  'HF_HUB_OFFLINE',
+  'TRANSFORMERS_OFFLINE',
+  'NO_COLOR',
+  'FORCE_COLOR',
+];
+
+const LIMITS = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupsPerDimension',
+  'minStorageBufferOffsetAlignment',
+] as const;
+
+type Section = Record<string, string | number>;
+
+export const doctor = command({
+  usage: 'doctor',
+  summary: 'adapter, limits, caches, versions: the text to paste into an issue',
+  flags: (yargs) => yargs.options(ADAPTER_FLAGS).options(COMMON_FLAGS),
+  run: async (args, { terminal }) => {
+    // Before the search for an adapter, which sets VK_ICD_FILENAMES itself.
+    const environment = Object.fromEntries(
+      VARIABLES.flatMap((name) =>
+        process.env[name] === undefined ? [] : [[name, process.env[name] as string]],
+      ),
+    );
+    const { found, error } = await examine(args.adapter);
+    const result = {
+      versions: versions(),
+      system: {
+        platform: `${platform()} ${release()} ${arch()}`,
+        cores: `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}`,
+        memory: megabytes(totalmem()),
+      },
+      adapter: found?.adapter ?? { found: 'none' },
+      limits: found?.limits ?? {},
+      check: found?.check ?? {},
+      software_adapters: await softwareAdapters(found?.about.description),
+      shaders: await shaders(),
+      models: await bundledModels(),
+      caches: {
+        palimpsest: await folderSize(cacheFolder()),
+        hub: await folderSize(hubCacheFolder(process.env)),
+      },
+      environment,
+    };
+    for (const [title, section] of Object.entries(result)) show(terminal, title.replace('_', ' '), section);
+    terminal.print();
+    return { ...(found ? { adapter: found.about } : {}), result, ...(error ? { error } : {}) };
+  },
+});
+
+interface Found {
+  readonly about: { readonly description: string; readonly kind: string; readonly backend: string };
+  readonly adapter: Section;
+  readonly limits: Section;
+  readonly check: Section;
+}
+
+async function examine(wanted: string | undefined): Promise<{ found?: Found; error?: GpuError }> {
+  let gpu: Gpu | undefined;
+  try {
+    gpu = await openGpu(wanted);
+    const { description, kind, backend, vendor, architecture, subgroupSize, features } = gpu.adapter;
+    const { limits } = gpu.device;
+    return {
+      found: {
+        about: { description, kind, backend },
+        adapter: {
+          description,
+          kind,
+          backend,
+          vendor,
+          architecture,
+          subgroup_size: subgroupSize === 0 ? 'none or varying' : subgroupSize,
+          timestamps: gpu.timer.available ? 'yes' : 'no',
+          features: features.join(' '),
+        },
+        limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])),
+        check: await compute(gpu),
+      },
+    };
+  } catch (error) {
+    if (error instanceof GpuError) return { error };
+    throw error;
+  } finally {
+    gpu?.destroy();
+  }
+}
+
+/** Whether the adapter computes at all: 1 + 2 + ... is beyond doubt. */
+async function compute(gpu: Gpu): Promise<Section> {
+  const n = 1000;
+  const start = performance.now();
+  return gpu.scope(async (s) => {
+    const x = upload(
+      s,
+      Float32Array.from({ length: n }, (_, i) => i),
+      [n],
+      'doctor',
+    );
+    const sum = await read(gpu, add(s, x, x));
+    const wrong = sum.findIndex((value, i) => value !== 2 * i);
+    const ms = Math.round(performance.now() - start);
+    return {
+      'first dispatch':
+        wrong < 0 ? `right, ${ms} ms with its compilation` : `WRONG at ${wrong}: ${sum[wrong]}`,
+    };
+  });
+}
+
+/** The software drivers that could be used instead. */
+async function softwareAdapters(used: string | undefined): Promise<Section> {
+  const found: Section = {};
+  for (const name of ['llvmpipe', 'swiftshader']) {
+    if (used?.toLowerCase().includes(name)) {
+      found[name] = `in use: ${used}`;
+      continue;
+    }
+    try {
+      const gpu = await openGpu(name);
+      found[name] = gpu.adapter.description;
+      gpu.destroy();
+    } catch (error) {
+      found[name] = error instanceof GpuError ? 'not found' : `fails: ${(error as Error).message}`;
+    }
+  }
+  return found;
+}
+
+async function shaders(): Promise<Section> {
+  for (const up of ['..', '../..']) {
+    const folder = fileURLToPath(new URL(`${up}/shaders`, import.meta.url));
+    const files = await readdir(folder, { recursive: true }).catch(() => []);
+    const count = files.filter((name) => name.endsWith('.wgsl')).length;
+    if (count > 0) return { folder, files: count };
+  }
+  return { files: 'none: the installation is incomplete' };
+}
+
+async function bundledModels(): Promise<Section> {
+  try {
+    const { root, models } = await readManifest();
+    const section: Section = {};
+    for (const [name, entry] of Object.entries(models)) {
+      if (entry.folder === undefined) continue;
+      section[name] = await openCheckpoint(join(root, entry.folder), { id: name, manifest: entry }).then(
+        ({ config }) => `${config.n_layer} layers of ${config.n_embd}, checksums right`,
+        (error: unknown) => (error as Error).message,
+      );
+    }
+    return section;
+  } catch (error) {
+    return { manifest: (error as Error).message };
+  }
+}
+
+async function folderSize(folder: string): Promise<string> {
+  const found = await stat(folder).catch(() => undefined);
+  if (!found) return `${folder} (not there)`;
+  const names = await readdir(folder, { recursive: true, withFileTypes: true }).catch(() => []);
+  let bytes = 0;
+  for (const entry of names)
+    if (entry.isFile())
+      bytes += (await stat(join(entry.parentPath, entry.name)).catch(() => ({ size: 0 }))).size;
+  return `${folder} (${megabytes(bytes)})`;
+}
+
+function show(terminal: Terminal, title: string, section: Section): void {
+  terminal.heading(title);
+  const entries = Object.entries(section);
+  if (entries.length === 0) terminal.print('  none');
+  const width = Math.max(...entries.map(([name]) => name.length));
+  for (const [name, value] of entries) {
+    const indent = ' '.repeat(width + 4);
+    terminal.say(`  ${name.padEnd(width)}  ${value}`, terminal.columns > 60 ? indent : '    ');
+  }
+}

@@ -1,0 +1,131 @@
+/** From the flags of an edit to what the engine takes. Shared by all commands that edit. */
+import { readFile } from 'node:fs/promises';
+import { parseContexts } from '../src/edit/contexts.ts';
+import { METHODS } from '../src/edit/method.ts';
+import type { Method } from '../src/edit/method.ts';
+import { readBracketed, readRequest } from '../src/edit/request.ts';
+import type { EditRequest } from '../src/edit/request.ts';
+import { SAMPLING_VERSION, sampleContexts } from '../src/edit/sample-contexts.ts';
+import type { ValueOptions } from '../src/edit/value.ts';
+import { UsageError } from '../src/errors.ts';
+import { contextsFile, readContexts, writeContexts } from '../src/io/context-cache.ts';
+import type { ManifestEntry } from '../src/io/manifest.ts';
+import type { Run } from './command.ts';
+import type { Session } from './session.ts';
+
+export interface EditArguments {
+  readonly method?: Method | 'all' | undefined;
+  readonly layer?: number | undefined;
+  readonly contexts?: string | undefined;
+  readonly covariance?: string | undefined;
+  readonly steps?: number | undefined;
+  readonly learningRate?: number | undefined;
+  readonly clamp?: number | undefined;
+  readonly klFactor?: number | undefined;
+  readonly weightDecay?: number | undefined;
+  readonly onCollapse?: 'warn' | 'refuse' | undefined;
+  readonly freeze: boolean;
+  readonly seed?: number | undefined;
+}
+
+interface RequestArguments {
+  readonly sentence?: string | undefined;
+  readonly continuation?: string | undefined;
+  readonly prompt?: string | undefined;
+  readonly subject?: string | undefined;
+  readonly target?: string | undefined;
+}
+
+/** @throws UsageError when the words give no request, or two */
+export function requestFrom(args: RequestArguments): EditRequest {
+  const { sentence, continuation, prompt, subject, target } = args;
+  const ways =
+    'Write palimpsest edit "The mother tongue of [Danielle Darrieux] is" "English", ' +
+    'or --prompt "The mother tongue of {} is" --subject "Danielle Darrieux" --target "English".';
+  if (sentence !== undefined && (prompt !== undefined || subject !== undefined))
+    throw new UsageError(
+      `edit: expected a sentence with [brackets], or --prompt and --subject, found both. ${ways}`,
+    );
+  if (continuation !== undefined && target !== undefined)
+    throw new UsageError(
+      `edit: expected one target, found "${continuation}" and --target "${target}". ${ways}`,
+    );
+  const wanted = continuation ?? target;
+  if (sentence !== undefined) {
+    if (wanted === undefined)
+      throw new UsageError(`target: expected the text that shall follow the prompt, found none. ${ways}`);
+    return readBracketed(sentence, wanted);
+  }
+  const missing = Object.entries({ '--prompt': prompt, '--subject': subject, '--target': wanted })
+    .filter(([, value]) => value === undefined)
+    .map(([flag]) => flag);
+  if (missing.length > 0) {
+    const found = missing.length === 3 ? 'nothing to edit was given' : `${missing.join(' and ')} is missing`;
+    throw new UsageError(`edit: expected a prompt, its subject and a target, but ${found}. ${ways}`);
+  }
+  return readRequest({ prompt: prompt ?? '', subject: subject ?? '', target: wanted ?? '' });
+}
+
+/** r-ROME when nothing is said. */
+export function methodsFrom(args: EditArguments): readonly Method[] {
+  return args.method === 'all' ? METHODS : [args.method ?? 'r-rome'];
+}
+
+/** @throws UsageError for a model that nobody told us the edit layer of */
+export function layerFrom(
+  args: EditArguments,
+  id: string,
+  layers: number,
+  entry: ManifestEntry | undefined,
+): number {
+  const layer = args.layer ?? entry?.edit_layer;
+  if (layer !== undefined) return layer;
+  throw new UsageError(
+    `edit: expected --layer, since no edit layer is known for ${id}. It has layers 0 to ${layers - 1}; one at about a third of them is a fair start.`,
+  );
+}
+
+export function valueOptionsFrom(
+  args: EditArguments,
+  entry: ManifestEntry | undefined,
+): Partial<ValueOptions> {
+  const { steps, learningRate, klFactor, weightDecay } = args;
+  const given = { steps, learningRate, clamp: args.clamp ?? entry?.clamp, klFactor, weightDecay };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+/** Reads --contexts early, so that a bad file is found before anything is loaded; undefined when they are sampled. */
+export async function contextsFrom(args: EditArguments): Promise<string[] | undefined> {
+  const name = args.contexts;
+  if (name === undefined) return undefined;
+  const text = await readFile(name, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(
+      `contexts: expected a readable file ${name}, but it cannot be opened (${error.code}). Give a JSON array such as ["{}", "In short. {}"].`,
+    );
+  });
+  return parseContexts(text, name);
+}
+
+/** The contexts of a seed, from the cache or from the model as it is: call it before edits are applied. */
+export async function sampledContexts(session: Session, run: Run, seed: number): Promise<string[]> {
+  const { model } = session;
+  const path = contextsFile(model.sha256, seed, SAMPLING_VERSION);
+  const cached = await readContexts(path);
+  if (cached !== undefined) {
+    try {
+      return parseContexts(cached, path);
+    } catch {
+      run.terminal.note(`palimpsest: ${path} is damaged and is written again.`);
+    }
+  }
+  const bar = run.terminal.progress('sample contexts');
+  try {
+    const contexts = await session.timed('sample', () =>
+      sampleContexts(model, seed, { signal: run.signal, onStep: bar.update }),
+    );
+    await writeContexts(path, contexts);
+    return contexts;
+  } finally {
+    bar.stop();
+  }
+}

@@ -1,0 +1,84 @@
+/** `palimpsest export FOLDER`: the edited model as a Hugging Face checkpoint that any library loads. */
+import { addUpdates } from '../src/edit/apply.ts';
+import { editedTensor } from '../src/edit/record.ts';
+import { UsageError } from '../src/errors.ts';
+import { bytesOf } from '../src/floats.ts';
+import { openGpu } from '../src/gpu/node.ts';
+import { canonicalName } from '../src/gpt2/checkpoint.ts';
+import { exportCheckpoint } from '../src/io/export.ts';
+import { read, upload } from '../src/tensor/tensor.ts';
+import { command } from './command.ts';
+import { SHORT_ID, namedEditResult, readEdits } from './edit-files.ts';
+import { COMMON_FLAGS, MODEL_FLAGS, once } from './flags.ts';
+import { findCheckpoint, reportTimings, stopwatch } from './session.ts';
+import { megabytes, plural } from './terminal.ts';
+
+const { weights: _, ...FLAGS } = MODEL_FLAGS;
+
+export const exportModel = command({
+  usage: 'export <folder>',
+  summary: 'write the edited model as a full Hugging Face checkpoint',
+  flags: (yargs) =>
+    yargs.positional('folder', once('folder', 'a new folder')).options(FLAGS).options(COMMON_FLAGS),
+  run: async (args, run) => {
+    const { terminal, signal } = run;
+    const { timings, timed } = stopwatch(run);
+    const folder = args.folder ?? '';
+    if (folder === '') throw new UsageError('export: expected a new folder, found an empty name.');
+    const edits = await readEdits(args.edits ?? []);
+    if (edits.length === 0)
+      throw new UsageError(
+        'export: expected --edits with edit files or an edit list, found none. Without edits, copy the folder.',
+      );
+    const { found, checkpoint } = await timed('open', () => findCheckpoint(args, run, edits));
+    const gpu = await timed('adapter', () => openGpu(args.adapter));
+    const { description, kind, backend } = gpu.adapter;
+    terminal.note(
+      `palimpsest: ${description}${kind === 'software' ? ' (software)' : ''} · model ${checkpoint.id} · ${plural(edits.length, 'edit')}`,
+    );
+    const bar = terminal.progress('export', megabytes);
+    try {
+      const edited = new Map<string, typeof edits>();
+      for (const edit of edits) {
+        const name = editedTensor(edit.record.layer);
+        edited.set(name, [...(edited.get(name) ?? []), edit]);
+      }
+      const sha256 = await timed('write', () =>
+        exportCheckpoint(found.folder, folder, {
+          signal,
+          onProgress: bar.update,
+          metadata: {
+            palimpsest_edits: JSON.stringify(edits.map(namedEditResult)),
+          },
+          replace: (stored) => edited.has(canonicalName(stored)),
+          // The same kernel on the same numbers as --edits uses: the folder is that model, bit for bit.
+          change: (stored, shape, values) =>
+            gpu.scope(async (s) => {
+              const w = upload(s, values, shape, stored);
+              await addUpdates(
+                gpu,
+                w,
+                (edited.get(canonicalName(stored)) ?? []).map(({ record }) => record),
+              );
+              return bytesOf(await read(gpu, w));
+            }),
+        }),
+      );
+      bar.stop();
+      terminal.say(
+        `Wrote ${checkpoint.id} with ${edits.map(({ id }) => id.slice(0, SHORT_ID)).join(', ')} to ${folder} (sha256 ${sha256.slice(0, 12)}); ` +
+          `${[...edited.keys()].join(', ')} ${edited.size === 1 ? 'is' : 'are'} stored as F32, all else as it was.`,
+      );
+      reportTimings({ timings }, run);
+      return {
+        adapter: { description, kind, backend },
+        model: { id: checkpoint.id, sha256: await checkpoint.sha256() },
+        result: { folder, sha256, edits: edits.map(namedEditResult), tensors: [...edited.keys()] },
+        timings_ms: timings,
+      };
+    } finally {
+      bar.stop();
+      gpu.destroy();
+    }
+  },
+});

@@ -1,0 +1,99 @@
+/** `palimpsest generate PROMPT...`: text from the model, sampled with a seed. */
+import { UsageError } from '../src/errors.ts';
+import { generate as generateText } from '../src/gpt2/generate.ts';
+import type { Tokenizer } from '../src/gpt2/tokenizer.ts';
+import { command } from './command.ts';
+import { COMMON_FLAGS, MODEL_FLAGS, SEED_FLAG, number } from './flags.ts';
+import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
+
+const TOKENS = 40;
+const TOP_K = 5;
+
+export const generate = command({
+  usage: 'generate <prompt..>',
+  summary: 'continue prompts, sampled with a seed or greedily',
+  flags: (yargs) =>
+    yargs
+      .positional('prompt', { type: 'string', array: true, describe: 'each a text in quotes' })
+      .options(COMMON_FLAGS)
+      .options(MODEL_FLAGS)
+      .options({
+        tokens: number('--tokens', `tokens to add to each [default: ${TOKENS}]`, { integer: true, min: 1 }),
+        'top-k': number('--top-k', `draw from the k most likely; 1 is greedy [default: ${TOP_K}]`, {
+          integer: true,
+          min: 1,
+        }),
+        ...SEED_FLAG,
+      }),
+  run: (args, run) => {
+    const prompts = (args.prompt ?? []).map(String);
+    prompts.forEach((prompt, i) => {
+      if (prompt === '')
+        throw new UsageError(
+          `prompt ${i}: expected some text, found none. <|endoftext|> starts from nothing.`,
+        );
+    });
+    return withSession(args, run, async (session) => {
+      const { model, timed } = session;
+      const { terminal, signal } = run;
+      introduce(session, run);
+      await applyNamed(session);
+      const stop = model.tokenizer.encode('<|endoftext|>');
+      const drawn = prompts.map((): number[] => []);
+      const options = {
+        tokens: args.tokens ?? TOKENS,
+        topK: args['top-k'] ?? TOP_K,
+        seed: args.seed ?? 0,
+        signal,
+        ...(stop.length === 1 ? { stop } : {}),
+      };
+      // One prompt is written as it grows; several would run into each other.
+      const live = prompts.length === 1 && !terminal.json ? new Writer(model.tokenizer) : undefined;
+      live?.begin(prompts[0] ?? '');
+      const onToken = (row: number, id: number): void => {
+        drawn[row]?.push(id);
+        if (!stop.includes(id)) live?.write(id);
+      };
+      const ids = prompts.map((prompt) => model.tokenizer.encode(prompt));
+      const texts = (): string[] =>
+        drawn.map((row) => model.tokenizer.decode(row.filter((id) => !stop.includes(id))));
+      try {
+        await timed('generate', () => generateText(model, ids, { ...options, onToken }));
+      } finally {
+        // After Ctrl-C too: what was drawn until then is kept.
+        if (live) live.end();
+        else if (drawn.some((row) => row.length > 0))
+          texts().forEach((text, i) => terminal.print(...(i > 0 ? [''] : []), `${prompts[i]}${text}`));
+      }
+      reportTimings(session, run);
+      const result = texts().map((text, i) => ({ prompt: prompts[i], text, ids: drawn[i] }));
+      return {
+        ...session.about,
+        result: { seed: options.seed, top_k: options.topK, texts: result },
+        timings_ms: session.timings,
+      };
+    });
+  },
+});
+
+/** Writes tokens as they come; a character that spans two of them appears when it is whole. */
+class Writer {
+  readonly #tokenizer: Tokenizer;
+  readonly #decoder = new TextDecoder();
+
+  constructor(tokenizer: Tokenizer) {
+    this.#tokenizer = tokenizer;
+  }
+
+  begin(prompt: string): void {
+    process.stdout.write(prompt);
+  }
+
+  write(id: number): void {
+    process.stdout.write(this.#decoder.decode(this.#tokenizer.bytes(id), { stream: true }));
+  }
+
+  end(): void {
+    process.stdout.write(`${this.#decoder.decode()}\n`);
+  }
+}

@@ -1,0 +1,201 @@
+/** What every command shares that loads a model: adapter, model, edits already in it, and giving all of it back. */
+import { checkRecord } from '../src/edit/record.ts';
+import { applyEdits } from '../src/edit/apply.ts';
+import type { Gpu } from '../src/gpu/context.ts';
+import { openGpu } from '../src/gpu/node.ts';
+import type { Checkpoint } from '../src/gpt2/checkpoint.ts';
+import { Model } from '../src/gpt2/model.ts';
+import { openCheckpoint } from '../src/io/checkpoint.ts';
+import type { ManifestEntry } from '../src/io/manifest.ts';
+import { findModel } from '../src/io/models.ts';
+import type { FoundModel } from '../src/io/models.ts';
+import type { Report, Run } from './command.ts';
+import { readEdits } from './edit-files.ts';
+import type { NamedEdit } from './edit-files.ts';
+import { megabytes, plural } from './terminal.ts';
+import { Trace } from './trace.ts';
+import type { TraceArguments } from './trace.ts';
+
+export const BUNDLED_MODEL = 'facts';
+
+export interface ModelArguments extends TraceArguments {
+  readonly adapter?: string | undefined;
+  readonly model?: string | undefined;
+  readonly weights?: 'f32' | 'f16' | undefined;
+  readonly offline: boolean;
+  readonly edits?: readonly string[] | undefined;
+}
+
+export interface Session {
+  readonly gpu: Gpu;
+  /** Gives something back when the session ends, e.g. a factored covariance. */
+  readonly atEnd: (close: () => void) => void;
+  readonly checkpoint: Checkpoint;
+  readonly model: Model;
+  /** Where it lies, and what the manifest knows of it. */
+  readonly found: FoundModel;
+  /** Edits named with --edits; `applyNamed` puts them into the model. */
+  readonly edits: readonly NamedEdit[];
+  readonly timings: Record<string, number>;
+  /** Measures a phase in `timings`, and says so under --verbose. */
+  readonly timed: <T>(phase: string, work: () => Promise<T>) => Promise<T>;
+  /** What of the report is the same for all commands. */
+  readonly about: Required<Pick<Report, 'adapter' | 'model'>>;
+}
+
+export interface SessionOptions {
+  /** A layer that will be edited, chosen before anything is loaded; its weight stays f32. */
+  readonly layer?: (checkpoint: Checkpoint, entry: ManifestEntry | undefined) => number;
+}
+
+/** Opens adapter and model, runs `use`, and gives memory and device back, however that ended. */
+export async function withSession<T>(
+  args: ModelArguments,
+  run: Run,
+  use: (session: Session) => Promise<T>,
+  options: SessionOptions = {},
+): Promise<T> {
+  const { terminal } = run;
+  let trace: Trace | undefined;
+  const { timings, timed } = stopwatch(run, () => trace?.collect());
+  const edits = await readEdits(args.edits ?? []);
+  const { found, checkpoint } = await timed('open', () => findCheckpoint(args, run, edits));
+  const layer = options.layer?.(checkpoint, found.entry);
+  const gpu = await timed('adapter', () => openGpu(args.adapter));
+  const closers: (() => void)[] = [];
+  let model: Model | undefined;
+  try {
+    trace = Trace.open(gpu, args, terminal);
+    const editable = [...edits.map((edit) => edit.record.layer), ...(layer === undefined ? [] : [layer])];
+    model = await timed('load', () => load(gpu, checkpoint, editable, args, run));
+    const { description, kind, backend } = gpu.adapter;
+    const result = await use({
+      gpu,
+      atEnd: (close) => void closers.push(close),
+      checkpoint,
+      model,
+      found,
+      edits,
+      timings,
+      timed,
+      about: { adapter: { description, kind, backend }, model: { id: model.id, sha256: model.sha256 } },
+    });
+    await trace?.report(terminal);
+    return result;
+  } finally {
+    for (const close of closers.reverse()) close();
+    model?.destroy();
+    gpu.destroy();
+  }
+}
+
+/**
+ * Measures phases, says them under --verbose, and begins none once the user wants to stop.
+ *
+ * @param after what belongs to the end of every phase
+ */
+export function stopwatch(
+  { terminal, signal }: Run,
+  after?: () => Promise<void> | undefined,
+): Pick<Session, 'timings' | 'timed'> {
+  const timings: Record<string, number> = {};
+  const timed: Session['timed'] = async (phase, work) => {
+    signal.throwIfAborted();
+    terminal.phase(phase);
+    const start = performance.now();
+    try {
+      const result = await work();
+      await after?.();
+      return result;
+    } finally {
+      timings[phase] = (timings[phase] ?? 0) + performance.now() - start;
+    }
+  };
+  return { timings, timed };
+}
+
+/** Puts the edits named with --edits into the model. */
+export async function applyNamed({ model, edits, timed }: Session): Promise<void> {
+  if (edits.length === 0) return;
+  const changes = edits.map(({ record }) => record);
+  await timed('apply', () => applyEdits(model, changes));
+}
+
+/** The one line that says what is used. */
+export function introduce(session: Session, run: Run, ...more: string[]): void {
+  const { gpu, model, edits } = session;
+  const { description, kind } = gpu.adapter;
+  const parts = [`${description}${kind === 'software' ? ' (software)' : ''}`, `model ${model.id}`, ...more];
+  if (edits.length > 0) parts.push(`${plural(edits.length, 'edit')} in it`);
+  run.terminal.note(`palimpsest: ${parts.join(' · ')}`);
+}
+
+/** Where the time went, on stderr. */
+export function reportTimings({ timings }: Pick<Session, 'timings'>, run: Run): void {
+  const parts = Object.entries(timings)
+    .filter(([, ms]) => ms >= 5)
+    .map(([phase, ms]) => `${phase} ${seconds(ms)}`);
+  const total = Object.values(timings).reduce((sum, ms) => sum + ms, 0);
+  run.terminal.note(`palimpsest: ${parts.join(', ')}; ${seconds(total)} in all`);
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(ms < 9950 ? 2 : 1)} s`;
+}
+
+/**
+ * The model named with --model, else the one that the edits were made for, else the bundled one.
+ *
+ * @throws UsageError when an edit belongs to another model
+ */
+export async function findCheckpoint(
+  args: Pick<ModelArguments, 'model' | 'offline'>,
+  { terminal, signal }: Run,
+  edits: readonly NamedEdit[] = [],
+): Promise<{ found: FoundModel; checkpoint: Checkpoint }> {
+  const download = terminal.progress('fetch', megabytes);
+  try {
+    const found = await unlessAborted(
+      signal,
+      findModel(args.model ?? edits[0]?.record.model.id ?? BUNDLED_MODEL, {
+        offline: args.offline,
+        onProgress: ({ bytes, total }) => download.update(bytes, total),
+        onNotice: (text) => terminal.note(`palimpsest: ${text}`),
+      }),
+    );
+    const checkpoint = await openCheckpoint(found.folder, { id: found.id, manifest: found.entry });
+    if (edits.length > 0) {
+      const about = { id: checkpoint.id, config: checkpoint.config, sha256: await checkpoint.sha256() };
+      for (const { record, file } of edits) checkRecord(record, file, about);
+    }
+    return { found, checkpoint };
+  } finally {
+    download.stop();
+  }
+}
+
+async function load(
+  gpu: Gpu,
+  checkpoint: Checkpoint,
+  editable: readonly number[],
+  args: ModelArguments,
+  { terminal, signal }: Run,
+): Promise<Model> {
+  const bar = terminal.progress(`load ${checkpoint.id}`, megabytes);
+  try {
+    const storage = args.weights ?? 'f32';
+    return await Model.load(gpu, checkpoint, { storage, editable, signal, onProgress: bar.update });
+  } finally {
+    bar.stop();
+  }
+}
+
+/** A promise that cannot be cancelled, left alone when the user wants to stop. */
+function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
+}

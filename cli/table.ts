@@ -1,0 +1,91 @@
+/** Tables of text that fit the terminal: where it is too narrow, columns go into blocks, one below the other. */
+import { cut, textWidth } from './text-width.ts';
+
+export interface Column {
+  readonly title: string;
+  /** Default left. */
+  readonly align?: 'left' | 'right';
+}
+
+/** A cell, and how `paint` is to show it once it has its width. */
+export type Cell = string | { readonly text: string; readonly paint: (text: string) => string };
+
+const GAP = '  ';
+const LEAST_COLUMN = 4;
+
+/**
+ * Lines of a table at most `columns` wide. The first column names the rows: every block repeats it.
+ *
+ * @param rows one cell a column; missing ones stay empty
+ */
+export function table(
+  heads: readonly Column[],
+  rows: readonly (readonly Cell[])[],
+  columns: number,
+  paintHead: (text: string) => string = (text) => text,
+): string[] {
+  const natural = heads.map((head, c) =>
+    Math.max(textWidth(head.title), ...rows.map((row) => textWidth(textOf(row[c])))),
+  );
+  const [first = 0] = natural;
+  // Beside the names, a block has room for one column at least: a wider cell is cut.
+  const room = Math.max(LEAST_COLUMN, columns - first - GAP.length);
+  const widths = natural.map((width, c) => (c === 0 ? first : Math.min(width, room)));
+  const lines: string[] = [];
+  for (const block of blocks(widths, columns)) {
+    if (lines.length > 0) lines.push('');
+    const put = (cellOf: (c: number) => Cell | undefined): string =>
+      block
+        .map((c, place) => pad(cellOf(c), widths[c] ?? 0, heads[c]?.align, place === block.length - 1))
+        .join(GAP)
+        .trimEnd();
+    const titles = put((c) => heads[c]?.title);
+    if (titles !== '') lines.push(paintHead(titles));
+    for (const row of rows) lines.push(put((c) => row[c]));
+  }
+  return lines;
+}
+
+/** Indices of the columns of each block. */
+function blocks(widths: readonly number[], columns: number): number[][] {
+  const first = widths[0] ?? 0;
+  const found: number[][] = [];
+  let block = [0];
+  let used = first;
+  for (let c = 1; c < widths.length; c += 1) {
+    const width = GAP.length + (widths[c] ?? 0);
+    if (used + width > columns && block.length > 1) {
+      found.push(block);
+      block = [0];
+      used = first;
+    }
+    block.push(c);
+    used += width;
+  }
+  return [...found, block];
+}
+
+function pad(cell: Cell | undefined, width: number, align: 'left' | 'right' = 'left', last = false): string {
+  const text = cut(textOf(cell), width);
+  const paint = typeof cell === 'object' ? cell.paint : (plain: string): string => plain;
+  const blanks = ' '.repeat(Math.max(0, width - textWidth(text)));
+  if (align === 'right') return blanks + paint(text);
+  return paint(text) + (last ? '' : blanks);
+}
+
+function textOf(cell: Cell | undefined): string {
+  return typeof cell === 'object' ? cell.text : (cell ?? '');
+}
+
+const BARS = '▁▂▃▄▅▆▇█';
+
+/** Numbers as a row of bars, the largest as high as a line. */
+export function sparkline(values: readonly number[]): string {
+  const most = Math.max(...values, Number.MIN_VALUE);
+  return values
+    .map(
+      (value) =>
+        BARS[Math.min(BARS.length - 1, Math.max(0, Math.floor((value / most) * BARS.length)))] ?? '?',
+    )
+    .join('');
+}

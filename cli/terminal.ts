@@ -1,0 +1,176 @@
+/**
+ * What the command line writes. stdout is the result and nothing else; stderr is everything around it.
+ *
+ * Owns colour (off where the stream is no terminal, or NO_COLOR is set), the width, and progress.
+ */
+import process from 'node:process';
+import { styleText } from 'node:util';
+import { SingleBar } from 'cli-progress';
+import { table } from './table.ts';
+import type { Cell, Column } from './table.ts';
+import { wrap } from './text-width.ts';
+
+type Style = Exclude<Parameters<typeof styleText>[0], readonly unknown[]>;
+
+/** One style after another: given several at once, Node 20 colours what is no terminal. */
+function painted(styles: Style | readonly Style[], text: string, stream: NodeJS.WriteStream): string {
+  return [styles].flat().reduce((done: string, style) => styleText(style, done, { stream }), text);
+}
+
+export interface TerminalOptions {
+  /** One JSON document goes to stdout: nothing for people does. */
+  readonly json: boolean;
+  /** Nothing on stderr but errors. */
+  readonly quiet: boolean;
+  /** Says on stderr when each phase begins. */
+  readonly verbose: boolean;
+}
+
+/** Work that takes long says so: on a terminal after this, elsewhere one line every LINE_MS. */
+const BAR_AFTER_MS = 700;
+const LINE_MS = 10_000;
+
+export interface Progress {
+  readonly update: (done: number, total: number) => void;
+  readonly stop: () => void;
+}
+
+export class Terminal {
+  readonly #options: TerminalOptions;
+
+  constructor(options: TerminalOptions) {
+    this.#options = options;
+  }
+
+  /** Columns of stdout now; a pipe has as many as COLUMNS says, else 120. */
+  get columns(): number {
+    const { columns } = process.stdout;
+    if (columns) return Math.max(20, columns);
+    const said = Number(process.env['COLUMNS']);
+    return said >= 20 ? said : 120;
+  }
+
+  /** Someone watches stdout. */
+  get live(): boolean {
+    return !this.#options.json && process.stdout.isTTY;
+  }
+
+  get json(): boolean {
+    return this.#options.json;
+  }
+
+  paint(styles: Style | readonly Style[], text: string): string {
+    return painted(styles, text, process.stdout);
+  }
+
+  /** A line of the result, for people. */
+  print(...lines: string[]): void {
+    if (this.#options.json) return;
+    for (const line of lines.length > 0 ? lines : ['']) process.stdout.write(`${line}\n`);
+  }
+
+  /** Prose of the result, wrapped. */
+  say(text: string, indent = '', style?: Style): void {
+    for (const line of wrap(text, this.columns, indent)) this.print(style ? this.paint(style, line) : line);
+  }
+
+  table(heads: readonly Column[], rows: readonly (readonly Cell[])[]): void {
+    this.print(...table(heads, rows, this.columns, (text) => this.paint('dim', text)));
+  }
+
+  heading(text: string): void {
+    this.print('', ...wrap(text, this.columns).map((line) => this.paint('bold', line)));
+  }
+
+  /** The JSON document. */
+  document(value: unknown): void {
+    process.stdout.write(`${JSON.stringify(value)}\n`);
+  }
+
+  /** A remark on stderr. */
+  note(text: string): void {
+    if (!this.#options.quiet) process.stderr.write(`${fitted(text)}\n`);
+  }
+
+  /** A phase begins. */
+  phase(name: string): void {
+    if (this.#options.verbose) this.note(`palimpsest: ${name} ...`);
+  }
+
+  warn(text: string): void {
+    const label = painted(['yellow', 'bold'], 'warning:', process.stderr);
+    this.note(`${label} ${text}`);
+  }
+
+  error(text: string): void {
+    const label = painted(['red', 'bold'], 'error:', process.stderr);
+    process.stderr.write(`${fitted(`${label} ${text}`)}\n`);
+  }
+
+  /** A bar on a terminal, a line now and then elsewhere; nothing for work that ends soon. */
+  progress(what: string, unit: (n: number) => string = String): Progress {
+    if (this.#options.quiet) return { update: () => undefined, stop: () => undefined };
+    const start = performance.now();
+    let bar: SingleBar | undefined;
+    let said = start;
+    return {
+      update: (done, total) => {
+        const now = performance.now();
+        if (process.stderr.isTTY) {
+          if (!bar && now - start < BAR_AFTER_MS) return;
+          if (!bar) {
+            const format = `${what} {bar} {percentage} % {shown}`;
+            bar = new SingleBar({
+              format,
+              barsize: 24,
+              hideCursor: true,
+              clearOnComplete: true,
+              gracefulExit: false,
+            });
+            bar.start(total, done, { shown: '' });
+          }
+          bar.update(done, { shown: `${unit(done)} of ${unit(total)}` });
+        } else if (now - said >= LINE_MS) {
+          said = now;
+          this.note(`${what}: ${unit(done)} of ${unit(total)}`);
+        }
+      },
+      stop: () => bar?.stop(),
+    };
+  }
+}
+
+/** Prose for stderr, wrapped where it is a terminal. Lines that begin with blanks show a place and stay as they are. */
+function fitted(text: string): string {
+  const { isTTY, columns } = process.stderr;
+  if (!isTTY || !columns) return text;
+  const lines = text.split('\n');
+  return lines.flatMap((line) => (line.startsWith('  ') ? [line] : wrap(line, columns, '  '))).join('\n');
+}
+
+/** `1 edit`, `3 edits`. */
+export function plural(n: number, what: string): string {
+  return `${n.toLocaleString('en')} ${what}${n === 1 ? '' : 's'}`;
+}
+
+/** Bytes as people read them. */
+export function megabytes(bytes: number): string {
+  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+}
+
+/** A probability from its logarithm: `98.21 %`, `0.0047 %`, `3e-7 %`. */
+export function percent(logprob: number): string {
+  const p = 100 * Math.exp(logprob);
+  if (!(p > 0)) return p === 0 ? '0 %' : 'NaN';
+  if (p >= 0.01) return `${p.toFixed(2)} %`;
+  return `${p >= 1e-4 ? p.toPrecision(2) : p.toExponential(0)} %`;
+}
+
+/** Four digits that mean something. */
+export function short(x: number): string {
+  if (!Number.isFinite(x)) return String(x);
+  if (x === 0) return '0';
+  const size = Math.abs(x);
+  if (size >= 1e5 || size < 1e-3) return x.toExponential(2);
+  return x.toFixed(Math.max(0, 3 - Math.max(0, Math.floor(Math.log10(size)))));
+}

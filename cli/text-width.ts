@@ -1,0 +1,57 @@
+/** How many columns a text takes on a terminal. Tokens are arbitrary Unicode, and tables must still line up. */
+
+const segments = new Intl.Segmenter('en', { granularity: 'grapheme' });
+
+/** Scripts and pictures that take two columns (Unicode's East Asian Wide and Fullwidth, emoji). */
+const WIDE =
+  /^(\p{Emoji_Presentation}|\p{Script=Han}|\p{Script=Hangul}|\p{Script=Hiragana}|\p{Script=Katakana}|[\u3000-\u303e\uff01-\uff60\uffe0-\uffe6])/u;
+const INVISIBLE = /^[\p{Mn}\p{Me}\p{Cf}\p{Cc}]+$/u;
+
+export function textWidth(text: string): number {
+  let columns = 0;
+  for (const { segment } of segments.segment(text)) columns += segmentWidth(segment);
+  return columns;
+}
+
+/** The text in at most `columns` columns; what is cut off shows as `…`. */
+export function cut(text: string, columns: number): string {
+  if (textWidth(text) <= columns) return text;
+  let kept = '';
+  let used = 1; // the …
+  for (const { segment } of segments.segment(text)) {
+    used += segmentWidth(segment);
+    if (used > columns) break;
+    kept += segment;
+  }
+  return columns < 1 ? '' : `${kept}…`;
+}
+
+/** Words on lines of at most `columns`; further lines begin with `indent`. A longer word keeps a line of its own. */
+export function wrap(text: string, columns: number, indent = ''): string[] {
+  const lines: string[] = [];
+  for (const paragraph of text.split('\n')) {
+    let line = lines.length === 0 ? '' : indent;
+    let empty = true;
+    for (const word of paragraph.split(' ')) {
+      if (!empty && textWidth(line) + 1 + textWidth(word) > columns) {
+        lines.push(line);
+        line = indent;
+        empty = true;
+      }
+      line += empty ? word : ` ${word}`;
+      empty = false;
+    }
+    lines.push(line);
+  }
+  return lines;
+}
+
+/** A token or any text as people can read it: in quotes, control characters escaped. */
+export function quoted(text: string): string {
+  return JSON.stringify(text).replaceAll('\u007f', '\\u007f');
+}
+
+function segmentWidth(segment: string): number {
+  if (INVISIBLE.test(segment)) return 0;
+  return WIDE.test(segment) ? 2 : 1;
+}

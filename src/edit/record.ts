@@ -1,0 +1,207 @@
+/**
+ * The edit file: u and Λ of one edit with all it takes to replay it, about 8 kB for the bundled model.
+ *
+ * safetensors, f32 `u` [F] and `lambda` [D]; everything else stands in `__metadata__` as text. Reading and writing bytes
+ * is the host's part: here a record becomes tensors and strings, and back, checked.
+ */
+import { UsageError } from '../errors.ts';
+import type { Gpt2Config } from '../gpt2/config.ts';
+import type { Model } from '../gpt2/model.ts';
+import type { Edit, Update } from './edit.ts';
+import { METHODS } from './method.ts';
+import type { Method } from './method.ts';
+import type { EditRequest } from './request.ts';
+
+export const RECORD_SCHEMA = 'palimpsest.edit/1';
+
+export interface EditRecord {
+  readonly u: Float32Array<ArrayBuffer>;
+  readonly lambda: Float32Array<ArrayBuffer>;
+  readonly model: { readonly id: string; readonly sha256: string };
+  readonly layer: number;
+  readonly method: Method;
+  readonly request: EditRequest & { readonly targetIds: readonly number[] };
+  /** Everything as text, as it stands in the file. */
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** What the edit itself does not know. */
+export interface Circumstances {
+  /** Seed that the contexts were sampled with; undefined when they were handed in. */
+  readonly seed: number | undefined;
+  /** As `Solver.key`. */
+  readonly covariance: string;
+  /** Ids of the edits that were in the model already, in order. */
+  readonly earlier: readonly string[];
+  /** Of palimpsest and what it runs on. */
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/** What a host hands in: an opened safetensors file. */
+export interface RecordFile {
+  readonly path: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  names(): string[];
+  info(name: string): { readonly dtype: string; readonly shape: readonly number[] };
+  readFloats(name: string): Promise<Float32Array<ArrayBuffer>>;
+}
+
+/** The Hugging Face name of W, stored [F, D]: the transpose of the paper's. */
+export function editedTensor(layer: number): string {
+  return `h.${layer}.mlp.c_proj.weight`;
+}
+
+/** What the file's `__metadata__` says of an edit. */
+export function recordMetadata(
+  model: Model,
+  edit: Edit,
+  update: Update,
+  { seed, covariance, earlier, versions }: Circumstances,
+): Record<string, string> {
+  const { prompt, subject, target } = edit.request;
+  const trace = edit.trace.map(({ loss, nll, kl, decay, probability }) => ({
+    loss,
+    nll,
+    kl,
+    decay,
+    probability,
+  }));
+  const { divisor, cosine, lambdaNorm, updateNorm, normalisedUpdate, relativeUpdate, verdict, solved } =
+    update;
+  const json = JSON.stringify;
+  return {
+    schema: RECORD_SCHEMA,
+    model: model.id,
+    model_sha256: model.sha256,
+    layer: String(edit.layer),
+    tensor: editedTensor(edit.layer),
+    method: update.method,
+    request: json({ prompt, subject, target, target_ids: edit.rows.targetIds }),
+    options: json({
+      steps: edit.options.steps,
+      learning_rate: edit.options.learningRate,
+      clamp: edit.options.clamp,
+      kl_factor: edit.options.klFactor,
+      weight_decay: edit.options.weightDecay,
+    }),
+    contexts: json(edit.contexts),
+    seed: seed === undefined ? 'none' : String(seed),
+    covariance,
+    solve: json(solved),
+    loss: json(trace),
+    numbers: json({
+      divisor,
+      cosine,
+      lambda_norm: lambdaNorm,
+      update_norm: updateNorm,
+      normalised_update: normalisedUpdate,
+      relative_update: relativeUpdate,
+      verdict,
+    }),
+    earlier: json(earlier),
+    adapter: model.gpu.adapter.description,
+    weights: model.weights.wte.dtype,
+    versions: json(versions),
+  };
+}
+
+/**
+ * Reads an edit file.
+ *
+ * @throws UsageError naming the file, the field or tensor, what was expected and what came
+ */
+export async function readRecord(file: RecordFile): Promise<EditRecord> {
+  const fault = (what: string): UsageError =>
+    new UsageError(
+      `edit file ${file.path}: ${what}. Write it again with palimpsest edit --out.`,
+      'bad_edit_file',
+    );
+  const field = (name: string): string => {
+    const value = file.metadata[name];
+    if (value === undefined) throw fault(`expected "${name}" in its metadata, there is none`);
+    return value;
+  };
+  if (file.metadata['schema'] !== RECORD_SCHEMA) {
+    const found = file.metadata['schema'] === undefined ? 'none' : `"${file.metadata['schema']}"`;
+    throw fault(`expected schema "${RECORD_SCHEMA}" in its metadata, found ${found}: this is no edit file`);
+  }
+  const sha256 = field('model_sha256');
+  if (!/^[0-9a-f]{64}$/.test(sha256))
+    throw fault(`model_sha256: expected 64 hexadecimal digits, found "${sha256}"`);
+  const layer = Number(field('layer'));
+  if (!/^\d+$/.test(field('layer'))) throw fault(`layer: expected a whole number, found "${field('layer')}"`);
+  const method = METHODS.find((known) => known === field('method'));
+  if (!method) throw fault(`method: expected ${METHODS.join(', ')}, found "${field('method')}"`);
+  if (field('tensor') !== editedTensor(layer))
+    throw fault(`tensor: expected ${editedTensor(layer)} for layer ${layer}, found ${field('tensor')}`);
+  const request = parseRequest(field('request'));
+  if (!request) throw fault('request: expected prompt, subject, target and target_ids');
+
+  const vector = async (name: string): Promise<Float32Array<ArrayBuffer>> => {
+    if (!file.names().includes(name)) throw fault(`expected a tensor "${name}", there is none`);
+    const { dtype, shape } = file.info(name);
+    if (dtype !== 'F32' || shape.length !== 1)
+      throw fault(`${name}: expected F32 with one dimension, found ${dtype} [${shape.join(', ')}]`);
+    const values = await file.readFloats(name);
+    const at = values.findIndex((x) => !Number.isFinite(x));
+    if (at >= 0) throw fault(`${name}: expected finite numbers, found ${values[at]} at ${at}`);
+    return values;
+  };
+  const [u, lambda] = [await vector('u'), await vector('lambda')];
+  return {
+    u,
+    lambda,
+    model: { id: field('model'), sha256 },
+    layer,
+    method,
+    request,
+    metadata: file.metadata,
+  };
+}
+
+/**
+ * Checks that an edit belongs to a model.
+ *
+ * @param name what to call the edit: its file
+ * @throws UsageError naming both
+ */
+export function checkRecord(
+  record: EditRecord,
+  name: string,
+  model: { readonly id: string; readonly sha256: string; readonly config: Gpt2Config },
+): void {
+  const { n_layer, n_embd: D, n_inner: F } = model.config;
+  const fault = (what: string, advice: string): UsageError =>
+    new UsageError(`edit file ${name}: ${what}. ${advice}`, 'other_model');
+  if (record.model.sha256 !== model.sha256)
+    throw fault(
+      `it edits ${record.model.id} (sha256 ${record.model.sha256.slice(0, 12)}), but the model is ${model.id} (sha256 ${model.sha256.slice(0, 12)})`,
+      `Give the model it was made for with --model, or make the edit again on ${model.id}.`,
+    );
+  if (record.layer >= n_layer)
+    throw fault(
+      `it edits layer ${record.layer}, but ${model.id} has layers 0 to ${n_layer - 1}`,
+      'Make it again.',
+    );
+  if (record.u.length !== F || record.lambda.length !== D)
+    throw fault(
+      `expected u [${F}] and lambda [${D}] for ${model.id}, found u [${record.u.length}] and lambda [${record.lambda.length}]`,
+      'Make it again.',
+    );
+}
+
+function parseRequest(text: string): EditRecord['request'] | undefined {
+  let found: unknown;
+  try {
+    found = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof found !== 'object' || found === null) return undefined;
+  const { prompt, subject, target, target_ids: targetIds } = found as Record<string, unknown>;
+  if (typeof prompt !== 'string' || typeof subject !== 'string' || typeof target !== 'string')
+    return undefined;
+  if (!Array.isArray(targetIds) || !targetIds.every((id) => Number.isSafeInteger(id) && id >= 0))
+    return undefined;
+  return { prompt, subject, target, targetIds: targetIds as number[] };
+}

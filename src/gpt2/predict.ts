@@ -1,0 +1,64 @@
+/** What the model would say next, and how likely it finds a continuation. */
+import { UsageError } from '../errors.ts';
+import { read, upload } from '../tensor/tensor.ts';
+import { packRows, uploadBatch } from './batch.ts';
+import { logSoftmaxRow, logsumexp, nll } from './losses.ts';
+import type { Model } from './model.ts';
+import { topK } from './random.ts';
+
+export interface NextToken {
+  readonly id: number;
+  readonly token: string;
+  /** ln p, natural */
+  readonly logprob: number;
+}
+
+export interface Prediction {
+  /** Best first. */
+  readonly next: NextToken[];
+  /** Mean ln p of the continuation's tokens, each after those before it; NaN when there is no continuation. */
+  readonly continuationLogprob: number;
+}
+
+/**
+ * The most likely tokens after a text, and the log-probability per token of one continuation of it.
+ *
+ * @param ids          the text, at least one token
+ * @param count        how many tokens to give
+ * @param continuation ids whose likelihood is wanted; may be empty
+ * @throws UsageError when the text is empty, or text and continuation exceed the context window
+ */
+export async function predict(
+  model: Model,
+  ids: readonly number[],
+  count: number,
+  continuation: readonly number[] = [],
+): Promise<Prediction> {
+  const row = [...ids, ...continuation.slice(0, -1)];
+  const window = model.config.n_positions;
+  if (ids.length === 0)
+    throw new UsageError('text: expected at least one token, found none. Write some text.');
+  if (row.length > window)
+    throw new UsageError(
+      `text: expected at most ${window} tokens, the context window of ${model.id}, found ${row.length}. Shorten it.`,
+      'too_long',
+    );
+  return model.gpu.scope(async (s) => {
+    const batch = uploadBatch(s, packRows([row]));
+    const x = model.blocks(s, model.embed(s, batch), batch, 0, model.config.n_layer);
+    if (!x) throw new RangeError('predict: the forward pass ended early.');
+    const wanted = Uint32Array.from({ length: row.length - ids.length + 1 }, (_, i) => ids.length - 1 + i);
+    const logits = model.logits(s, x, upload(s, wanted, [wanted.length], 'wanted_rows'));
+    const lse = logsumexp(s, logits);
+    const logprobs = await read(model.gpu, logSoftmaxRow(s, logits, 0, lse));
+    const next = topK(logprobs, count).map((id) => ({
+      id,
+      token: model.tokenizer.token(id),
+      logprob: logprobs[id] ?? NaN,
+    }));
+    if (continuation.length === 0) return { next, continuationLogprob: NaN };
+    const targets = upload(s, Uint32Array.from(continuation), [continuation.length], 'continuation');
+    const losses = await read(model.gpu, nll(s, logits, targets, lse));
+    return { next, continuationLogprob: -losses.reduce((sum, loss) => sum + loss, 0) / losses.length };
+  });
+}

@@ -1,0 +1,111 @@
+/** Copies a checkpoint folder with some tensors changed, one tensor at a time, the whole folder or nothing. */
+import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { copyFile, mkdir, readdir, rename, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import process from 'node:process';
+import { UsageError } from '../errors.ts';
+import { WEIGHTS_FILE } from './checkpoint.ts';
+import { openSafetensors } from './safetensors.ts';
+import { writeSafetensors } from './safetensors-write.ts';
+import type { TensorToWrite } from './safetensors-write.ts';
+import { sha256File } from './sha256.ts';
+
+/** What belongs to a checkpoint beside its weights, as far as a folder has it. */
+const COPIED = [
+  'config.json',
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'vocab.json',
+  'merges.txt',
+];
+
+export interface ExportOptions {
+  /** Whether a tensor, under the name it is stored by, changes. */
+  readonly replace: (name: string) => boolean;
+  /** The new bytes of such a tensor, as F32 of the same shape. */
+  readonly change: (
+    name: string,
+    shape: readonly number[],
+    values: Float32Array<ArrayBuffer>,
+  ) => Promise<Uint8Array>;
+  /** Added to the file's own. */
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Writes `to`, which must be new or empty. Tensors that do not change keep their dtype and bytes; names stay as stored.
+ *
+ * @returns sha256 of the new weights file
+ * @throws UsageError when `to` is there already or cannot be written
+ */
+export async function exportCheckpoint(from: string, to: string, options: ExportOptions): Promise<string> {
+  const target = resolve(to);
+  await checkNew(target, to);
+  const temporary = `${target}.${randomBytes(6).toString('hex')}.tmp`;
+  const drop = (): void => rmSync(temporary, { recursive: true, force: true });
+  process.once('exit', drop); // a second Ctrl-C ends the process without unwinding this function
+  try {
+    await mkdir(dirname(target), { recursive: true });
+    await mkdir(temporary);
+    for (const name of await readdir(from))
+      if (COPIED.includes(name)) await copyFile(join(from, name), join(temporary, name));
+    await writeWeights(join(from, WEIGHTS_FILE), join(temporary, WEIGHTS_FILE), options);
+    const sha256 = await sha256File(join(temporary, WEIGHTS_FILE));
+    options.signal?.throwIfAborted();
+    await rename(temporary, target);
+    return sha256;
+  } catch (error) {
+    drop();
+    const { code, syscall } = error as NodeJS.ErrnoException;
+    if (code === undefined || syscall === undefined) throw error;
+    throw new UsageError(
+      `export ${to}: expected a new folder in a place that can be written, but the system refused it (${code}). Nothing was written. Choose another place.`,
+      'unwritable',
+      { cause: error },
+    );
+  } finally {
+    process.off('exit', drop);
+  }
+}
+
+async function writeWeights(from: string, to: string, options: ExportOptions): Promise<void> {
+  const { replace, change, metadata, onProgress, signal } = options;
+  const file = await openSafetensors(from);
+  const total = file.names().reduce((sum, name) => sum + file.info(name).bytes, 0);
+  let done = 0;
+  const passed = (bytes: number): void => onProgress?.((done += bytes), total);
+  const tensors = file.names().map((name): TensorToWrite => {
+    const { dtype, shape, bytes } = file.info(name);
+    if (!replace(name)) {
+      const data = async function* (): AsyncGenerator<Uint8Array> {
+        for await (const piece of file.chunks(name)) {
+          yield piece;
+          passed(piece.length);
+        }
+      };
+      return { name, dtype, shape, data };
+    }
+    const data = async function* (): AsyncGenerator<Uint8Array> {
+      yield await change(name, shape, await file.readFloats(name));
+      passed(bytes);
+    };
+    return { name, dtype: 'F32', shape, data };
+  });
+  const merged = { ...file.metadata, ...metadata };
+  await writeSafetensors(to, tensors, { metadata: merged, ...(signal ? { signal } : {}) });
+}
+
+async function checkNew(target: string, shown: string): Promise<void> {
+  const found = await stat(target).catch(() => undefined);
+  if (!found) return;
+  if (found.isDirectory() && (await readdir(target)).length === 0) return;
+  const what = found.isDirectory() ? 'a folder with files in it' : 'a file';
+  throw new UsageError(
+    `export ${shown}: expected a new folder, there is ${what}. Choose another name, or remove it.`,
+  );
+}

@@ -1,0 +1,46 @@
+/** Runs the command line as people do: a process of its own, its streams through pipes. */
+import { spawn } from 'node:child_process';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+
+const MAIN = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
+const TIMEOUT_MS = 120_000;
+
+export interface Ended {
+  /** null when a signal ended it. */
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface CliOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** SIGINT as soon as stderr has this text in it, this many times. */
+  readonly interruptAt?: string;
+  readonly interrupts?: number;
+  /** Stops reading stdout after the first piece, as `head` does. */
+  readonly readOnce?: boolean;
+}
+
+export function cli(args: readonly string[], options: CliOptions = {}): Promise<Ended> {
+  const { env = {}, interruptAt, interrupts = 1, readOnce = false } = options;
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['--import', 'tsx', MAIN, ...args], {
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: TIMEOUT_MS,
+    });
+    let [stdout, stderr, sent] = ['', '', false];
+    child.stdout.on('data', (part) => {
+      stdout += String(part);
+      if (readOnce) child.stdout.destroy();
+    });
+    child.stderr.on('data', (part) => {
+      stderr += String(part);
+      if (interruptAt === undefined || sent || !stderr.includes(interruptAt)) return;
+      sent = true;
+      for (let i = 0; i < interrupts; i += 1) setTimeout(() => child.kill('SIGINT'), 10 * i);
+    });
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+  });
+}

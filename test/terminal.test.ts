@@ -1,0 +1,95 @@
+/** Text in columns: what a token takes, where lines break, how tables fit. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { sparkline, table } from '../cli/table.ts';
+import { percent, short } from '../cli/terminal.ts';
+import { cut, quoted, textWidth, wrap } from '../cli/text-width.ts';
+
+const test = suite('terminal');
+
+test('widths: wide scripts take two columns, marks and controls none', () => {
+  assert.is(textWidth('abc'), 3);
+  assert.is(textWidth('東京'), 4);
+  assert.is(textWidth('한글'), 4);
+  assert.is(textWidth('e\u0301'), 1);
+  assert.is(textWidth('👍🏽'), 2);
+  assert.is(textWidth('a\u200bb'), 2);
+  assert.is(textWidth(''), 0);
+});
+
+test('cut keeps what fits and says that something is missing', () => {
+  assert.is(cut('Philadelphia', 12), 'Philadelphia');
+  assert.is(cut('Philadelphia', 7), 'Philad…');
+  assert.is(cut('東京都', 5), '東京…');
+  assert.is(cut('東京都', 4), '東…'); // half a character does not fit
+  assert.is(cut('ab', 1), '…');
+});
+
+test('wrap breaks between words, indents what follows, and keeps long words whole', () => {
+  assert.equal(wrap('one two three', 7, '  '), ['one two', '  three']);
+  assert.equal(wrap('  a wonderfully long', 8), ['  a', 'wonderfully', 'long']);
+  assert.equal(wrap('a\nb', 10, '  '), ['a', '  b']);
+});
+
+test('a token shows its blanks and its control characters', () => {
+  assert.is(quoted(' English'), '" English"');
+  assert.is(quoted('\n\u001b[31m'), '"\\n\\u001b[31m"');
+});
+
+test('tables fit: no line is wider than the terminal, every block names its rows, no cell is lost', () => {
+  const heads = [
+    { title: 'name' },
+    { title: 'first' },
+    { title: 'second', align: 'right' as const },
+    { title: 'third' },
+  ];
+  const rows = [
+    ['one', '東京', '12.5', '" Philadelphia"'],
+    ['two', 'b', '3', ''],
+    ['three', 'c'],
+  ];
+  for (let columns = 20; columns <= 60; columns += 1) {
+    const lines = table(heads, rows, columns);
+    for (const line of lines) assert.ok(textWidth(line) <= columns, `${columns}: ${line}`);
+    const blocks = lines.join('\n').split('\n\n');
+    for (const block of blocks) for (const name of ['name', 'one', 'two', 'three']) assert.match(block, name);
+    // Below that, the widest cell alone does not fit beside the names.
+    if (columns >= 22) for (const cell of rows.flat()) assert.ok(lines.join('\n').includes(cell), cell);
+  }
+  assert.equal(table(heads, rows, 60), [
+    'name   first  second  third',
+    'one    東京     12.5  " Philadelphia"',
+    'two    b           3',
+    'three  c',
+  ]);
+});
+
+test('a cell is painted after it was measured', () => {
+  const paint = (text: string): string => `<${text}>`;
+  assert.equal(table([{ title: 'a' }, { title: 'b' }], [[{ text: 'x', paint }, 'y']], 40), [
+    'a  b',
+    '<x>  y',
+  ]);
+});
+
+test('numbers: probabilities and norms keep digits that mean something', () => {
+  const shown = [1, 0.5, 0.0123, 4.7e-5, 3e-9, 0].map((p) => percent(Math.log(p)));
+  assert.equal(shown, ['100.00 %', '50.00 %', '1.23 %', '0.0047 %', '3e-7 %', '0 %']);
+  assert.is(percent(NaN), 'NaN');
+  assert.equal([0, 3.14159, 31.4159, 314159, 0.00001, -2, Infinity].map(short), [
+    '0',
+    '3.142',
+    '31.42',
+    '3.14e+5',
+    '1.00e-5',
+    '-2.000',
+    'Infinity',
+  ]);
+});
+
+test('a sparkline is as high as its largest value', () => {
+  assert.is(sparkline([8, 4, 0]), '█▅▁');
+  assert.is(sparkline([]), '');
+});
+
+test.run();
