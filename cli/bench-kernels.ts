@@ -12,8 +12,9 @@ import type { Measured } from '../src/lab/bench/measure.ts';
 import type { Roof } from '../src/lab/bench/roof.ts';
 import { rungTable } from '../src/lab/bench/rung-table.ts';
 import type { ClassWinner } from '../src/lab/bench/rung-table.ts';
-import { MEASURED_HEADS, giga, measuredRow, ms } from './bench-view.ts';
+import { COMPARED_HEADS, MEASURED_HEADS, comparedRow, giga, measuredRow } from './bench-view.ts';
 import type { Run } from './command.ts';
+import type { Cell } from './table.ts';
 
 export interface FamilyResult {
   readonly family: string;
@@ -102,28 +103,31 @@ export async function benchCompare(args: CompareArguments, gpu: Gpu, run: Run): 
   const kernels = new Map(cases.flatMap((c) => c.kernels).map((name) => [name, readShader(name)]));
   const kernel = standsInFor(variants, kernels, args.as);
   terminal.heading(`A ${a}, B ${b}, each in place of ${kernel}`);
+  const chosen = cases.filter((c) => c.kernels.includes(kernel));
   const results = [];
+  const rows: Cell[][] = [];
+  const bar = terminal.progress('compare');
   const open = (variant: Variant): Promise<Gpu> =>
     openGpu(args.adapter, (name) => (name === kernel ? variant.text : readShader(name)));
   const sides = [await open(variants[0]), await open(variants[1])] as const;
   try {
-    for (const c of cases.filter((other) => other.kernels.includes(kernel))) {
+    for (const c of chosen) {
       const found = await comparePair(sides, c, kernel, { signal });
       results.push(found);
-      if (!('ratio' in found)) {
-        const [left, right] = found.errors.map((error) => error.toPrecision(2));
-        terminal.print(`${c.shape.padEnd(20)} WRONG: errors of A ${left}, of B ${right} times their bound`);
-        continue;
-      }
-      const { ratio, wins } = found;
-      terminal.print(
-        `${c.shape.padEnd(20)} A ${ms(found.a.median)} ms ± ${ms(found.a.mad)}   B ${ms(found.b.median)} ms ± ${ms(found.b.mad)}   ` +
-          `A/B ${ratio.median.toFixed(3)} ± ${ratio.mad.toFixed(3)}   B faster in ${wins} of ${ratio.samples}`,
-      );
+      rows.push(comparedRow(found));
+      bar.update(results.length, chosen.length);
     }
   } finally {
+    bar.stop();
     for (const side of sides) side.destroy();
   }
+  terminal.table(COMPARED_HEADS, rows);
+  terminal.print('');
+  terminal.say(
+    'A/B: median of the ratios pair by pair, above 1 where B is faster; ± median distance from it.',
+    '',
+    'dim',
+  );
   return { kernel, a, b, results };
 }
 

@@ -1,4 +1,5 @@
 /** Benchmarks as tables of 80 columns. */
+import type { Compared } from '../src/lab/bench/compare.ts';
 import type { Measured } from '../src/lab/bench/measure.ts';
 import { rate } from '../src/lab/bench/roof.ts';
 import type { Roof } from '../src/lab/bench/roof.ts';
@@ -38,6 +39,31 @@ export function measuredRow(m: Measured, roof: Roof): Cell[] {
     giga(bytes),
     m.flops > 0 ? percentOf(flops, roof.matmul) : '',
     percentOf(bytes, roof.copy),
+  ];
+}
+
+export const COMPARED_HEADS: readonly Column[] = [
+  { title: 'shape' },
+  { title: 'A ms', ...RIGHT },
+  { title: '±', ...RIGHT },
+  { title: 'B ms', ...RIGHT },
+  { title: '±', ...RIGHT },
+  { title: 'A/B', ...RIGHT },
+  { title: '±', ...RIGHT },
+  { title: 'B faster', ...RIGHT },
+];
+
+export function comparedRow(found: Compared | Pick<Compared, 'shape' | 'errors'>): Cell[] {
+  if (!('ratio' in found)) {
+    const [a, b] = found.errors.map((error) => (error <= 1 ? 'right' : 'WRONG'));
+    return [found.shape, a ?? '', '', b ?? '', '', '', '', ''];
+  }
+  const { shape, a, b, ratio, wins } = found;
+  const part = (x: number): string => x.toFixed(3);
+  return [
+    shape,
+    ...[ms(a.median), ms(a.mad), ms(b.median), ms(b.mad)],
+    ...[part(ratio.median), part(ratio.mad), `${wins} of ${ratio.samples}`],
   ];
 }
 
