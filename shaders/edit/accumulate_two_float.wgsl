@@ -2,14 +2,15 @@
 //
 //   high + low ← high + low + tile,   tile ← 0
 //
-// Numerics  TwoSum keeps the rounding error of each sum in `low` (about 48 bits together), so 10^8 tokens lose
-//           nothing. Compilers simplify (a + b) − a to b, which would make the error zero: `keep` passes values
-//           through the bits of `zero`, which only the caller knows to be 0.
-// Shapes  tile, high, low [4 N].
-// Work    one thread four elements.
-// Cost    24 bytes and 10 flops an element.
-// Source  Knuth, TAOCP 2, 4.2.2, theorem B; Dekker 1971.
-// Test    test/two-float.test.ts
+// Shapes   tile, high, low [4 N].
+// Work     one thread four elements.
+// Cost     24 bytes and 10 flops an element.
+// Numerics TwoSum keeps the rounding error of each sum in `low` (about 48 bits together), so 10^8
+//          tokens lose nothing. Compilers simplify (a + b) − a to b, which would make the error
+//          zero: `keep` passes values through the bits of `zero`, which only the caller knows to be
+//          0.
+// Source   Knuth, TAOCP 2, 4.2.2, theorem B; Dekker 1971.
+// Test     test/two-float.test.ts
 
 override WG: u32 = 64u;
 

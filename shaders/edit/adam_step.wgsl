@@ -1,17 +1,20 @@
 // One step of Adam on δ, with the gradient of the weight decay added.
 //
-//   g = gradient + weight_decay · δ / (|δ| |v0|²)                        (the second term is 0 at δ = 0)
+//   g = gradient + weight_decay · δ / (|δ| |v0|²)           the second term is 0 at δ = 0
 //   m ← m + (1 − β1)(g − m),   v ← β2 v + (1 − β2) g²
-//   δ ← δ − learning_rate / correction1 · m / (√v / √correction2 + eps),   correction_i = 1 − β_i^(step + 1)
+//   δ ← δ − learning_rate / correction1 · m / (√v / √correction2 + eps)
+//   correction_i = 1 − β_i^(step + 1)
 //
 // Nothing changes when the trace says done: the δ of that row is the result.
 //
-// Numerics  rest_i = 1 − β_i comes from the caller: in f32, 1 − 0.999 would be off by 5e-5.
-// Shapes  gradient, v0, delta, m, v [D]; trace [steps, 8], of which |δ| (column 5) and done (column 6) are read.
-// Work    one workgroup: |v0|² by a tree in fixed order, then coordinates in strides.
-// Cost    32 D bytes.
-// Source  Kingma and Ba 2015, in torch's form: eps is added to the corrected root. kmeng01/rome `compute_v`.
-// Test    test/edit-kernels.test.ts
+// Shapes   gradient, v0, delta, m, v [D]; trace [steps, 8], of which |δ| (column 5) and done
+//          (column 6) are read.
+// Work     one workgroup: |v0|² by a tree in fixed order, then coordinates in strides.
+// Cost     32 D bytes.
+// Numerics rest_i = 1 − β_i comes from the caller: in f32, 1 − 0.999 would be off by 5e-5.
+// Source   Kingma and Ba 2015, in torch's form: eps is added to the corrected root. kmeng01/rome
+//          `compute_v`.
+// Test     test/edit-kernels.test.ts
 
 override WG: u32 = 256u; // a power of two
 

@@ -2,11 +2,11 @@
 //
 //   y_r += δ   for r in rows
 //
-// Shapes  y [T, D], delta [D], rows u32 [n], all different.
-// Work    one thread a coordinate of a chosen row.
-// Cost    8 n D bytes, n D flops.
-// Source  kmeng01/rome `compute_v`, the hook on the MLP output.
-// Test    test/edit-kernels.test.ts
+// Shapes   y [T, D], delta [D], rows u32 [n], all different.
+// Work     one thread a coordinate of a chosen row.
+// Cost     8 n D bytes, n D flops.
+// Source   kmeng01/rome `compute_v`, the hook on the MLP output.
+// Test     test/edit-kernels.test.ts
 
 override WG: u32 = 64u;
 

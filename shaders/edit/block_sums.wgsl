@@ -2,10 +2,11 @@
 //
 //   sums_b = Σ_ij c_ij², Σ_i c_ii   over block b
 //
-// Shapes  c [64 blocks, 64]; sums [blocks, 2].
-// Work    one workgroup a block, a thread a row; the rows' sums are added in a tree: a fixed order.
-// Cost    4 bytes and 2 flops an element.
-// Test    test/solve.test.ts
+// Shapes   c [64 blocks, 64]; sums [blocks, 2].
+// Work     one workgroup a block, a thread a row; the rows' sums are added in a tree: a fixed
+//          order.
+// Cost     4 bytes and 2 flops an element.
+// Test     test/solve.test.ts
 
 struct Params { blocks: u32 }
 

@@ -1,16 +1,17 @@
-// Cholesky factor, rung 1: the definition, column by column, in place. Every later rung must match it.
+// Cholesky factor, rung 1: the definition, column by column, in place. Every later rung must match
+// it.
 //
 //   L_jj = √(A_jj − Σ_k L_jk²),   L_ij = (A_ij − Σ_k L_ik L_jk) / L_jj   for i > j, sums over k < j
 //
-// The pivot under the root fails unless it is above noise · A_jj: then its row goes to `failed` (the first one
-// stays), and 1 takes its place, so that no NaN spreads.
+// The pivot under the root fails unless it is above noise · A_jj: then its row goes to `failed`
+// (the first one stays), and 1 takes its place, so that no NaN spreads.
 //
-// Shapes  l: the lower panels of A, n of them (src/edit/panels.ts), whose padding has ones on the diagonal;
-//         diagonal, pivots [64 n]; failed [1], 0xffffffff before.
-// Work    one workgroup: rows in strides, a barrier a column.
-// Cost    F³ / 3 flops, one after another: for small matrices and for comparison.
-// Source  Golub and Van Loan 2013, section 4.2 (column-oriented, by dot products).
-// Test    test/cholesky.test.ts
+// Shapes   l: the lower panels of A, n of them (src/edit/panels.ts), whose padding has ones on the
+//          diagonal; diagonal, pivots [64 n]; failed [1], 0xffffffff before.
+// Work     one workgroup: rows in strides, a barrier a column.
+// Cost     F³ / 3 flops, one after another: for small matrices and for comparison.
+// Source   Golub and Van Loan 2013, section 4.2 (column-oriented, by dot products).
+// Test     test/cholesky.test.ts
 
 override WG: u32 = 256u;
 

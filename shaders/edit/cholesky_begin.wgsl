@@ -2,10 +2,10 @@
 //
 //   l ← C, 0 above the diagonal,   l_ii ← C_ii + ridge (1 in the padding),   diagonal_i = l_ii
 //
-// Shapes  c, l: lower panels of order F, n of them (src/edit/panels.ts); diagonal [64 n].
-// Work    one thread an element; x over the first panel's elements, y over panels.
-// Cost    8 bytes an element.
-// Test    test/cholesky.test.ts
+// Shapes   c, l: lower panels of order F, n of them (src/edit/panels.ts); diagonal [64 n].
+// Work     one thread an element; x over the first panel's elements, y over panels.
+// Cost     8 bytes an element.
+// Test     test/cholesky.test.ts
 
 override WG: u32 = 64u;
 

@@ -1,11 +1,12 @@
 // Blocked Cholesky, what lies below the diagonal block of a panel, in place.
 //
-//   L_i = A_i X^T   for rows i ≥ 64 (q + 1) of panel q,   X the inverse of the diagonal block's factor
+//   L_i = A_i Xᵀ   for rows i ≥ 64 (q + 1) of panel q,   X = L_qq⁻¹
 //
-// Shapes  l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64].
-// Work    a group takes 16 rows: a thread makes 4 x 4 elements, and all wait before the rows are overwritten.
-// Cost    2 · 64³ (n − q − 1) flops.
-// Test    test/cholesky.test.ts
+// Shapes   l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64].
+// Work     a group takes 16 rows: a thread makes 4 x 4 elements, and all wait before the rows are
+//          overwritten.
+// Cost     2 · 64³ (n − q − 1) flops.
+// Test     test/cholesky.test.ts
 
 struct Params { n: u32, q: u32 }
 
@@ -23,7 +24,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   // Σ_k A_ik X_jk
   var acc: mat4x4f; // acc[i][j]
   for (var k = 0u; k < 16u; k++) {
-    let right = mat4x4f(inverses[b + k], inverses[b + 16u + k], inverses[b + 32u + k], inverses[b + 48u + k]);
+    let at = b + k;
+    let right = mat4x4f(inverses[at], inverses[at + 16u], inverses[at + 32u], inverses[at + 48u]);
     acc[0] += l[a + k] * right;
     acc[1] += l[a + 16u + k] * right;
     acc[2] += l[a + 32u + k] * right;

@@ -1,16 +1,16 @@
 // Blocked Cholesky, the factor of the 64 x 64 block on the diagonal.
 //
-//   L_jj = √(A_jj − Σ_k L_jk²),   L_ij = (A_ij − Σ_k L_ik L_jk) / L_jj        k < j within the block
+//   L_jj = √(A_jj − Σ_k L_jk²),   L_ij = (A_ij − Σ_k L_ik L_jk) / L_jj     k < j in the block
 //
-// The pivot under the root fails unless it is above noise · diagonal: then its row goes to `failed` (the first one
-// stays), and 1 takes its place, so that no NaN spreads.
+// The pivot under the root fails unless it is above noise · diagonal: then its row goes to `failed`
+// (the first one stays), and 1 takes its place, so that no NaN spreads.
 //
-// Shapes  l: lower panels, n of them (src/edit/panels.ts), of which the first 64 rows of panel q; diagonal, pivots
-//         [64 n]; failed [1], 0xffffffff before. Zeros go above the diagonal.
-// Work    one workgroup, a thread a row.
-// Cost    64³ / 3 flops.
-// Source  Golub and Van Loan 2013, section 4.2.
-// Test    test/cholesky.test.ts
+// Shapes   l: lower panels, n of them (src/edit/panels.ts), of which the first 64 rows of panel q;
+//          diagonal, pivots [64 n]; failed [1], 0xffffffff before. Zeros go above the diagonal.
+// Work     one workgroup, a thread a row.
+// Cost     64³ / 3 flops.
+// Source   Golub and Van Loan 2013, section 4.2.
+// Test     test/cholesky.test.ts
 
 struct Params { n: u32, q: u32, noise: f32 }
 

@@ -1,12 +1,14 @@
-// Blocked Cholesky, update of one panel by panels left of it: almost all the work. Rung 1, for any adapter.
+// Blocked Cholesky, update of one panel by panels left of it: almost all the work. Rung 1, for any
+// adapter.
 //
-//   A_ij −= Σ_k L_ik L_jk   for i ≥ 64 q, columns j of panel q, columns k of panels first … end − 1, end ≤ q
+//   A_ij −= Σ_k L_ik L_jk   for i ≥ 64 q, j in panel q, k in panels first … end − 1, end ≤ q
 //
-// Shapes  l: lower panels, n of them (src/edit/panels.ts); panels before q hold L, those from q on A.
-// Work    a thread makes 4 x 4 elements, four products at a time; a group 16 rows x 64 columns.
-// Cost    2 · 64² q · 64 (n − q) flops.
-// Source  Golub and Van Loan 2013, section 4.2.6 (block dot-product Cholesky).
-// Test    test/cholesky.test.ts
+// Shapes   l: lower panels, n of them (src/edit/panels.ts); panels before q hold L, those from q on
+//          A.
+// Work     a thread makes 4 x 4 elements, four products at a time; a group 16 rows x 64 columns.
+// Cost     2 · 64² q · 64 (n − q) flops.
+// Source   Golub and Van Loan 2013, section 4.2.6 (block dot-product Cholesky).
+// Test     test/cholesky.test.ts
 
 struct Params { n: u32, q: u32, first: u32, end: u32 }
 
@@ -24,7 +26,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   // Σ_k L_ik L_jk, panel by panel
   var acc: mat4x4f; // acc[i][j]
   for (var p = params.first; p < params.end; p++) {
-    let origin = 64u * (p * params.n - (p * p - p) / 2u) - 64u * p; // row i of panel p lies at origin + i
+    // Row i of panel p lies at origin + i.
+    let origin = 64u * (p * params.n - (p * p - p) / 2u) - 64u * p;
     let a = (origin + row) * 16u;
     let b = (origin + column) * 16u;
     for (var k = 0u; k < 16u; k++) {

@@ -1,16 +1,17 @@
 // Blocked Cholesky, update of one panel by panels left of it. Rung 2, for subgroups of 8.
 //
-//   A_ij −= Σ_k L_ik L_jk   for i ≥ 64 q, columns j of panel q, columns k of panels first … end − 1, end ≤ q
+//   A_ij −= Σ_k L_ik L_jk   for i ≥ 64 q, j in panel q, k in panels first … end − 1, end ≤ q
 //
-// What changed and why it is faster: a software adapter turns every storage load into 8 scalar loads with a bounds
-// check each. Here one lane loads a vec4 of a row and hands it round with subgroupBroadcast, and what a lane loads of
-// the columns serves 16 rows.
+// What changed and why it is faster: a software adapter turns every storage load into 8 scalar
+// loads with a bounds check each. Here one lane loads a vec4 of a row and hands it round with
+// subgroupBroadcast, and what a lane loads of the columns serves 16 rows.
 //
-// Shapes  l: lower panels, n of them (src/edit/panels.ts); panels before q hold L, those from q on A.
-// Work    a group makes 16 rows x 64 columns; a lane owns 4 adjacent columns.
-// Cost    2 · 64² q · 64 (n − q) flops.
-// Source  Golub and Van Loan 2013, section 4.2.6 (block dot-product Cholesky).
-// Test    test/cholesky.test.ts
+// Shapes   l: lower panels, n of them (src/edit/panels.ts); panels before q hold L, those from q on
+//          A.
+// Work     a group makes 16 rows x 64 columns; a lane owns 4 adjacent columns.
+// Cost     2 · 64² q · 64 (n − q) flops.
+// Source   Golub and Van Loan 2013, section 4.2.6 (block dot-product Cholesky).
+// Test     test/cholesky.test.ts
 
 enable subgroups;
 
@@ -33,7 +34,8 @@ fn main(
   // Σ_k L_ik L_jk, panel by panel, four products at a time
   var acc: array<vec4f, 16>;
   for (var p = params.first; p < params.end; p++) {
-    let origin = 64u * (p * params.n - (p * p - p) / 2u) - 64u * p; // row i of panel p lies at origin + i
+    // Row i of panel p lies at origin + i.
+    let origin = 64u * (p * params.n - (p * p - p) / 2u) - 64u * p;
     let a = (origin + row + lane) * 16u;
     let at = (origin + 64u * q + 4u * thread) * 16u;
     for (var k = 0u; k < 16u; k++) {

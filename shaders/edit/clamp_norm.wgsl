@@ -4,11 +4,11 @@
 //
 // Nothing changes when the trace says done, since rescaling twice would not give the same bits.
 //
-// Shapes  delta, v0 [D]; trace [steps, 8], of which done (column 6) is read.
-// Work    one workgroup; both norms by a tree in fixed order.
-// Cost    12 D bytes.
-// Source  kmeng01/rome `compute_v`: after the step, Adam's moments untouched.
-// Test    test/edit-kernels.test.ts
+// Shapes   delta, v0 [D]; trace [steps, 8], of which done (column 6) is read.
+// Work     one workgroup; both norms by a tree in fixed order.
+// Cost     12 D bytes.
+// Source   kmeng01/rome `compute_v`: after the step, Adam's moments untouched.
+// Test     test/edit-kernels.test.ts
 
 override WG: u32 = 256u; // a power of two
 

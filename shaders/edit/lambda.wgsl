@@ -3,14 +3,15 @@
 //   Λ = (v* − v) / (k · u)
 //   stats = divisor k·u, cosine k·u / (|k| |u|), |k|, |u|, |v* − v|, |Λ|, 0, 0
 //
-// Numerics  k·u may be tiny beside |k| |u| (the disabling edits of ROME), so its products and sums carry their
-//           rounding errors along (Dot2): as good as float64 rounded at the end. Compilers simplify (a + b) − a, so
-//           `keep` passes sums through the bits of `zero`, which only the caller knows to be 0.
-// Shapes  v_star, v, lambda [D]; key, u [F]; stats [8].
-// Work    one workgroup; strides, then a tree: a fixed order.
-// Cost    8 F + 12 D bytes.
-// Source  Meng et al. 2022, eq. 2; Ogita, Rump, Oishi 2005, algorithm 5.3 (Dot2).
-// Test    test/edit-kernels.test.ts
+// Shapes   v_star, v, lambda [D]; key, u [F]; stats [8].
+// Work     one workgroup; strides, then a tree: a fixed order.
+// Cost     8 F + 12 D bytes.
+// Numerics k·u may be tiny beside |k| |u| (the disabling edits of ROME), so its products and sums
+//          carry their rounding errors along (Dot2): as good as float64 rounded at the end.
+//          Compilers simplify (a + b) − a, so `keep` passes sums through the bits of `zero`, which
+//          only the caller knows to be 0.
+// Source   Meng et al. 2022, eq. 2; Ogita, Rump, Oishi 2005, algorithm 5.3 (Dot2).
+// Test     test/edit-kernels.test.ts
 
 override WG: u32 = 256u; // a power of two
 

@@ -1,6 +1,6 @@
 // The loss of one step of the search for v*, as a row of the trace.
 //
-//   nll    = 1/n Σ_j ℓ_j,   ℓ_j = 1/t Σ_i nll_(j t + i)        mean over contexts of the mean over target tokens
+//   nll    = 1/n Σ_j ℓ_j,   ℓ_j = 1/t Σ_i nll_(j t + i)     n contexts, t target tokens
 //   decay  = weight_decay · |δ| / |v0|²
 //   loss   = nll + kl + decay
 //   probability = 1/n Σ_j exp(−ℓ_j)
@@ -8,11 +8,12 @@
 //
 // done = 1 once loss < enough, in this row or an earlier one: Adam then leaves δ alone.
 //
-// Shapes  nll [n t], context by context; kl [1], kl_factor included; delta, v0 [D]; trace [steps, 8].
-// Work    one workgroup; sums by threads in strides, then a tree: a fixed order.
-// Cost    4 (n t + 2 D) bytes.
-// Source  kmeng01/rome `compute_v`: |δ| is not squared, |v0| is.
-// Test    test/edit-kernels.test.ts
+// Shapes   nll [n t], context by context; kl [1], kl_factor included; delta, v0 [D]; trace [steps,
+//          8].
+// Work     one workgroup; sums by threads in strides, then a tree: a fixed order.
+// Cost     4 (n t + 2 D) bytes.
+// Source   kmeng01/rome `compute_v`: |δ| is not squared, |v0| is.
+// Test     test/edit-kernels.test.ts
 
 override WG: u32 = 256u; // a power of two
 

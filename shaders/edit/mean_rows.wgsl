@@ -2,11 +2,11 @@
 //
 //   mean = 1/n Σ_j x_j
 //
-// Shapes  x [n, D], mean [D].
-// Work    one thread a column.
-// Cost    4 n D bytes, n D flops.
-// Source  Meng et al. 2022, eq. 3.
-// Test    test/edit-kernels.test.ts
+// Shapes   x [n, D], mean [D].
+// Work     one thread a column.
+// Cost     4 n D bytes, n D flops.
+// Source   Meng et al. 2022, eq. 3.
+// Test     test/edit-kernels.test.ts
 
 override WG: u32 = 64u;
 

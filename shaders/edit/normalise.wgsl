@@ -1,11 +1,11 @@
 // A vector of unit length: u = x / |x|.
 //
-// Shapes  x, u [F].
-// Work    one workgroup: |x|² in strides, then a tree (a fixed order), then the quotients.
-// Cost    12 F bytes.
-// Numerics  scaled by the largest element first, so that no square leaves the range of f32.
-// Source  kmeng01/rome `compute_u`.
-// Test    test/solve.test.ts
+// Shapes   x, u [F].
+// Work     one workgroup: |x|² in strides, then a tree (a fixed order), then the quotients.
+// Cost     12 F bytes.
+// Numerics scaled by the largest element first, so that no square leaves the range of f32.
+// Source   kmeng01/rome `compute_u`.
+// Test     test/solve.test.ts
 
 override WG: u32 = 256u; // a power of two
 

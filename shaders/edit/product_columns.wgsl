@@ -1,14 +1,16 @@
-// A symmetric matrix times a vector in two floats, second half: what lies above the diagonal, read as columns below.
+// A symmetric matrix times a vector in two floats, second half: what lies above the diagonal, read
+// as columns below.
 //
-//   part_j,s = Σ_i C_ij (x_i + x_low_i)   for rows i of the blocks s, s + SLICES, … below the diagonal block of j
+//   part_j,s = Σ_i C_ij (x_i + x_low_i)
+//              over rows i of the blocks s, s + SLICES, … below the diagonal block of j
 //
-// Numerics  as product_rows: products and sums carry their rounding errors along.
-// Shapes  c: lower panels, n of them (src/edit/panels.ts); x, x_low [64 n]; parts [2 SLICES, 64 n] pairs high, low,
-//         of which the last SLICES rows.
-// Work    one thread four columns and a slice.
-// Cost    2 F² bytes, about 20 flops an element.
-// Source  Ogita, Rump, Oishi 2005, algorithm 5.3 (Dot2); Dekker 1971.
-// Test    test/two-float.test.ts
+// Shapes   c: lower panels, n of them (src/edit/panels.ts); x, x_low [64 n]; parts [2 SLICES, 64 n]
+//          pairs high, low, of which the last SLICES rows.
+// Work     one thread four columns and a slice.
+// Cost     2 F² bytes, about 20 flops an element.
+// Numerics as product_rows: products and sums carry their rounding errors along.
+// Source   Ogita, Rump, Oishi 2005, algorithm 5.3 (Dot2); Dekker 1971.
+// Test     test/two-float.test.ts
 
 override WG: u32 = 16u;
 override SLICES: u32 = 8u;

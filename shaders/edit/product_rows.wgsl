@@ -1,16 +1,18 @@
 // A symmetric matrix times a vector in two floats, first half: by the stored part of each row.
 //
-//   part_i,s = Σ_j C_ij (x_j + x_low_j)   for columns j of panels s, s + SLICES, …, not beyond the panel of row i
+//   part_i,s = Σ_j C_ij (x_j + x_low_j)
+//              over columns j of panels s, s + SLICES, …, up to the panel of row i
 //
-// Numerics  products and sums carry their rounding errors along (Dot2), as good as 48 bits: residuals of a refined
-//           solution are differences of numbers 10^8 times as large. Compilers simplify (a + b) − a, so `keep` passes
-//           values through the bits of `zero`, which only the caller knows to be 0.
-// Shapes  c: lower panels, n of them (src/edit/panels.ts); x, x_low [64 n]; parts [2 SLICES, 64 n] pairs high, low,
-//         of which the first SLICES rows.
-// Work    one thread a row and slice.
-// Cost    2 F² bytes, about 20 flops an element.
-// Source  Ogita, Rump, Oishi 2005, algorithm 5.3 (Dot2); Dekker 1971.
-// Test    test/two-float.test.ts
+// Shapes   c: lower panels, n of them (src/edit/panels.ts); x, x_low [64 n]; parts [2 SLICES, 64 n]
+//          pairs high, low, of which the first SLICES rows.
+// Work     one thread a row and slice.
+// Cost     2 F² bytes, about 20 flops an element.
+// Numerics products and sums carry their rounding errors along (Dot2), as good as 48 bits:
+//          residuals of a refined solution are differences of numbers 10^8 times as large.
+//          Compilers simplify (a + b) − a, so `keep` passes values through the bits of `zero`,
+//          which only the caller knows to be 0.
+// Source   Ogita, Rump, Oishi 2005, algorithm 5.3 (Dot2); Dekker 1971.
+// Test     test/two-float.test.ts
 
 override WG: u32 = 64u;
 override SLICES: u32 = 8u;

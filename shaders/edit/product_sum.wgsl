@@ -2,12 +2,12 @@
 //
 //   y_i + y_low_i = Σ_s part_i,s
 //
-// Numerics  TwoSum; y is the rounded sum and y_low its rounding error. `keep` as in product_rows.
-// Shapes  parts [2 SLICES, 64 n] pairs high, low; y: [64 n] high parts, then [64 n] low parts.
-// Work    one thread a row.
-// Cost    16 SLICES bytes a row.
-// Source  Ogita, Rump, Oishi 2005.
-// Test    test/two-float.test.ts
+// Shapes   parts [2 SLICES, 64 n] pairs high, low; y: [64 n] high parts, then [64 n] low parts.
+// Work     one thread a row.
+// Cost     16 SLICES bytes a row.
+// Numerics TwoSum; y is the rounded sum and y_low its rounding error. `keep` as in product_rows.
+// Source   Ogita, Rump, Oishi 2005.
+// Test     test/two-float.test.ts
 
 override WG: u32 = 64u;
 override SLICES: u32 = 8u;

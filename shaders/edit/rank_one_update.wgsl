@@ -4,11 +4,11 @@
 //
 // GPT-2 stores c_proj.weight as [F, D], the transpose of the paper's W.
 //
-// Shapes  w [rows, D], a window of W that starts at row `first`; u [F]; lambda [D].
-// Work    one thread an element; grids beyond 65,535 groups are folded to two dimensions.
-// Cost    8 bytes and 2 flops an element.
-// Source  Meng et al. 2022, eq. 2.
-// Test    test/edit-kernels.test.ts
+// Shapes   w [rows, D], a window of W that starts at row `first`; u [F]; lambda [D].
+// Work     one thread an element; grids beyond 65,535 groups are folded to two dimensions.
+// Cost     8 bytes and 2 flops an element.
+// Source   Meng et al. 2022, eq. 2.
+// Test     test/edit-kernels.test.ts
 
 override WG: u32 = 64u;
 

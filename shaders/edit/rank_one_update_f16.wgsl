@@ -2,15 +2,15 @@
 //
 //   W_fd ← fl16(W_fd + u_f Λ_d)   to nearest, ties to even; beyond 65,504 to infinity
 //
-// The sum is taken in f32. pack2x16float leaves the rounding to the adapter, and unpack2x16float may flush
-// subnormals, so both ways are spelled out in bits.
+// The sum is taken in f32. pack2x16float leaves the rounding to the adapter, and unpack2x16float
+// may flush subnormals, so both ways are spelled out in bits.
 //
-// Shapes  w [rows, D] in words of two halves, low half first: a window of W that starts at row `first`; D even;
-//         u [F]; lambda [D].
-// Work    one thread a word.
-// Cost    4 bytes and 2 flops an element.
-// Source  Meng et al. 2022, eq. 2; IEEE 754 binary16.
-// Test    test/edit-kernels.test.ts
+// Shapes   w [rows, D] in words of two halves, low half first: a window of W that starts at row
+//          `first`; D even; u [F]; lambda [D].
+// Work     one thread a word.
+// Cost     4 bytes and 2 flops an element.
+// Source   Meng et al. 2022, eq. 2; IEEE 754 binary16.
+// Test     test/edit-kernels.test.ts
 
 override WG: u32 = 64u;
 
@@ -48,7 +48,9 @@ fn widen(half: u32) -> f32 {
     return bitcast<f32>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13u));
   }
   // A subnormal counts units of 2^-24, exactly an f32.
-  if (magnitude < 0x400u) { return select(1.0, -1.0, sign != 0u) * f32(magnitude) * 5.9604644775390625e-8; }
+  if (magnitude < 0x400u) {
+    return select(1.0, -1.0, sign != 0u) * f32(magnitude) * 5.9604644775390625e-8;
+  }
   return bitcast<f32>(sign | ((magnitude << 13u) + 0x38000000u));
 }
 

@@ -2,11 +2,12 @@
 //
 //   y = (high + low) · (factor + factor_low)
 //
-// Numerics  within two units in the last place: the factor 1 / count alone has 24 bits too few beyond 1.6e7 tokens.
-// Shapes  high, low, y [4 N].
-// Work    one thread four elements.
-// Cost    12 bytes and 5 flops an element.
-// Test    test/two-float.test.ts
+// Shapes   high, low, y [4 N].
+// Work     one thread four elements.
+// Cost     12 bytes and 5 flops an element.
+// Numerics within two units in the last place: the factor 1 / count alone has 24 bits too few
+//          beyond 1.6e7 tokens.
+// Test     test/two-float.test.ts
 
 override WG: u32 = 64u;
 

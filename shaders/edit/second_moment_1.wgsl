@@ -2,12 +2,13 @@
 //
 //   S_ij += Σ_t K_ti K_tj   for tokens t in first … first + tokens − 1
 //
-// Shapes  keys [T, F]; sum: the lower panels of S, n = ceil(F / 64) of them. Panel p holds columns 64 p … 64 p + 63
-//         of rows 64 p … 64 n − 1, row by row; panels follow each other (src/edit/panels.ts).
-// Work    one thread an element; grids beyond 65,535 groups are folded to two dimensions.
-// Cost    F² tokens flops (half of the square), 8 F² tokens bytes of loads.
-// Source  Meng et al. 2022, eq. 2 (C = K Kᵀ); kmeng01/rome `SecondMoment`.
-// Test    test/second-moment.test.ts
+// Shapes   keys [T, F]; sum: the lower panels of S, n = ceil(F / 64) of them. Panel p holds columns
+//          64 p … 64 p + 63 of rows 64 p … 64 n − 1, row by row; panels follow each other
+//          (src/edit/panels.ts).
+// Work     one thread an element; grids beyond 65,535 groups are folded to two dimensions.
+// Cost     F² tokens flops (half of the square), 8 F² tokens bytes of loads.
+// Source   Meng et al. 2022, eq. 2 (C = K Kᵀ); kmeng01/rome `SecondMoment`.
+// Test     test/second-moment.test.ts
 
 override WG: u32 = 64u;
 
@@ -22,7 +23,7 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) thread: u32,
 ) {
-  // The groups of panel y: x counts stretches of WG elements of it, if all panels were as long as the first.
+  // y is the panel, x counts stretches of WG elements in it; later panels are shorter.
   let n = (params.f + 63u) / 64u;
   let p = group.y;
   let e = group.x * WG + thread; // element within the panel

@@ -2,15 +2,16 @@
 //
 //   S_ij += Σ_t K_ti K_tj   for tokens t in first … first + tokens − 1
 //
-// What changed and why it is faster: a software adapter turns every storage load into scalar loads with a bounds
-// check each, so loads decide. One vec4 a lane brings 16 rows of two tokens, handed round with subgroupBroadcast;
-// each vec4 of columns serves 16 rows.
+// What changed and why it is faster: a software adapter turns every storage load into scalar loads
+// with a bounds check each, so loads decide. One vec4 a lane brings 16 rows of two tokens, handed
+// round with subgroupBroadcast; each vec4 of columns serves 16 rows.
 //
-// Shapes  keys [T, F], F a multiple of 4; sum: the lower panels of S (see rung 1).
-// Work    a group makes 16 rows x 64 columns: two subgroups of 32 columns; a lane owns 4 adjacent columns.
-// Cost    F² tokens flops; reads of K: F² tokens / 16 elements.
-// Source  Meng et al. 2022, eq. 2 (C = K Kᵀ).
-// Test    test/second-moment.test.ts
+// Shapes   keys [T, F], F a multiple of 4; sum: the lower panels of S (see rung 1).
+// Work     a group makes 16 rows x 64 columns: two subgroups of 32 columns; a lane owns 4 adjacent
+//          columns.
+// Cost     F² tokens flops; reads of K: F² tokens / 16 elements.
+// Source   Meng et al. 2022, eq. 2 (C = K Kᵀ).
+// Test     test/second-moment.test.ts
 
 enable subgroups;
 

@@ -2,10 +2,10 @@
 //
 //   dδ = Σ_r dy_r   over r in rows, in their order
 //
-// Shapes  dy [T, D], rows u32 [n], sum [D].
-// Work    one thread a column; a fixed order of summation, so the same bits every time.
-// Cost    4 n D bytes, n D flops.
-// Test    test/edit-kernels.test.ts
+// Shapes   dy [T, D], rows u32 [n], sum [D].
+// Work     one thread a column; a fixed order of summation, so the same bits every time.
+// Cost     4 n D bytes, n D flops.
+// Test     test/edit-kernels.test.ts
 
 override WG: u32 = 64u;
 

@@ -1,12 +1,13 @@
-// Sums of squares of stretches of a tensor: the first stage of a Frobenius norm. Few numbers are left, which the
-// second stage adds in float64.
+// Sums of squares of stretches of a tensor: the first stage of a Frobenius norm. Few numbers are
+// left, which the second stage adds in float64.
 //
 //   part_g = Σ_i x_i²   over the WG · EACH elements of stretch g
 //
-// Shapes  x [n] f32, or words of two halves when HALF is 1 (n counts words); parts [ceil(n / (WG · EACH))].
-// Work    one workgroup a stretch: threads in strides of WG, then a tree: a fixed order.
-// Cost    4 bytes and 2 flops an element.
-// Test    test/edit-kernels.test.ts
+// Shapes   x [n] f32, or words of two halves when HALF is 1 (n counts words); parts [ceil(n / (WG ·
+//          EACH))].
+// Work     one workgroup a stretch: threads in strides of WG, then a tree: a fixed order.
+// Cost     4 bytes and 2 flops an element.
+// Test     test/edit-kernels.test.ts
 
 override WG: u32 = 64u; // a power of two
 override EACH: u32 = 64u;

@@ -2,12 +2,13 @@
 //
 //   X = L⁻¹:   X_ii = 1 / L_ii,   X_ij = −(Σ_k X_ik L_kj) / L_jj   for j < i, sum over j < k ≤ i
 //
-// Shapes  l: lower panels, n of them (src/edit/panels.ts), of which the first 64 rows of panel q; inverses [64 n, 64],
-//         of which block q, with zeros above its diagonal.
-// Work    one workgroup, a thread a row. In workgroup memory L takes the lower triangle, X_ij lies at (j, i).
-// Cost    64³ / 3 flops.
-// Source  Du Croz and Higham 1992, method 1.
-// Test    test/cholesky.test.ts
+// Shapes   l: lower panels, n of them (src/edit/panels.ts), of which the first 64 rows of panel q;
+//          inverses [64 n, 64], of which block q, with zeros above its diagonal.
+// Work     one workgroup, a thread a row. In workgroup memory L takes the lower triangle, X_ij lies
+//          at (j, i).
+// Cost     64³ / 3 flops.
+// Source   Du Croz and Higham 1992, method 1.
+// Test     test/cholesky.test.ts
 
 struct Params { n: u32, q: u32 }
 

@@ -2,11 +2,11 @@
 //
 //   y_q = X_q (b_q − Σ_p L_qp y_p),   p < q,   X_q the inverse of the diagonal block L_qq
 //
-// Shapes  l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64]; b, y [64 n].
-// Work    one workgroup: 64 rows x 4 threads, each takes every fourth panel.
-// Cost    64² (2 q + 1) flops.
-// Source  Golub and Van Loan 2013, section 3.1.
-// Test    test/solve.test.ts
+// Shapes   l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64]; b, y [64 n].
+// Work     one workgroup: 64 rows x 4 threads, each takes every fourth panel.
+// Cost     64² (2 q + 1) flops.
+// Source   Golub and Van Loan 2013, section 3.1.
+// Test     test/solve.test.ts
 
 struct Params { n: u32, q: u32 }
 
@@ -32,17 +32,20 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
   parts[64u * local.y + row] = sum;
   workgroupBarrier();
   if (local.y == 0u) {
-    rest[row] = b[64u * params.q + row] - (parts[row] + parts[64u + row] + parts[128u + row] + parts[192u + row]);
+    let sums = parts[row] + parts[64u + row] + parts[128u + row] + parts[192u + row];
+    rest[row] = b[64u * params.q + row] - sums;
   }
   workgroupBarrier();
   // X_q (b_q − …)
   if (local.y == 0u) {
     var value = 0.0;
-    for (var k = 0u; k <= row; k++) { value += inverses[(64u * params.q + row) * 64u + k] * rest[k]; }
+    let at = (64u * params.q + row) * 64u;
+    for (var k = 0u; k <= row; k++) { value += inverses[at + k] * rest[k]; }
     found[row] = value;
   }
   workgroupBarrier();
   if (local.y == 0u && row < 16u) {
-    y[16u * params.q + row] = vec4f(found[4u * row], found[4u * row + 1u], found[4u * row + 2u], found[4u * row + 3u]);
+    let i = 4u * row;
+    y[16u * params.q + row] = vec4f(found[i], found[i + 1u], found[i + 2u], found[i + 3u]);
   }
 }

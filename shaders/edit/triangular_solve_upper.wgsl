@@ -1,12 +1,13 @@
-// Back substitution, one block of 64 unknowns: Lᵀ x = y, column-oriented, so that it reads one panel of L end to end.
+// Back substitution, one block of 64 unknowns: Lᵀ x = y, column-oriented, so that it reads one
+// panel of L end to end.
 //
 //   x_q = X_qᵀ (y_q − Σ_i L_iqᵀ x_i),   i > q,   X_q the inverse of the diagonal block L_qq
 //
-// Shapes  l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64]; y, x [64 n].
-// Work    one workgroup: 16 columns of vec4 x 16 threads, each takes every sixteenth row.
-// Cost    64² (2 (n − q) − 1) flops.
-// Source  Golub and Van Loan 2013, section 3.1.
-// Test    test/solve.test.ts
+// Shapes   l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64]; y, x [64 n].
+// Work     one workgroup: 16 columns of vec4 x 16 threads, each takes every sixteenth row.
+// Cost     64² (2 (n − q) − 1) flops.
+// Source   Golub and Van Loan 2013, section 3.1.
+// Test     test/solve.test.ts
 
 struct Params { n: u32, q: u32 }
 
@@ -39,7 +40,9 @@ fn main(@builtin(local_invocation_id) local: vec3u, @builtin(local_invocation_in
   // X_qᵀ (y_q − …)
   if (thread < 64u) {
     var value = 0.0;
-    for (var k = thread; k < 64u; k++) { value += inverses[(64u * q + k) * 64u + thread] * rest[k]; }
+    for (var k = thread; k < 64u; k++) {
+      value += inverses[(64u * q + k) * 64u + thread] * rest[k];
+    }
     x[64u * q + thread] = value;
   }
 }
