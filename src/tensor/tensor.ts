@@ -107,11 +107,11 @@ export async function readU32(gpu: Gpu, t: Tensor): Promise<Uint32Array<ArrayBuf
 }
 
 /**
- * Splits `rows` rows of `rowBytes` bytes into windows that one binding can hold. Starts are multiples of `align`
- * rows, so that every window begins on a legal offset.
+ * Splits `rows` rows of `rowBytes` bytes into windows that one binding can hold. Every window begins on a legal
+ * offset, at a multiple of 64 rows, so that kernels may read several rows at once.
  */
 export function windows(gpu: Gpu, rows: number, rowBytes: number): [from: number, to: number][] {
-  let align = 1;
+  let align = 64;
   while ((align * rowBytes) % gpu.device.limits.minStorageBufferOffsetAlignment !== 0) align *= 2;
   const most = Math.max(align, Math.floor(gpu.maxBindingBytes / rowBytes / align) * align);
   const list: [number, number][] = [];
