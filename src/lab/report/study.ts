@@ -1,0 +1,64 @@
+/** What a report tells: any of these may be missing, and then its figures are. */
+import type { TopLevelSpec } from 'vega-lite';
+import type { Method } from '../../edit/method.ts';
+import type { CaseResult } from '../evaluate.ts';
+import type { SequenceHead, SequenceLine } from '../sequence.ts';
+import type { LayerScore } from '../sweep.ts';
+import type { AverageTracing } from '../trace-average.ts';
+import type { Tracing } from '../trace.ts';
+import type { Size } from './theme.ts';
+
+export interface Study {
+  readonly title: string;
+  /** Model, adapter, layer, seeds: name and value, in order. */
+  readonly about: readonly (readonly [name: string, value: string])[];
+  /** How to run it again. */
+  readonly command: string;
+  /** Single edits, each on the unedited model. */
+  readonly evaluation?: { readonly cases: readonly CaseResult[]; readonly seed: number };
+  readonly sequences?: readonly SequenceRun[];
+  readonly styles?: readonly StyleRow[];
+  readonly downstream?: readonly DownstreamRow[];
+  readonly trace?: Tracing;
+  readonly average?: AverageTracing;
+  readonly sweep?: readonly LayerScore[];
+}
+
+export interface SequenceRun {
+  readonly method: Method;
+  readonly head: SequenceHead;
+  readonly lines: readonly SequenceLine[];
+}
+
+/** One single edit of a comparison of prompt styles. */
+export interface StyleRow {
+  /** How the fact was put: `as completion`, `as question, long target`. */
+  readonly style: string;
+  readonly method: Method;
+  readonly normalised_update: number;
+}
+
+/** One task at one moment. */
+export interface DownstreamRow {
+  readonly task: string;
+  /** undefined: the unedited model. */
+  readonly method?: Method;
+  /** Edits in the model. */
+  readonly edit: number;
+  /** Weighted F1, 0..1. */
+  readonly f1: number;
+  /** What always giving the commonest answer scores. */
+  readonly constant: number;
+  /** Share of answers that are none, 0..1. */
+  readonly invalid: number;
+}
+
+/** A figure of the report: a vega-lite specification at two sizes, and the words around it. */
+export interface Figure {
+  /** File name without extension. */
+  readonly name: string;
+  readonly title: string;
+  /** How to read it. */
+  readonly caption: string;
+  readonly draw: (size: Size) => TopLevelSpec;
+}
