@@ -4,6 +4,7 @@ import { PalimpsestError, UsageError } from '../src/errors.ts';
 import type { Command, Report, Run } from './command.ts';
 import { COMMON_FLAGS } from './flags.ts';
 import { readVersion } from './version.ts';
+import { AFTER, ready } from './words.ts';
 
 export interface Chosen {
   readonly name: string;
@@ -29,12 +30,13 @@ export async function parse(
   commands: readonly Command[],
 ): Promise<Chosen | undefined> {
   let chosen: { name: string; run: Chosen['run'] } | undefined;
-  const parser = yargs([...words])
+  const parser = yargs(ready(words))
     .scriptName('palimpsest')
     .usage('$0 <command>\n\nRewrites facts in a language model: ROME, p-ROME and r-ROME.')
     .locale('en')
     .parserConfiguration({ 'parse-numbers': false, 'parse-positional-numbers': false })
     .options(COMMON_FLAGS)
+    .option(AFTER, { type: 'boolean', hidden: true })
     .strict()
     .demandCommand(1, 'expected a command.')
     .recommendCommands()

@@ -57,13 +57,15 @@ export interface BuildOptions<P> {
   readonly batch?: number | undefined;
   /** Called after every batch; true asks for a checkpoint. */
   readonly onBatch?: (counts: BuildCounts, position: P) => boolean;
-  /** Keeps a state for good. The sums of the layers are on the GPU still: see `BuildView`. */
-  readonly onCheckpoint?: (state: BuildState<P>, view: BuildView) => Promise<void>;
+  /** Keeps a state for good. */
+  readonly onCheckpoint?: (state: BuildState<P>) => Promise<void>;
+  /** Looks at the sums, after every checkpoint and at the end. */
+  readonly onLook?: ((view: BuildView) => Promise<void>) | undefined;
   /** Stops after the batch at work; a checkpoint is made first, then the signal's reason is thrown. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What a checkpoint may look at, on the GPU still. */
+/** The sums so far, on the GPU. */
 export interface BuildView {
   readonly moments: ReadonlyMap<number, SecondMoment>;
   /** By layer, keys [P, F] of the last tokens of this run's first documents. */
@@ -127,16 +129,20 @@ export async function buildCovariance<P>(
         cut: counts.cut + batch.cut,
       };
       position = batch.next;
-      if (options.onBatch?.(counts, position)) await options.onCheckpoint?.(await state(), view);
+      if (options.onBatch?.(counts, position)) {
+        await options.onCheckpoint?.(await state());
+        if (!signal?.aborted) await options.onLook?.(view);
+      }
     }
     if (signal?.aborted) {
-      if (counts.tokens > (resume?.tokens ?? 0)) await options.onCheckpoint?.(await state(), view);
+      if (counts.tokens > (resume?.tokens ?? 0)) await options.onCheckpoint?.(await state());
       signal.throwIfAborted();
     }
     if (counts.tokens === 0)
       throw new UsageError(
         'covariance: expected a corpus with at least one document, found none. Give more text.',
       );
+    await options.onLook?.(view);
     const last = await state();
     const built: BuiltLayer[] = [];
     for (const sum of last.sums) {

@@ -63,7 +63,9 @@ export interface BuildJob {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: (progress: BuildProgress) => void;
   /** After each checkpoint is on the disk. */
-  readonly onCheckpoint?: (tokens: number, view: BuildView) => Promise<void> | void;
+  readonly onCheckpoint?: (tokens: number) => void;
+  /** Then, and at the end: the sums on the GPU. */
+  readonly onLook?: ((view: BuildView) => Promise<void>) | undefined;
   readonly onResume?: (tokens: number) => void;
 }
 
@@ -104,11 +106,11 @@ export async function runBuild(job: BuildJob): Promise<BuiltFile[]> {
     const resume = await readCheckpoint(path, key, layers);
     if (resume) checkResumable(job, resume, path);
     let kept = resume?.tokens ?? 0;
-    const state = await build(job, resume, async (at, view) => {
+    const state = await build(job, resume, async (at) => {
       await lock.check();
       await writeCheckpoint(path, key, job.model.config.n_inner, at);
       kept = at.tokens;
-      await job.onCheckpoint?.(at.tokens, view);
+      job.onCheckpoint?.(at.tokens);
     }).catch((error: unknown) => {
       throw error instanceof Interrupted ? whatIsKept(path, kept) : error;
     });
@@ -192,7 +194,7 @@ async function finished(path: string, identity: CovarianceIdentity): Promise<Bui
 async function build(
   job: BuildJob,
   resume: CorpusBuild | undefined,
-  onCheckpoint: (state: CorpusBuild, view: BuildView) => Promise<void>,
+  onCheckpoint: (state: CorpusBuild) => Promise<void>,
 ): ReturnType<typeof buildCovariance<CorpusPosition>> {
   const { corpus, tokens: wanted, layers, shard, batch, signal } = job;
   let last = performance.now();
@@ -210,8 +212,9 @@ async function build(
       job.onProgress?.({ tokens, documents, wanted, fraction, resumed: resume?.tokens ?? 0 });
       return performance.now() - last >= job.checkpointMs;
     },
-    onCheckpoint: async (state, view) => {
-      await onCheckpoint(state, view);
+    onLook: job.onLook,
+    onCheckpoint: async (state) => {
+      await onCheckpoint(state);
       last = performance.now();
     },
   });

@@ -1,0 +1,132 @@
+/** `palimpsest covariance build|info|merge|import|export`: C of a layer, the part of an edit that takes longest. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UsageError } from '../src/errors.ts';
+import { covarianceFolder } from '../src/io/covariance-build.ts';
+import { covarianceFileName } from '../src/io/covariance-facts.ts';
+import type { CovarianceFacts } from '../src/io/covariance-facts.ts';
+import { openCovariance, readMatrices } from '../src/io/covariance-file.ts';
+import { mergeCovariances } from '../src/io/covariance-merge.ts';
+import { exportRome, importRome } from '../src/io/covariance-rome.ts';
+import { openModel } from '../src/io/models.ts';
+import { command } from './command.ts';
+import type { Command } from './command.ts';
+import { build } from './covariance-build.ts';
+import { count, describeFacts } from './covariance-words.ts';
+import { COMMON_FLAGS, number, text } from './flags.ts';
+import { checkWritable } from './out-file.ts';
+import { BUNDLED_MODEL } from './session.ts';
+import { megabytes } from './terminal.ts';
+
+const info = command({
+  usage: 'info <file>',
+  summary: 'what a covariance file is of; its numbers are checked',
+  flags: (yargs) =>
+    yargs
+      .positional('file', { type: 'string', demandOption: true, describe: 'a covariance file' })
+      .options(COMMON_FLAGS),
+  run: async ({ file: path }, { terminal }) => {
+    const file = await openCovariance(path);
+    await readMatrices(file);
+    const { size } = await stat(path);
+    const { metadata } = file.file;
+    const width = Math.max(...Object.keys(metadata).map((name) => name.length));
+    for (const [name, value] of Object.entries(metadata))
+      terminal.print(`${name.padEnd(width)}  ${value || '-'}`);
+    terminal.print(`${'file'.padEnd(width)}  ${megabytes(size)}, its numbers agree with the checksum`);
+    return { result: { file: path, bytes: size, ...metadata } };
+  },
+});
+
+const merge = command({
+  usage: 'merge <files..>',
+  summary: 'the shards of one build brought together',
+  flags: (yargs) =>
+    yargs
+      .positional('files', {
+        type: 'string',
+        array: true,
+        demandOption: true,
+        describe: 'files written with --shard',
+      })
+      .options({ out: text('--out', 'write here [default: the cache, where edit finds it]') })
+      .options(COMMON_FLAGS),
+  run: async ({ files, out }, { terminal }) => {
+    if (out !== undefined) await checkWritable('--out', out);
+    const { path, key, facts, missing } = await mergeCovariances(files.map(String), out ?? cachePath);
+    terminal.print(`${path}`);
+    terminal.say(describeFacts(facts));
+    if (missing.length > 0)
+      terminal.warn(`shards ${missing.join(', ')} are still missing: this is a part, for merge only.`);
+    return { result: { file: path, key, tokens: facts.tokens, documents: facts.documents, missing } };
+  },
+});
+
+const importNpz = command({
+  usage: 'import <npz>',
+  summary: "take over statistics that ROME's or MEMIT's code wrote",
+  flags: (yargs) =>
+    yargs
+      .positional('npz', { type: 'string', demandOption: true, describe: 'an archive of layer_stats' })
+      .options({
+        model: text('--model', 'the model it was computed with [default: facts, which is bundled]'),
+        layer: number('--layer', 'the layer it was computed for', { integer: true, min: 0 }),
+        out: text('--out', 'write here [default: the cache, where edit finds it]'),
+        offline: { type: 'boolean', default: false, describe: 'never use the network' },
+      })
+      .options(COMMON_FLAGS),
+  run: async ({ npz, model, layer, out, offline }, { terminal, signal }) => {
+    if (layer === undefined)
+      throw new UsageError(
+        `covariance import: expected --layer, since ${npz} does not say which layer it is of.`,
+      );
+    if (out !== undefined) await checkWritable('--out', out);
+    const { checkpoint } = await openModel(model ?? BUNDLED_MODEL, { offline });
+    const { path, key, facts } = await importRome(
+      npz,
+      checkpoint,
+      layer,
+      (found) => out ?? cachePath(found),
+      { signal },
+    );
+    terminal.print(path);
+    terminal.say(describeFacts(facts));
+    return { result: { file: path, key, tokens: facts.tokens, documents: facts.documents } };
+  },
+});
+
+const exportNpz = command({
+  usage: 'export <file>',
+  summary: "write a covariance as ROME's .npz",
+  flags: (yargs) =>
+    yargs
+      .positional('file', { type: 'string', demandOption: true, describe: 'a covariance file' })
+      .options({ out: text('--out', 'the archive [default: FILE with .npz at its end]') })
+      .options(COMMON_FLAGS),
+  run: async ({ file, out }, { terminal, signal }) => {
+    const target = out ?? `${file.replace(/\.safetensors$/, '')}.npz`;
+    await checkWritable('--out', target);
+    const facts = await exportRome(file, target, { signal });
+    terminal.print(target);
+    terminal.say(
+      `mom2.mom2 is the raw sum over ${count(facts.tokens)} tokens; sample_size ${count(facts.documents)}.`,
+    );
+    return { result: { file: target, tokens: facts.tokens, documents: facts.documents } };
+  },
+});
+
+const ACTIONS: readonly Command[] = [build, info, merge, importNpz, exportNpz];
+
+export const covariance: Command = {
+  name: 'covariance',
+  usage: 'covariance <action>',
+  register: (yargs, chosen) =>
+    yargs.command('covariance', 'C of a layer: build, info, merge, import, export', (inner) => {
+      for (const action of ACTIONS) action.register(inner, chosen);
+      return inner.demandCommand(1, `covariance: expected ${ACTIONS.map(({ name }) => name).join(', ')}.`);
+    }),
+};
+
+function cachePath(facts: CovarianceFacts): string {
+  return join(covarianceFolder(facts.model, facts.modelSha256), covarianceFileName(facts));
+}
