@@ -1,6 +1,7 @@
 /** What a command is: its words and flags for yargs, and what it does with them. */
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import type { Terminal } from './terminal.ts';
+import { written } from './words.ts';
 
 /** What a run of a command is given. */
 export interface Run {
@@ -40,6 +41,6 @@ export function command<T>({ usage, summary, flags, run }: Spec<T>): Command {
     usage,
     // The command runs after parsing has ended, so that none of its errors pass through yargs.
     register: (yargs, chosen) =>
-      yargs.command(usage, summary, flags, (args) => chosen((context) => run(args, context))),
+      yargs.command(usage, summary, flags, (args) => chosen((context) => run(written(args), context))),
   };
 }
