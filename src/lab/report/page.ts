@@ -5,7 +5,7 @@ import { complete, loadRenderer, standalone, withOwnIds } from './render.ts';
 import type { Draw } from './render.ts';
 import type { Figure, Study } from './study.ts';
 import { STYLE } from './style.ts';
-import { methodsTable, sequencesTable, worstTable } from './tables.ts';
+import { methodsTable, sequencesTable, worstSequenceTable, worstSingleTable } from './tables.ts';
 import { TIP } from './tip.ts';
 import { escape } from './words.ts';
 
@@ -52,7 +52,7 @@ async function figureHtml(figure: Figure, draw: Draw, files: Map<string, string>
 
 function page(study: Study, body: string): string {
   const { title, about, command } = study;
-  const worst = worstTable(study);
+  const worst = [worstSingleTable(study), worstSequenceTable(study)].join('\n').trim();
   const facts = about.map(([name, value]) => `<dt>${escape(name)}</dt><dd>${escape(value)}</dd>`).join('\n');
   return `<!doctype html>
 <html lang="en">

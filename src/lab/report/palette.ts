@@ -14,7 +14,7 @@ export const PALETTE = {
   grid: ['#e6e5df', '#2b3037'],
   paper: ['#fffffe', '#1a1d22'],
   rome: ['#c4420f', '#ff8f63'],
-  'p-rome': ['#a67800', '#e6b93c'],
+  'p-rome': ['#8a6500', '#e6b93c'],
   'r-rome': ['#1465ad', '#70b4f5'],
   alarm: ['#9b1c31', '#ff7a90'],
 } as const satisfies Record<string, readonly [string, string]>;

@@ -34,7 +34,7 @@ a{color:var(--r-rome)}
 .caption{margin:24px 0 10px;color:var(--soft);font-size:14px;line-height:1.5}
 .table{margin-right:calc(50% - min(50vw - 20px,640px));overflow-x:auto}
 table{border-collapse:collapse;font-size:14px;line-height:1.4;min-width:${WIDTH.wide}px;font-variant-numeric:tabular-nums}
-th,td{padding:8px 8px;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid);font-weight:400}
+th,td{padding:8px 7px;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid);font-weight:400}
 thead th{color:var(--soft);font-size:12.5px;white-space:nowrap;border-bottom-color:var(--axis)}
 th:first-child{padding-left:0;min-width:84px}
 .n{text-align:right;white-space:nowrap}
@@ -44,7 +44,6 @@ tbody th small{white-space:normal}
 sup{line-height:0;font-size:.75em}
 q{quotes:none;color:var(--soft);overflow-wrap:anywhere}
 u{text-decoration-color:var(--axis);text-underline-offset:3px}
-.none{color:var(--soft);font-style:italic}
 .method{white-space:nowrap;font-weight:600}
 ${(['rome', 'p-rome', 'r-rome'] as const).map((name) => `.method.${name}{color:var(--${name})}`).join('')}
 .verdict{font-weight:600}.verdict.ok{color:var(--soft);font-weight:400}.verdict.suspect{color:var(--p-rome)}.verdict.disabling{color:var(--alarm)}

@@ -10,7 +10,7 @@ import { escape, fixed, large, median, power, shorten } from './words.ts';
 
 const METRICS = ['ES', 'PS', 'NS', 'S', 'EM', 'PM', 'NM', 'GE'] as const;
 /** Edits listed as the worst. */
-const WORST = 12;
+const WORST = 10;
 
 export function methodsTable({ evaluation }: Study): string {
   const { cases = [], seed = 0 } = evaluation ?? {};
@@ -18,7 +18,8 @@ export function methodsTable({ evaluation }: Study): string {
   if (methods.length === 0) return '';
   const cell = (summary: MethodSummary, name: (typeof METRICS)[number]): string => {
     const interval = summary.interval[name];
-    const around = interval ? `<small>${fixed(interval[0])}–${fixed(interval[1])}</small>` : '';
+    const apart = interval && fixed(interval[0]) !== fixed(interval[1]);
+    const around = apart ? `<small>${fixed(interval[0])}–${fixed(interval[1])}</small>` : '';
     return `${fixed(summary[name])}${around}`;
   };
   const before = summariseBefore(cases, seed);
@@ -102,10 +103,21 @@ interface WorstEdit {
   readonly text?: string | undefined;
 }
 
-export function worstTable(study: Study): string {
-  const worst = [...singleEdits(study), ...sequenceEdits(study)]
-    .sort((a, b) => b.update - a.update)
-    .slice(0, WORST);
+/** The single edits, with what the model writes after each. */
+export function worstSingleTable(study: Study): string {
+  return worstTable(
+    singleEdits(study),
+    (n) =>
+      `The ${n} single edits with the largest |Δ|, and the beginning of a text that the edited model writes.`,
+  );
+}
+
+export function worstSequenceTable(study: Study): string {
+  return worstTable(sequenceEdits(study), (n) => `The ${n} edits of the sequences with the largest |Δ|.`);
+}
+
+function worstTable(edits: readonly WorstEdit[], caption: (n: number) => string): string {
+  const worst = [...edits].sort((a, b) => b.update - a.update).slice(0, WORST);
   if (worst.length === 0) return '';
   const texts = worst.some(({ text }) => text !== undefined);
   return htmlTable(
@@ -115,23 +127,17 @@ export function worstTable(study: Study): string {
       { title: '|Δ|', number: true },
       { title: 'cosine', number: true },
       { title: 'verdict' },
-      ...(texts ? [{ title: 'what the model then writes', prose: true }] : []),
+      ...(texts ? [{ title: 'text', prose: true }] : []),
     ],
-    worst.map(({ method, where, prompt, subject, target, update, cosine, verdict, text }) => [
+    worst.map(({ method, where, prompt, subject, target, update, cosine, verdict, text = '' }) => [
       `${sentence(prompt, subject)} <b>${escape(target)}</b><small>${escape(where)}</small>`,
       mark(method),
       power(update),
       fixed(cosine, 3),
       `<span class="verdict ${verdict}">${verdict}</span>`,
-      ...(texts
-        ? [
-            text === undefined
-              ? '<span class="none">not generated</span>'
-              : `<q>${escape(shorten(text, 260))}</q>`,
-          ]
-        : []),
+      ...(texts ? [text === '' ? '' : `<q>${escape(shorten(text, 220))}</q>`] : []),
     ]),
-    `The ${worst.length} edits with the largest |Δ|, single ones and those of sequences; the subject is underlined. Cosine: of the angle between key and u; near 0 an update must be huge.`,
+    `${caption(worst.length)} The subject is underlined. Cosine: of the angle between key and u; near 0 an update must be huge.`,
   );
 }
 
@@ -141,7 +147,7 @@ function singleEdits({ evaluation }: Study): WorstEdit[] {
       const result = methods[method];
       if (!result) return [];
       const { normalised_update: update, cosine, verdict, texts } = result;
-      const where = `single edit, case ${case_id}`;
+      const where = `case ${case_id}`;
       return [
         { method, where, prompt, subject, target: target_new, update, cosine, verdict, text: texts?.[0] },
       ];
@@ -163,7 +169,7 @@ function sequenceEdits({ sequences = [] }: Study): WorstEdit[] {
         cosine,
         verdict,
       }) => {
-        const where = `edit ${edit} of a sequence, case ${case_id}`;
+        const where = `edit ${edit}, case ${case_id}`;
         return { method, where, prompt, subject, target: target_new, update, cosine, verdict };
       },
     ),

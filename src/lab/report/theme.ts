@@ -9,6 +9,9 @@ export type Size = 'wide' | 'narrow';
 /** CSS pixels, axes included. */
 export const WIDTH: Readonly<Record<Size, number>> = { wide: 712, narrow: 328 };
 
+/** Ticks of an axis of edits. */
+export const EDIT_TICKS: Readonly<Record<Size, number>> = { wide: 10, narrow: 5 };
+
 export const FONT = 'system-ui, -apple-system, "Segoe UI", "Open Sans", Helvetica, Arial, sans-serif';
 
 export const THEME: Config = {
@@ -30,6 +33,8 @@ export const THEME: Config = {
     tickSize: 4,
     labelLimit: 0,
   },
+  axisX: { labelFlush: false, labelOverlap: true },
+  title: { anchor: 'start', fontSize: 13, fontWeight: 600, color: light('ink'), offset: 8 },
   axisY: {
     titleAngle: 0,
     titleAlign: 'left',
@@ -58,6 +63,7 @@ export const THEME: Config = {
     symbolStrokeWidth: 2,
     offset: 34,
     titleLimit: 0,
+    gradientStrokeColor: light('axis'),
     columnPadding: 18,
     titleColor: light('ink'),
     titleFontSize: 12.5,

@@ -1,6 +1,7 @@
 /** Squares over layers: the frame of both tracing figures. */
 import type { TopLevelSpec } from 'vega-lite';
 import { RAMP } from '../palette.ts';
+import { textWidth } from '../text-width.ts';
 import type { Size } from '../theme.ts';
 import { WIDTH } from '../theme.ts';
 
@@ -12,15 +13,14 @@ export interface HeatCell {
   readonly effect: number;
 }
 
-/** Room for the words of the rows. */
-const LABELS: Readonly<Record<Size, number>> = { wide: 150, narrow: 118 };
-
 export function heatMap(size: Size, values: readonly HeatCell[], title: string): TopLevelSpec {
   const panels = [...new Set(values.map(({ panel }) => panel))];
   const rows = [...new Set(values.map(({ row }) => row))];
   const layers = Math.max(...values.map(({ layer }) => layer)) + 1;
+  // Room for the words of the rows, and what lies between them and the squares.
+  const labels = Math.max(...rows.map((row) => textWidth({ fontSize: 12 }, row))) + 16;
   const columns = size === 'wide' ? panels.length : 1;
-  const width = Math.floor((WIDTH[size] - LABELS[size] - 20 * (columns - 1)) / columns);
+  const width = Math.floor((WIDTH[size] - labels - 20 * (columns - 1)) / columns);
   const most = Math.max(...values.map(({ effect }) => effect), 0);
   return {
     data: { values: [...values] },
@@ -50,7 +50,7 @@ export function heatMap(size: Size, values: readonly HeatCell[], title: string):
           type: 'ordinal',
           title: null,
           sort: rows,
-          axis: { domain: false, ticks: false, labelLimit: LABELS[size] - 10 },
+          axis: { domain: false, ticks: false },
         },
         color: {
           field: 'effect',
@@ -58,6 +58,7 @@ export function heatMap(size: Size, values: readonly HeatCell[], title: string):
           scale: { type: 'quantize', domain: [0, most], range: RAMP.map(([plain]) => plain) },
           legend: {
             title,
+            offset: 12,
             titleOrient: 'top',
             format: '.2f',
             gradientLength: Math.min(260, WIDTH[size] - 60),

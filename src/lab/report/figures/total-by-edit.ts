@@ -1,6 +1,6 @@
 /** The accumulated change of a sequence, and what it does to the text the model writes and reads. */
 import type { Figure, Study } from '../study.ts';
-import { WIDTH, methodScales, title } from '../theme.ts';
+import { EDIT_TICKS, WIDTH, methodScales, title } from '../theme.ts';
 
 export function totalByEdit({ sequences }: Study): Figure | undefined {
   if (!sequences || sequences.length === 0) return undefined;
@@ -28,7 +28,7 @@ export function totalByEdit({ sequences }: Study): Figure | undefined {
           type: 'quantitative',
           title: 'edit',
           scale: { nice: false },
-          axis: { grid: false },
+          axis: { grid: false, tickCount: EDIT_TICKS[size] },
         },
         y: { field: 'total', type: 'quantitative', title: '‖W − W₀‖ / ‖W₀‖', axis: { tickCount: 5 } },
         color: {

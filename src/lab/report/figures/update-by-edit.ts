@@ -4,7 +4,7 @@ import { light } from '../palette.ts';
 import { logAxis } from '../log-axis.ts';
 import { rings } from './rings.ts';
 import type { Figure, Study } from '../study.ts';
-import { WIDTH, methodScales, title } from '../theme.ts';
+import { EDIT_TICKS, WIDTH, methodScales, title } from '../theme.ts';
 
 export function updateByEdit({ sequences }: Study): Figure | undefined {
   const [first] = sequences ?? [];
@@ -57,7 +57,7 @@ export function updateByEdit({ sequences }: Study): Figure | undefined {
               type: 'quantitative',
               title: 'edit',
               scale: { nice: false, padding: 8 },
-              axis: { grid: false },
+              axis: { grid: false, tickCount: EDIT_TICKS[size] },
             },
             y: { ...y, axis },
             color: { field: 'method', type: 'nominal', scale: color },

@@ -1,0 +1,217 @@
+/** The report in a browser: nothing missing, nothing fetched, every figure drawn, in light and dark, on desk and phone. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { compile } from 'vega-lite';
+import { logAxis, powerOfTen } from '../src/lab/report/log-axis.ts';
+import { makeReport } from '../src/lab/report/page.ts';
+import { PALETTE, RAMP } from '../src/lab/report/palette.ts';
+import { loadRenderer } from '../src/lab/report/render.ts';
+import { launch } from './browser.ts';
+import type { Browser, Page } from './browser.ts';
+import { sampleStudy } from './study.ts';
+
+const test = suite('report');
+const folder = mkdtempSync(join(tmpdir(), 'palimpsest-report-'));
+const study = sampleStudy();
+const files = await makeReport(study);
+for (const [name, text] of files) writeFileSync(join(folder, name), text);
+const figures = [...files.keys()].filter((name) => name.endsWith('.svg')).map((name) => name.slice(0, -4));
+const url = pathToFileURL(join(folder, 'report.html')).href;
+let browser: Browser;
+
+test.before(async () => {
+  browser = await launch();
+});
+test.after(async () => {
+  await browser?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** Shapes that a reader sees in each figure: drawn, inside its drawing, in a colour. */
+const SEEN = `Object.fromEntries([...document.querySelectorAll('figure')].map((figure) => {
+  const svg = [...figure.querySelectorAll('svg')].find((svg) => svg.checkVisibility());
+  const frame = svg.getBoundingClientRect();
+  const marks = [...svg.querySelectorAll('[class^="mark-"]:not(.role-axis-grid, [class*=role-axis], [class*=role-legend]) > path')];
+  const seen = marks.filter((mark) => {
+    const { width, height, left, right, top, bottom } = mark.getBoundingClientRect();
+    const { fill, stroke, opacity } = getComputedStyle(mark);
+    const inside = left >= frame.left - 2 && right <= frame.right + 2 && top >= frame.top - 2 && bottom <= frame.bottom + 2;
+    return width + height > 0 && inside && opacity !== '0' && (fill !== 'none' || stroke !== 'none');
+  });
+  return [figure.id, { drawn: marks.length, seen: seen.length, width: frame.width }];
+}))`;
+
+/** Contrast of every text of the figures with the page, by WCAG 2: the least, and where. */
+const CONTRAST = `(() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((x) => x / 255);
+  const light = (colour) => numbers(colour).map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)).reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+  const page = light(getComputedStyle(document.body).backgroundColor);
+  let least = { ratio: 99 };
+  for (const text of document.querySelectorAll('svg text, p, td, th, h1, h2, h3, li, dt, dd, a, small, span')) {
+    if (!text.checkVisibility() || text.textContent === '') continue;
+    const style = getComputedStyle(text);
+    const own = light(text.closest('svg') ? style.fill : style.color);
+    const ratio = (Math.max(own, page) + 0.05) / (Math.min(own, page) + 0.05);
+    if (ratio < least.ratio) least = { ratio, text: text.textContent.slice(0, 60), tag: text.tagName };
+  }
+  return least;
+})()`;
+
+test('all figures are there, each as .svg and .vl.json that vega-lite takes', () => {
+  const names = [
+    'update-by-edit',
+    'total-by-edit',
+    'language-by-edit',
+    'metrics-by-edit',
+    'forgetting',
+    'downstream',
+  ];
+  names.push('entropy-by-update', 'styles', 'loss-curves', 'trace-average', 'trace-fact', 'sweep');
+  assert.equal(figures, names);
+  for (const name of names) {
+    const spec = JSON.parse(files.get(`${name}.vl.json`)!) as Parameters<typeof compile>[0] & {
+      $schema: string;
+    };
+    assert.match(spec.$schema, /vega-lite\/v6/);
+    assert.ok(compile(spec).spec.marks);
+    assert.match(
+      files.get(`${name}.svg`)!,
+      /^<svg [^>]*viewBox=.*<style>@media \(prefers-color-scheme:dark\)/,
+    );
+  }
+});
+
+test('every colour of a figure has a dark twin', () => {
+  const known = new Set<string>([...Object.values(PALETTE), ...RAMP].map(([plain]) => plain));
+  assert.is(known.size, Object.keys(PALETTE).length + RAMP.length, 'two light colours are equal');
+  for (const name of figures)
+    for (const [, colour = ''] of files.get(`${name}.svg`)!.matchAll(/(?:fill|stroke)="(#[^"]+|rgb[^"]+)"/g))
+      assert.ok(known.has(colour), `${name}: ${colour}`);
+});
+
+for (const [screen, width, height] of [
+  ['desk', 1280, 900],
+  ['phone', 360, 740],
+] as const) {
+  for (const dark of [false, true]) {
+    test(`${screen}, ${dark ? 'dark' : 'light'}: no error, nothing fetched, every figure drawn and legible`, async () => {
+      const page = await browser.open(url, { width, height, dark });
+      const seen = await page.evaluate<Record<string, { drawn: number; seen: number; width: number }>>(SEEN);
+      assert.equal(Object.keys(seen), figures);
+      for (const [name, figure] of Object.entries(seen)) {
+        assert.ok(figure.drawn > 0 && figure.seen === figure.drawn, `${name}: ${JSON.stringify(figure)}`);
+        assert.ok(figure.width > 0.8 * Math.min(width - 40, 712), `${name}: ${figure.width} px wide`);
+      }
+      await legible(page, width);
+      const contrast = await page.evaluate<{ ratio: number }>(CONTRAST);
+      assert.ok(contrast.ratio >= 4.5, JSON.stringify(contrast));
+      assert.equal(page.problems, []);
+      assert.equal(page.requests, [url]);
+    });
+  }
+}
+
+/** No sideways scrolling of the page, and letters of at least 10.5 px. */
+async function legible(page: Page, width: number): Promise<void> {
+  assert.is(await page.evaluate('document.documentElement.scrollWidth'), width);
+  const smallest = await page.evaluate<number>(`Math.min(...[...document.querySelectorAll('svg text')]
+    .filter((text) => text.checkVisibility() && text.textContent)
+    .map((text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))`);
+  assert.ok(smallest >= 10.5, `letters of ${smallest} px`);
+}
+
+test('what comes from data is text, not markup', async () => {
+  const page = await browser.open(url, { width: 1280, height: 900, dark: false });
+  assert.is(await page.evaluate(`document.querySelectorAll('q b, td script').length`), 0);
+  assert.match(
+    await page.evaluate(`document.querySelector('q').textContent`),
+    /^The <b>author<\/b> of "Rome" & others/,
+  );
+  const rows = await page.evaluate<string[]>(
+    `[...document.querySelectorAll('tbody th')].map((th) => th.textContent)`,
+  );
+  assert.ok(
+    rows.some((row) => row.startsWith('Bay, which is located in Italy')),
+    rows.join('\n'),
+  );
+});
+
+test('numbers of the page are those of the study', async () => {
+  const html = files.get('report.html')!;
+  const lines = study.sequences![0]!.lines;
+  const worst = lines.reduce((a, b) => (b.normalised_update > a.normalised_update ? b : a));
+  assert.is(worst.edit, 17);
+  assert.match(
+    html,
+    new RegExp(`<b>ROME</b>, 100 edits in sequence: \\d+ of them suspect or disabling, the first at edit 17`),
+  );
+  assert.match(html, /<b>r-ROME<\/b>, 100 edits in sequence: none of them suspect or disabling/);
+  assert.ok(html.includes(`${worst.normalised_update.toExponential(1).split('e')[0]}×10<sup>−3</sup>`));
+});
+
+test('marks under the pointer say what they are', async () => {
+  const page = await browser.open(url, { width: 1280, height: 900, dark: false });
+  const said = await page.evaluate<string>(`(() => {
+    const mark = document.querySelector('#update-by-edit .wide path[aria-label]');
+    mark.scrollIntoView({ block: 'center' });
+    const { left, top } = mark.getBoundingClientRect();
+    mark.dispatchEvent(new PointerEvent('pointermove', { bubbles: true, clientX: left, clientY: top }));
+    return document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent;
+  })()`);
+  assert.match(said, /edit: 1/);
+});
+
+test('a report of little has only what there is; one of nothing still opens', async () => {
+  const few = await makeReport({
+    title: 'a < b',
+    about: [],
+    command: 'x',
+    sequences: study.sequences!.slice(1),
+  });
+  assert.ok(few.has('update-by-edit.svg') && !few.has('styles.svg'));
+  const none = await makeReport({ title: 'a < b', about: [], command: 'x' });
+  assert.equal([...none.keys()], ['report.html']);
+  assert.match(none.get('report.html')!, /<h1>a &#60; b<\/h1>/);
+});
+
+test('numbers that are no longer finite do not reach a figure', async () => {
+  const [run] = study.sequences!;
+  const lines = run!.lines.map((line) =>
+    line.edit < 50
+      ? line
+      : { ...line, normalised_update: NaN, relative_total: NaN, perplexity: Infinity, cosine: NaN },
+  );
+  const broken = await makeReport({ title: 'x', about: [], command: 'x', sequences: [{ ...run!, lines }] });
+  for (const [name, text] of broken) if (name.endsWith('.svg')) assert.not.match(text, /NaN|Infinity/, name);
+  assert.match(broken.get('report.html')!, /not finite/);
+});
+
+test('a specification that vega-lite warns about is an error', async () => {
+  const draw = await loadRenderer();
+  const bad = {
+    data: { values: [] },
+    mark: 'bar',
+    encoding: {
+      x: { field: 'a', type: 'quantitative', sort: 'q' },
+      y: { aggregate: 'nonsense', field: 'b' },
+    },
+  };
+  const failure = await draw(bad as never).then(
+    () => '',
+    (error: Error) => error.message,
+  );
+  assert.match(failure, /\w/);
+});
+
+test('ticks of small numbers', () => {
+  assert.equal([1e-3, 2e-5, 5e2, 1, 1e-12].map(powerOfTen), ['10⁻³', '2×10⁻⁵', '5×10²', '10⁰', '10⁻¹²']);
+  assert.equal(logAxis([2e-5, 1e-3], 9).axis.values, [2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3]);
+  assert.equal(logAxis([2e-5, 1e-3], 3).axis.values, [1e-4, 1e-3]);
+  assert.ok(logAxis([1e-9, 1e9], 6).axis.values.length <= 6);
+});
+
+test.run();
