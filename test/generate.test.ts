@@ -33,6 +33,26 @@ test('a seed gives the same text again, another seed another; a row does not dep
   assert.equal((await generate(model, [a!, a!, b!], options))[0], first[0]);
 });
 
+test('a beginning that all prompts share is computed once and changes no text', async () => {
+  const model = await openFacts();
+  const prompts = ['is', 'of', 'and his brother is', ''].map((end) =>
+    model.tokenizer.encode(`The mother tongue of Danielle Darrieux ${end}`.trim()),
+  );
+  const [live, before] = [gpu.liveBytes, gpu.dispatches];
+  const options = { tokens: 8, topK: 3, seed: 1 };
+  const together = await generate(model, prompts, options);
+  assert.is(gpu.liveBytes, live);
+  const shared = gpu.dispatches - before;
+  // With a row that begins otherwise nothing is shared.
+  const apart = await generate(model, [...prompts, model.tokenizer.encode('Apple')], options);
+  assert.equal(together, apart.slice(0, 4));
+  assert.ok(shared > gpu.dispatches - before - shared, 'the beginning had a pass of its own');
+  // Equal prompts share all but their last token.
+  const [one, two] = await generate(model, [prompts[0]!, prompts[0]!], { ...options, topK: 1 });
+  assert.equal(one, two);
+  assert.equal([one], await generate(model, [prompts[0]!], { ...options, topK: 1 }));
+});
+
 test('stop ids end one row and not the others', async () => {
   const model = await openFacts();
   const prompts = ['The mother tongue of Danielle Darrieux is', 'Apple A5 was created by'].map((text) =>

@@ -1,7 +1,8 @@
 /**
  * Text from the model: all prompts at once, with a cache of keys and values, sampled with a seed.
  *
- * The prompts are computed once, packed; then each step runs one token a row and reads the others from the cache.
+ * What all prompts begin with is computed once, and the rest of them packed; then each step runs one token a row and
+ * reads the others from the cache.
  */
 import { UsageError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
@@ -56,7 +57,9 @@ export async function generate(
       stride: 2 * D,
       keys: 0,
     }));
-    let cached = prompts.map(() => 0);
+    const shared = sharedLength(prompts);
+    if (shared > 0) shareBeginning(model, prompts, shared, caches, capacity);
+    let cached = prompts.map(() => shared);
     for (let step = 0; step < options.tokens && done.includes(false); step += 1) {
       options.signal?.throwIfAborted();
       const logits = await forward(model, rows, cached, caches, capacity);
@@ -79,6 +82,43 @@ export async function generate(
     const end = added.findIndex((id) => options.stop?.includes(id));
     return end < 0 ? added : added.slice(0, end + 1);
   });
+}
+
+/** How many tokens all prompts begin with; the last token of each is left out, since its logits are read. */
+function sharedLength(prompts: readonly number[][]): number {
+  const [first = [], ...others] = prompts;
+  if (others.length === 0) return 0;
+  const most = Math.min(...prompts.map((ids) => ids.length - 1));
+  let n = 0;
+  while (n < most && others.every((ids) => ids[n] === first[n])) n += 1;
+  return n;
+}
+
+/** Computes the first `length` tokens of all prompts once, and puts their keys and values where each row looks for them. */
+function shareBeginning(
+  model: Model,
+  prompts: readonly number[][],
+  length: number,
+  caches: readonly LayerCache[],
+  capacity: number,
+): void {
+  const s = model.gpu.open();
+  try {
+    const { n_layer } = model.config;
+    const device = uploadBatch(s, packRows([(prompts[0] ?? []).slice(0, length)]));
+    const places = prompts.map((_, b) => {
+      const slots = Uint32Array.from({ length }, (_, t) => b * capacity + t);
+      return upload(s, slots, [length], 'cache_slots');
+    });
+    model.blocks(s, model.embed(s, device), device, 0, n_layer, {
+      qkv: (inner, i, qkv) => {
+        for (const slots of places) appendToCache(inner, qkv, slots, caches[i] as LayerCache);
+        return i === n_layer - 1; // of the last block only keys and values are read
+      },
+    });
+  } finally {
+    s.close();
+  }
 }
 
 /** Runs what is not cached yet, appends it to the cache, and gives the logits [B, V] after the last token of each row. */
