@@ -12,7 +12,7 @@ import type { Panels } from './panels.ts';
 /** Tokens that one f32 sum may hold. */
 export const TILE_TOKENS = 4096;
 /** Tokens that one dispatch reads: their rows lie on different pages, and more would exceed the TLB. */
-const CHUNK_TOKENS = 128;
+const CHUNK_TOKENS = 256;
 
 export type SecondMomentRung = 1 | 2;
 
