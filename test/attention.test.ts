@@ -1,8 +1,11 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { attention } from '../src/gpt2/attention.ts';
+import { ATTENTION_RUNGS, attentionGrid, chooseAttention } from '../src/gpt2/attention-rungs.ts';
+import type { AttentionRung, AttentionShape } from '../src/gpt2/attention-rungs.ts';
 import { packRows, uploadBatch } from '../src/gpt2/batch.ts';
 import type { Batch, GpuBatch } from '../src/gpt2/batch.ts';
+import type { Grid } from '../src/gpu/context.ts';
 import type { Scope } from '../src/gpu/scope.ts';
 import type { Tensor } from '../src/tensor/tensor.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
@@ -45,6 +48,8 @@ const EXAMPLES = [
   example(2, 3, [5, 1]),
   example(3, 32, [1, 7, 8, 9, 2], [0, 3, 0, 8, 1]),
   example(2, 64, [33, 31, 1, 17], [0, 20, 0, 0]),
+  example(1, 68, [9, 12], [0, 5]),
+  example(2, 20, [4, 8, 16], [1, 0, 15]),
   example(1, 64, [257]),
   example(2, 32, [70, 129], [69, 128]),
 ];
@@ -61,34 +66,67 @@ function inputs(e: Example): {
   return { qkv, cache, c: { qkv, cache, cacheStride: stride, cacheK, spans, heads: e.heads, size: e.size } };
 }
 
+function shapeOf(e: Example): AttentionShape & { scale: number } & Record<string, number> {
+  const scale = 1 / Math.sqrt(e.size);
+  return {
+    m: e.batch.ids.length,
+    heads: e.heads,
+    s: e.size,
+    cache_stride: e.cache[1],
+    cache_k: e.cache[2],
+    scale,
+  };
+}
+
 function upload(
   s: Scope,
   e: Example,
+  tileSize?: number,
 ): { qkv: Tensor; batch: GpuBatch; cache?: { rows: Tensor; stride: number; keys: number } } {
   const { qkv, cache } = inputs(e);
   const [P, stride, keys] = e.cache;
   const made = {
     qkv: tensor(s, qkv, [e.batch.ids.length, 3 * e.heads * e.size]),
-    batch: uploadBatch(s, e.batch),
+    batch: uploadBatch(s, e.batch, tileSize),
   };
   return P > 0 ? { ...made, cache: { rows: tensor(s, cache, [P, stride]), stride, keys } } : made;
 }
 
+interface Setting {
+  rung: AttentionRung;
+  tile: number;
+  overrides: Record<string, number>;
+}
+
+/** Every rung that this adapter runs and this head width suits, with its settings. */
+function settings(e: Example): Setting[] {
+  const lanes = gpu.adapter.subgroupSize;
+  const { definition, pairs, eights, workgroup } = ATTENTION_RUNGS;
+  const list: Setting[] = [32, 64, 256].map((WG) => ({ rung: definition, tile: 2, overrides: { WG } }));
+  if (e.size % 4 !== 0) return list;
+  // Without a prefix anywhere, PREFIX may have either value.
+  const prefixes = lanes < 4 ? [] : e.cache[0] > 0 ? [1] : [0, 1];
+  for (const rung of [pairs, eights])
+    for (const PREFIX of prefixes) list.push({ rung, tile: rung.tile, overrides: { LANES: lanes, PREFIX } });
+  if (e.size > workgroup.widest) return list;
+  for (const [WG, KEYS] of [
+    [64, 16],
+    [32, 31],
+    [16, 8],
+  ] as const)
+    list.push({ rung: workgroup, tile: WG, overrides: { WG, KEYS } });
+  return list;
+}
+
 for (const e of EXAMPLES)
-  test(`attention_1: ${e.name}`, async () => {
-    for (const WG of [32, 64, 256])
+  test(`forward: ${e.name}`, async () => {
+    const want = reference.attention(inputs(e).c);
+    for (const { rung, tile, overrides } of settings(e))
       await gpu.scope(async (s) => {
-        const { qkv, batch, cache } = upload(s, e);
-        const [m, D] = [batch.tokens, e.heads * e.size];
-        const [out, logsumexp] = [wide(s, [m, D]), wide(s, [m, e.heads])];
-        const params = {
-          m,
-          heads: e.heads,
-          s: e.size,
-          cache_stride: e.cache[1],
-          cache_k: e.cache[2],
-          scale: 1 / Math.sqrt(e.size),
-        };
+        const { qkv, batch, cache } = upload(s, e, tile);
+        const shape = shapeOf(e);
+        const { m, heads } = shape;
+        const [out, logsumexp] = [wide(s, [m, heads * e.size]), wide(s, [m, heads])];
         const bindings = {
           qkv,
           cache: cache?.rows ?? qkv,
@@ -96,50 +134,52 @@ for (const e of EXAMPLES)
           out: out.t,
           logsumexp: logsumexp.t,
         };
-        gpu.run('gpt2/attention_1', bindings, params, { threads: m * e.heads, overrides: { WG } });
-        const want = reference.attention(inputs(e).c);
+        const grid = { ...attentionGrid(rung.subgroups, batch.tiles.rows, shape, gpu.adapter), overrides };
+        if (rung.tile === 0) gpu.run(rung.kernel, bindings, shape, { threads: m * heads, overrides });
+        else gpu.run(rung.kernel, { ...bindings, tiles: batch.tiles }, shape, grid);
         // A score is a sum of S products of size 3²; its error, magnified by nothing, is the relative error of p.
         const bound = { reduce: e.size, scale: 6 };
-        allclose('out', (await read(gpu, out.t)).subarray(0, m * D), want.out, bound);
-        allclose('logsumexp', (await read(gpu, logsumexp.t)).subarray(0, m * e.heads), want.logsumexp, bound);
+        const name = `${rung.kernel} ${JSON.stringify(overrides)}`;
+        allclose(name, (await read(gpu, out.t)).subarray(0, out.t.size), want.out, bound);
+        allclose(name, (await read(gpu, logsumexp.t)).subarray(0, m * heads), want.logsumexp, bound);
         await out.canaries();
         await logsumexp.canaries();
       });
   });
 
 for (const e of EXAMPLES)
-  test(`attention_backward_1: ${e.name}`, async () => {
-    for (const WG of [32, 64, 256])
+  test(`backward: ${e.name}`, async () => {
+    const { c } = inputs(e);
+    const forward = reference.attention(c);
+    const lanes = gpu.adapter.subgroupSize;
+    const shape = shapeOf(e);
+    const { m, heads, cache_stride, cache_k, ...rest } = shape;
+    const D = heads * e.size;
+    const dout = noise(m * D, 7);
+    const want = reference.attentionBackward(c, dout);
+    const threads = { threads: m * heads };
+    const grids = [32, 64, 256].map((WG) => ({ n: 1, grid: { ...threads, overrides: { WG } } as Grid }));
+    if (lanes >= 4 && e.size % 4 === 0)
+      grids.push({ n: 2, grid: attentionGrid(true, m, shape, gpu.adapter) });
+    for (const { n, grid } of grids)
       await gpu.scope(async (s) => {
         const { qkv, batch, cache } = upload(s, e);
-        const [m, D] = [batch.tokens, e.heads * e.size];
-        const { c } = inputs(e);
-        const forward = reference.attention(c);
-        const dout = noise(m * D, 7);
-        const [dqkv, delta] = [wide(s, [m, 3 * D]), wide(s, [m, e.heads])];
-        const params = { m, heads: e.heads, s: e.size, scale: 1 / Math.sqrt(e.size) };
-        const cached = { cache_stride: e.cache[1], cache_k: e.cache[2] };
+        const [dqkv, delta] = [wide(s, [m, 3 * D]), wide(s, [m, heads])];
         const common = {
           qkv,
-          logsumexp: tensor(s, Float32Array.from(forward.logsumexp), [m, e.heads]),
+          logsumexp: tensor(s, Float32Array.from(forward.logsumexp), [m, heads]),
           dout: tensor(s, dout, [m, D]),
           dqkv: dqkv.t,
           delta: delta.t,
         };
         const out = tensor(s, Float32Array.from(forward.out), [m, D]);
-        const { spans, followers } = batch;
-        const grid = { threads: m * e.heads, overrides: { WG } };
-        const queries = { ...common, cache: cache?.rows ?? qkv, spans, out };
-        gpu.run('gpt2/attention_backward_q_1', queries, { ...params, ...cached }, grid);
-        gpu.run('gpt2/attention_backward_kv_1', { ...common, followers }, params, grid);
+        const queries = { ...common, cache: cache?.rows ?? qkv, spans: batch.spans, out };
+        gpu.run(`gpt2/attention_backward_q_${n}`, queries, shape, grid);
+        const keys = { ...common, followers: batch.followers };
+        gpu.run(`gpt2/attention_backward_kv_${n}`, keys, { m, heads, ...rest }, grid);
         // Sums of S products twice over, then of as many as there are tokens; terms up to 4³.
         const bound = { reduce: e.size, scale: 30 };
-        allclose(
-          'dqkv',
-          (await read(gpu, dqkv.t)).subarray(0, m * 3 * D),
-          reference.attentionBackward(c, dout),
-          bound,
-        );
+        allclose(`backward ${n}`, (await read(gpu, dqkv.t)).subarray(0, m * 3 * D), want, bound);
         await dqkv.canaries();
         await delta.canaries();
       });
@@ -165,6 +205,20 @@ test('the op records its backward', async () => {
     const dqkv = await read(gpu, tape.backward(s, out, qkv)); // seeded with out itself
     allclose('dqkv', dqkv, reference.attentionBackward(c, want), { reduce: 32, scale: 30 });
   }, tape);
+});
+
+test('the rung follows the tiles, the width and the adapter', () => {
+  const shape = { m: 1, heads: 1, s: 64, cache_stride: 8, cache_k: 4 };
+  const lanes = (subgroupSize: number) => ({ ...gpu.adapter, subgroupSize });
+  const chosen = (tile: number, change: object, size = 8): string =>
+    chooseAttention(tile, { ...shape, ...change }, lanes(size)).kernel;
+  assert.is(chosen(2, {}), 'gpt2/attention_2');
+  assert.is(chosen(8, {}), 'gpt2/attention_3');
+  assert.is(chosen(64, {}), 'gpt2/attention_4');
+  assert.is(chosen(64, { s: 68 }), 'gpt2/attention_1');
+  assert.is(chosen(8, {}, 0), 'gpt2/attention_1');
+  for (const odd of [{ s: 62 }, { cache_stride: 9 }, { cache_k: 3 }])
+    assert.is(chosen(8, odd), 'gpt2/attention_1', JSON.stringify(odd));
 });
 
 test('the op refuses widths and batches that do not fit', async () => {

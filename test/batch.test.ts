@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packRows, uploadBatch } from '../src/gpt2/batch.ts';
+import { packRows, tilesOf, uploadBatch } from '../src/gpt2/batch.ts';
 import { readU32 } from '../src/tensor/tensor.ts';
 import { gpu } from './gpu.ts';
 
@@ -47,6 +47,12 @@ test('spans and followers are each other’s transpose', () => {
   assert.equal(pairs(batch.spans, 4, [2, 3], false).sort(), pairs(batch.followers, 2, [0, 1], true).sort());
 });
 
+test('tiles cut every row, and never span two', () => {
+  const { rowStarts } = packRows([[1, 2, 3, 4, 5], [], [6], [7, 8]]);
+  assert.equal([...tilesOf(rowStarts, 2)], [0, 2, 2, 2, 4, 1, 5, 1, 6, 2]);
+  assert.equal([...tilesOf(rowStarts, 8)], [0, 5, 5, 1, 6, 2]);
+});
+
 test('what cannot be packed is refused', () => {
   assert.throws(() => packRows([]), /no token/);
   assert.throws(() => packRows([[1, 2]], { from: [2] }), /no token/);
@@ -61,6 +67,8 @@ test('the device holds the same numbers', async () => {
     assert.is(there.tokens, 6);
     for (const name of ['ids', 'positions', 'spans', 'followers'] as const)
       assert.equal(await readU32(gpu, there[name]), batch[name], name);
+    assert.equal(await readU32(gpu, there.tiles), tilesOf(batch.rowStarts, there.tileSize));
+    assert.is(there.keysSeen, 1 + 2 + 3 + 1 + 1 + 2);
   });
 });
 

@@ -17,14 +17,23 @@ const SHAPES: [number, number][] = [
   [2, 64],
   [5, 65],
   [4, 257],
+  [2, 4],
+  [70, 36],
   [7, 768],
   [1, 1600],
 ];
 
+/** Every rung with its settings: rung 2 is one subgroup, whose size the adapter fixes, and takes columns by fours. */
+function rungs(d: number): { rung: number; WG: number }[] {
+  const lanes = gpu.adapter.subgroupSize;
+  const first = [16, 64, 256].map((WG) => ({ rung: 1, WG }));
+  return lanes > 0 && d % 4 === 0 ? [...first, { rung: 2, WG: lanes }] : first;
+}
+
 for (const mean of [0, 100])
   test(`every shape and workgroup, rows around ${mean}`, async () => {
     for (const [rows, d] of SHAPES)
-      for (const WG of [16, 64, 256])
+      for (const { rung, WG } of rungs(d))
         await gpu.scope(async (s) => {
           const x = noise(rows * d, rows + d, mean, 3);
           const weight = noise(d, 2, 1, 0.3);
@@ -37,7 +46,7 @@ for (const mean of [0, 100])
             y: y.t,
           };
           gpu.run(
-            'gpt2/layernorm_1',
+            `gpt2/layernorm_${rung}`,
             bindings,
             { rows, d, eps: EPS },
             { groups: groupPerRow(rows), overrides: { WG } },
@@ -45,7 +54,7 @@ for (const mean of [0, 100])
           // x and μ, both about |x| in size, cancel, and their difference is divided by σ: |x|/σ · weight is the scale
           const scale = d === 1 ? 1 : (mean / 3 + 4) * 2;
           const got = (await read(gpu, y.t)).subarray(0, rows * d);
-          allclose(`${rows}x${d}/${WG}`, got, reference.layernorm(x, weight, bias, EPS), { scale });
+          allclose(`${rung}: ${rows}x${d}/${WG}`, got, reference.layernorm(x, weight, bias, EPS), { scale });
           await y.canaries();
         });
   });
@@ -53,7 +62,7 @@ for (const mean of [0, 100])
 for (const mean of [0, 100])
   test(`gradient: every shape and workgroup, rows around ${mean}`, async () => {
     for (const [rows, d] of SHAPES)
-      for (const WG of [16, 64, 256])
+      for (const { rung, WG } of rungs(d))
         await gpu.scope(async (s) => {
           const x = noise(rows * d, rows + d, mean, 3);
           const weight = noise(d, 2, 1, 0.3);
@@ -66,12 +75,14 @@ for (const mean of [0, 100])
             dx: dx.t,
           };
           const grid = { groups: groupPerRow(rows), overrides: { WG } };
-          gpu.run('gpt2/layernorm_backward_1', bindings, { rows, d, eps: EPS }, grid);
+          gpu.run(`gpt2/layernorm_backward_${rung}`, bindings, { rows, d, eps: EPS }, grid);
           const want = reference.layernormBackward(x, weight, dy, EPS);
           // dx is 1/σ times terms as large as dy and x̂, and x̂ loses |x|/σ roundings. One column: everything
           // cancels and 1/σ = 1/√ε.
           const scale = d === 1 ? 4 / Math.sqrt(EPS) : (mean / 3 + 4) * 2;
-          allclose(`${rows}x${d}/${WG}`, (await read(gpu, dx.t)).subarray(0, rows * d), want, { scale });
+          allclose(`${rung}: ${rows}x${d}/${WG}`, (await read(gpu, dx.t)).subarray(0, rows * d), want, {
+            scale,
+          });
           await dx.canaries();
         });
   });

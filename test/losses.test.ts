@@ -110,7 +110,7 @@ for (const WG of [32, 128, 256])
           'gpt2/loss_gradient',
           { logits, logsumexp: lse.t, targets, log_p0: logP0, kl: kl.t, dlogits: dlogits.t },
           { rows, v, targets: last, weight, factor },
-          { threads: rows * v, overrides },
+          { threads: [v, rows], overrides },
         );
         const gradient = rowsOf((await read(gpu, dlogits.t)).subarray(0, rows * v), v);
         all.slice(0, last).forEach((row, r) => {

@@ -3,6 +3,8 @@ import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { empty } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { attentionGrid, backwardBySubgroups, chooseAttention } from './attention-rungs.ts';
+import type { AttentionRung, AttentionShape } from './attention-rungs.ts';
 import type { GpuBatch } from './batch.ts';
 
 /** Keys and values of earlier tokens of one layer. */
@@ -18,6 +20,8 @@ export interface AttentionOptions {
   readonly heads: number;
   /** Absent: no span of the batch has a prefix. It is frozen: no gradient reaches it. */
   readonly cache?: LayerCache;
+  /** Overrides the choice of kernel, for tests and benches: the batch's tiles must be of its size. */
+  readonly rung?: AttentionRung;
 }
 
 /**
@@ -29,24 +33,21 @@ export interface AttentionOptions {
  * @throws ShapeError when the width is not 3 · heads · S, or the batch has other tokens
  */
 export function attention(s: Scope, qkv: Tensor, batch: GpuBatch, options: AttentionOptions): Tensor {
-  const { heads, cache } = options;
-  const [m, d] = [qkv.rows, qkv.cols / 3];
-  if (!Number.isInteger(d / heads) || batch.tokens !== m)
-    throw new ShapeError(
-      `attention: "${qkv.label}" [${m}, ${qkv.cols}] is not [${batch.tokens} tokens, 3 · ${heads} heads · S].`,
-    );
-  const out = empty(s, [m, d], 'attention');
+  const { cache } = options;
+  const shape = shapeOf(qkv, batch, options);
+  const { m, heads } = shape;
+  const { adapter } = s.gpu;
+  const out = empty(s, [m, qkv.cols / 3], 'attention');
   const logsumexp = empty(s, [m, heads], 'logsumexp');
-  const params = {
-    m,
-    heads,
-    s: d / heads,
-    cache_stride: cache?.stride ?? 0,
-    cache_k: cache?.keys ?? 0,
-    scale: 1 / Math.sqrt(d / heads),
-  };
+  const rung = options.rung ?? chooseAttention(batch.tileSize, shape, adapter);
   const bindings = { qkv, cache: cache?.rows ?? qkv, spans: batch.spans, out, logsumexp };
-  s.gpu.run('gpt2/attention_1', bindings, params, { threads: m * heads });
+  const cost = { flops: 4 * batch.keysSeen * out.cols, bytes: 16 * out.size, shape: `${m}x${out.cols}` };
+  if (rung.tile === 0) s.gpu.run(rung.kernel, bindings, scaled(shape), { threads: m * heads, cost });
+  else {
+    const grid = attentionGrid(rung.subgroups, batch.tiles.rows, shape, adapter);
+    const overrides = rung.subgroups ? { ...grid.overrides, PREFIX: cache ? 1 : 0 } : {};
+    s.gpu.run(rung.kernel, { ...bindings, tiles: batch.tiles }, scaled(shape), { ...grid, overrides, cost });
+  }
   s.tape?.record(out, [qkv], (scope, dout) => [
     attentionBackward(scope, qkv, batch, options, { out, logsumexp, dout }),
   ]);
@@ -68,26 +69,41 @@ export function attentionBackward(
   s: Scope,
   qkv: Tensor,
   batch: GpuBatch,
-  { heads, cache }: AttentionOptions,
+  options: AttentionOptions,
   { out, logsumexp, dout }: AttentionGradient,
 ): Tensor {
-  const m = qkv.rows;
-  const size = qkv.cols / 3 / heads;
+  const shape = shapeOf(qkv, batch, options);
+  const { m, heads } = shape;
+  const { spans, followers, keysSeen } = batch;
   const dqkv = empty(s, qkv.shape, `d ${qkv.label}`);
   const delta = empty(s, [m, heads], 'delta');
-  const params = { m, heads, s: size, scale: 1 / Math.sqrt(size) };
-  const forward = { qkv, logsumexp };
+  const subgroups = options.rung?.subgroups ?? backwardBySubgroups(shape, s.gpu.adapter);
+  const n = subgroups ? 2 : 1;
+  const grid = subgroups ? attentionGrid(true, m, shape, s.gpu.adapter) : { threads: m * heads };
+  const common = { qkv, logsumexp, dout, dqkv, delta };
+  const { cache_stride: _stride, cache_k: _keys, ...own } = scaled(shape);
   s.gpu.run(
-    'gpt2/attention_backward_q_1',
-    { ...forward, cache: cache?.rows ?? qkv, spans: batch.spans, out, dout, dqkv, delta },
-    { ...params, cache_stride: cache?.stride ?? 0, cache_k: cache?.keys ?? 0 },
-    { threads: m * heads },
+    `gpt2/attention_backward_q_${n}`,
+    { ...common, out, spans, cache: options.cache?.rows ?? qkv },
+    scaled(shape),
+    { ...grid, cost: { flops: 6 * keysSeen * dout.cols } },
   );
-  s.gpu.run(
-    'gpt2/attention_backward_kv_1',
-    { ...forward, followers: batch.followers, dout, delta, dqkv },
-    params,
-    { threads: m * heads },
-  );
+  s.gpu.run(`gpt2/attention_backward_kv_${n}`, { ...common, followers }, own, {
+    ...grid,
+    cost: { flops: 8 * keysSeen * dout.cols },
+  });
   return dqkv;
+}
+
+function shapeOf(qkv: Tensor, batch: GpuBatch, { heads, cache }: AttentionOptions): AttentionShape {
+  const s = qkv.cols / 3 / heads;
+  if (!Number.isInteger(s) || batch.tokens !== qkv.rows)
+    throw new ShapeError(
+      `attention: "${qkv.label}" [${qkv.rows}, ${qkv.cols}] is not [${batch.tokens} tokens, 3 · ${heads} heads · S].`,
+    );
+  return { m: qkv.rows, heads, s, cache_stride: cache?.stride ?? 0, cache_k: cache?.keys ?? 0 };
+}
+
+function scaled(shape: AttentionShape): AttentionShape & { readonly scale: number } & Record<string, number> {
+  return { ...shape, scale: 1 / Math.sqrt(shape.s) };
 }

@@ -3,6 +3,7 @@
  * each token which earlier ones it sees. Tokens whose keys and values are already in a cache are left out.
  */
 import { ShapeError } from '../errors.ts';
+import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -70,17 +71,48 @@ export interface GpuBatch {
   readonly positions: Tensor;
   readonly spans: Tensor;
   readonly followers: Tensor;
+  /** u32 [N, 2] first, count: runs of at most `tileSize` tokens of one row, which attention takes together. */
+  readonly tiles: Tensor;
+  readonly tileSize: number;
+  /** Pairs of a token and a key that it sees: attention's work. */
+  readonly keysSeen: number;
 }
 
-export function uploadBatch(s: Scope, batch: Batch): GpuBatch {
+/** @param tileSize 2, 8 or 64; the default suits the adapter and the length of the rows */
+export function uploadBatch(s: Scope, batch: Batch, tileSize = chooseTileSize(s.gpu, batch)): GpuBatch {
   const tokens = batch.ids.length;
+  const tiles = tilesOf(batch.rowStarts, tileSize);
+  const keysSeen = batch.spans.reduce((sum, n, i) => sum + (i % 2 === 1 ? n : 0), 0); // the counts
   return {
     tokens,
+    keysSeen,
+    tileSize,
+    tiles: upload(s, tiles, [tiles.length / 2, 2], 'tiles'),
     ids: upload(s, batch.ids, [tokens], 'ids'),
     positions: upload(s, batch.positions, [tokens], 'positions'),
     spans: upload(s, batch.spans, [tokens, 4], 'spans'),
     followers: upload(s, batch.followers, [tokens, 2], 'followers'),
   };
+}
+
+/** Cuts rows into runs of at most `size` tokens: first, count of each. */
+export function tilesOf(rowStarts: Uint32Array, size: number): Uint32Array<ArrayBuffer> {
+  const tiles: number[] = [];
+  rowStarts.forEach((end, b) => {
+    const start = rowStarts[b - 1] ?? 0;
+    for (let first = start; first < end; first += size) tiles.push(first, Math.min(size, end - first));
+  });
+  return Uint32Array.from(tiles);
+}
+
+/** Long runs share loads, but a run that is mostly empty computes for nothing. */
+function chooseTileSize(gpu: Gpu, batch: Batch): number {
+  const longest = batch.rowStarts.reduce(
+    (most, end, b) => Math.max(most, end - (batch.rowStarts[b - 1] ?? 0)),
+    0,
+  );
+  if (gpu.adapter.kind === 'gpu' && longest >= 16) return 64;
+  return longest >= 4 ? 8 : 2;
 }
 
 function checkedPrefix(length: number, b: number, from: readonly number[]): number {

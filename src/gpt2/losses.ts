@@ -79,7 +79,7 @@ export function lossGradient(
     'gpt2/loss_gradient',
     { logits, logsumexp: lse, targets, log_p0: logP0, kl, dlogits },
     { rows, v, targets: targets.size, weight, factor: klFactor },
-    { threads: logits.size, cost: { flops: 4 * logits.size, bytes: 8 * logits.size } },
+    { threads: [v, rows], cost: { flops: 4 * logits.size, bytes: 8 * logits.size } },
   );
   return dlogits;
 }

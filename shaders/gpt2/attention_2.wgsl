@@ -1,0 +1,107 @@
+// Causal multi-head attention: a subgroup for each head and pair of queries.
+//
+//   o_i = Σ_j p_ij v_j,   p_ij = exp(a_ij - L_i),   a_ij = q_i·k_j / √S,   L_i = ln Σ_j exp(a_ij)
+//
+// What changed  Lanes first run along the keys (a lane makes the whole score of one key), then
+//          along the columns of v. Two queries share every load of k and v; the sums stay in
+//          registers. The rung for few queries in a row: suffixes of an edit, and generation.
+// Shapes   as in attention_1, S a multiple of 4; tiles u32 [N, 2]: first query and count (1 or 2)
+//          of each pair, both of one row.
+// Work     workgroup x: tile, y: head, z: the columns z · 8 LANES and on. One subgroup each.
+// Cost     4 S flops for each query, head and key seen; keys in steps of LANES.
+// Test     test/attention.test.ts
+
+enable subgroups;
+
+override LANES: u32 = 8u; // the adapter's subgroup size
+override PREFIX: u32 = 1u; // 0: no span has one, and the cache is not read
+
+struct Params { m: u32, heads: u32, s: u32, cache_stride: u32, cache_k: u32, scale: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
+@group(0) @binding(2) var<storage, read> cache: array<vec4f>;
+@group(0) @binding(3) var<storage, read> spans: array<vec4u>;
+@group(0) @binding(4) var<storage, read> tiles: array<vec2u>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> logsumexp: array<f32>;
+
+fn key_value(i: u32, cached: bool) -> vec4f {
+  if (PREFIX == 1u && cached) { return cache[i]; }
+  return qkv[i];
+}
+
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let s4 = params.s / 4u;
+  let d4 = params.heads * s4;
+  let head = group.y * s4;
+  let first = tiles[group.x].x;
+  let second = first + tiles[group.x].y - 1u; // the first again in a tile of one
+  let span = spans[first];
+  let q0 = first * 3u * d4 + head;
+  let q1 = second * 3u * d4 + head;
+  let left = group.z * 2u * LANES + lane; // this lane's two columns of v and o
+  let right = left + LANES;
+  let columns = min(vec2u(left, right), vec2u(s4 - 1u));
+
+  var o0 = mat2x4f();
+  var o1 = mat2x4f();
+  var top = vec2f(-1.0e30);
+  var sum = vec2f();
+  for (var part = 1u - PREFIX; part < 2u; part++) {
+    let cached = part == 0u;
+    let n = select(span.w + second - first, span.y, cached); // keys that the second query sees
+    let n0 = select(span.w, span.y, cached);
+    let stride = select(3u * d4, params.cache_stride / 4u, cached);
+    let keys = select(span.z * stride + d4, span.x * stride + params.cache_k / 4u, cached) + head;
+    for (var base = 0u; base < n; base += LANES) {
+      // a = q·k / √S, one key a lane
+      let key = base + lane;
+      let k = keys + min(key, n - 1u) * stride;
+      var a = vec2f();
+      for (var c = 0u; c < s4; c++) {
+        let k4 = key_value(k + c, cached);
+        a += vec2f(dot(qkv[q0 + c], k4), dot(qkv[q1 + c], k4));
+      }
+      a = select(vec2f(-1.0e30), a * params.scale, vec2u(key) < vec2u(n0, n));
+
+      // o and the sum shrink to the new maximum
+      let now = max(top, vec2f(subgroupMax(a.x), subgroupMax(a.y)));
+      let shrink = exp(top - now);
+      let p = exp(a - now);
+      top = now;
+      sum = sum * shrink + p;
+      o0 *= shrink.x;
+      o1 *= shrink.y;
+
+      // o += p v, two columns a lane
+      for (var l = 0u; l < min(LANES, n - base); l++) {
+        let v = keys + d4 + (base + l) * stride;
+        let v4 = mat2x4f(key_value(v + columns.x, cached), key_value(v + columns.y, cached));
+        let pl = subgroupShuffle(p, l);
+        o0 += pl.x * v4;
+        o1 += pl.y * v4;
+      }
+    }
+  }
+
+  let total = vec2f(subgroupAdd(sum.x), subgroupAdd(sum.y));
+  let y = vec2u(first, second) * d4 + head;
+  // A tile of one writes its query twice, with the same numbers.
+  if (left < s4) {
+    out[y.x + left] = o0[0] / total.x;
+    out[y.y + left] = o1[0] / total.y;
+  }
+  if (right < s4) {
+    out[y.x + right] = o0[1] / total.x;
+    out[y.y + right] = o1[1] / total.y;
+  }
+  if (lane == 0u && group.z == 0u) {
+    logsumexp[first * params.heads + group.y] = top.x + log(total.x);
+    logsumexp[second * params.heads + group.y] = top.y + log(total.y);
+  }
+}

@@ -1,0 +1,54 @@
+// Layer normalisation of rows: a subgroup for each.
+//
+//   y = (x - μ) / √(σ² + ε) ⊙ weight + bias,   μ = mean(x),   σ² = mean((x - μ)²)
+//
+// What changed  No workgroup memory and no barriers, which software adapters pay dearly; four
+//          columns a load.
+// Shapes   as in layernorm_1, D a multiple of 4.
+// Work     one subgroup a row; lane j takes the vec4s j, j + WG, ...
+// Numerics as in layernorm_1: variance in a second pass.
+// Test     test/layernorm.test.ts
+
+enable subgroups;
+
+override WG: u32 = 8u; // the adapter's subgroup size
+
+struct Params { rows: u32, d: u32, eps: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read> weight: array<vec4f>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+
+const ONES = vec4f(1.0);
+
+@compute @workgroup_size(WG)
+fn main(
+  @builtin(subgroup_invocation_id) lane: u32,
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+) {
+  let row = group.y * groups.x + group.x;
+  if (row >= params.rows) { return; }
+  let d4 = params.d / 4u;
+  let start = row * d4;
+
+  // μ = 1/D Σ x
+  var sums = vec4f();
+  for (var c = lane; c < d4; c += WG) { sums += x[start + c]; }
+  let mean = subgroupAdd(dot(sums, ONES)) / f32(params.d);
+
+  // σ² = 1/D Σ (x - μ)²
+  var squares = vec4f();
+  for (var c = lane; c < d4; c += WG) {
+    let centred = x[start + c] - mean;
+    squares += centred * centred;
+  }
+  let inverse = 1.0 / sqrt(subgroupAdd(dot(squares, ONES)) / f32(params.d) + params.eps);
+
+  // y = (x - μ) / √(σ² + ε) ⊙ weight + bias
+  for (var c = lane; c < d4; c += WG) {
+    y[start + c] = (x[start + c] - mean) * inverse * weight[c] + bias[c];
+  }
+}
