@@ -1,5 +1,4 @@
-// Matrix product, rung 5: b lies in strips (see pack_strips.wgsl), for software adapters with
-// subgroups of 8.
+// Matrix product, rung 5: weights in strips, for software adapters with subgroups of 8.
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
@@ -8,15 +7,15 @@
 // strip also lies in memory in the order in which it is read, where the rows of a matrix are a page
 // apart and miss every cache.
 // Tried and not better: 8, 24 or 32 rows, 4 texels a lane, 4 or 16 k a step, prefetching loads, a
-// barrier per block of k (a third of the speed). a in a texture too gains 5 %, but must be copied
-// there first.
+// barrier per block of k (a third of the speed). a in a texture too gains 5 %, but must be copied.
 //
-// Shapes   a [M, K]; b in strips of [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N];
-//          a and c may be column windows; K, a's stride and first element are multiples of 4.
-// Work     a subgroup makes a tile of 16 rows x 64 columns; a lane owns 2 x 4 adjacent columns.
+// Shapes   a [M, K]; b in strips (see pack_strips.wgsl) of [K, N], or of [N, K] with TRANSPOSED;
+//          bias [N]; c [M, N]; a and c may be column windows. Any sizes; ODD: K, a's stride or its
+//          first element is no multiple of 4. b_strips: strips that b has side by side.
+// Work     a subgroup makes a tile of 16 rows x 64 columns; a lane owns 2 x 4 of them.
 //          The tiles of the same columns follow each other (x = rows), while b is still in cache.
 // Cost     2 M N K flops; reads a N / 64 times and b M / 16 times.
-// Numerics f32 sums in the order of k, four products at a time.
+// Numerics f32 sums in the order of k, four products at a time, as in every rung but the first.
 // Test     test/matmul.test.ts
 
 enable subgroups;
@@ -24,6 +23,7 @@ enable subgroups;
 override WG: u32 = 32u; // four subgroups
 override TRANSPOSED: u32 = 0u;
 override ACCUMULATE: u32 = 0u;
+override ODD: u32 = 0u;
 
 struct Params {
   m: u32,
@@ -34,32 +34,39 @@ struct Params {
   a_first: u32, // first element of a
   c_stride: u32,
   c_first: u32,
+  b_strips: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
-@group(0) @binding(2) var b: texture_storage_2d_array<rgba32float, read>;
-@group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;
+@group(0) @binding(2) var<storage, read> a1: array<f32>; // a once more
+@group(0) @binding(3) var b: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(4) var<storage, read> bias: array<f32>;
+@group(0) @binding(5) var<storage, read_write> c: array<f32>;
+
+// a[row, 4 q .. 4 q + 3], zero beyond K; start: where the row begins.
+fn quad_of_a(start: u32, q: u32) -> vec4f {
+  if (ODD == 0u) { return select(vec4f(0.0), a[start / 4u + q], 4u * q < params.k); }
+  let k = 4u * q + vec4u(0u, 1u, 2u, 3u);
+  let at = start + k;
+  return select(vec4f(0.0), vec4f(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), k < vec4u(params.k));
+}
+
+fn texel_of_b(x: u32, y: u32, strip: u32) -> vec4f {
+  return textureLoad(b, vec2u(x, y % 8192u), strip + y / 8192u * params.b_strips);
+}
 
 // Rows 4 q .. 4 q + 3 of b at the four columns of texel t.
 fn quad(q: u32, t: u32) -> mat4x4f {
-  if (TRANSPOSED == 1u) {
-    let x = q % 8u;
-    let y = 4u * t;
-    let strip = q / 8u;
-    return transpose(mat4x4f(
-      textureLoad(b, vec2u(x, y), strip), textureLoad(b, vec2u(x, y + 1u), strip),
-      textureLoad(b, vec2u(x, y + 2u), strip), textureLoad(b, vec2u(x, y + 3u), strip),
-    ));
-  }
-  let x = t % 8u;
-  let y = 4u * q;
-  let strip = t / 8u;
-  return mat4x4f(
-    textureLoad(b, vec2u(x, y), strip), textureLoad(b, vec2u(x, y + 1u), strip),
-    textureLoad(b, vec2u(x, y + 2u), strip), textureLoad(b, vec2u(x, y + 3u), strip),
+  let along = TRANSPOSED == 1u;
+  let x = select(t, q, along);
+  let y = 4u * select(q, t, along);
+  let found = mat4x4f(
+    texel_of_b(x % 8u, y, x / 8u), texel_of_b(x % 8u, y + 1u, x / 8u),
+    texel_of_b(x % 8u, y + 2u, x / 8u), texel_of_b(x % 8u, y + 3u, x / 8u),
   );
+  if (along) { return transpose(found); }
+  return found;
 }
 
 // The four values of a that lane i holds, the same in every lane.
@@ -68,7 +75,7 @@ fn row(q: vec4f, i: u32) -> vec4f {
     subgroupShuffle(q.z, i), subgroupShuffle(q.w, i));
 }
 
-// Σₖ r[k] b[k] in the order of k, as rung 3 sums it: both rungs give the same bits.
+// Σₖ r[k] b[k] in the order of k.
 fn product(b: mat4x4f, r: vec4f) -> vec4f {
   return r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3];
 }
@@ -79,13 +86,13 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
-  let k4 = params.k / 4u;
-  let a4 = params.a_stride / 4u;
+  let k4 = (params.k + 3u) / 4u;
   let top = group.x * 16u;
   let texel = (group.y * WG + thread - lane) * 2u + lane;
 
-  let row0 = params.a_first / 4u + min(top + lane, params.m - 1u) * a4;
-  let row1 = params.a_first / 4u + min(top + 8u + lane, params.m - 1u) * a4;
+  // Lanes beyond the last row read it again and write nothing.
+  let start0 = params.a_first + min(top + lane, params.m - 1u) * params.a_stride;
+  let start1 = params.a_first + min(top + 8u + lane, params.m - 1u) * params.a_stride;
 
   // Σₖ a[i,k] b[k,j]
   var acc: array<vec4f, 32>;
@@ -94,76 +101,77 @@ fn main(
     let b01 = quad(q, texel + 8u);
     let b10 = quad(q + 1u, texel);
     let b11 = quad(q + 1u, texel + 8u);
-    let a00 = a[row0 + q];
-    let a01 = a[row1 + q];
-    let a10 = select(vec4f(0.0), a[row0 + q + 1u], q + 1u < k4);
-    let a11 = select(vec4f(0.0), a[row1 + q + 1u], q + 1u < k4);
-    let r00 = row(a00, 0u);
-    let r10 = row(a10, 0u);
-    acc[0] = acc[0] + product(b00, r00) + product(b10, r10);
-    acc[1] = acc[1] + product(b01, r00) + product(b11, r10);
-    let r01 = row(a00, 1u);
-    let r11 = row(a10, 1u);
-    acc[2] = acc[2] + product(b00, r01) + product(b10, r11);
-    acc[3] = acc[3] + product(b01, r01) + product(b11, r11);
-    let r02 = row(a00, 2u);
-    let r12 = row(a10, 2u);
-    acc[4] = acc[4] + product(b00, r02) + product(b10, r12);
-    acc[5] = acc[5] + product(b01, r02) + product(b11, r12);
-    let r03 = row(a00, 3u);
-    let r13 = row(a10, 3u);
-    acc[6] = acc[6] + product(b00, r03) + product(b10, r13);
-    acc[7] = acc[7] + product(b01, r03) + product(b11, r13);
-    let r04 = row(a00, 4u);
-    let r14 = row(a10, 4u);
-    acc[8] = acc[8] + product(b00, r04) + product(b10, r14);
-    acc[9] = acc[9] + product(b01, r04) + product(b11, r14);
-    let r05 = row(a00, 5u);
-    let r15 = row(a10, 5u);
-    acc[10] = acc[10] + product(b00, r05) + product(b10, r15);
-    acc[11] = acc[11] + product(b01, r05) + product(b11, r15);
-    let r06 = row(a00, 6u);
-    let r16 = row(a10, 6u);
-    acc[12] = acc[12] + product(b00, r06) + product(b10, r16);
-    acc[13] = acc[13] + product(b01, r06) + product(b11, r16);
-    let r07 = row(a00, 7u);
-    let r17 = row(a10, 7u);
-    acc[14] = acc[14] + product(b00, r07) + product(b10, r17);
-    acc[15] = acc[15] + product(b01, r07) + product(b11, r17);
-    let r08 = row(a01, 0u);
-    let r18 = row(a11, 0u);
-    acc[16] = acc[16] + product(b00, r08) + product(b10, r18);
-    acc[17] = acc[17] + product(b01, r08) + product(b11, r18);
-    let r09 = row(a01, 1u);
-    let r19 = row(a11, 1u);
-    acc[18] = acc[18] + product(b00, r09) + product(b10, r19);
-    acc[19] = acc[19] + product(b01, r09) + product(b11, r19);
-    let r010 = row(a01, 2u);
-    let r110 = row(a11, 2u);
-    acc[20] = acc[20] + product(b00, r010) + product(b10, r110);
-    acc[21] = acc[21] + product(b01, r010) + product(b11, r110);
-    let r011 = row(a01, 3u);
-    let r111 = row(a11, 3u);
-    acc[22] = acc[22] + product(b00, r011) + product(b10, r111);
-    acc[23] = acc[23] + product(b01, r011) + product(b11, r111);
-    let r012 = row(a01, 4u);
-    let r112 = row(a11, 4u);
-    acc[24] = acc[24] + product(b00, r012) + product(b10, r112);
-    acc[25] = acc[25] + product(b01, r012) + product(b11, r112);
-    let r013 = row(a01, 5u);
-    let r113 = row(a11, 5u);
-    acc[26] = acc[26] + product(b00, r013) + product(b10, r113);
-    acc[27] = acc[27] + product(b01, r013) + product(b11, r113);
-    let r014 = row(a01, 6u);
-    let r114 = row(a11, 6u);
-    acc[28] = acc[28] + product(b00, r014) + product(b10, r114);
-    acc[29] = acc[29] + product(b01, r014) + product(b11, r114);
-    let r015 = row(a01, 7u);
-    let r115 = row(a11, 7u);
-    acc[30] = acc[30] + product(b00, r015) + product(b10, r115);
-    acc[31] = acc[31] + product(b01, r015) + product(b11, r115);
+    let a00 = quad_of_a(start0, q);
+    let a01 = quad_of_a(start1, q);
+    let a10 = quad_of_a(start0, q + 1u);
+    let a11 = quad_of_a(start1, q + 1u);
+    let r0a = row(a00, 0u);
+    let r1a = row(a10, 0u);
+    acc[0] = acc[0] + product(b00, r0a) + product(b10, r1a);
+    acc[1] = acc[1] + product(b01, r0a) + product(b11, r1a);
+    let r0b = row(a00, 1u);
+    let r1b = row(a10, 1u);
+    acc[2] = acc[2] + product(b00, r0b) + product(b10, r1b);
+    acc[3] = acc[3] + product(b01, r0b) + product(b11, r1b);
+    let r0c = row(a00, 2u);
+    let r1c = row(a10, 2u);
+    acc[4] = acc[4] + product(b00, r0c) + product(b10, r1c);
+    acc[5] = acc[5] + product(b01, r0c) + product(b11, r1c);
+    let r0d = row(a00, 3u);
+    let r1d = row(a10, 3u);
+    acc[6] = acc[6] + product(b00, r0d) + product(b10, r1d);
+    acc[7] = acc[7] + product(b01, r0d) + product(b11, r1d);
+    let r0e = row(a00, 4u);
+    let r1e = row(a10, 4u);
+    acc[8] = acc[8] + product(b00, r0e) + product(b10, r1e);
+    acc[9] = acc[9] + product(b01, r0e) + product(b11, r1e);
+    let r0f = row(a00, 5u);
+    let r1f = row(a10, 5u);
+    acc[10] = acc[10] + product(b00, r0f) + product(b10, r1f);
+    acc[11] = acc[11] + product(b01, r0f) + product(b11, r1f);
+    let r0g = row(a00, 6u);
+    let r1g = row(a10, 6u);
+    acc[12] = acc[12] + product(b00, r0g) + product(b10, r1g);
+    acc[13] = acc[13] + product(b01, r0g) + product(b11, r1g);
+    let r0h = row(a00, 7u);
+    let r1h = row(a10, 7u);
+    acc[14] = acc[14] + product(b00, r0h) + product(b10, r1h);
+    acc[15] = acc[15] + product(b01, r0h) + product(b11, r1h);
+    let r0i = row(a01, 0u);
+    let r1i = row(a11, 0u);
+    acc[16] = acc[16] + product(b00, r0i) + product(b10, r1i);
+    acc[17] = acc[17] + product(b01, r0i) + product(b11, r1i);
+    let r0j = row(a01, 1u);
+    let r1j = row(a11, 1u);
+    acc[18] = acc[18] + product(b00, r0j) + product(b10, r1j);
+    acc[19] = acc[19] + product(b01, r0j) + product(b11, r1j);
+    let r0k = row(a01, 2u);
+    let r1k = row(a11, 2u);
+    acc[20] = acc[20] + product(b00, r0k) + product(b10, r1k);
+    acc[21] = acc[21] + product(b01, r0k) + product(b11, r1k);
+    let r0l = row(a01, 3u);
+    let r1l = row(a11, 3u);
+    acc[22] = acc[22] + product(b00, r0l) + product(b10, r1l);
+    acc[23] = acc[23] + product(b01, r0l) + product(b11, r1l);
+    let r0m = row(a01, 4u);
+    let r1m = row(a11, 4u);
+    acc[24] = acc[24] + product(b00, r0m) + product(b10, r1m);
+    acc[25] = acc[25] + product(b01, r0m) + product(b11, r1m);
+    let r0n = row(a01, 5u);
+    let r1n = row(a11, 5u);
+    acc[26] = acc[26] + product(b00, r0n) + product(b10, r1n);
+    acc[27] = acc[27] + product(b01, r0n) + product(b11, r1n);
+    let r0o = row(a01, 6u);
+    let r1o = row(a11, 6u);
+    acc[28] = acc[28] + product(b00, r0o) + product(b10, r1o);
+    acc[29] = acc[29] + product(b01, r0o) + product(b11, r1o);
+    let r0p = row(a01, 7u);
+    let r1p = row(a11, 7u);
+    acc[30] = acc[30] + product(b00, r0p) + product(b10, r1p);
+    acc[31] = acc[31] + product(b01, r0p) + product(b11, r1p);
   }
 
+  // + bias[j] (+ c[i,j])
   for (var x = 0u; x < 2u; x++) {
     let col = (texel + 8u * x) * 4u;
     let js = params.c_first + min(vec4u(col) + vec4u(0u, 1u, 2u, 3u), vec4u(params.n - 1u));

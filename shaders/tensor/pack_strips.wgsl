@@ -1,21 +1,22 @@
 // Copies a matrix into a texture array, a strip of 32 columns a layer.
 //
-//   texel (x, y) of layer s  =  w[y, 32 s + 4 x ... 32 s + 4 x + 3]
+//   texel (x, y mod 8192) of layer s + ceil(C / 32) (y div 8192)  =  w[y, 32 s + 4 x ... + 3]
 //
 // A strip then lies in memory without gaps, and 32 rows of it are a block of 4 KiB, which serves
 // reading down the rows (the product with w) as well as along the columns (the product with its
 // transpose).
 //
-// Shapes   w [R, C], f32, or f16 with HALF (two values a word, low half first); strips: ceil(C /
-//          32) layers of 8 x at least R texels; what lies beyond R and C stays zero.
+// Shapes   w: rows first ... first + rows - 1 of [R, C], f32, or f16 with HALF (two values a word,
+//          low half first); strips: ceil(C / 32) ceil(R / 8192) layers of 8 x min(R, 8192) texels. What
+//          lies beyond C stays zero.
 // Work     one thread a texel; grids beyond 65,535 groups are folded to two dimensions.
-// Cost     8 R C bytes, no flops.
+// Cost     8 bytes an element, no flops.
 // Test     test/matmul.test.ts
 
 override WG: u32 = 64u;
 override HALF: u32 = 0u;
 
-struct Params { rows: u32, cols: u32 }
+struct Params { first: u32, rows: u32, cols: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> w: array<u32>;
@@ -42,5 +43,7 @@ fn main(
   let value = vec4f(
     weight(row, col), weight(row, col + 1u), weight(row, col + 2u), weight(row, col + 3u),
   );
-  textureStore(strips, vec2u(t % 8u, row), t / 8u, value);
+  let y = params.first + row;
+  let layer = t / 8u + y / 8192u * ((params.cols + 31u) / 32u);
+  textureStore(strips, vec2u(t % 8u, y % 8192u), layer, value);
 }

@@ -83,6 +83,7 @@ export class Gpu {
       requiredLimits: {
         maxBufferSize: adapter.limits.maxBufferSize,
         maxStorageBufferBindingSize: adapter.limits.maxStorageBufferBindingSize,
+        maxTextureArrayLayers: adapter.limits.maxTextureArrayLayers,
       },
     });
     return new Gpu(device, surroundings);

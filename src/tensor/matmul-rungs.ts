@@ -17,48 +17,60 @@ export interface Rung {
   readonly kernel: string;
   /** Rows and columns of c that one workgroup makes; undefined: one thread an element. */
   readonly tile?: readonly [rows: number, columns: number];
-  /** Reads b from its strips. */
-  readonly strips?: boolean;
-  /** Reads b stored as f16 too, under the override HALF. */
-  readonly halves?: boolean;
+  /** Where b is read from: its strips, a buffer of quads (bound as b and b2), or a buffer of words. */
+  readonly reads: 'strips' | 'quads' | 'words';
   readonly fits: (p: Product, adapter: AdapterSummary) => boolean;
 }
 
-const quadsOfA = (p: Product): boolean => p.k % 4 === 0 && p.aStride % 4 === 0 && p.aFirst % 4 === 0;
+/** Rows of a are not made of whole, aligned quads: the override ODD. */
+export function isOdd(p: Product): boolean {
+  return p.k % 4 !== 0 || p.aStride % 4 !== 0 || p.aFirst % 4 !== 0;
+}
 
-const quads = (p: Product): boolean => quadsOfA(p) && (p.transposeB || p.n % 4 === 0);
+/** A binding of quads must hold one. */
+const fourOfA = (p: Product): boolean => p.m * p.aStride >= 4;
 
-const subgroups = (size: number, adapter: AdapterSummary): boolean =>
-  adapter.kind === 'software' && adapter.subgroupSize === size;
+const quads = (p: Product): boolean => fourOfA(p) && (p.transposeB ? p.k : p.n) % 4 === 0;
+
+const software = (adapter: AdapterSummary, subgroupSize: number): boolean =>
+  adapter.kind === 'software' && adapter.subgroupSize === subgroupSize;
 
 /** Fastest first; the first that fits is taken. The last fits everything. */
 export const RUNGS: readonly Rung[] = [
   {
+    kernel: 'tensor/matmul_7',
+    tile: [8, 64],
+    reads: 'strips',
+    fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && p.m <= 8,
+  },
+  {
     kernel: 'tensor/matmul_5',
     tile: [16, 256],
-    strips: true,
-    fits: (p, adapter) => subgroups(8, adapter) && quadsOfA(p),
+    reads: 'strips',
+    fits: (p, adapter) => software(adapter, 8) && fourOfA(p),
   },
   {
     kernel: 'tensor/matmul_6',
     tile: [16, 64],
-    strips: true,
-    fits: (p, adapter) => subgroups(4, adapter) && quadsOfA(p),
+    reads: 'strips',
+    fits: (p, adapter) => software(adapter, 4) && fourOfA(p),
   },
   {
     kernel: 'tensor/matmul_3',
     tile: [16, 128],
-    fits: (p, adapter) => subgroups(8, adapter) && p.dtype === 'f32' && quads(p),
+    reads: 'quads',
+    fits: (p, adapter) => software(adapter, 8) && quads(p),
   },
   {
     kernel: 'tensor/matmul_4',
     tile: [16, 64],
-    fits: (p, adapter) => subgroups(4, adapter) && p.dtype === 'f32' && quads(p),
+    reads: 'quads',
+    fits: (p, adapter) => software(adapter, 4) && quads(p),
   },
-  { kernel: 'tensor/matmul_1', halves: true, fits: () => true },
+  { kernel: 'tensor/matmul_1', reads: 'words', fits: () => true },
 ];
 
 /** The first rung that fits; `strips` says whether b has strips, where a rung asks for them. */
 export function chooseRung(p: Product, adapter: AdapterSummary, strips: () => boolean = () => true): Rung {
-  return RUNGS.find((rung) => rung.fits(p, adapter) && (!rung.strips || strips())) as Rung;
+  return RUNGS.find((rung) => rung.fits(p, adapter) && (rung.reads !== 'strips' || strips())) as Rung;
 }

@@ -1,9 +1,9 @@
 /** Matrix products. */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { chooseRung } from './matmul-rungs.ts';
+import { chooseRung, isOdd } from './matmul-rungs.ts';
 import type { Product, Rung } from './matmul-rungs.ts';
-import { stripsOf } from './strips.ts';
+import { stripsAcross, stripsOf } from './strips.ts';
 import { empty, windows } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -44,53 +44,80 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
   const [k, n] = transposeB ? [b.cols, b.rows] : [b.rows, b.cols];
   check(a, b, k, n, options);
   const c = options.out ?? empty(s, [a.rows, n], options.label ?? `${a.label} · ${b.label}`);
-  const parts = windows(s.gpu, b.rows, b.bytes / b.rows).map(([from, to], i): Part => {
-    const window = b.slice(from, to);
-    if (transposeB) return { b: window, n: to - from, k, aFirst: 0, cFirst: from, accumulate };
-    return { b: window, n, k: to - from, aFirst: from, cFirst: 0, accumulate: accumulate || i > 0 };
-  });
-  parts.forEach((part, i) => {
-    dispatch(s, a, part, c, transposeB || i === 0 ? bias : undefined, options);
-  });
+  const whole: Part = { b, n, k, aFirst: 0, cFirst: 0, accumulate };
+  if (!dispatch(s, a, whole, c, bias, options, 'strips')) {
+    partsOf(s, whole, transposeB).forEach((part, i) => {
+      dispatch(s, a, part, c, transposeB || i === 0 ? bias : undefined, options);
+    });
+  }
   s.tape?.record(c, [a], (scope, dc) => [
     matmul(scope, dc, b, { transposeB: !transposeB, label: `d ${a.label}` }),
   ]);
   return c;
 }
 
+/** Row windows of b where one binding does not hold it: columns of c, or a sum over parts of K. */
+function partsOf(s: Scope, whole: Part, transposeB: boolean): Part[] {
+  const { b } = whole;
+  return windows(s.gpu, b.rows, b.bytes / b.rows).map(([from, to], i): Part => {
+    const part = { ...whole, b: b.slice(from, to) };
+    if (transposeB) return { ...part, n: to - from, cFirst: from };
+    return { ...part, k: to - from, aFirst: from, accumulate: whole.accumulate || i > 0 };
+  });
+}
+
+/** Records one part. With `only`, false and nothing if the rung to take reads b otherwise. */
 function dispatch(
   s: Scope,
   a: Tensor,
-  part: Part,
+  { b, n, k, aFirst, cFirst, accumulate }: Part,
   c: Tensor,
   bias: Tensor | undefined,
-  options: MatmulOptions,
-): void {
-  const { transposeB = false } = options;
-  const { b, n, k, aFirst, cFirst } = part;
+  { transposeB = false, rung: forced }: MatmulOptions,
+  only?: Rung['reads'],
+): boolean {
   const m = a.rows;
   const product: Product = { m, n, k, transposeB, dtype: b.dtype, aStride: a.cols, aFirst };
   let strips: GPUTextureView | undefined;
-  const findStrips = (eager: boolean): boolean => (strips = stripsOf(s, b, eager)) !== undefined;
-  const rung = options.rung ?? chooseRung(product, s.gpu.adapter, () => findStrips(false));
-  if (options.rung?.strips) findStrips(true);
-  const overrides: Record<string, number> = {
-    TRANSPOSED: transposeB ? 1 : 0,
-    ACCUMULATE: part.accumulate ? 1 : 0,
+  const findStrips = (): boolean => only === 'strips' && (strips ??= stripsOf(s, b, !!forced)) !== undefined;
+  const rung = forced ?? chooseRung(product, s.gpu.adapter, findStrips);
+  if (only && rung.reads !== only) return false;
+  const params = {
+    m,
+    n,
+    k,
+    biased: bias ? 1 : 0,
+    a_stride: a.cols,
+    a_first: aFirst,
+    c_stride: c.cols,
+    c_first: cFirst,
   };
-  if (rung.halves) overrides['HALF'] = b.dtype === 'f16' ? 1 : 0;
-  s.gpu.run(
-    rung.kernel,
-    { a, b: strips ?? b, bias: bias ?? a, c },
-    { m, n, k, biased: bias ? 1 : 0, a_stride: a.cols, a_first: aFirst, c_stride: c.cols, c_first: cFirst },
-    {
-      ...(rung.tile
-        ? { groups: [Math.ceil(m / rung.tile[0]), Math.ceil(n / rung.tile[1])] }
-        : { threads: m * n }),
-      overrides,
-      cost: { flops: 2 * m * n * k, bytes: b.bytes + 4 * m * (n + k), shape: `${m},${k},${n}` },
-    },
-  );
+  const overrides = { TRANSPOSED: transposeB ? 1 : 0, ACCUMULATE: accumulate ? 1 : 0 };
+  const ODD = isOdd(product) ? 1 : 0;
+  const HALF = b.dtype === 'f16' ? 1 : 0;
+  const operands = { a, bias: bias ?? a, c };
+  const grid = {
+    ...(rung.tile
+      ? { groups: [Math.ceil(m / rung.tile[0]), Math.ceil(n / rung.tile[1])] as const }
+      : { threads: m * n }),
+    cost: { flops: 2 * m * n * k, bytes: b.bytes + 4 * m * (n + k), shape: `${m},${k},${n}` },
+  };
+  const { kernel } = rung;
+  if (rung.reads === 'strips') {
+    if (!strips && !findStrips())
+      throw new ShapeError(`matmul: no texture holds "${b.label}" [${b.shape.join(', ')}].`);
+    const b_strips = stripsAcross(b.cols);
+    const bind = { ...operands, a1: a, b: strips as GPUTextureView };
+    s.gpu.run(kernel, bind, { ...params, b_strips }, { ...grid, overrides: { ...overrides, ODD } });
+  } else if (rung.reads === 'quads') {
+    s.gpu.run(kernel, { ...operands, a1: a, b, b2: b }, params, {
+      ...grid,
+      overrides: { ...overrides, ODD, HALF },
+    });
+  } else {
+    s.gpu.run(kernel, { ...operands, b }, params, { ...grid, overrides: { ...overrides, HALF } });
+  }
+  return true;
 }
 
 function check(

@@ -7,22 +7,29 @@
  */
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
+import { windows } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
 /** Columns of a strip. */
 const WIDTH = 32;
-/** Rows are padded with zeros to a multiple of what a rung reads at once. */
+/** Rows are padded to a multiple of what a rung reads at once; those beyond `FOLD` go into further layers. */
 const ROWS = 8;
+const FOLD = 8192;
 /** Bytes of all strips of a device. Weights beyond it are read from their buffers. */
 const BUDGET = 2 ** 30;
+
+/** Strips that a matrix of `cols` columns has side by side. */
+export function stripsAcross(cols: number): number {
+  return Math.ceil(cols / WIDTH);
+}
 
 /** The strips of `b`, if it has or now gets them. `eager`: at the first product already, and over the budget. */
 export function stripsOf(s: Scope, b: Tensor, eager: boolean): GPUTextureView | undefined {
   const size = stripSize(s.gpu, b);
   if (!size) return undefined;
   const { block } = b;
-  const key = `strips of [${b.rows}, ${b.cols}]`;
   const { pool } = s.gpu;
+  const key = `strips of [${b.rows}, ${b.cols}]`;
   if (block.derived && (block.derived.writes !== block.writes || block.derived.key !== key))
     pool.forget(block);
   if (block.derived?.texture) return view(block.derived.texture);
@@ -32,27 +39,27 @@ export function stripsOf(s: Scope, b: Tensor, eager: boolean): GPUTextureView | 
     return undefined;
   }
   const strips = view(pool.derive(block, key, size));
-  const threads = b.rows * Math.ceil(b.cols / 4);
   const overrides = { HALF: b.dtype === 'f16' ? 1 : 0 };
-  const params = { rows: b.rows, cols: b.cols };
-  s.gpu.run('tensor/pack_strips', { w: b, strips }, params, {
-    threads,
-    overrides,
-    cost: { bytes: 2 * b.bytes },
-  });
+  for (const [first, to] of windows(s.gpu, b.rows, b.bytes / b.rows)) {
+    const rows = to - first;
+    s.gpu.run(
+      'tensor/pack_strips',
+      { w: b.slice(first, to), strips },
+      { first, rows, cols: b.cols },
+      { threads: rows * Math.ceil(b.cols / 4), overrides, cost: { bytes: 8 * rows * b.cols } },
+    );
+  }
   return strips;
 }
 
 /** Undefined where no texture can hold them, or `b` is a part of something larger. */
 function stripSize(gpu: Gpu, b: Tensor): [number, number, number] | undefined {
   const { maxTextureDimension2D, maxTextureArrayLayers } = gpu.device.limits;
-  const size: [number, number, number] = [
-    WIDTH / 4,
-    Math.ceil(b.rows / ROWS) * ROWS,
-    Math.ceil(b.cols / WIDTH),
-  ];
+  const height = Math.min(FOLD, Math.ceil(b.rows / ROWS) * ROWS);
+  const layers = stripsAcross(b.cols) * Math.ceil(b.rows / FOLD);
   const whole = b.offset === 0 && b.bytes === b.block.bytes;
-  return whole && size[1] <= maxTextureDimension2D && size[2] <= maxTextureArrayLayers ? size : undefined;
+  if (!whole || height > maxTextureDimension2D || layers > maxTextureArrayLayers) return undefined;
+  return [WIDTH / 4, height, layers];
 }
 
 function view(texture: GPUTexture): GPUTextureView {
