@@ -64,7 +64,7 @@ export class LossView {
     if (!terminal.live) {
       terminal.say(`  loss       ${trace.map(({ loss }) => loss.toFixed(4)).join(' ')}`, '             ');
       terminal.say(
-        `  p(target)  ${trace.map(({ probability }) => probability.toFixed(4)).join(' ')}`,
+        `  p(target)  ${trace.map(({ probability }) => (probability >= 0.001 ? probability.toFixed(4) : probability.toExponential(0))).join(' ')}`,
         '             ',
       );
       terminal.print(`  ${sparkline(trace.map(({ loss }) => loss))}`);

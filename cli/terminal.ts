@@ -98,13 +98,11 @@ export class Terminal {
   }
 
   warn(text: string): void {
-    const label = painted(['yellow', 'bold'], 'warning:', process.stderr);
-    this.note(`${label} ${text}`);
+    if (!this.#options.quiet) labelled('warning:', 'yellow', text);
   }
 
   error(text: string): void {
-    const label = painted(['red', 'bold'], 'error:', process.stderr);
-    process.stderr.write(`${fitted(`${label} ${text}`)}\n`);
+    labelled('error:', 'red', text);
   }
 
   /** A bar on a terminal, a line now and then elsewhere; nothing for work that ends soon. */
@@ -146,6 +144,12 @@ function fitted(text: string): string {
   if (!isTTY || !columns) return text;
   const lines = text.split('\n');
   return lines.flatMap((line) => (line.startsWith('  ') ? [line] : wrap(line, columns, '  '))).join('\n');
+}
+
+/** The label is coloured after the lines were broken, which counts columns. */
+function labelled(label: string, style: Style, text: string): void {
+  const lines = fitted(`${label} ${text}`).slice(label.length);
+  process.stderr.write(`${painted([style, 'bold'], label, process.stderr)}${lines}\n`);
 }
 
 /** `1 edit`, `3 edits`. */

@@ -52,6 +52,8 @@ test('what cannot be read ends with 2, says where, and leaves stdout empty', asy
     [['predict'], 'nothing was given for <text>'],
     [['predict', ''], 'text: expected some text'],
     [['predict', '--edits', 'a.safetensors', 'text'], 'All words after --edits are its files'],
+    [['predict', '--edits', 'a.safetensors', '--', 'text'], 'a.safetensors', 'ENOENT'],
+    [['edit', '--json=false', '--', '-3 [moon]', ' '], 'target: expected', 'only blanks'],
     [['predict', 'x', '--edits', '/nonexistent.safetensors'], '/nonexistent.safetensors', 'ENOENT'],
   ];
   // None of them comes as far as an adapter, so they may run together.
@@ -128,6 +130,16 @@ test('without an adapter: 4, and doctor still tells what there is', async () => 
   assert.match(stderr, 'no adapter');
   for (const word of ['palimpsest', 'node', 'shaders', 'checksums right', 'caches'])
     assert.match(stdout, word);
+  // No driver, and nowhere to unpack one.
+  const none = await cli(['doctor'], {
+    env: {
+      VK_ICD_FILENAMES: '/nonexistent',
+      PALIMPSEST_CACHE: '/dev/null/cache',
+      PALIMPSEST_ADAPTER: 'auto',
+    },
+  });
+  assert.is(none.code, 4);
+  assert.match(none.stdout, /adapter\n +found +none/);
   const { stdout: json } = await cli(['predict', 'x', '--adapter', 'nonesuch', '--json']);
   assert.is(JSON.parse(json).error.code, 'no_adapter');
 });
@@ -265,7 +277,7 @@ test('an edit for a person, its file, and the model that it makes', async () => 
     assert.equal(Object.keys(edited.result), ['ids', 'tokens', 'next']);
 
     // What the edit said it would do is what its file does: the same numbers to the last bit.
-    const shown = stdout.match(/target\s+\S+\s+(\S+)/)?.[1];
+    const shown = /^ {2}target +[\d.]+ +([\d.]+)$/m.exec(stdout)?.[1];
     assert.is((100 * Math.exp(edited.result.next[0].logprob)).toFixed(2), shown);
 
     const other = await cli([...EDIT, '--edits', out, '--layer', '99']);

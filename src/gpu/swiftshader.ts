@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { join, dirname } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import { extract } from 'tar-stream';
+import { GpuError } from '../errors.ts';
 import { cacheFolder } from '../io/cache.ts';
 
 /** Unpacks the driver once into the cache. Returns its folder, or undefined where the package is not installed. */
@@ -17,8 +18,15 @@ export async function unpackSwiftShader(): Promise<string | undefined> {
   if (size === 0) return undefined;
   const folder = join(cacheFolder(), 'swiftshader', String(size));
   if (await stat(join(folder, 'vk_swiftshader_icd.json')).catch(() => undefined)) return folder;
-  await mkdir(dirname(folder), { recursive: true });
-  const temporary = await mkdtemp(`${folder}.`);
+  const temporary = await mkdir(dirname(folder), { recursive: true })
+    .then(() => mkdtemp(`${folder}.`))
+    .catch((error: Error) => {
+      throw new GpuError(
+        `gpu: SwiftShader cannot be unpacked into the cache: ${error.message}. Set PALIMPSEST_CACHE to a folder you may write to.`,
+        'no_adapter',
+        { cause: error },
+      );
+    });
   try {
     await untar(brotliDecompressSync(await readFile(archive)), temporary);
     // Two processes may unpack at once: whoever renames first wins, and both hold the same bytes.
