@@ -1,0 +1,178 @@
+/** What a model can still do: GLUE tasks with shown examples, three greedy tokens an answer. */
+import type { Labelled } from '../data/labelled.ts';
+import { ModelError, UsageError } from '../errors.ts';
+import { generate } from '../gpt2/generate.ts';
+import type { Model } from '../gpt2/model.ts';
+import { Random } from '../gpt2/random.ts';
+import { parseAnswer, promptOf, taskOf } from './downstream-tasks.ts';
+import type { Orientation, Task, TaskName } from './downstream-tasks.ts';
+import { score } from './score.ts';
+import { matthews, weightedF1 } from './statistics.ts';
+
+export interface DownstreamOptions {
+  /** Examples of each class. Published: 100. */
+  readonly perClass?: number;
+  readonly seed?: number;
+  readonly orientation?: Orientation;
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** Scores of one task; percentages 0..100, MCC −1..1. */
+export interface TaskResult {
+  readonly task: TaskName;
+  readonly n: number;
+  readonly f1: number;
+  readonly mcc: number;
+  readonly accuracy: number;
+  /** Answers that name no class. */
+  readonly invalid: number;
+  /** F1 of the best constant answer: what a model scores that does not read. */
+  readonly constant_f1: number;
+  /** The same by likelihood: the class whose word the model finds more likely, so that no answer is invalid. */
+  readonly choice: { readonly f1: number; readonly mcc: number };
+  /** Examples shown: wanted, and those that fitted into the context window beside the question. */
+  readonly shots: { readonly wanted: number; readonly mean: number; readonly least: number };
+  /** Questions that were cut at their beginning, since even alone they do not fit. */
+  readonly cut: number;
+}
+
+const ANSWER_TOKENS = 3;
+/** Bounds the cache of keys and values of one batch. */
+const CACHE_BYTES = 128 * 2 ** 20;
+
+/** @throws UsageError when a class has no examples */
+export async function runTask(
+  model: Model,
+  name: TaskName,
+  examples: readonly Labelled[],
+  options: DownstreamOptions = {},
+): Promise<TaskResult> {
+  const { perClass = 100, seed = 0, orientation = 'glue', onProgress, signal } = options;
+  const task = taskOf(name, orientation);
+  const chosen = choose(task, examples, perClass, seed);
+  const asked = chosen.map(({ texts }, i) => ({ i, ...fitPrompt(model, task, texts) }));
+  // Prompts with equally many examples begin alike, so they go together.
+  asked.sort((a, b) => b.shots - a.shots || a.i - b.i);
+  const answers = chosen.map(() => -1);
+  const choices = chosen.map(() => -1);
+  const most = batchRows(model);
+  for (let from = 0; from < asked.length;) {
+    signal?.throwIfAborted();
+    const shots = asked[from]?.shots;
+    const batch = asked.slice(from, from + most).filter((prompt) => prompt.shots === shots);
+    const texts = await answer(
+      model,
+      batch.map(({ ids }) => ids),
+      signal,
+    );
+    const likely = await likelier(model, task, batch);
+    batch.forEach(({ i }, b) => {
+      answers[i] = parseAnswer(task, texts[b] ?? '');
+      choices[i] = likely[b] ?? -1;
+    });
+    from += batch.length;
+    onProgress?.(from, asked.length);
+  }
+  const truth = chosen.map(({ label }) => label);
+  const shown = asked.map(({ shots }) => shots);
+  return {
+    task: name,
+    ...scoreAnswers(task, truth, answers),
+    choice: { f1: 100 * weightedF1(truth, choices), mcc: matthews(truth, choices) },
+    shots: {
+      wanted: task.shots.length,
+      mean: shown.reduce((sum, n) => sum + n, 0) / shown.length,
+      least: Math.min(...shown),
+    },
+    cut: asked.filter(({ cut }) => cut).length,
+  };
+}
+
+/** @param answers a class each, or -1 */
+export function scoreAnswers(
+  task: Task,
+  truth: readonly number[],
+  answers: readonly number[],
+): Pick<TaskResult, 'n' | 'f1' | 'mcc' | 'accuracy' | 'invalid' | 'constant_f1'> {
+  const n = truth.length;
+  const share = (count: number): number => (100 * count) / n;
+  const constants = task.answers.map((_, label) => weightedF1(truth, Array<number>(n).fill(label)));
+  return {
+    n,
+    f1: 100 * weightedF1(truth, answers),
+    mcc: matthews(truth, answers),
+    accuracy: share(truth.filter((label, i) => label === answers[i]).length),
+    invalid: share(answers.filter((label) => label < 0).length),
+    constant_f1: 100 * Math.max(...constants),
+  };
+}
+
+/** The same examples for the same seed: shuffled, then the first of each class. */
+function choose(
+  task: Task,
+  examples: readonly Labelled[],
+  perClass: number,
+  seed: number,
+): readonly Labelled[] {
+  const random = new Random(seed);
+  const shuffled = [...examples];
+  for (let i = shuffled.length - 1; i > 0; i -= 1) {
+    const j = Math.floor(random.uniform() * (i + 1));
+    [shuffled[i], shuffled[j]] = [shuffled[j] as Labelled, shuffled[i] as Labelled];
+  }
+  return task.answers.flatMap((_, label) => {
+    const mine = shuffled.filter((example) => example.label === label).slice(0, perClass);
+    if (mine.length === 0)
+      throw new UsageError(
+        `${task.title}: expected examples of class ${label}, found none. Check the data file.`,
+      );
+    return mine;
+  });
+}
+
+/** As many examples as fit before the question; a question that is too long alone loses its beginning. */
+function fitPrompt(
+  model: Model,
+  task: Task,
+  texts: readonly string[],
+): { ids: number[]; shots: number; cut: boolean } {
+  const room = model.config.n_positions - ANSWER_TOKENS;
+  for (let shots = task.shots.length; shots >= 0; shots -= 1) {
+    const ids = model.tokenizer.encode(promptOf(task, texts, shots));
+    if (ids.length <= room) return { ids, shots, cut: false };
+    if (shots === 0) return { ids: ids.slice(-room), shots, cut: true };
+  }
+  throw new RangeError('downstream: unreachable.');
+}
+
+function batchRows({ config }: Model): number {
+  const { n_positions, n_embd, n_layer } = config;
+  return Math.max(1, Math.min(64, Math.floor(CACHE_BYTES / (8 * n_positions * n_embd * n_layer))));
+}
+
+/** The class whose word is most likely, per token, after each prompt; -1 where the likelihoods are no numbers. */
+async function likelier(
+  model: Model,
+  task: Task,
+  prompts: readonly { readonly ids: readonly number[] }[],
+): Promise<number[]> {
+  const words = task.answers.map((word) => model.tokenizer.encode(` ${word}`));
+  const items = prompts.flatMap(({ ids }) => words.map((target) => ({ prompt: ids, target })));
+  const scores = await score(model, items);
+  return prompts.map((_, b) => {
+    const mine = scores.slice(b * words.length, (b + 1) * words.length).map(({ nll }) => nll);
+    return mine.every(Number.isFinite) ? mine.indexOf(Math.min(...mine)) : -1;
+  });
+}
+
+/** Greedy answers; empty ones where the model has no finite logits any more. */
+async function answer(model: Model, prompts: number[][], signal?: AbortSignal): Promise<string[]> {
+  try {
+    const options = { tokens: ANSWER_TOKENS, topK: 1, seed: 0, ...(signal ? { signal } : {}) };
+    return (await generate(model, prompts, options)).map((ids) => model.tokenizer.decode(ids));
+  } catch (error) {
+    if (error instanceof ModelError) return prompts.map(() => '');
+    throw error;
+  }
+}

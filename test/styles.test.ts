@@ -1,0 +1,141 @@
+/** The same fact in other words, and how the sizes of its edits are grouped. */
+import { readFileSync } from 'node:fs';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { bareFact } from '../src/data/fact.ts';
+import { readFacts } from '../src/data/read.ts';
+import { editedWeight } from '../src/edit/apply.ts';
+import { questionOf } from '../src/lab/questions.ts';
+import { SPLITS, compareStyles, groupStyles, variantsOf } from '../src/lab/styles.ts';
+import type { StyleRow } from '../src/lab/styles.ts';
+import { read } from '../src/tensor/tensor.ts';
+import { goldenSolver } from './covariance.ts';
+import { gpu } from './gpu.ts';
+import { golden, openFacts } from './model.ts';
+
+const test = suite('styles');
+const fact = {
+  ...bareFact({
+    caseId: 3,
+    source: 'counterfact',
+    prompt: '{} was created by',
+    subject: 'Apple A5',
+    targetNew: 'Google',
+  }),
+  targetTrue: 'Apple',
+};
+
+test('questions follow the relation, hold one {} and end in ?; what is not told is left out', () => {
+  assert.is(questionOf('The mother tongue of {} is'), 'What is the mother tongue of {}?');
+  assert.is(questionOf('{} speaks the language'), 'What language does {} speak?');
+  assert.is(questionOf('In {}, they understand'), 'What language is spoken in {}?');
+  assert.is(questionOf('The law in {} declares the language'), 'What language is spoken in {}?');
+  assert.is(questionOf('{} was created by'), 'Who is the maker of {}?');
+  assert.is(questionOf('{} was created in'), 'Where was {} created?');
+  assert.is(questionOf('{} died in the city of'), 'Where did {} die?');
+  assert.is(questionOf('{}, the'), undefined);
+  const file = new URL('../data/counterfact.json', import.meta.url);
+  const facts = readFacts(readFileSync(file, 'utf8'), 'counterfact');
+  const questions = facts.map(({ prompt }) => questionOf(prompt));
+  const known = questions.filter((question) => question !== undefined);
+  assert.ok(known.length > 0.8 * facts.length, `${known.length} of ${facts.length}`);
+  for (const question of new Set(known)) assert.match(question, /^[^{}]*\{\}[^{}]*\?$/);
+});
+
+test('variants: both styles, both objects, a question stays one', () => {
+  const list = variantsOf(fact, ['new', 'true']).map(({ style, target, fact: { prompt, targetNew } }) => [
+    style,
+    target,
+    prompt,
+    targetNew,
+  ]);
+  assert.equal(list, [
+    ['completion', 'new', '{} was created by', 'Google'],
+    ['completion', 'true', '{} was created by', 'Apple'],
+    ['question', 'new', 'Who is the maker of {}?', 'Google'],
+    ['question', 'true', 'Who is the maker of {}?', 'Apple'],
+  ]);
+  const asked = { ...fact, prompt: 'Who made {}?', targetTrue: null };
+  assert.equal(
+    variantsOf(asked, ['new', 'true']).map(({ style, target }) => [style, target]),
+    [['question', 'new']],
+  );
+});
+
+test('rows of real edits, without a change to the model', async () => {
+  const model = await openFacts();
+  const before = await read(gpu, editedWeight(model, 1));
+  const contexts = JSON.parse(readFileSync(golden('fixtures/contexts.json'), 'utf8')) as string[];
+  const seen: StyleRow[] = [];
+  const edit = { layer: 1, contexts: contexts.slice(0, 4), solver: await goldenSolver(), steps: 3 };
+  const rows = await compareStyles(model, [fact], {
+    methods: ['rome', 'r-rome'],
+    edit,
+    onRow: (row) => seen.push(row),
+  });
+  assert.equal(rows, seen);
+  assert.equal(
+    rows.map(({ style, method }) => `${style} ${method}`),
+    ['completion rome', 'completion r-rome', 'question rome', 'question r-rome'],
+  );
+  assert.equal(
+    rows.map(({ subject_first }) => subject_first),
+    [true, true, false, false],
+  );
+  assert.ok(rows[0]!.cosine < rows[1]!.cosine, "with the subject first ROME's keys part");
+  for (const row of rows) {
+    assert.is(row.target_tokens, model.tokenizer.encode(' Google').length);
+    assert.ok(row.probability > 0 && row.probability < 0.5 && row.update_norm > 0);
+  }
+  assert.equal(await read(gpu, editedWeight(model, 1)), before);
+});
+
+test('groups: median, 95th percentile and largest of |Δ|', () => {
+  const row = (size: number, tokens: number, verdict: StyleRow['verdict'] = 'ok'): StyleRow => ({
+    case_id: 0,
+    source: 'counterfact',
+    style: 'completion',
+    target: 'new',
+    prompt: '',
+    subject: '',
+    target_text: '',
+    target_tokens: tokens,
+    probability: 0.5,
+    subject_first: false,
+    method: 'rome',
+    update_norm: 0,
+    normalised_update: size,
+    relative_update: 0,
+    divisor: 0,
+    cosine: 0,
+    verdict,
+  });
+  const groups = groupStyles(
+    [row(3, 1), row(1, 1), row(2, 1, 'disabling'), row(9, 2, 'suspect')],
+    SPLITS['tokens']!,
+  );
+  assert.equal(groups, [
+    {
+      group: 'single-token target',
+      method: 'rome',
+      n: 3,
+      median: 2,
+      p95: 2.9,
+      most: 3,
+      flagged: 1,
+      disabling: 1,
+    },
+    {
+      group: 'multi-token target',
+      method: 'rome',
+      n: 1,
+      median: 9,
+      p95: 9,
+      most: 9,
+      flagged: 1,
+      disabling: 0,
+    },
+  ]);
+});
+
+test.run();
