@@ -336,7 +336,7 @@ test('Ctrl-C in every phase: 130 and nothing half-written', async () => {
     await withFolder(async (folder) => {
       const out = join(folder, 'edit.safetensors');
       const { code, stdout, stderr } = await run(
-        [...EDIT, '--json', '--verbose', '--seed', '7', '--out', out],
+        [...EDIT, '--json', '--verbose', '--steps', '3', '--seed', '7', '--out', out],
         {
           // A cache of its own, or nothing would be sampled.
           env: { PALIMPSEST_CACHE: phase === 'sample' ? folder : cache },
