@@ -4,7 +4,7 @@
 const QUESTIONS: readonly (readonly [completion: RegExp, question: string])[] = [
   [/mother tongue|native (language|speaker)|, a native$/, 'What is the mother tongue of {}?'],
   [
-    /official language|they understand|language spoken|the language$|In \{\},/,
+    /official language|they understand|language spoken|declares the language/,
     'What language is spoken in {}?',
   ],
   [/language of/, 'What is the language of {}?'],
