@@ -8,6 +8,7 @@ import { edit } from './edit.ts';
 import { exportModel } from './export.ts';
 import { generate } from './generate.ts';
 import { history } from './history.ts';
+import { paper } from './paper.ts';
 import { predict } from './predict.ts';
 import { revert } from './revert.ts';
 
@@ -20,6 +21,7 @@ export const COMMANDS: readonly Command[] = [
   history,
   exportModel,
   covariance,
+  paper,
   bench,
   doctor,
 ];

@@ -157,10 +157,10 @@ export function sampleStudy(): Study {
       }),
     ),
   );
-  const downstream = ['SST-2', 'MRPC', 'CoLA', 'RTE'].flatMap((task, t) => [
-    { task, edit: 0, f1: 0.4 + 0.05 * t, constant: 1 / 3, invalid: 0 },
-    { task, method: 'rome' as const, edit: 100, f1: 0.05, constant: 1 / 3, invalid: 0.8 },
-    { task, method: 'r-rome' as const, edit: 100, f1: 0.38 + 0.05 * t, constant: 1 / 3, invalid: 0.02 },
+  const downstream = (['sst2', 'mrpc', 'cola', 'rte'] as const).flatMap((task, t) => [
+    { edit: 0, result: { task, f1: 40 + 5 * t, constant_f1: 100 / 3 } },
+    { method: 'rome' as const, edit: 100, result: { task, f1: 5, constant_f1: 100 / 3 } },
+    { method: 'r-rome' as const, edit: 100, result: { task, f1: 38 + 5 * t, constant_f1: 100 / 3 } },
   ]);
   return {
     title: 'Rebuilding ROME on the reference’s numbers',

@@ -1,6 +1,7 @@
 /** What a report tells: any of these may be missing, and then its figures are. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Method } from '../../edit/method.ts';
+import type { TaskResult } from '../downstream.ts';
 import type { CaseResult } from '../evaluate.ts';
 import type { SequenceHead, SequenceLine } from '../sequence.ts';
 import type { LayerScore } from '../sweep.ts';
@@ -40,17 +41,11 @@ export interface StyleRow {
 
 /** One task at one moment. */
 export interface DownstreamRow {
-  readonly task: string;
+  readonly result: Pick<TaskResult, 'task' | 'f1' | 'constant_f1'>;
   /** undefined: the unedited model. */
   readonly method?: Method;
   /** Edits in the model. */
   readonly edit: number;
-  /** Weighted F1, 0..1. */
-  readonly f1: number;
-  /** What always giving the commonest answer scores. */
-  readonly constant: number;
-  /** Share of answers that are none, 0..1. */
-  readonly invalid: number;
 }
 
 /** A figure of the report: a vega-lite specification at two sizes, and the words around it. */

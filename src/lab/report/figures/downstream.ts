@@ -1,4 +1,5 @@
 /** Downstream tasks before and after a sequence of edits. */
+import { taskOf } from '../../downstream-tasks.ts';
 import { light } from '../palette.ts';
 import type { DownstreamRow, Figure, Study } from '../study.ts';
 import { WIDTH, methodScales, title } from '../theme.ts';
@@ -7,17 +8,17 @@ export function downstream({ downstream: rows = [] }: Study): Figure | undefined
   if (rows.length === 0) return undefined;
   const methods = [...new Set(rows.flatMap(({ method }) => method ?? []))];
   const last = (task: string, method: DownstreamRow['method']): DownstreamRow | undefined =>
-    rows.filter((row) => row.task === task && row.method === method).sort((a, b) => b.edit - a.edit)[0];
-  const tasks = [...new Set(rows.map(({ task }) => task))];
+    rows.filter((row) => nameOf(row) === task && row.method === method).sort((a, b) => b.edit - a.edit)[0];
+  const tasks = [...new Set(rows.map(nameOf))];
   const values = tasks.flatMap((task) =>
     [undefined, ...methods].flatMap((method) => {
       const row = last(task, method);
-      return row ? [{ task, state: method ? title(method) : 'unedited', f1: 100 * row.f1 }] : [];
+      return row ? [{ task, state: method ? title(method) : 'unedited', f1: row.result.f1 }] : [];
     }),
   );
   const constants = tasks.map((task) => ({
     task,
-    f1: 100 * (rows.find((row) => row.task === task)?.constant ?? NaN),
+    f1: rows.find((row) => nameOf(row) === task)?.result.constant_f1 ?? 0,
   }));
   const { color, shape } = methodScales(methods);
   const states = { domain: ['unedited', ...color.domain], range: [light('ink'), ...color.range] };
@@ -54,3 +55,5 @@ export function downstream({ downstream: rows = [] }: Study): Figure | undefined
     }),
   };
 }
+
+const nameOf = ({ result }: DownstreamRow): string => taskOf(result.task, 'glue').title;

@@ -3,7 +3,7 @@ import type { Figure, Study } from '../study.ts';
 import { EDIT_TICKS, WIDTH, methodScales, title } from '../theme.ts';
 
 export function totalByEdit({ sequences }: Study): Figure | undefined {
-  if (!sequences || sequences.length === 0) return undefined;
+  if (!sequences?.some(({ lines }) => lines.length > 0)) return undefined;
   const values = sequences.flatMap(({ method, lines }) =>
     [{ edit: 0, relative_total: 0 }, ...lines].map(({ edit, relative_total }) => ({
       edit,

@@ -19,6 +19,7 @@ export function updateByEdit({ sequences }: Study): Figure | undefined {
       })),
     )
     .filter(({ update }) => update > 0 && Number.isFinite(update));
+  if (values.length === 0) return undefined;
   const { weight_norm, elements } = first.head;
   const alarm = (THRESHOLDS.disablingUpdate * weight_norm) / elements;
   const { color, shape } = methodScales(sequences.map(({ method }) => method));
