@@ -38,6 +38,18 @@ const software = (adapter: AdapterSummary, subgroupSize: number): boolean =>
 /** Fastest first; the first that fits is taken. The last fits everything. */
 export const RUNGS: readonly Rung[] = [
   {
+    kernel: 'tensor/matmul_8',
+    tile: [1, 64],
+    reads: 'strips',
+    fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && p.m === 1,
+  },
+  {
+    kernel: 'tensor/matmul_9',
+    tile: [1, 32],
+    reads: 'strips',
+    fits: (p, adapter) => software(adapter, 4) && fourOfA(p) && p.m === 1,
+  },
+  {
     kernel: 'tensor/matmul_7',
     tile: [8, 64],
     reads: 'strips',
@@ -67,6 +79,7 @@ export const RUNGS: readonly Rung[] = [
     reads: 'quads',
     fits: (p, adapter) => software(adapter, 4) && quads(p),
   },
+  { kernel: 'tensor/matmul_2', tile: [64, 64], reads: 'words', fits: () => true },
   { kernel: 'tensor/matmul_1', reads: 'words', fits: () => true },
 ];
 
