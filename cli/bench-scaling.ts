@@ -6,6 +6,7 @@ import { benchEdit } from '../src/lab/bench/edit.ts';
 import { scalingFigure } from '../src/lab/bench/scaling-figure.ts';
 import type { LengthPoint, SizePoint } from '../src/lab/bench/scaling-figure.ts';
 import { contextsOfLength } from '../src/lab/bench/workload.ts';
+import { loadRenderer } from '../src/lab/report/render.ts';
 import { peakResident, residentLimit, withBenchModel } from './bench-model.ts';
 import type { BenchModelArguments } from './bench-model.ts';
 import type { Run } from './command.ts';
@@ -55,23 +56,10 @@ export async function benchScaling(gpu: Gpu, args: ScalingArguments, run: Run): 
     }
   });
   if (args.figure !== undefined) {
-    await writeFile(
-      args.figure,
-      await draw(`r-ROME edit, 21 contexts, ${gpu.adapter.description}`, sizes, lengths),
-    );
+    const draw = await loadRenderer();
+    const title = `r-ROME edit, ${CONTEXTS} contexts, ${gpu.adapter.description}`;
+    await writeFile(args.figure, await draw(scalingFigure(title, sizes, lengths)));
     terminal.print('', `Wrote ${args.figure}`);
   }
   return { sizes, lengths };
-}
-
-/** Loaded only here: no other command needs them. */
-async function draw(
-  title: string,
-  sizes: readonly SizePoint[],
-  lengths: readonly LengthPoint[],
-): Promise<string> {
-  const [vega, { compile }] = await Promise.all([import('vega'), import('vega-lite')]);
-  const { spec } = compile(scalingFigure(title, sizes, lengths));
-  const view = new vega.View(vega.parse(spec), { renderer: 'none' });
-  return view.toSVG();
 }

@@ -1,7 +1,10 @@
 /** Attention and its gradient over packed rows, with and without keys and values of earlier tokens. */
 import { attention, attentionBackward } from '../../gpt2/attention.ts';
 import type { AttentionOptions } from '../../gpt2/attention.ts';
+import { ATTENTION_RUNGS } from '../../gpt2/attention-rungs.ts';
+import type { AttentionRung } from '../../gpt2/attention-rungs.ts';
 import { packRows, uploadBatch } from '../../gpt2/batch.ts';
+import type { Gpu } from '../../gpu/context.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { upload } from '../../tensor/tensor.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
@@ -22,41 +25,50 @@ interface Rows {
 /** What an edit runs once and in each step, a long document, and a step of generation. */
 const CASES: readonly Rows[] = [
   { name: 'contexts', rows: 22, cached: 0, fresh: 20, backward: false },
-  { name: 'backward', rows: 22, cached: 0, fresh: 20, backward: true },
   { name: 'suffix', rows: 22, cached: 17, fresh: 3, backward: false },
-  { name: 'suffix_back', rows: 22, cached: 17, fresh: 3, backward: true },
   { name: 'document', rows: 1, cached: 0, fresh: 1024, backward: false },
   { name: 'generate', rows: 8, cached: 512, fresh: 1, backward: false },
+  { name: 'contexts', rows: 22, cached: 0, fresh: 20, backward: true },
+  { name: 'suffix', rows: 22, cached: 17, fresh: 3, backward: true },
 ];
 
 const HEADS = 12;
 const SIZE = 64;
 const D = HEADS * SIZE;
 
-function attentionCase(c: Rows): BenchCase {
+/** Rungs that this adapter can run; the backward pass has two, which go by the first two. */
+function rungsFor(gpu: Gpu, backward: boolean): readonly AttentionRung[] {
+  const { definition, pairs, ...more } = ATTENTION_RUNGS;
+  const all: AttentionRung[] = backward ? [definition, pairs] : [definition, pairs, ...Object.values(more)];
+  return all.filter(({ subgroups }) => !subgroups || gpu.adapter.subgroupSize >= 4);
+}
+
+function attentionCase(c: Rows, rung: AttentionRung): BenchCase {
   const tokens = c.rows * c.fresh;
   // Query j of a row sees the cache and j + 1 keys of its own.
   const seen = c.rows * (c.fresh * c.cached + (c.fresh * (c.fresh + 1)) / 2);
+  const back = rung.subgroups ? 2 : 1;
   return {
-    name: c.name,
-    shape: `${c.rows}x${c.cached > 0 ? `(${c.cached})+` : ''}${c.fresh}x${HEADS}x${SIZE}`,
+    name: c.backward ? `backward_${back}` : rung.kernel.slice('gpt2/'.length),
+    shape: `${c.name} ${c.rows}x${c.cached > 0 ? `(${c.cached})+` : ''}${c.fresh}`,
     kernels: c.backward
-      ? ['gpt2/attention_backward_q_1', 'gpt2/attention_backward_kv_1']
-      : ['gpt2/attention_1'],
+      ? [`gpt2/attention_backward_q_${back}`, `gpt2/attention_backward_kv_${back}`]
+      : [rung.kernel],
     flops: (c.backward ? 14 : 4) * seen * D,
     bytes: 4 * D * ((c.backward ? 8 : 4) * tokens + 2 * c.rows * c.cached),
-    prepare: (s) => prepareAttention(s, c),
+    prepare: (s) => prepareAttention(s, c, rung),
   };
 }
 
 async function prepareAttention(
   s: Scope,
   { rows, cached, fresh, backward }: Rows,
+  rung: AttentionRung,
 ): Promise<Awaited<ReturnType<BenchCase['prepare']>>> {
   const { gpu } = s;
   const length = cached + fresh;
   const lists = Array.from({ length: rows }, () => Array.from({ length }, () => 0));
-  const batch = uploadBatch(s, packRows(lists, { from: lists.map(() => cached) }));
+  const batch = uploadBatch(s, packRows(lists, { from: lists.map(() => cached) }), rung.tile || undefined);
   const tokens = rows * fresh;
   const own = numbers(tokens * 3 * D, 1);
   const earlier = numbers(Math.max(1, rows * cached) * 3 * D, 2);
@@ -68,7 +80,7 @@ async function prepareAttention(
     stride: 3 * D,
     keys: D,
   };
-  const options: AttentionOptions = { heads: HEADS, ...(cached > 0 ? { cache } : {}) };
+  const options: AttentionOptions = { heads: HEADS, rung, ...(cached > 0 ? { cache } : {}) };
 
   const reference = attentionReference({ own, earlier, slopes, heads: HEADS, size: SIZE, cached, fresh });
   if (!backward) {
@@ -90,6 +102,6 @@ async function prepareAttention(
 
 export const attentionFamily: Family = {
   name: 'attention',
-  title: 'rows x (cached) + tokens x heads x size',
-  cases: () => CASES.map(attentionCase),
+  title: `rows x (cached) + tokens, ${HEADS} heads of ${SIZE}`,
+  cases: (gpu) => CASES.flatMap((c) => rungsFor(gpu, c.backward).map((rung) => attentionCase(c, rung))),
 };

@@ -1,7 +1,7 @@
 /** One edit, timed as a whole and dispatch by dispatch. */
 import { computeEdit } from '../../edit/edit.ts';
 import type { Edit, EditPhase } from '../../edit/edit.ts';
-import { identity } from './identity.ts';
+import { identitySolver } from '../../edit/covariance-solver.ts';
 import type { Model } from '../../gpt2/model.ts';
 import { kernelTime, profileOf } from '../profile.ts';
 import type { KernelTime, ProfileRow } from '../profile.ts';
@@ -57,7 +57,7 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
     await gpu.sync();
     const start = performance.now();
     const edit = await computeEdit(model, BENCH_REQUEST, {
-      ...{ methods: ['r-rome'], layer, contexts, solver: identity, steps, freeze },
+      ...{ methods: ['r-rome'], layer, contexts, solver: identitySolver(), steps, freeze },
       ...(signal ? { signal } : {}),
     });
     return { edit, ms: performance.now() - start };

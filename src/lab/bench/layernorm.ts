@@ -13,12 +13,12 @@ const SIZES = [
 ] as const;
 const EPS = 1e-5;
 
-function layernormCase(rows: number, d: number, backward: boolean): BenchCase {
+function layernormCase(rows: number, d: number, backward: boolean, subgroups: boolean): BenchCase {
   const n = rows * d;
   return {
     name: backward ? 'backward' : 'layernorm',
     shape: `${rows}x${d}`,
-    kernels: [backward ? 'gpt2/layernorm_backward_1' : 'gpt2/layernorm_1'],
+    kernels: [`gpt2/layernorm_${backward ? 'backward_' : ''}${subgroups ? 2 : 1}`],
     flops: (backward ? 15 : 8) * n,
     bytes: (backward ? 12 : 8) * n,
     prepare: (s) => {
@@ -49,5 +49,8 @@ function layernormCase(rows: number, d: number, backward: boolean): BenchCase {
 export const layernormFamily: Family = {
   name: 'layernorm',
   title: 'layer normalisation, its gradient; rows x D',
-  cases: () => SIZES.flatMap(([rows, d]) => [false, true].map((back) => layernormCase(rows, d, back))),
+  cases: ({ adapter }) =>
+    SIZES.flatMap(([rows, d]) =>
+      [false, true].map((back) => layernormCase(rows, d, back, adapter.subgroupSize > 0)),
+    ),
 };

@@ -10,15 +10,19 @@ export const BENCH_REQUEST: EditRequest = {
 /** The bare prompt, ten beginnings of 4 tokens and ten of 9: what is sampled when nobody hands contexts in. */
 export const BENCH_CONTEXTS: readonly string[] = [
   '{}',
-  ...['The river runs', 'A long road', 'In the city', 'She was born', 'One of many'].map(
-    (text) => `${text}. {}`,
-  ),
-  ...['It is said', 'The old town', 'He came back', 'Two years later', 'As we know'].map(
+  ...[
+    'The river runs fast',
+    'A long road north',
+    'In the old city',
+    'She was born there',
+    'One of many others',
+  ].map((text) => `${text}. {}`),
+  ...['It is said again', 'The old town is', 'He came back home', 'Two years later he', 'As we know it'].map(
     (text) => `${text}. {}`,
   ),
   ...[
     'The first of them was built in the north',
-    'Many of those who came stayed for the winter',
+    'He was one of those who came back home',
     'It was one of the largest in the state',
     'The school is in the south of the county',
     'He played for the club until the next year',
