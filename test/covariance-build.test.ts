@@ -6,6 +6,8 @@ import * as assert from 'uvu/assert';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import { buildCovariance } from '../src/edit/covariance.ts';
 import type { BuildOptions, BuildState } from '../src/edit/covariance.ts';
+import { ConvergenceProbe } from '../src/edit/convergence.ts';
+import type { Convergence } from '../src/edit/convergence.ts';
 import { packDocuments } from '../src/edit/pack-documents.ts';
 import type { DocumentBatch, Placed } from '../src/edit/pack-documents.ts';
 import { unpackSymmetric } from '../src/edit/panels.ts';
@@ -221,6 +223,30 @@ test('interrupted at every third batch and resumed: the same bits as in one go',
     }
   }
   assert.ok(runs >= 3, `${runs} interruptions`);
+  model.destroy();
+});
+
+test('probe keys: none while tokens are few, then u settles as they grow', async () => {
+  const model = await tinyModel(gpu);
+  const live = gpu.liveBytes;
+  const probe = new ConvergenceProbe(gpu);
+  const looks: (Convergence | undefined)[] = [];
+  await build(model, {
+    documents: (from) => placed(tinyDocuments(600), from),
+    batch: 100,
+    onBatch: ({ tokens }) => [100, 1500, 3000, 6000, 12000].some((at) => tokens >= at && tokens < at + 100),
+    onLook: async ({ moments, probes }) => {
+      assert.is(probes.get(1)!.cols, 96);
+      looks.push(await probe.look(1, moments.get(1)!, probes.get(1)!));
+    },
+  });
+  const [few, first, ...later] = looks;
+  assert.is(few, undefined);
+  assert.is(first!.change, undefined);
+  const changes = later.map((look) => look!.change!);
+  assert.ok(changes.length >= 3 && changes.every((change) => change > 0 && change < 2), changes.join(', '));
+  assert.ok(changes.at(-1)! < changes[0]!, changes.join(', '));
+  assert.is(gpu.liveBytes, live);
   model.destroy();
 });
 

@@ -67,17 +67,22 @@ export async function* packDocuments<P>(
   if (tokens > 0) yield take(last as P);
 }
 
-/** Work of one batch: a GPU's watchdog ends what takes seconds. */
-const BATCH_FLOPS = 1e12;
+/**
+ * Work of one batch, by kind of adapter: the watchdog of a GPU ends what takes seconds, and on a software adapter
+ * Ctrl-C waits for the batch at work.
+ */
+const BATCH_FLOPS = { gpu: 1e12, software: 5e10 };
 const MOST_TOKENS = 4096;
+/** Below this, matrix products lose speed. */
+const FEWEST_TOKENS = 256;
 
-/** Tokens of one batch: enough to keep the adapter busy, few enough that each activation fits one binding. */
-export function batchTokens(
-  gpu: Gpu,
-  { n_inner: F, n_embd: D, n_positions }: Gpt2Config,
-  last: number,
-): number {
+/**
+ * Tokens of one batch: enough to keep the adapter busy, few enough that each activation fits one binding.
+ *
+ * @param last the layer at whose key the forward pass ends
+ */
+export function batchTokens(gpu: Gpu, { n_inner: F, n_embd: D }: Gpt2Config, last: number): number {
   const byMemory = gpu.maxBindingBytes / (4 * Math.max(F, 3 * D));
-  const byWork = BATCH_FLOPS / ((last + 1) * (8 * D * D + 4 * D * F) + F * F);
-  return Math.max(n_positions, Math.floor(Math.min(MOST_TOKENS, byMemory, byWork)));
+  const byWork = BATCH_FLOPS[gpu.adapter.kind] / ((last + 1) * (8 * D * D + 4 * D * F) + F * F);
+  return Math.max(FEWEST_TOKENS, Math.floor(Math.min(MOST_TOKENS, byMemory, byWork)));
 }

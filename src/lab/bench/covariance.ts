@@ -34,7 +34,10 @@ export async function benchCovariance(
   }: { layer: number; runs?: number; most?: number; signal?: AbortSignal },
 ): Promise<CovarianceBench> {
   const { gpu, config } = model;
-  const documents = Math.max(1, Math.floor(batchTokens(gpu, config, most) / DOCUMENT_TOKENS));
+  const documents = Math.max(
+    1,
+    Math.floor(Math.min(most, batchTokens(gpu, config, layer)) / DOCUMENT_TOKENS),
+  );
   const length = Math.min(DOCUMENT_TOKENS, config.n_positions);
   const ids = Math.min(config.vocab_size, 8192);
   const rows = Array.from({ length: documents }, (_, d) =>
