@@ -1,0 +1,254 @@
+/** `palimpsest trace`: which states of the model carry a fact, and which layer to edit. */
+import { resolve } from 'node:path';
+import { readFacts } from '../src/data/read.ts';
+import type { Fact } from '../src/data/fact.ts';
+import { checkLayer } from '../src/edit/edit.ts';
+import { readBracketed } from '../src/edit/request.ts';
+import { UsageError } from '../src/errors.ts';
+import { writeAtomic } from '../src/io/atomic.ts';
+import { NOISE_FACTOR, embeddingDeviation } from '../src/lab/noise.ts';
+import { makeReport } from '../src/lab/report/page.ts';
+import { bestLayer, sweepLayers } from '../src/lab/sweep.ts';
+import type { LayerScore } from '../src/lab/sweep.ts';
+import { knownFacts, recommendedLayer, traceFacts } from '../src/lab/trace-average.ts';
+import type { AverageTracing } from '../src/lab/trace-average.ts';
+import { TRACE_SITES } from '../src/lab/trace-runs.ts';
+import type { TraceRequest } from '../src/lab/trace-text.ts';
+import { traceFact } from '../src/lab/trace.ts';
+import type { TraceOptions, Tracing } from '../src/lab/trace.ts';
+import { command } from './command.ts';
+import type { Run } from './command.ts';
+import { readData } from './data-files.ts';
+import { contextsFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
+import type { EditArguments } from './edit-options.ts';
+import { COMMON_FLAGS, EDIT_FLAGS, MODEL_FLAGS, number, once, text } from './flags.ts';
+import { layerSolvers } from './layer-solvers.ts';
+import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
+import type { Session } from './session.ts';
+import { showAverage, showSweep, showTracing } from './causal-trace-view.ts';
+
+/** Subjects whose embeddings say how wide the noise is, at most. */
+const SUBJECTS = 1000;
+
+export const causalTrace = command({
+  usage: 'trace [sentence] [object]',
+  summary: 'causal tracing of a fact, or of many: which layer to edit',
+  flags: (yargs) =>
+    yargs
+      .positional('sentence', once('sentence', 'a prompt with its subject in [brackets]'))
+      .positional('object', once('object', 'what the model is to recall [default: what it finds likeliest]'))
+      .options({
+        prompt: once('--prompt', 'a prompt with {} where the subject goes, instead of brackets'),
+        subject: once('--subject', 'the subject, with --prompt'),
+        facts: number('--facts', 'average over so many facts of --data that the model knows', {
+          integer: true,
+          min: 0,
+        }),
+        sweep: number('--sweep', 'edit so many facts of --data at each layer, too', {
+          integer: true,
+          min: 0,
+        }),
+        data: text('--data', 'facts, and subjects for the width of the noise [default: CounterFact]'),
+        samples: number('--samples', 'corrupted runs [default: 10]', { integer: true, min: 1 }),
+        window: number(
+          '--window',
+          'layers restored together for MLP and attention [default: 10, less in small models]',
+          { integer: true, min: 1 },
+        ),
+        noise: number(
+          '--noise',
+          'deviation of the noise [default: 3 deviations of the subjects’ embeddings]',
+          { min: 0 },
+        ),
+        out: text('--out', 'write figures and a report to this folder'),
+      })
+      .options(EDIT_FLAGS)
+      .options(MODEL_FLAGS)
+      .options(COMMON_FLAGS)
+      .example('$0 trace "The mother tongue of [Danielle Darrieux] is"', 'one fact'),
+  run: async (args, run) => {
+    const request = requestOf(args);
+    const [many, swept] = [args.facts ?? 0, args.sweep ?? 0];
+    if (!request && many === 0 && swept === 0)
+      throw new UsageError(
+        'trace: expected a sentence with its subject in [brackets], --facts N or --sweep N, found none of them.',
+      );
+    const data = await factsOf(args, many > 0 || swept > 0);
+    const given = await contextsFrom(args);
+    return withSession(args, run, async (session) => {
+      const { model, timed, timings } = session;
+      introduce(session, run);
+      const contexts = swept > 0 ? (given ?? (await sampledContexts(session, run, args.seed ?? 0))) : [];
+      await applyNamed(session);
+      const subjects =
+        data.length > 0 ? data.slice(0, SUBJECTS).map(({ subject }) => subject) : [request?.subject ?? ''];
+      const noise =
+        args.noise ?? NOISE_FACTOR * (await timed('noise', () => embeddingDeviation(model, subjects)));
+      const options: TraceOptions = {
+        noise,
+        seed: args.seed ?? 0,
+        signal: run.signal,
+        ...(args.samples === undefined ? {} : { samples: args.samples }),
+        ...(args.window === undefined ? {} : { window: args.window }),
+      };
+      const trace = request && (await timed('trace', () => one(session, run, request, options)));
+      const average =
+        many > 0 ? await timed('average', () => averageOf(session, run, data, many, options)) : undefined;
+      const sweep =
+        swept > 0
+          ? await timed('sweep', () => sweepOf(session, run, args, data.slice(0, swept), contexts))
+          : undefined;
+      if (args.out !== undefined) await writeFigures(args.out, session, { trace, average, sweep });
+      reportTimings(session, run);
+      const recommended = (sweep && bestLayer(sweep)) ?? (average && recommendedLayer(average));
+      const result = {
+        ...trace,
+        sites: TRACE_SITES,
+        average,
+        sweep,
+        ...(recommended === undefined ? {} : { recommended_layer: recommended }),
+      };
+      return { ...session.about, result, timings_ms: timings };
+    });
+  },
+});
+
+interface TraceArguments extends EditArguments {
+  readonly sentence?: string | undefined;
+  readonly object?: string | undefined;
+  readonly prompt?: string | undefined;
+  readonly subject?: string | undefined;
+  readonly data?: string | undefined;
+}
+
+function requestOf({ sentence, object, prompt, subject }: TraceArguments): TraceRequest | undefined {
+  if (sentence !== undefined) {
+    if (prompt !== undefined || subject !== undefined)
+      throw new UsageError(
+        'trace: expected a sentence with [brackets], or --prompt and --subject, found both.',
+      );
+    // The reader of edits wants a target; whether there is one is for the tracing to say.
+    const read = readBracketed(sentence, object ?? 'x');
+    return { prompt: read.prompt, subject: read.subject, object };
+  }
+  if (prompt === undefined && subject === undefined) return undefined;
+  if (prompt === undefined || subject === undefined)
+    throw new UsageError(
+      `trace: expected --prompt and --subject, found ${prompt === undefined ? '--subject' : '--prompt'} alone.`,
+    );
+  return { prompt, subject, object };
+}
+
+/** Facts of --data; the project's own are optional where only a width of noise depends on them. */
+async function factsOf({ data }: TraceArguments, needed: boolean): Promise<readonly Fact[]> {
+  try {
+    const { text: content, name } = await readData('--data', data, 'counterfact.json');
+    return readFacts(content, name);
+  } catch (error) {
+    if (needed || data !== undefined) throw error;
+    return [];
+  }
+}
+
+async function one(
+  { model }: Session,
+  { terminal }: Run,
+  request: TraceRequest,
+  options: TraceOptions,
+): Promise<Tracing> {
+  const bar = terminal.progress('trace');
+  try {
+    const tracing = await traceFact(model, request, { ...options, onProgress: bar.update });
+    showTracing(terminal, tracing);
+    return tracing;
+  } finally {
+    bar.stop();
+  }
+}
+
+async function averageOf(
+  { model }: Session,
+  { terminal }: Run,
+  facts: readonly Fact[],
+  many: number,
+  options: TraceOptions,
+): Promise<AverageTracing> {
+  const known = (await knownFacts(model, facts.slice(0, 10 * many))).slice(0, many);
+  if (known.length === 0)
+    throw new UsageError(
+      `--facts: expected facts that ${model.id} knows, found none among the first ${10 * many}. Give others with --data.`,
+    );
+  const bar = terminal.progress('facts');
+  try {
+    const average = await traceFacts(model, known, options, (_, done) => bar.update(done, known.length));
+    showAverage(terminal, average);
+    return average;
+  } finally {
+    bar.stop();
+  }
+}
+
+async function sweepOf(
+  session: Session,
+  { terminal, signal }: Run,
+  args: EditArguments,
+  facts: readonly Fact[],
+  contexts: readonly string[],
+): Promise<LayerScore[]> {
+  const { model, found } = session;
+  const layers =
+    args.layer === undefined ? Array.from({ length: model.config.n_layer - 1 }, (_, i) => i) : [args.layer];
+  for (const layer of layers) checkLayer(model, layer);
+  const corpus = await readData('--data', undefined, 'wikitext.txt');
+  const solverAt = layerSolvers(
+    session,
+    corpus.text.split('\n').filter((line) => line.trim() !== ''),
+    layers,
+    signal,
+  );
+  const bar = terminal.progress('layers');
+  try {
+    const scores = await sweepLayers(model, facts, {
+      layers,
+      method: args.method === undefined || args.method === 'all' ? 'r-rome' : args.method,
+      editAt: async (layer) => ({
+        ...valueOptionsFrom(args, found.entry),
+        layer,
+        contexts,
+        solver: await solverAt(layer),
+      }),
+      seed: args.seed ?? 0,
+      onLayer: (_, done) => bar.update(done, layers.length),
+      signal,
+    });
+    showSweep(terminal, scores);
+    return scores;
+  } finally {
+    bar.stop();
+  }
+}
+
+async function writeFigures(
+  out: string,
+  { model, about, timed }: Session,
+  found: {
+    trace: Tracing | undefined;
+    average: AverageTracing | undefined;
+    sweep: readonly LayerScore[] | undefined;
+  },
+): Promise<void> {
+  const given = Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
+  const files = await timed('report', () =>
+    makeReport({
+      title: `Where ${model.id} keeps its facts`,
+      about: [
+        ['model', `${model.id}; sha256 ${about.model.sha256.slice(0, 16)}`],
+        ['adapter', about.adapter.description],
+      ],
+      command: `palimpsest trace --out ${out}`,
+      ...given,
+    }),
+  );
+  for (const [name, content] of files)
+    await writeAtomic(resolve(out, name), (write) => write(new TextEncoder().encode(content)));
+}

@@ -1,0 +1,91 @@
+/** `trace` and `paper` as processes: a small run of each, and their usage errors. */
+import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { openFacts } from './model.ts';
+import { withFolder } from './folder.ts';
+import { cli } from './process.ts';
+
+const test = suite('causal-trace-cli');
+
+test('one fact: numbers as JSON, the same as shown, and figures', async () => {
+  await withFolder(async (folder) => {
+    const words = ['trace', 'The mother tongue of [Danielle Darrieux] is', '--samples', '3', '--seed', '4'];
+    const { code, stdout, stderr } = await cli([...words, '--json', '--out', folder]);
+    assert.is(code, 0, stderr);
+    const { result, model } = JSON.parse(stdout);
+    const { config } = await openFacts();
+    assert.is(model.id, 'facts');
+    assert.is(result.object, ' French');
+    assert.is(result.tokens.slice(...result.subject).join(''), ' Danielle Darrieux');
+    assert.ok(result.clean > 0.9 && result.corrupted < 0.1);
+    for (const site of ['state', 'mlp', 'attention']) {
+      assert.is(result.effects[site].length, result.tokens.length);
+      for (const row of result.effects[site]) assert.is(row.length, config.n_layer);
+    }
+    assert.equal((await readdir(folder)).sort(), ['report.html', 'trace-fact.svg', 'trace-fact.vl.json']);
+
+    const shown = await cli(words);
+    assert.is(shown.code, 0, shown.stderr);
+    const last = result.effects.state.at(-1).at(-1);
+    assert.match(shown.stdout, new RegExp(`" is".*█ +${(100 * last).toFixed(1)}\n`));
+  });
+});
+
+test('wrong usage', async () => {
+  for (const [words, message] of [
+    [['trace'], /expected a sentence with its subject/],
+    [['trace', 'no brackets'], /\[brackets\]/],
+    [['trace', 'a [b] c', '--samples', '0'], /--samples: expected a whole number from 1/],
+    [['trace', '--prompt', 'a {} c'], /--prompt alone/],
+    [['paper', '--data', '/nowhere.json'], /--data: expected a readable file/],
+  ] as const) {
+    const { code, stderr } = await cli(words);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
+  }
+});
+
+test('a study of very little: a report with all its sections, and sequences that can be gone on with', async () => {
+  await withFolder(async (folder) => {
+    const out = join(folder, 'paper');
+    const few = [
+      '--records',
+      '2',
+      '--count',
+      '2',
+      '--every',
+      '1',
+      '--traced',
+      '1',
+      '--swept',
+      '0',
+      '--steps',
+      '3',
+    ];
+    const words = ['paper', '--out', out, '--method', 'rome', '--covariance', 'identity', ...few];
+    const { code, stdout, stderr } = await cli([...words, '--json']);
+    assert.is(code, 0, stderr);
+    const { result } = JSON.parse(stdout);
+    assert.is(result.report, join(out, 'report.html'));
+    const study = JSON.parse(await readFile(join(out, 'study.json'), 'utf8'));
+    assert.is(study.evaluation.cases.length, 2);
+    assert.equal(
+      study.sequences[0].lines.map(({ edit }: { edit: number }) => edit),
+      [1, 2],
+    );
+    assert.is(study.downstream.length, 8); // four tasks, before and after
+    const files = await readdir(out);
+    for (const name of ['update-by-edit', 'downstream', 'entropy-by-update', 'trace-average'])
+      assert.ok(files.includes(`${name}.svg`) && files.includes(`${name}.vl.json`), name);
+    const lines = await readFile(join(out, 'rome', 'run.jsonl'), 'utf8');
+    assert.is(lines.trim().split('\n').length, 2);
+
+    const again = await cli(words);
+    assert.is(again.code, 2);
+    assert.match(again.stderr, /holds a sequence already/);
+  });
+});
+
+test.run();
