@@ -6,6 +6,7 @@
 //          columns a load.
 // Shapes   as in layernorm_1, D a multiple of 4.
 // Work     one subgroup a row; lane j takes the vec4s j, j + WG, ...
+// Cost     as layernorm_1: 8 T D bytes from memory, 7 T D flops.
 // Numerics as in layernorm_1: variance in a second pass.
 // Test     test/layernorm.test.ts
 

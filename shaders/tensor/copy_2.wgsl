@@ -2,8 +2,8 @@
 //
 //   yᵢ = xᵢ
 //
-// What changed and why it is faster: 16 bytes a load instead of 4, and a quarter of a quarter of the threads, so
-// that less of the time goes into starting them and checking bounds.
+// What changed and why it is faster: 16 bytes a load instead of 4, and a quarter of a quarter of
+// the threads, so that less of the time goes into starting them and checking bounds.
 //
 // Shapes  x, y [4 N]; n counts elements, a multiple of 4.
 // Work    a group takes 4 WG neighbouring vec4s, a thread every WG-th of them.

@@ -7,8 +7,8 @@
 // transpose).
 //
 // Shapes   w: rows first ... first + rows - 1 of [R, C], f32, or f16 with HALF (two values a word,
-//          low half first); strips: ceil(C / 32) ceil(R / 8192) layers of 8 x min(R, 8192) texels. What
-//          lies beyond C stays zero.
+//          low half first); strips: ceil(C / 32) ceil(R / 8192) layers of 8 x min(R, 8192) texels.
+//          What lies beyond C stays zero.
 // Work     one thread a texel; grids beyond 65,535 groups are folded to two dimensions.
 // Cost     8 bytes an element, no flops.
 // Test     test/matmul.test.ts

@@ -1,6 +1,6 @@
 // Adds rows up at their places: the gradient of gather_rows by its input.
 //
-//   dx_n = Σ_{i: index_i = n} dy_i        only rows n that occur in index are written
+//   dx_n = Σ_{i: index_i = n} dy_i,   only rows n that occur in index are written
 //
 // Shapes   dy [R, D]; index u32 [R], each below N; dx [N, D], zeros before.
 // Work     one thread an element of dy. The first row of an index that repeats sums for all of

@@ -1,6 +1,7 @@
-// Widens 16-bit floats of a checkpoint to f32, bit by bit, so that no adapter's rounding or flushing has a say.
+// Widens 16-bit floats of a checkpoint to f32, bit by bit: no adapter's rounding has a say.
 //
-//   F16   sign 1 · exponent 5 · fraction 10:  x = (-1)^s 2^(e-15) (1 + f/1024);  e = 0: (-1)^s 2^-14 f/1024
+//   F16   sign 1 · exponent 5 · fraction 10:  x = (-1)^s 2^(e-15) (1 + f/1024);
+//         e = 0: (-1)^s 2^-14 f/1024
 //   BF16  the upper half of an f32
 //
 // Shapes  packed [ceil(N / 2)] words, two values each, low half first; y [N].
