@@ -4,8 +4,8 @@
 //
 // Shapes   dy [R, D]; index u32 [R], each below N; dx [N, D], zeros before.
 // Work     one thread an element of dy. The first row of an index that repeats sums for all of
-//          them, in order, so that the result is the same every time. Grids beyond 65,535 groups are
-//          folded to two dimensions.
+//          them, in order, so that the result is the same every time. Grids beyond 65,535 groups
+//          are folded to two dimensions.
 // Cost     8 R D bytes and R² D reads of index, from cache.
 // Test     test/rows.test.ts
 
