@@ -47,6 +47,7 @@ export const paper = command({
           integer: true,
           min: 1,
         }),
+        styled: number('--styled', `facts edited in other words [default: ${PAPER_PLAN.styled}]`, COUNT),
         traced: number('--traced', `facts traced [default: ${PAPER_PLAN.traced}]`, COUNT),
         swept: number('--swept', `facts edited at each layer [default: ${PAPER_PLAN.swept}]`, COUNT),
         resume: { type: 'boolean', default: false, describe: 'go on with sequences that are in the folder' },
@@ -99,7 +100,7 @@ export const paper = command({
         const minutes = (performance.now() - start) / 60_000;
         const { adapter, model: loaded } = session.about;
         const study: Study = {
-          title: `Rebuilding ROME on ${model.id}`,
+          title: `Rebuilding ROME on the model “${model.id}”`,
           about: [
             [
               'model',
@@ -142,14 +143,15 @@ interface PaperArguments {
   readonly records?: number | undefined;
   readonly count?: number | undefined;
   readonly every?: number | undefined;
+  readonly styled?: number | undefined;
   readonly traced?: number | undefined;
   readonly swept?: number | undefined;
   readonly seed?: number | undefined;
 }
 
 function planOf(args: PaperArguments): PaperPlan {
-  const { method = 'all', records, count, every, traced, swept, seed } = args;
-  const given = { records, edits: count, every, traced, swept, seed };
+  const { method = 'all', records, count, every, styled, traced, swept, seed } = args;
+  const given = { records, edits: count, every, styled, traced, swept, seed };
   return {
     ...PAPER_PLAN,
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
@@ -163,6 +165,7 @@ function commandOf(plan: PaperPlan, out?: string, model?: string): string {
     records: 'records',
     edits: 'count',
     every: 'every',
+    styled: 'styled',
     traced: 'traced',
     swept: 'swept',
     seed: 'seed',

@@ -57,6 +57,8 @@ test('a study of very little: a report with all its sections, and sequences that
       '2',
       '--every',
       '1',
+      '--styled',
+      '0',
       '--traced',
       '1',
       '--swept',

@@ -149,18 +149,22 @@ export function sampleStudy(): Study {
     ['The', ' mother', ' tongue', ' of', ' Daniel', 'le', ' Dar', 'rieux', ' is'],
   );
   const cases = evaluation.records.map((_, i) => single(i));
-  const styles = ['completion', 'question', 'question, long target'].flatMap((style, s) =>
+  const styles = (['completion', 'question'] as const).flatMap((style, s) =>
     cases.flatMap(({ methods }) =>
       METHODS.map((method) => {
         const size = methods[method]!.normalised_update * 10 ** (0.3 * s * (random.uniform() - 0.7));
-        return { style, method, normalised_update: size };
+        return { style, target: 'new' as const, method, normalised_update: size };
       }),
     ),
   );
   const downstream = (['sst2', 'mrpc', 'cola', 'rte'] as const).flatMap((task, t) => [
-    { edit: 0, result: { task, f1: 40 + 5 * t, constant_f1: 100 / 3 } },
-    { method: 'rome' as const, edit: 100, result: { task, f1: 5, constant_f1: 100 / 3 } },
-    { method: 'r-rome' as const, edit: 100, result: { task, f1: 38 + 5 * t, constant_f1: 100 / 3 } },
+    { edit: 0, result: { task, f1: 40 + 5 * t, constant_f1: 100 / 3, invalid: 5 } },
+    { method: 'rome' as const, edit: 100, result: { task, f1: 5, constant_f1: 100 / 3, invalid: 5 } },
+    {
+      method: 'r-rome' as const,
+      edit: 100,
+      result: { task, f1: 38 + 5 * t, constant_f1: 100 / 3, invalid: 5 },
+    },
   ]);
   return {
     title: 'Rebuilding ROME on the reference’s numbers',

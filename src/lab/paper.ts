@@ -19,6 +19,8 @@ import { NOISE_FACTOR, embeddingDeviation } from './noise.ts';
 import type { DownstreamRow, SequenceRun, Study } from './report/study.ts';
 import { memoryJournal, runSequence } from './sequence.ts';
 import type { SequenceHead, SequenceJournal } from './sequence.ts';
+import { compareStyles, variantsOf } from './styles.ts';
+import type { StyleRow } from './styles.ts';
 import { sweepLayers } from './sweep.ts';
 import type { LayerScore } from './sweep.ts';
 import { knownFacts, traceFacts } from './trace-average.ts';
@@ -36,6 +38,8 @@ export interface PaperPlan {
   readonly tasks: readonly TaskName[];
   /** Examples of each class of a task. */
   readonly perClass: number;
+  /** Facts edited in other words, as completion and as question, with the false and the true object. */
+  readonly styled: number;
   /** Facts traced. */
   readonly traced: number;
   /** Facts edited at each layer; 0 for no sweep. */
@@ -52,6 +56,7 @@ export const PAPER_PLAN: PaperPlan = {
   every: 20,
   tasks: ['sst2', 'mrpc', 'cola', 'rte'],
   perClass: 10,
+  styled: 8,
   traced: 8,
   swept: 4,
   seed: 0,
@@ -98,6 +103,7 @@ export async function runPaper(
     evaluation: { cases, seed },
     sequences,
     downstream,
+    ...(plan.styled > 0 ? { styles: await runStyles(model, input, plan, options) } : {}),
     ...(await runTracing(model, input, plan, options)),
     ...(plan.swept > 0 ? { sweep: await runSweep(model, input, plan, options) } : {}),
   };
@@ -167,6 +173,21 @@ async function runSequences(
     ),
   ];
   return { sequences, downstream };
+}
+
+/** Facts of which both styles are known. */
+async function runStyles(
+  model: Model,
+  { facts, edit }: PaperInput,
+  { styled, methods }: PaperPlan,
+  options: PaperOptions,
+): Promise<StyleRow[]> {
+  const targets = ['new', 'true'] as const;
+  const whole = facts.filter((fact) => variantsOf(fact, targets).length === 4).slice(0, styled);
+  let done = 0;
+  const onRow = (): void =>
+    options.onProgress?.('prompt styles', (done += 1), 4 * whole.length * methods.length);
+  return compareStyles(model, whole, { methods, edit, targets, onRow, ...signalOf(options) });
 }
 
 async function runTracing(

@@ -47,7 +47,7 @@ function ofLayers({ average, sweep = [] }: Study): string[] {
   return [
     ...(average && traced !== undefined
       ? [
-          `Causal tracing of ${count(average.n, 'fact')} points to layer ${traced}: there the MLPs at the subject's last token restore most.`,
+          `Causal tracing of ${count(average.n, 'fact')} points to layer ${traced}: there the MLPs at the subject's last token restore most, ${fixed(100 * (average.effects.mlp?.['last subject token'][traced] ?? NaN))} of the ${fixed(100 * (average.clean - average.corrupted))} points of probability that the noise takes.`,
         ]
       : []),
     ...(swept === undefined

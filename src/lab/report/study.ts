@@ -4,6 +4,7 @@ import type { Method } from '../../edit/method.ts';
 import type { TaskResult } from '../downstream.ts';
 import type { CaseResult } from '../evaluate.ts';
 import type { SequenceHead, SequenceLine } from '../sequence.ts';
+import type { StyleRow } from '../styles.ts';
 import type { LayerScore } from '../sweep.ts';
 import type { AverageTracing } from '../trace-average.ts';
 import type { Tracing } from '../trace.ts';
@@ -18,7 +19,7 @@ export interface Study {
   /** Single edits, each on the unedited model. */
   readonly evaluation?: { readonly cases: readonly CaseResult[]; readonly seed: number };
   readonly sequences?: readonly SequenceRun[];
-  readonly styles?: readonly StyleRow[];
+  readonly styles?: readonly StyleSize[];
   readonly downstream?: readonly DownstreamRow[];
   readonly trace?: Tracing;
   readonly average?: AverageTracing;
@@ -31,17 +32,12 @@ export interface SequenceRun {
   readonly lines: readonly SequenceLine[];
 }
 
-/** One single edit of a comparison of prompt styles. */
-export interface StyleRow {
-  /** How the fact was put: `as completion`, `as question, long target`. */
-  readonly style: string;
-  readonly method: Method;
-  readonly normalised_update: number;
-}
+/** What the report shows of a comparison of prompt styles. */
+export type StyleSize = Pick<StyleRow, 'style' | 'target' | 'method' | 'normalised_update'>;
 
 /** One task at one moment. */
 export interface DownstreamRow {
-  readonly result: Pick<TaskResult, 'task' | 'f1' | 'constant_f1'>;
+  readonly result: Pick<TaskResult, 'task' | 'f1' | 'constant_f1' | 'invalid'>;
   /** undefined: the unedited model. */
   readonly method?: Method;
   /** Edits in the model. */

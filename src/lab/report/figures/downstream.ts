@@ -29,7 +29,10 @@ export function downstream({ downstream: rows = [] }: Study): Figure | undefined
     name: 'downstream',
     title: 'Other tasks, before and after the sequence',
     caption:
-      'Weighted F1, percent, of few-shot tasks that no edit is about. The grey bar is what always giving one answer scores: a point on it says nothing.',
+      'Weighted F1, percent, of few-shot tasks that no edit is about. The grey bar is what always giving one answer scores: a point on it says nothing.' +
+      (silent(rows)
+        ? ' This model answers none of them before the first edit, so there is nothing to lose.'
+        : ''),
     draw: (size) => ({
       width: WIDTH[size],
       height: 50 * tasks.length + 60,
@@ -57,3 +60,9 @@ export function downstream({ downstream: rows = [] }: Study): Figure | undefined
 }
 
 const nameOf = ({ result }: DownstreamRow): string => taskOf(result.task, 'glue').title;
+
+/** The unedited model gives hardly an answer that is one. */
+function silent(rows: readonly DownstreamRow[]): boolean {
+  const unedited = rows.filter(({ method }) => method === undefined);
+  return unedited.length > 0 && unedited.every(({ result }) => result.invalid > 90);
+}

@@ -46,7 +46,7 @@ export function smallMultiples(
           field: 'edit',
           type: 'quantitative',
           title: 'edit',
-          scale: { nice: false, padding: 6 },
+          scale: { nice: false, padding: 6, domainMin: 0 },
           axis: { grid: false, tickCount: 5 },
         },
         y: {

@@ -1,19 +1,22 @@
 /** |Delta| by how a fact is put: the paper's analysis of why one data set has disabling edits and another none. */
 import { light } from '../palette.ts';
 import { logAxis } from '../log-axis.ts';
-import type { Figure, Study } from '../study.ts';
+import type { Figure, Study, StyleSize } from '../study.ts';
 import { WIDTH, methodScales, title } from '../theme.ts';
+
+const panelOf = (style: string, target: StyleSize['target']): string =>
+  `${style}, ${target === 'new' ? 'false object' : 'true object'}`;
 
 export function styles({ styles: rows = [] }: Study): Figure | undefined {
   if (rows.length === 0) return undefined;
   const values = rows
     .filter(({ normalised_update: x }) => x > 0 && Number.isFinite(x))
-    .map(({ style, method, normalised_update }) => ({
-      style,
+    .map(({ style, target, method, normalised_update }) => ({
+      style: panelOf(style, target),
       method: title(method),
       update: normalised_update,
     }));
-  const order = [...new Set(rows.map(({ style }) => style))];
+  const order = [...new Set(rows.map(({ style, target }) => panelOf(style, target)))].sort();
   const methods = [...new Set(rows.map(({ method }) => method))];
   const { color } = methodScales(methods);
   const updates = values.map(({ update }) => update);
@@ -29,7 +32,7 @@ export function styles({ styles: rows = [] }: Study): Figure | undefined {
     name: 'styles',
     title: 'The same facts, put differently',
     caption:
-      '|Δ| of single edits by the style of the prompt and by the target. Each tick is one edit, the dark bar the median.',
+      '|Δ| of single edits by the style of the prompt and by the object written: a false one, or the one that the model holds already. Each tick is one edit, the dark bar the median.',
     draw: (size) => ({
       data: { values },
       spacing: 12,
