@@ -7,6 +7,7 @@ import { benchCovariance } from '../src/lab/bench/covariance.ts';
 import { benchEdit } from '../src/lab/bench/edit.ts';
 import type { EditBench } from '../src/lab/bench/edit.ts';
 import { benchGenerate } from '../src/lab/bench/generate.ts';
+import { higher, measureRoof } from '../src/lab/bench/roof.ts';
 import type { Roof } from '../src/lab/bench/roof.ts';
 import { byKernel } from '../src/lab/profile.ts';
 import type { KernelTime, ProfileRow } from '../src/lab/profile.ts';
@@ -50,7 +51,7 @@ export async function benchPhase(
   });
 }
 
-async function editPhase(found: BenchModel, roof: Roof, args: PhaseArguments, run: Run): Promise<object> {
+async function editPhase(found: BenchModel, before: Roof, args: PhaseArguments, run: Run): Promise<object> {
   const { terminal, signal } = run;
   const { model, layer, bytes } = found;
   const { steps, runs, whole } = args;
@@ -73,14 +74,15 @@ async function editPhase(found: BenchModel, roof: Roof, args: PhaseArguments, ru
       `--no-freeze          ${spread(edit)}   ${ratio.toFixed(2)} times as long (${stepTokens} tokens a step)`,
     );
   }
+  const roof = higher(before, await measureRoof(model.gpu, signal));
   printTrace(terminal, result.trace, roof);
   printMemory(terminal, bytes);
-  return { ...result, peak_resident_bytes: peakResident(), peak_resident_limit: residentLimit(bytes) };
+  return { ...result, roof, peak_resident_bytes: peakResident(), peak_resident_limit: residentLimit(bytes) };
 }
 
 async function covariancePhase(
   found: BenchModel,
-  roof: Roof,
+  before: Roof,
   args: PhaseArguments,
   run: Run,
 ): Promise<object> {
@@ -90,15 +92,20 @@ async function covariancePhase(
   terminal.print(
     `covariance of layer ${layer}   ${result.tokensPerSecond.toFixed(0)} tokens a second; a batch of ${result.tokens} takes ${spread(result.batch)}`,
   );
+  const roof = higher(before, await measureRoof(model.gpu, signal));
   printTrace(terminal, result.trace, roof);
-  return result;
+  return { ...result, roof };
 }
 
-async function generatePhase({ model }: BenchModel, roof: Roof, { terminal, signal }: Run): Promise<unknown> {
+async function generatePhase(
+  { model }: BenchModel,
+  before: Roof,
+  { terminal, signal }: Run,
+): Promise<unknown> {
   const results = [];
-  for (const prompts of [1, 8]) {
-    const result = await benchGenerate(model, { prompts, signal });
-    results.push(result);
+  for (const prompts of [1, 8]) results.push(await benchGenerate(model, { prompts, signal }));
+  const roof = higher(before, await measureRoof(model.gpu, signal));
+  for (const { prompts, ...result } of results) {
     terminal.print(
       `${prompts} ${prompts === 1 ? 'prompt ' : 'prompts'}   ${result.tokensPerSecond.toFixed(1)} tokens a second; a step takes ${spread(result.step)}, ` +
         `${giga(result.rate)} GB/s of weights, ${percentOf(result.rate, roof.copy)} % of the best copy`,

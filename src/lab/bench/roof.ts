@@ -28,6 +28,11 @@ export async function measureRoof(gpu: Gpu, signal?: AbortSignal): Promise<Roof>
   return { matmul, copy };
 }
 
+/** The better of two measurements: what other programs took in the meantime is not the adapter's. */
+export function higher(a: Roof, b: Roof): Roof {
+  return { matmul: Math.max(a.matmul, b.matmul), copy: Math.max(a.copy, b.copy) };
+}
+
 /** flops or bytes a second of the median run. */
 export function rate(m: Measured, of: 'flops' | 'bytes'): number {
   const ms = (m.timestamps ?? m.wall)?.median;
