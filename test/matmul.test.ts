@@ -6,7 +6,7 @@ import { RUNGS } from '../src/tensor/matmul-rungs.ts';
 import type { Rung } from '../src/tensor/matmul-rungs.ts';
 import { matmul } from '../src/tensor/matmul.ts';
 import { Tape } from '../src/tensor/tape.ts';
-import { Tensor, read, upload } from '../src/tensor/tensor.ts';
+import { Tensor, read, upload, zeros } from '../src/tensor/tensor.ts';
 import { gpu, noise, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
 import { halfToFloat } from './reference/half.ts';
@@ -28,6 +28,8 @@ const SIZES: [number, number, number][] = [
   [65, 68, 132],
   [31, 257, 67],
   [130, 8, 260],
+  [1, 8203, 8], // strips are folded after 8192 rows
+  [2, 8, 8203],
 ];
 
 function sum(rows: number, cols: number): string {
@@ -136,6 +138,42 @@ test('strips: the same bits before and after they are made, new ones after a wri
 function eye(n: number): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0));
 }
+
+test('a matrix larger than a binding: rows that lie in different windows', async () => {
+  const [rows, cols] = [33_000, 1_040]; // 137 MB: two windows on lavapipe, one elsewhere
+  await gpu.scope(async (s) => {
+    const b = zeros(s, [rows, cols], 'b');
+    const set = new Map(
+      [0, 8191, 8192, 31_999, 32_768, rows - 1].map((row, i) => [row, noise(cols, 20 + i)]),
+    );
+    for (const [row, values] of set) gpu.write(b, values, row * cols * 4);
+    const along = noise(cols, 30);
+    const down = noise(rows, 31);
+    const bias = noise(rows, 32);
+    const wantRows = Float64Array.from(bias);
+    const wantCols = new Float64Array(cols);
+    for (const [row, values] of set)
+      for (let c = 0; c < cols; c += 1) {
+        wantRows[row]! += along[c]! * values[c]!;
+        wantCols[c]! += down[row]! * values[c]!;
+      }
+    for (const rung of RUNGS.filter(({ reads }) => reads !== 'words')) {
+      const shape = { m: 1, dtype: 'f32', aFirst: 0 } as const;
+      if (!rung.fits({ ...shape, n: rows, k: cols, transposeB: true, aStride: cols }, gpu.adapter)) continue;
+      const x = upload(s, along, [1, cols], 'along');
+      const y = upload(s, down, [1, rows], 'down');
+      const biased = { transposeB: true, bias: upload(s, bias, [rows], 'bias'), rung };
+      allclose(`${rung.kernel} ᵀ`, await read(gpu, matmul(s, x, b, biased)), wantRows, {
+        reduce: cols,
+        scale: 9,
+      });
+      allclose(rung.kernel, await read(gpu, matmul(s, y, b, { rung })), wantCols, {
+        reduce: set.size,
+        scale: 9,
+      });
+    }
+  });
+});
 
 test('K of 50,257: the error stays within the bound of a sum of K products', async () => {
   const [m, k, n] = [3, 50_257, 8];
