@@ -15,7 +15,7 @@
 // Work     a subgroup makes a tile of 16 rows x 16 columns; a lane owns 4 adjacent columns. The
 //          tiles of the same columns follow each other (x = rows), so that b stays in cache.
 // Cost     2 M N K flops; reads a N / 16 times and b M / 16 times.
-// Numerics f32 sums in the order of k, four products at a time, as in every rung but the first.
+// Numerics f32 sums in the order of k, four products at a time, alike in rungs 3 to 9.
 // Test     test/matmul.test.ts
 
 enable subgroups;

@@ -14,7 +14,7 @@
 // Work     a subgroup makes a tile of 16 rows x 16 columns; a lane owns 1 x 4 of them.
 //          The tiles of the same columns follow each other (x = rows), while b is still in cache.
 // Cost     2 M N K flops; reads a N / 16 times and b M / 16 times.
-// Numerics f32 sums in the order of k, four products at a time, as in every rung but the first.
+// Numerics f32 sums in the order of k, four products at a time, alike in rungs 3 to 9.
 // Test     test/matmul.test.ts
 
 enable subgroups;

@@ -11,7 +11,7 @@
 //          first element is no multiple of 4. b_strips: strips that b has side by side.
 // Work     a subgroup makes a tile of 8 rows x 64 columns; a lane owns 2 x 4 of them.
 // Cost     2 M N K flops; reads a N / 64 times and b M / 8 times.
-// Numerics f32 sums in the order of k, four products at a time, as in every rung but the first.
+// Numerics f32 sums in the order of k, four products at a time, alike in rungs 3 to 9.
 // Test     test/matmul.test.ts
 
 enable subgroups;
