@@ -77,6 +77,7 @@ async function findAdapter(wanted: string): Promise<Found> {
   // 2. SwiftShader alone: offered together with a system driver, Dawn would always pick SwiftShader.
   const folder = await unpackSwiftShader();
   if (folder) {
+    const before = process.env['VK_ICD_FILENAMES'];
     process.env['VK_ICD_FILENAMES'] = join(folder, 'vk_swiftshader_icd.json');
     let found = note(await request('high-performance'));
     if (!found) {
@@ -84,6 +85,9 @@ async function findAdapter(wanted: string): Promise<Found> {
       loadLibrary(join(folder, 'libvulkan.so.1'));
       found = note(await request('high-performance'));
     }
+    // The driver is loaded; processes that we start shall find what the system has.
+    if (before === undefined) delete process.env['VK_ICD_FILENAMES'];
+    else process.env['VK_ICD_FILENAMES'] = before;
     if (fits(found)) return found;
   }
   throw new GpuError(
