@@ -13,6 +13,7 @@ import { buildKey, covarianceKey, formatShards, parseShards } from '../src/io/co
 import type { CovarianceFacts } from '../src/io/covariance-facts.ts';
 import { openCovariance, panelTensors, readMatrices, writeCovariance } from '../src/io/covariance-file.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-load.ts';
+import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { exportRome, importRome } from '../src/io/covariance-rome.ts';
 import { readManifest } from '../src/io/manifest.ts';
 import type { Manifest } from '../src/io/manifest.ts';
@@ -225,6 +226,23 @@ test('a file of another model, layer, size, or a part: everything that differs i
     // The same weights in another file, e.g. with a head fine-tuned above the layer, are the same model here.
     const resaved = { ...tinyCheckpoint(), sha256: () => Promise.resolve('resaved') };
     await load(await write(folder), resaved);
+  });
+});
+
+test('merging keeps what only the low part holds', async () => {
+  await withFolder(async (folder) => {
+    const parts: string[] = [];
+    for (const index of [0, 1]) {
+      const high = panels().fill(2 ** 24);
+      const facts = await factsOf(tinyCheckpoint(), { shards: { indices: [index], of: 3 }, tokens: 8 });
+      parts.push(join(folder, `${index}.safetensors`));
+      await writeCovariance(parts[index]!, facts, { 'S.high': high, 'S.low': panels().fill(0.75 + index) });
+    }
+    const merged = await openCovariance((await mergeCovariances(parts, join(folder, 'sum'))).path);
+    const sum = await readMatrices(merged);
+    // 2^24 + 0.75 + 2^24 + 1.75: f32 holds every fourth integer there.
+    assert.equal([sum['S.high']![7], sum['S.low']![7]], [2 ** 25 + 4, -1.5]);
+    assert.is(merged.facts.tokens, 16);
   });
 });
 
