@@ -7,9 +7,11 @@ import { covariance } from './covariance.ts';
 import { doctor } from './doctor.ts';
 import { edit } from './edit.ts';
 import { evaluate } from './evaluate.ts';
+import { explain } from './explain.ts';
 import { exportModel } from './export.ts';
 import { generate } from './generate.ts';
 import { history } from './history.ts';
+import { models } from './models.ts';
 import { paper } from './paper.ts';
 import { predict } from './predict.ts';
 import { revert } from './revert.ts';
@@ -27,7 +29,9 @@ export const COMMANDS: readonly Command[] = [
   evaluate,
   sequence,
   causalTrace,
+  explain,
   paper,
   bench,
+  models,
   doctor,
 ];

@@ -1,5 +1,5 @@
-/** `trace` and `paper` as processes: a small run of each, and their usage errors. */
-import { readFile, readdir } from 'node:fs/promises';
+/** `trace`, `explain` and `paper` as processes: a small run of each, and their usage errors. */
+import { access, readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -30,6 +30,37 @@ test('one fact: numbers as JSON, the same as shown, and figures', async () => {
     assert.is(shown.code, 0, shown.stderr);
     const last = result.effects.state.at(-1).at(-1);
     assert.match(shown.stdout, new RegExp(`" is".*█ +${(100 * last).toFixed(1)}\n`));
+  });
+});
+
+test('explain: an edit file replayed to the last bit, with shaders that are there', async () => {
+  await withFolder(async (folder) => {
+    const file = join(folder, 'edit.safetensors');
+    const fact = ['The mother tongue of [Danielle Darrieux] is', 'English', '--steps', '4'];
+    const made = await cli([
+      'edit',
+      ...fact,
+      '--covariance',
+      'identity',
+      '--method',
+      'rome',
+      '--out',
+      file,
+      '--json',
+    ]);
+    assert.is(made.code, 0, made.stderr);
+    const update = JSON.parse(made.stdout).result.updates.rome;
+    const { code, stdout, stderr } = await cli(['explain', file, '--json']);
+    assert.is(code, 0, stderr);
+    const { result } = JSON.parse(stdout);
+    assert.is(result.difference, 0);
+    const numbers = new Map(result.steps.flatMap((step: { numbers: [string, number][] }) => step.numbers));
+    assert.is(numbers.get('k · u'), update.divisor);
+    assert.is(numbers.get('|Δ|'), update.normalised_update);
+    const shaders = result.steps.flatMap((step: { shaders: string[] }) => step.shaders) as string[];
+    for (const name of shaders) await access(new URL(`../shaders/${name}.wgsl`, import.meta.url));
+    const none = await cli(['explain', join(folder, 'none.json')]);
+    assert.is(none.code, 2, none.stderr);
   });
 });
 

@@ -78,7 +78,7 @@ function panel(
           titleOrient: 'top' as const,
           format: '.2~r',
           offset: 10,
-          gradientLength: Math.min(180, width),
+          gradientLength: Math.min(180, width - 24),
           gradientThickness: 12,
         },
       },

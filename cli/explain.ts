@@ -1,0 +1,141 @@
+/** `palimpsest explain`: an edit file replayed step by step, with its equations, shapes, shaders and numbers. */
+import { computeEdit } from '../src/edit/edit.ts';
+import type { EditRecord } from '../src/edit/record.ts';
+import { parseContexts } from '../src/edit/contexts.ts';
+import type { ValueOptions } from '../src/edit/value.ts';
+import { UsageError } from '../src/errors.ts';
+import { distance, explainEdit } from '../src/lab/explain.ts';
+import type { ExplainStep } from '../src/lab/explain.ts';
+import { DEFAULT_LIST } from './apply.ts';
+import { command } from './command.ts';
+import { readEdit, readEdits } from './edit-files.ts';
+import type { NamedEdit } from './edit-files.ts';
+import { isEditList } from './edit-list.ts';
+import { COMMON_FLAGS, EDIT_FLAGS, MODEL_FLAGS, once } from './flags.ts';
+import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
+import { chooseSolver } from './solver.ts';
+import { short } from './terminal.ts';
+import type { Terminal } from './terminal.ts';
+
+export const explain = command({
+  usage: 'explain [file]',
+  summary: 'an edit file step by step: equation, shapes, shaders, numbers',
+  flags: (yargs) =>
+    yargs
+      .positional(
+        'file',
+        once('file', `an edit file, or a list whose last edit is meant [default: ${DEFAULT_LIST}]`),
+      )
+      .options({ covariance: EDIT_FLAGS.covariance })
+      .options(MODEL_FLAGS)
+      .options(COMMON_FLAGS),
+  run: async (args, run) => {
+    const { file, id, record, before } = await lastEdit(args.file ?? DEFAULT_LIST);
+    const edits = args.edits ?? before;
+    return withSession(
+      { ...args, edits, model: args.model ?? record.model.id },
+      run,
+      async (session) => {
+        const { model, timed, timings } = session;
+        const { terminal, signal } = run;
+        const wanted =
+          args.covariance ?? (record.metadata['covariance'] === 'identity' ? 'identity' : 'auto');
+        const { solver, title } = await timed('covariance', () =>
+          chooseSolver(session, record.layer, wanted),
+        );
+        introduce(session, run, title);
+        await applyNamed(session);
+        const edit = await timed('replay', () =>
+          computeEdit(model, record.request, {
+            ...optionsOf(record, file),
+            methods: [record.method],
+            layer: record.layer,
+            contexts: parseContexts(record.metadata['contexts'] ?? '["{}"]', file),
+            solver,
+            signal,
+          }),
+        );
+        const update = edit.updates.get(record.method);
+        if (!update) throw new RangeError(`explain: no update of ${record.method}.`);
+        const steps = explainEdit(model, edit, update);
+        steps.forEach((step, i) => show(terminal, step, i + 1));
+        const difference = distance(update.lambda, record.lambda) / norm(record.lambda);
+        terminal.print();
+        terminal.say(
+          `Replayed: lambda differs from that of ${file} by ${short(difference)}, relative.` +
+            (difference < 1e-3
+              ? ''
+              : ' The model, its covariance or the edits before it are not those of the file: try --edits and --covariance.'),
+        );
+        reportTimings(session, run);
+        return {
+          ...session.about,
+          result: { file, id, method: record.method, layer: record.layer, difference, steps },
+          timings_ms: timings,
+        };
+      },
+      { layer: () => record.layer },
+    );
+  },
+});
+
+/** The edit that is meant, and the files of a list that come before it. */
+async function lastEdit(name: string): Promise<NamedEdit & { before: readonly string[] }> {
+  if (!isEditList(name)) return { ...(await readEdit(name)), before: [] };
+  const edits = await readEdits([name]);
+  const last = edits.at(-1);
+  if (!last) throw new UsageError(`${name}: expected at least one edit, found none. Name an edit file.`);
+  return { ...last, before: edits.slice(0, -1).map(({ file }) => file) };
+}
+
+/** @throws UsageError for options that are not numbers */
+function optionsOf({ metadata }: EditRecord, file: string): Partial<ValueOptions> {
+  const fault = (): UsageError =>
+    new UsageError(`edit file ${file}: options: expected an object of numbers.`, 'bad_edit_file');
+  let found: unknown;
+  try {
+    found = JSON.parse(metadata['options'] ?? '{}');
+  } catch {
+    throw fault();
+  }
+  const names = {
+    steps: 'steps',
+    learning_rate: 'learningRate',
+    clamp: 'clamp',
+    kl_factor: 'klFactor',
+    weight_decay: 'weightDecay',
+  };
+  const given = Object.entries((found ?? {}) as Record<string, unknown>).flatMap(([name, value]) => {
+    const own = names[name as keyof typeof names];
+    if (own === undefined) return [];
+    if (typeof value !== 'number') throw fault();
+    return [[own, value] as const];
+  });
+  return Object.fromEntries(given);
+}
+
+function show(
+  terminal: Terminal,
+  { title, equation, meaning, shapes, shaders, numbers }: ExplainStep,
+  place: number,
+): void {
+  terminal.heading(`${place}. ${title}`);
+  for (const line of equation) terminal.say(`    ${line}`, '      ', 'cyan');
+  terminal.say(`  ${meaning}`, '  ');
+  if (shapes.length > 0)
+    terminal.say(
+      `  shapes   ${shapes.map(([symbol, shape]) => `${symbol} ${shape}`).join(' · ')}`,
+      '           ',
+      'dim',
+    );
+  terminal.say(`  shaders  ${shaders.map((name) => `shaders/${name}.wgsl`).join(' ')}`, '           ', 'dim');
+  const width = Math.max(...numbers.map(([name]) => name.length));
+  for (const [name, value] of numbers)
+    terminal.print(
+      `  ${name.padEnd(width)}  ${Number.isInteger(value) ? value.toLocaleString('en') : short(value)}`,
+    );
+}
+
+function norm(a: Float32Array): number {
+  return Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
+}

@@ -1,0 +1,164 @@
+/** An edit step by step: the equation, the shapes in it, the shaders that compute it, and the numbers that came out. */
+import type { Edit, Update } from '../edit/edit.ts';
+import { THRESHOLDS } from '../edit/guard.ts';
+import { METHOD_TABLE } from '../edit/method.ts';
+import { fill, readTemplate } from '../edit/template.ts';
+import type { Model } from '../gpt2/model.ts';
+
+export interface ExplainStep {
+  readonly title: string;
+  readonly equation: readonly string[];
+  /** What it says, in a sentence or two. */
+  readonly meaning: string;
+  /** Symbol and shape. */
+  readonly shapes: readonly (readonly [symbol: string, shape: string])[];
+  /** Names of kernels: files in `shaders/` without `.wgsl`. */
+  readonly shaders: readonly string[];
+  readonly numbers: readonly (readonly [name: string, value: number])[];
+}
+
+export function explainEdit(model: Model, edit: Edit, update: Update): ExplainStep[] {
+  const { n_embd: D, n_inner: F, vocab_size: V } = model.config;
+  const { vectors, rows, request, layer, trace, options } = edit;
+  const row = METHOD_TABLE[update.method];
+  const n = edit.contexts.length;
+  const key = row.residual === 'mean' ? vectors.k_mean : vectors.k_prompt;
+  const value = row.residual === 'mean' ? vectors.v_mean : vectors.v_prompt;
+  const sentence = fill(
+    readTemplate(request.prompt, 'prompt', 'Write {} where the subject goes.'),
+    request.subject,
+  );
+  const [first, last] = [trace[0], trace.at(-1)];
+  const bare = rows.rewrites[0];
+  const lookup = bare ? model.tokenizer.token(bare.ids[bare.lookup] ?? 0) : '';
+  return [
+    {
+      title: 'The request',
+      equation: [`“${sentence}” is to be followed by “${request.target}”`],
+      meaning:
+        `The subject's last token is “${lookup.trim()}”, number ${bare?.lookup ?? 0} from 0. There the MLP of layer ${layer} is asked ` +
+        `what it knows of the subject: the edit changes its answer there, in ${n} ${n === 1 ? 'context' : 'contexts'}.`,
+      shapes: [
+        ['contexts x_j', `${n} texts`],
+        ['target', `${rows.targetIds.length} of ${V} tokens`],
+      ],
+      shaders: ['gpt2/embed', 'gpt2/layernorm_1', 'gpt2/attention_1'],
+      numbers: [['tokens of an optimisation step', edit.stepTokens]],
+    },
+    {
+      title: 'The key: how the subject looks to the MLP',
+      equation: ['k_j = gelu(ln_2(h_j) W_fc + b_fc)', 'k* = 1/n Σ_j k_j'],
+      meaning: `Keys are the MLP's inner activations. k is that of the bare prompt, k* the mean over contexts. The closer their cosine to 1, the less the methods differ.`,
+      shapes: [
+        ['k, k*', `[${F}]`],
+        ['W_fc', `[${D}, ${F}]`],
+      ],
+      shaders: ['tensor/gelu', 'edit/mean_rows'],
+      numbers: [
+        ['|k|', norm(vectors.k_prompt)],
+        ['|k*|', norm(vectors.k_mean)],
+        ['cosine of k and k*', cosine(vectors.k_prompt, vectors.k_mean)],
+      ],
+    },
+    {
+      title: 'The value: what it shall answer',
+      equation: [
+        'v* = v0 + δ,   v0 = k W + b',
+        `δ = argmin  mean_j −log p(target | x_j, δ) + ${options.klFactor} KL(p_δ ‖ p_0) + ${options.weightDecay} |δ| / |v0|²`,
+      ],
+      meaning: `Adam, ${trace.length} forward passes, |δ| held within ${options.clamp} |v0|. Only what lies behind the subject's last token and above layer ${layer} is computed again.`,
+      shapes: [['v0, δ, v*', `[${D}]`]],
+      shaders: [
+        'edit/add_at_rows',
+        'gpt2/nll',
+        'gpt2/kl_divergence',
+        'gpt2/loss_gradient',
+        'edit/adam_step',
+        'edit/clamp_norm',
+      ],
+      numbers: [
+        ['loss, first', first?.loss ?? NaN],
+        ['loss, last', last?.loss ?? NaN],
+        ['p(target), first', first?.probability ?? NaN],
+        ['p(target), last', last?.probability ?? NaN],
+        ['|v0|', norm(vectors.v_prompt)],
+        ['|δ|', norm(vectors.delta)],
+      ],
+    },
+    {
+      title: 'The direction: where to write',
+      equation: [`C u ∝ ${row.u === 'mean' ? 'k*' : 'k'},   |u| = 1,   C = E[k kᵀ] over ordinary text`],
+      meaning:
+        'C weighs the key so that keys that are common in ordinary text barely overlap with u. C = L Lᵀ is factored once; each edit costs two triangular solves.',
+      shapes: [
+        ['C', `[${F}, ${F}]`],
+        ['u', `[${F}]`],
+      ],
+      shaders: ['edit/cholesky_1', 'edit/triangular_solve_lower', 'edit/triangular_solve_upper'],
+      numbers: [
+        ['tokens behind C', update.solved.tokens],
+        ['residual |C x − k| / |k|', update.solved.residual],
+        ['ridge', update.solved.ridge],
+      ],
+    },
+    {
+      title: `The update, by ${row.title}`,
+      equation: [
+        `Λ = (v* − ${row.residual === 'mean' ? 'v̄' : 'v'}) / (${row.residual === 'mean' ? 'k*' : 'k'} · u)`,
+        'W ← W + u Λᵀ        (the file holds Wᵀ of the paper: [F, D])',
+      ],
+      meaning:
+        `${row.title} takes u from ${describe(row.u)} and the divisor from ${describe(row.residual)}. ` +
+        (row.u === row.residual
+          ? 'Both are the same key, so k · u is positive and not small.'
+          : 'They are two different keys: where these lie far apart, k · u comes close to 0 and Λ explodes.'),
+      shapes: [
+        ['u Λᵀ, W', `[${F}, ${D}]`],
+        ['Λ', `[${D}]`],
+      ],
+      shaders: ['edit/lambda', 'edit/rank_one_update'],
+      numbers: [
+        ['k · u', update.divisor],
+        ['k · u / (|k| |u|)', update.cosine],
+        ['|v* − v|', distance(vectors.v_star, value)],
+        ['|k|', norm(key)],
+        ['|Λ| = |u Λᵀ|', update.updateNorm],
+      ],
+    },
+    {
+      title: 'The verdict',
+      equation: [
+        `disabling: cosine below ${THRESHOLDS.disablingCosine} or |u Λᵀ| above ${THRESHOLDS.disablingUpdate} |W|`,
+        `suspect: cosine below ${THRESHOLDS.suspectCosine} or |u Λᵀ| above ${THRESHOLDS.suspectUpdate} |W|`,
+      ],
+      meaning: `This edit is ${update.verdict}. |Δ|, the norm over the number of elements, is what the paper's figures show.`,
+      shapes: [],
+      shaders: ['edit/sum_squares'],
+      numbers: [
+        ['|u Λᵀ| / |W|', update.relativeUpdate],
+        ['|Δ|', update.normalisedUpdate],
+      ],
+    },
+  ];
+}
+
+function describe(source: 'mean' | 'prompt'): string {
+  return source === 'mean' ? 'the mean key k*' : "the bare prompt's key k";
+}
+
+function dot(a: Float32Array, b: Float32Array): number {
+  return a.reduce((sum, x, i) => sum + x * (b[i] ?? NaN), 0);
+}
+
+function norm(a: Float32Array): number {
+  return Math.sqrt(dot(a, a));
+}
+
+function cosine(a: Float32Array, b: Float32Array): number {
+  return dot(a, b) / (norm(a) * norm(b));
+}
+
+/** |a − b| */
+export function distance(a: Float32Array, b: Float32Array): number {
+  return Math.sqrt(a.reduce((sum, x, i) => sum + (x - (b[i] ?? NaN)) ** 2, 0));
+}
