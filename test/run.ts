@@ -1,7 +1,7 @@
 /**
  * Runs every test file in a process of its own, so that a crash of the adapter names its file, and adds up.
  *
- *   npm test                 all files on the adapter at hand; those that use the GPU again on SwiftShader
+ *   npm test                 all files on the adapter at hand; those of kernels and method again on SwiftShader
  *   npm test -- edit matmul  files whose name contains one of the words
  *
  * PALIMPSEST_ADAPTER restricts the run to one adapter. The closing line is `N passed, N failed`.
@@ -11,6 +11,9 @@ import { readFileSync, readdirSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { openGpu } from '../src/gpu/node.ts';
+
+/** What is built on the kernels and the method, both tested on every adapter: one adapter is enough for these. */
+const ONCE = ['bench', 'downstream', 'evaluate', 'gpt2-small', 'report', 'sequence', 'styles', 'trace'];
 
 const TIMEOUT_MS = 10 * 60_000;
 const folder = fileURLToPath(new URL('.', import.meta.url));
@@ -27,7 +30,8 @@ let passed = 0;
 let failed = 0;
 for (const [round, adapter] of adapters.entries()) {
   for (const file of files) {
-    if (round > 0 && !/from '\.\/(gpu|model)\.ts'/.test(readFileSync(folder + file, 'utf8'))) continue;
+    const again = /from '\.\/(gpu|model)\.ts'/.test(readFileSync(folder + file, 'utf8'));
+    if (round > 0 && (!again || ONCE.includes(file.replace('.test.ts', '')))) continue;
     const start = performance.now();
     const { code, output } = await runFile(file, adapter);
     // uvu's summary; a process that died before printing it counts as one failure.

@@ -130,17 +130,24 @@ test('every effect of a tiny model equals float64, objects of two tokens and of 
     const corrupted = probability();
     // A logit is a sum over 64 numbers of size 1 after 3 blocks: eps √64 of about 10 in the exponent, doubled.
     const bound = 2e-5;
-    const close = (name: string, x: number, want: number): void =>
-      assert.ok(Math.abs(x - want) <= bound * clean, `${name}: got ${x}, want ${want} of ${clean}`);
-    close('clean', got.clean, clean);
-    close('corrupted', got.corrupted, corrupted);
+    // Relative to the largest probability that enters: a restored one may exceed the clean one.
+    const close = (name: string, x: number, want: number, largest: number): void =>
+      assert.ok(Math.abs(x - want) <= bound * largest, `${name}: got ${x}, want ${want} of ${largest}`);
+    close('clean', got.clean, clean, clean);
+    close('corrupted', got.corrupted, corrupted, corrupted);
     assert.ok(Math.abs(clean - corrupted) > 100 * bound * clean, 'the noise has an effect');
     for (const site of TRACE_SITES) {
       for (const token of [0, 4, 5, 6, 7, 9]) {
         for (let layer = 0; layer < 3; layer += 1) {
           const layers = site === 'state' ? ([layer, layer + 1] as const) : windowAround(layer, window, 3);
-          const want = probability({ site, token, layers }) - corrupted;
-          close(`${site}, token ${token}, layer ${layer}`, got.effects[site]![token]![layer]!, want);
+          const restored = probability({ site, token, layers });
+          const effect = got.effects[site]![token]![layer]!;
+          close(
+            `${site}, token ${token}, layer ${layer}`,
+            effect,
+            restored - corrupted,
+            Math.max(restored, corrupted),
+          );
         }
       }
     }
