@@ -158,10 +158,15 @@ for (const e of EXAMPLES)
     const dout = noise(m * D, 7);
     const want = reference.attentionBackward(c, dout);
     const threads = { threads: m * heads };
-    const grids = [32, 64, 256].map((WG) => ({ n: 1, grid: { ...threads, overrides: { WG } } as Grid }));
-    if (lanes >= 4 && e.size % 4 === 0)
-      grids.push({ n: 2, grid: attentionGrid(true, m, shape, gpu.adapter) });
-    for (const { n, grid } of grids)
+    const grids = [32, 64, 256].map((WG) => {
+      const grid: Grid = { ...threads, overrides: { WG } };
+      return { n: 1, q: grid, kv: grid };
+    });
+    const kv = attentionGrid(true, m, shape, gpu.adapter);
+    for (const PREFIX of e.cache[0] > 0 ? [1] : [0, 1])
+      if (lanes >= 4 && e.size % 4 === 0)
+        grids.push({ n: 2, q: { ...kv, overrides: { ...kv.overrides, PREFIX } }, kv });
+    for (const { n, q, kv } of grids)
       await gpu.scope(async (s) => {
         const { qkv, batch, cache } = upload(s, e);
         const [dqkv, delta] = [wide(s, [m, 3 * D]), wide(s, [m, heads])];
@@ -174,9 +179,9 @@ for (const e of EXAMPLES)
         };
         const out = tensor(s, Float32Array.from(forward.out), [m, D]);
         const queries = { ...common, cache: cache?.rows ?? qkv, spans: batch.spans, out };
-        gpu.run(`gpt2/attention_backward_q_${n}`, queries, shape, grid);
+        gpu.run(`gpt2/attention_backward_q_${n}`, queries, shape, q);
         const keys = { ...common, followers: batch.followers };
-        gpu.run(`gpt2/attention_backward_kv_${n}`, keys, { m, heads, ...rest }, grid);
+        gpu.run(`gpt2/attention_backward_kv_${n}`, keys, { m, heads, ...rest }, kv);
         // Sums of S products twice over, then of as many as there are tokens; terms up to 4³.
         const bound = { reduce: e.size, scale: 30 };
         allclose(`backward ${n}`, (await read(gpu, dqkv.t)).subarray(0, m * 3 * D), want, bound);

@@ -42,8 +42,7 @@ fn main(
   let first = tiles[group.x].x;
   let second = first + tiles[group.x].y - 1u; // the first again in a tile of one
   let span = spans[first];
-  let q0 = first * 3u * d4 + head;
-  let q1 = second * 3u * d4 + head;
+  let q = select(first, second, lane % 2u == 1u) * 3u * d4 + head;
   let left = group.z * 2u * LANES + lane; // this lane's two columns of v and o
   let right = left + LANES;
   let columns = min(vec2u(left, right), vec2u(s4 - 1u));
@@ -65,7 +64,8 @@ fn main(
       var a = vec2f();
       for (var c = 0u; c < s4; c++) {
         let k4 = key_value(k + c, cached);
-        a += vec2f(dot(qkv[q0 + c], k4), dot(qkv[q1 + c], k4));
+        let q4 = qkv[q + c]; // lane 0 loads the first query's, lane 1 the second's
+        a += vec2f(dot(subgroupBroadcast(q4, 0u), k4), dot(subgroupBroadcast(q4, 1u), k4));
       }
       a = select(vec2f(-1.0e30), a * params.scale, vec2u(key) < vec2u(n0, n));
 

@@ -1,18 +1,20 @@
-// Gradient of attention by the queries: a subgroup for each query and head.
+// Gradient of attention by the queries: a subgroup for each head and pair of queries.
 //
 //   dq_i = 1/√S Σ_j da_ij k_j,   da_ij = p_ij (do_i·v_j - δ_i),   p_ij = exp(q_i·k_j / √S - L_i),
 //   δ_i = do_i·o_i
 //
 // What changed  Lanes run along the keys (a lane makes da of one key), then along the columns of
-//          k, so that dq stays in registers and a load brings four numbers.
+//          k. Two queries share every load of k and v; dq stays in registers.
 // Shapes   as in attention_backward_q_1, S a multiple of 4.
-// Work     workgroup x: query, y: head, z: the columns z · 8 LANES and on. One subgroup each.
+// Work     workgroup x: query, y: head, z: the columns z · 8 LANES and on. One subgroup each; that
+//          of a row's second, fourth, ... query leaves it to the one before.
 // Cost     6 S flops for each query, head and key seen; keys in steps of LANES.
 // Test     test/attention.test.ts
 
 enable subgroups;
 
 override LANES: u32 = 8u; // the adapter's subgroup size
+override PREFIX: u32 = 1u; // 0: no span has one, and the cache is not read
 
 struct Params { m: u32, heads: u32, s: u32, cache_stride: u32, cache_k: u32, scale: f32 }
 
@@ -27,7 +29,7 @@ struct Params { m: u32, heads: u32, s: u32, cache_stride: u32, cache_k: u32, sca
 @group(0) @binding(8) var<storage, read_write> delta: array<f32>;
 
 fn key_value(i: u32, cached: bool) -> vec4f {
-  if (cached) { return cache[i]; }
+  if (PREFIX == 1u && cached) { return cache[i]; }
   return qkv[i];
 }
 
@@ -36,47 +38,76 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
+  let first = group.x;
+  let span = spans[first];
+  if (span.w % 2u == 0u) { return; }
+  let next = min(first + 1u, params.m - 1u);
+  let second = select(first, next, spans[next].z == span.z); // the first again at a row's end
   let s4 = params.s / 4u;
   let d4 = params.heads * s4;
   let head = group.y * s4;
-  let query = group.x;
-  let row = query * params.heads + group.y;
-  let q = query * 3u * d4 + head;
-  let o = query * d4 + head;
-  let span = spans[query];
+  let queries = vec2u(first, second);
+  let q = queries * 3u * d4 + head;
+  let o = queries * d4 + head;
+  let q_lane = select(q.x, q.y, lane % 2u == 1u);
+  let o_lane = select(o.x, o.y, lane % 2u == 1u);
+  let rows = queries * params.heads + group.y;
   let left = group.z * 2u * LANES + lane; // this lane's two columns of k and dq
   let right = left + LANES;
   let columns = min(vec2u(left, right), vec2u(s4 - 1u));
 
   // δ = do·o
-  var products = 0.0;
-  for (var c = lane; c < s4; c += LANES) { products += dot(dout[o + c], out[o + c]); }
-  let dot_out = subgroupAdd(products);
+  var products = vec2f();
+  for (var c = lane; c < s4; c += LANES) {
+    products += vec2f(dot(dout[o.x + c], out[o.x + c]), dot(dout[o.y + c], out[o.y + c]));
+  }
+  let dot_out = vec2f(subgroupAdd(products.x), subgroupAdd(products.y));
+  let lse = vec2f(logsumexp[rows.x], logsumexp[rows.y]);
 
   // dq = 1/√S Σ_j da_j k_j
-  var dq = mat2x4f();
-  for (var part = 0u; part < 2u; part++) {
+  var dq0 = mat2x4f();
+  var dq1 = mat2x4f();
+  for (var part = 1u - PREFIX; part < 2u; part++) {
     let cached = part == 0u;
-    let n = select(span.w, span.y, cached);
+    let n = select(span.w + second - first, span.y, cached); // keys that the second query sees
+    let n0 = select(span.w, span.y, cached);
     let stride = select(3u * d4, params.cache_stride / 4u, cached);
     let keys = select(span.z * stride + d4, span.x * stride + params.cache_k / 4u, cached) + head;
     for (var base = 0u; base < n; base += LANES) {
-      let k = keys + min(base + lane, n - 1u) * stride;
-      var a = 0.0;
-      var dp = 0.0;
+      let key = base + lane;
+      let k = keys + min(key, n - 1u) * stride;
+      var a = vec2f();
+      var dp = vec2f();
       for (var c = 0u; c < s4; c++) {
-        a += dot(qkv[q + c], key_value(k + c, cached));
-        dp += dot(dout[o + c], key_value(k + d4 + c, cached));
+        let k4 = key_value(k + c, cached);
+        let v4 = key_value(k + d4 + c, cached);
+        let q4 = qkv[q_lane + c]; // lane 0 loads the first query's, lane 1 the second's
+        let do4 = dout[o_lane + c];
+        a += vec2f(dot(subgroupBroadcast(q4, 0u), k4), dot(subgroupBroadcast(q4, 1u), k4));
+        dp += vec2f(dot(subgroupBroadcast(do4, 0u), v4), dot(subgroupBroadcast(do4, 1u), v4));
       }
-      let da = exp(a * params.scale - logsumexp[row]) * (dp - dot_out) * params.scale;
+      let seen = vec2u(key) < vec2u(n0, n);
+      let p = select(vec2f(), exp(min(a * params.scale - lse, vec2f())), seen);
+      let da = p * (dp - dot_out) * params.scale;
       for (var l = 0u; l < min(LANES, n - base); l++) {
         let kl = keys + (base + l) * stride;
         let k4 = mat2x4f(key_value(kl + columns.x, cached), key_value(kl + columns.y, cached));
-        dq += subgroupShuffle(da, l) * k4;
+        let dal = subgroupShuffle(da, l);
+        dq0 += dal.x * k4;
+        dq1 += dal.y * k4;
       }
     }
   }
-  if (left < s4) { dqkv[q + left] = dq[0]; }
-  if (right < s4) { dqkv[q + right] = dq[1]; }
-  if (lane == 0u && group.z == 0u) { delta[row] = dot_out; }
+  if (left < s4) {
+    dqkv[q.x + left] = dq0[0];
+    dqkv[q.y + left] = dq1[0];
+  }
+  if (right < s4) {
+    dqkv[q.x + right] = dq0[1];
+    dqkv[q.y + right] = dq1[1];
+  }
+  if (lane == 0u && group.z == 0u) {
+    delta[rows.x] = dot_out.x;
+    delta[rows.y] = dot_out.y;
+  }
 }

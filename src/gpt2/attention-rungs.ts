@@ -42,9 +42,16 @@ export function chooseAttention(
   return fours && found ? found : ATTENTION_RUNGS.definition;
 }
 
-/** Whether the backward kernels can use subgroups. */
-export function backwardBySubgroups(shape: AttentionShape, adapter: AdapterSummary): boolean {
-  return chooseAttention(ATTENTION_RUNGS.pairs.tile, shape, adapter).subgroups;
+/** Rungs of the two backward kernels. */
+export function chooseBackward(
+  tileSize: number,
+  shape: AttentionShape,
+  adapter: AdapterSummary,
+): { readonly q: 1 | 2; readonly kv: 1 | 2 } {
+  const { pairs } = ATTENTION_RUNGS;
+  if (!chooseAttention(pairs.tile, shape, adapter).subgroups) return { q: 1, kv: 1 };
+  // Lanes run along the queries that see a key: where those are few, most lanes would idle.
+  return { q: 2, kv: tileSize > pairs.tile ? 2 : 1 };
 }
 
 /** Workgroups for `items` tiles or tokens by heads; of one subgroup each, they also split the columns. */
@@ -55,6 +62,6 @@ export function attentionGrid(
   adapter: AdapterSummary,
 ): Grid & { readonly overrides: Readonly<Record<string, number>> } {
   const lanes = adapter.subgroupSize;
-  if (!subgroups) return { groups: [items, heads], overrides: {} };
+  if (!subgroups || lanes === 0) return { groups: [items, heads], overrides: {} };
   return { groups: [items, heads, Math.ceil(s / (8 * lanes))], overrides: { LANES: lanes } };
 }

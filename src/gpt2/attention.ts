@@ -3,7 +3,7 @@ import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { empty } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { attentionGrid, backwardBySubgroups, chooseAttention } from './attention-rungs.ts';
+import { attentionGrid, chooseBackward, chooseAttention } from './attention-rungs.ts';
 import type { AttentionRung, AttentionShape } from './attention-rungs.ts';
 import type { GpuBatch } from './batch.ts';
 
@@ -20,7 +20,7 @@ export interface AttentionOptions {
   readonly heads: number;
   /** Absent: no span of the batch has a prefix. It is frozen: no gradient reaches it. */
   readonly cache?: LayerCache;
-  /** Overrides the choice of kernel, for tests and benches: the batch's tiles must be of its size. */
+  /** Overrides the choice of the forward kernel, for benches: the batch's tiles must be of its size. */
   readonly rung?: AttentionRung;
 }
 
@@ -77,19 +77,20 @@ export function attentionBackward(
   const { spans, followers, keysSeen } = batch;
   const dqkv = empty(s, qkv.shape, `d ${qkv.label}`);
   const delta = empty(s, [m, heads], 'delta');
-  const subgroups = options.rung?.subgroups ?? backwardBySubgroups(shape, s.gpu.adapter);
-  const n = subgroups ? 2 : 1;
-  const grid = subgroups ? attentionGrid(true, m, shape, s.gpu.adapter) : { threads: m * heads };
+  const rungs = chooseBackward(batch.tileSize, shape, s.gpu.adapter);
+  const grid = attentionGrid(true, m, shape, s.gpu.adapter);
+  const single = { threads: m * heads };
+  const prefix = { ...grid, overrides: { ...grid.overrides, PREFIX: options.cache ? 1 : 0 } };
   const common = { qkv, logsumexp, dout, dqkv, delta };
   const { cache_stride: _stride, cache_k: _keys, ...own } = scaled(shape);
   s.gpu.run(
-    `gpt2/attention_backward_q_${n}`,
+    `gpt2/attention_backward_q_${rungs.q}`,
     { ...common, out, spans, cache: options.cache?.rows ?? qkv },
     scaled(shape),
-    { ...grid, cost: { flops: 6 * keysSeen * dout.cols } },
+    { ...(rungs.q === 2 ? prefix : single), cost: { flops: 6 * keysSeen * dout.cols } },
   );
-  s.gpu.run(`gpt2/attention_backward_kv_${n}`, { ...common, followers }, own, {
-    ...grid,
+  s.gpu.run(`gpt2/attention_backward_kv_${rungs.kv}`, { ...common, followers }, own, {
+    ...(rungs.kv === 2 ? grid : single),
     cost: { flops: 8 * keysSeen * dout.cols },
   });
   return dqkv;
