@@ -47,6 +47,16 @@ export const paper = command({
           integer: true,
           min: 1,
         }),
+        'text-tokens': number(
+          '--text-tokens',
+          `tokens of a generated text, its prompt included [default: ${PAPER_PLAN.textTokens}]`,
+          COUNT,
+        ),
+        'per-class': number(
+          '--per-class',
+          `examples of each class of a downstream task [default: ${PAPER_PLAN.perClass}]`,
+          { integer: true, min: 1 },
+        ),
         styled: number('--styled', `facts edited in other words [default: ${PAPER_PLAN.styled}]`, COUNT),
         traced: number('--traced', `facts traced [default: ${PAPER_PLAN.traced}]`, COUNT),
         swept: number('--swept', `facts edited at each layer [default: ${PAPER_PLAN.swept}]`, COUNT),
@@ -143,6 +153,8 @@ interface PaperArguments {
   readonly records?: number | undefined;
   readonly count?: number | undefined;
   readonly every?: number | undefined;
+  readonly textTokens?: number | undefined;
+  readonly perClass?: number | undefined;
   readonly styled?: number | undefined;
   readonly traced?: number | undefined;
   readonly swept?: number | undefined;
@@ -150,8 +162,8 @@ interface PaperArguments {
 }
 
 function planOf(args: PaperArguments): PaperPlan {
-  const { method = 'all', records, count, every, styled, traced, swept, seed } = args;
-  const given = { records, edits: count, every, styled, traced, swept, seed };
+  const { method = 'all', records, count, every, textTokens, perClass, styled, traced, swept, seed } = args;
+  const given = { records, edits: count, every, textTokens, perClass, styled, traced, swept, seed };
   return {
     ...PAPER_PLAN,
     ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
@@ -165,6 +177,8 @@ function commandOf(plan: PaperPlan, out?: string, model?: string): string {
     records: 'records',
     edits: 'count',
     every: 'every',
+    textTokens: 'text-tokens',
+    perClass: 'per-class',
     styled: 'styled',
     traced: 'traced',
     swept: 'swept',
