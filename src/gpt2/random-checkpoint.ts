@@ -17,7 +17,9 @@ function shape(n_layer: number, n_embd: number, n_head: number): Gpt2Config {
 }
 
 /** The published sizes, and the layer that ROME edits in each (for small: the same relative depth). */
-export const MODEL_SIZES: Readonly<Record<ModelSize, { readonly config: Gpt2Config; readonly editLayer: number }>> = {
+export const MODEL_SIZES: Readonly<
+  Record<ModelSize, { readonly config: Gpt2Config; readonly editLayer: number }>
+> = {
   small: { config: shape(12, 768, 12), editLayer: 5 },
   medium: { config: shape(24, 1024, 16), editLayer: 8 },
   large: { config: shape(36, 1280, 20), editLayer: 12 },
@@ -32,7 +34,10 @@ export interface RandomOptions {
 }
 
 /** A checkpoint whose tensors are drawn as they are read; nothing is stored. */
-export function randomCheckpoint(id: string, { config, tokenizerJson, tokenizerConfig = {}, seed = 0 }: RandomOptions): Checkpoint {
+export function randomCheckpoint(
+  id: string,
+  { config, tokenizerJson, tokenizerConfig = {}, seed = 0 }: RandomOptions,
+): Checkpoint {
   const expected = expectedTensors(config);
   const names = [...expected.keys()];
   const info = (name: string): { dtype: string; shape: readonly number[]; bytes: number } => {
