@@ -81,29 +81,24 @@ test('wrong usage', async () => {
 test('a study of very little: a report with all its sections, and sequences that can be gone on with', async () => {
   await withFolder(async (folder) => {
     const out = join(folder, 'paper');
-    const few = [
-      '--records',
-      '2',
-      '--count',
-      '2',
-      '--every',
-      '1',
-      '--styled',
-      '0',
-      '--traced',
-      '1',
-      '--swept',
-      '0',
-      '--steps',
-      '3',
-    ];
+    const sizes = {
+      records: 1,
+      count: 2,
+      every: 2,
+      'text-tokens': 20,
+      'per-class': 1,
+      styled: 0,
+      traced: 1,
+      swept: 0,
+    };
+    const few = Object.entries({ ...sizes, steps: 3 }).flatMap(([flag, n]) => [`--${flag}`, String(n)]);
     const words = ['paper', '--out', out, '--method', 'rome', '--covariance', 'identity', ...few];
     const { code, stdout, stderr } = await cli([...words, '--json']);
     assert.is(code, 0, stderr);
     const { result } = JSON.parse(stdout);
     assert.is(result.report, join(out, 'report.html'));
     const study = JSON.parse(await readFile(join(out, 'study.json'), 'utf8'));
-    assert.is(study.evaluation.cases.length, 2);
+    assert.is(study.evaluation.cases.length, 1);
     assert.equal(
       study.sequences[0].lines.map(({ edit }: { edit: number }) => edit),
       [1, 2],
