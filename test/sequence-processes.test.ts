@@ -11,43 +11,18 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { withFolder } from './folder.ts';
-import { golden, FACTS } from './model.ts';
 import { cli } from './process.ts';
 
 const test = suite('sequence-processes');
 const MAIN = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
+const DATA = fileURLToPath(new URL('golden/data/counterfact.json', import.meta.url));
 const KILLS = Number(process.env['PALIMPSEST_KILLS'] ?? 2);
-const EDITS = Math.max(6, KILLS);
+const EDITS = Math.min(20, 3 * KILLS);
 
-/** Few steps and contexts: what is tested is the files. ROME at this layer disables the model with some of these. */
+/** Few steps and contexts: what is tested is the files. */
+const FLAGS = '--layer 1 --method rome --covariance identity --steps 3 --every 2 --text-tokens 12 --contexts';
 const args = (folder: string, contexts: string, ...more: string[]): string[] => [
-  'sequence',
-  golden('data/counterfact.json'),
-  ...[
-    '--model',
-    FACTS,
-    '--layer',
-    '1',
-    '--count',
-    String(EDITS),
-    '--method',
-    'rome',
-    '--covariance',
-    'identity',
-  ],
-  ...[
-    '--steps',
-    '3',
-    '--contexts',
-    contexts,
-    '--every',
-    '2',
-    '--text-tokens',
-    '12',
-    '--out',
-    folder,
-    ...more,
-  ],
+  ...['sequence', DATA, ...FLAGS.split(' '), contexts, '--count', String(EDITS), '--out', folder, ...more],
 ];
 
 /** Starts a run and kills it with no warning, once its file of lines has `bytes` bytes and some ms have gone. */
@@ -78,7 +53,7 @@ test(`${KILLS} kills of a run of ${EDITS} edits`, async () => {
     for (let i = 0; i < KILLS; i += 1) {
       const size = (await stat(lines).catch(() => undefined))?.size ?? 0;
       const words = args(broken, contexts, ...(size > 0 ? ['--resume'] : []));
-      if (await killed(words, lines, size, 20 + ((i * 37) % 180))) kills += 1;
+      if (await killed(words, lines, size, (i * 137) % 250)) kills += 1;
     }
     assert.is(kills, KILLS, 'runs that were still at work when they were killed');
     const rest = await cli(args(broken, contexts, '--resume', '--json'));
