@@ -1,5 +1,5 @@
 /** Tables of the report. On a phone each row becomes a block, with the column's name before each value. */
-import { escape } from './words.ts';
+import { escape, prose } from './words.ts';
 
 export interface TableColumn {
   readonly title: string;
@@ -29,7 +29,7 @@ export function htmlTable(
     return `<tr>${cells.join('')}</tr>`;
   });
   return [
-    `<p class="caption">${escape(caption)}</p>`,
+    `<p class="caption">${prose(caption)}</p>`,
     `<div class="table"><table><thead><tr>${head}</tr></thead><tbody>`,
     ...body,
     '</tbody></table></div>',

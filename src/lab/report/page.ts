@@ -7,7 +7,7 @@ import type { Figure, Study } from './study.ts';
 import { STYLE } from './style.ts';
 import { methodsTable, sequencesTable, worstSequenceTable, worstSingleTable } from './tables.ts';
 import { TIP } from './tip.ts';
-import { escape } from './words.ts';
+import { escape, keepTogether, prose } from './words.ts';
 
 /** Files of a report by name, text each. */
 export type ReportFiles = ReadonlyMap<string, string>;
@@ -42,7 +42,7 @@ async function figureHtml(figure: Figure, draw: Draw, files: Map<string, string>
   const narrow = await draw(complete(figure.draw('narrow')));
   return [
     `<figure id="${name}">`,
-    `<figcaption><h3>${escape(title)}</h3><p>${escape(caption)}</p></figcaption>`,
+    `<figcaption><h3>${escape(title)}</h3><p>${prose(caption)}</p></figcaption>`,
     `<div class="wide">${withOwnIds(svg, name)}</div>`,
     `<div class="narrow">${withOwnIds(narrow, `${name}-narrow`)}</div>`,
     `<p class="files"><a href="${name}.svg">${name}.svg</a> · <a href="${name}.vl.json">${name}.vl.json</a></p>`,
@@ -69,7 +69,7 @@ function page(study: Study, body: string): string {
 <h1>${escape(title)}</h1>
 <ul class="findings">
 ${findings(study)
-  .map((sentence) => `<li>${sentence}</li>`)
+  .map((sentence) => `<li>${keepTogether(sentence)}</li>`)
   .join('\n')}
 </ul>
 <dl>

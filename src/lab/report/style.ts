@@ -45,6 +45,7 @@ sup{line-height:0;font-size:.75em}
 q{quotes:none;color:var(--soft);overflow-wrap:anywhere}
 u{text-decoration-color:var(--axis);text-underline-offset:3px}
 .method{white-space:nowrap;font-weight:600}
+.nw{white-space:nowrap}
 ${(['rome', 'p-rome', 'r-rome'] as const).map((name) => `.method.${name}{color:var(--${name})}`).join('')}
 .verdict{font-weight:600}.verdict.ok{color:var(--soft);font-weight:400}.verdict.suspect{color:var(--p-rome)}.verdict.disabling{color:var(--alarm)}
 code{font:13.5px/1.5 ui-monospace,"Cascadia Mono","SF Mono",Menlo,Consolas,monospace;overflow-wrap:anywhere}

@@ -63,6 +63,9 @@ export const THEME: Config = {
     symbolStrokeWidth: 2,
     offset: 34,
     titleLimit: 0,
+    // Shorter than a panel of a heat map on a desk.
+    gradientLength: 132,
+    gradientThickness: 12,
     gradientStrokeColor: light('axis'),
     columnPadding: 18,
     titleColor: light('ink'),

@@ -5,6 +5,15 @@ export function escape(text: string): string {
   return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
+/** Text as HTML in which |Δ| is never parted by the end of a line. */
+export function prose(text: string): string {
+  return keepTogether(escape(text));
+}
+
+export function keepTogether(html: string): string {
+  return html.replaceAll('|Δ|', '<span class="nw">|Δ|</span>');
+}
+
 /** `4.2×10⁻⁵`: a |Delta|. */
 export function power(x: number | undefined): string {
   if (x === undefined) return '';

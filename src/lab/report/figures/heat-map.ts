@@ -78,8 +78,6 @@ function panel(
           titleOrient: 'top' as const,
           format: '.2~r',
           offset: 10,
-          gradientLength: Math.min(180, width - 24),
-          gradientThickness: 12,
         },
       },
     },
