@@ -6,7 +6,12 @@ import type { Tensor } from './tensor.ts';
 /** Words of two halves (`kind`) to f32 numbers in `y`. */
 export function widen(s: Scope, packed: Tensor, y: Tensor, kind: 'F16' | 'BF16'): void {
   const n = y.size;
-  s.gpu.run('tensor/widen', { packed, y }, { n }, { threads: Math.ceil(n / 2), overrides: { BF16: kind === 'BF16' ? 1 : 0 } });
+  s.gpu.run(
+    'tensor/widen',
+    { packed, y },
+    { n },
+    { threads: Math.ceil(n / 2), overrides: { BF16: kind === 'BF16' ? 1 : 0 } },
+  );
 }
 
 /** The f32 numbers `x` rounded to nearest even, as dtype `f16`: in `out`, or in a new tensor. */

@@ -52,7 +52,10 @@ export class Tape implements Recorder {
       });
     }
     const gradient = gradients.get(wanted);
-    if (!gradient) throw new ShapeError(`tape: the loss does not depend on "${wanted.label}". Was it watched before the forward pass?`);
+    if (!gradient)
+      throw new ShapeError(
+        `tape: the loss does not depend on "${wanted.label}". Was it watched before the forward pass?`,
+      );
     return gradient;
   }
 }
