@@ -64,7 +64,7 @@ export const THEME: Config = {
     offset: 34,
     titleLimit: 0,
     // Shorter than a panel of a heat map on a desk.
-    gradientLength: 132,
+    gradientLength: 148,
     gradientThickness: 12,
     gradientStrokeColor: light('axis'),
     columnPadding: 18,

@@ -77,6 +77,7 @@ function panel(
           orient: 'bottom' as const,
           titleOrient: 'top' as const,
           format: '.2~r',
+          labelSeparation: 10,
           offset: 10,
         },
       },
