@@ -18,7 +18,7 @@ const WIDTHS = [
   [3072, 768],
   [1600, 4800],
 ] as const;
-/** One thread an element reaches 1 to 3 GFLOP/s: no candidate where it would take longer than this. */
+/** A rung that would take longer than this, at the rate it reached with fewer rows, is no candidate any more. */
 const PATIENCE_MS = 400;
 
 export interface RungRate {
@@ -41,14 +41,16 @@ export async function* rungTable(
   gpu: Gpu,
   { budget = 60, signal }: { budget?: number; signal?: AbortSignal } = {},
 ): AsyncGenerator<ClassWinner, void, void> {
-  for (const storage of STORAGES)
+  for (const storage of STORAGES) {
+    const reached = new Map<string, number>();
     for (const m of ROWS) {
       const shapes = WIDTHS.map(([k, n]): Shape => [m, k, n]);
       const [first] = shapes;
       if (!first) continue;
       const rates: RungRate[] = [];
       for (const rung of rungsFor(gpu, first, storage)) {
-        if (!rung.tile && (2 * m * 768 * 3072) / 1e9 > PATIENCE_MS / 1000) continue;
+        const before = reached.get(rung.kernel) ?? Infinity;
+        if ((2 * m * 768 * 3072) / before > PATIENCE_MS / 1000) continue;
         const logs: number[] = [];
         for (const shape of shapes) {
           signal?.throwIfAborted();
@@ -56,6 +58,7 @@ export async function* rungTable(
           logs.push(Math.log(rate(found, 'flops')));
         }
         const mean = Math.exp(logs.reduce((sum, x) => sum + x, 0) / logs.length);
+        if (Number.isFinite(mean)) reached.set(rung.kernel, mean);
         rates.push({ kernel: rung.kernel, rate: Number.isFinite(mean) ? mean : undefined });
       }
       rates.sort((a, b) => (b.rate ?? 0) - (a.rate ?? 0));
@@ -65,4 +68,5 @@ export async function* rungTable(
       const agrees = rates.length === 0 || chosenRate >= 0.99 * (rates[0]?.rate ?? 0);
       yield { ...storage, m, rates, chosen, agrees };
     }
+  }
 }
