@@ -13,7 +13,17 @@ import { fileURLToPath } from 'node:url';
 import { openGpu } from '../src/gpu/node.ts';
 
 /** What is built on the kernels and the method, both tested on every adapter: one adapter is enough for these. */
-const ONCE = ['bench', 'downstream', 'evaluate', 'gpt2-small', 'report', 'sequence', 'styles', 'trace'];
+const ONCE = [
+  'bench',
+  'causal-trace-cli',
+  'downstream',
+  'evaluate',
+  'gpt2-small',
+  'report',
+  'sequence',
+  'styles',
+  'trace',
+];
 
 const TIMEOUT_MS = 10 * 60_000;
 const folder = fileURLToPath(new URL('.', import.meta.url));
