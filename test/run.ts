@@ -16,6 +16,8 @@ import { openGpu } from '../src/gpu/node.ts';
 const ONCE = [
   'bench',
   'causal-trace-cli',
+  'covariance-cli',
+  'covariance-processes',
   'downstream',
   'evaluate',
   'gpt2-small',
