@@ -48,7 +48,7 @@ const contexts = JSON.parse(readFileSync(golden('fixtures/contexts.json'), 'utf8
 const facts = readFacts(JSON.stringify(fixture.records), file);
 // SwiftShader takes five times as long.
 const count = Number(
-  process.env['PALIMPSEST_RECORDS'] ?? (/swiftshader/i.test(gpu.adapter.description) ? 3 : 8),
+  process.env['PALIMPSEST_RECORDS'] ?? (/swiftshader/i.test(gpu.adapter.description) ? 2 : 8),
 );
 let solver: Solver;
 let worst = 0;
@@ -60,6 +60,10 @@ const options = (more: Partial<EvaluateOptions> = {}): EvaluateOptions => ({
   textTokens: 0,
   ...more,
 });
+
+/** Where the numbers do not matter: few contexts and steps. */
+const quick = (more: Partial<EvaluateOptions> = {}): EvaluateOptions =>
+  options({ edit: { layer: LAYER, contexts: contexts.slice(0, 4), solver, steps: 3 }, ...more });
 
 test.before(async () => {
   solver = await goldenSolver();
@@ -137,8 +141,8 @@ function compareSummaries(cases: CaseResult[]): void {
 
 test('one method alone gives the same numbers; texts are seeded and measured', async () => {
   const model = await openFacts();
-  const all = await evaluate(model, facts.slice(0, 1), options({ textTokens: 24 }));
-  const [alone] = await evaluate(model, facts.slice(0, 1), options({ methods: ['rome'], textTokens: 24 }));
+  const all = await evaluate(model, facts.slice(0, 1), quick({ textTokens: 24 }));
+  const [alone] = await evaluate(model, facts.slice(0, 1), quick({ methods: ['rome'], textTokens: 24 }));
   assert.equal(alone!.methods.rome, all[0]!.methods.rome);
   const { texts, GE, entropy } = alone!.methods.rome!;
   assert.is(texts!.length, facts[0]!.generationPrompts.length);
@@ -169,7 +173,7 @@ test('zsRE: token accuracies, no comparison without a true object', async () => 
   const [result] = await evaluate(
     model,
     readFacts(JSON.stringify([record]), 'zsre'),
-    options({ methods: ['rome'] }),
+    quick({ methods: ['rome'] }),
   );
   const [before, after] = [result!.before!.metrics, result!.methods.rome!.metrics!];
   assert.is(after.ES, undefined);
@@ -187,7 +191,7 @@ test('dangerous edits are listed without measuring, the largest first', async ()
   const cases = await evaluate(
     model,
     facts.slice(0, 2),
-    options({ methods: ['rome', 'r-rome'], measure: false, thresholds: loose }),
+    quick({ methods: ['rome', 'r-rome'], measure: false, thresholds: loose }),
   );
   assert.is(cases[0]!.before, undefined);
   const list = dangerousEdits(cases);
@@ -206,7 +210,7 @@ test('a fact that does not fit is named before any edit; an interrupt leaves the
   const long = { ...facts[0]!, subject: 'Louis Jouvet '.repeat(100).trim() };
   let ran = 0;
   await throws(
-    () => evaluate(model, [facts[0]!, long], options({ onCase: () => (ran += 1) })),
+    () => evaluate(model, [facts[0]!, long], quick({ onCase: () => (ran += 1) })),
     UsageError,
     '256 tokens',
   );
@@ -218,7 +222,7 @@ test('a fact that does not fit is named before any edit; an interrupt leaves the
       evaluate(
         model,
         facts.slice(0, 2),
-        options({ methods: ['rome'], onCase: stop, signal: controller.signal }),
+        quick({ methods: ['rome'], onCase: stop, signal: controller.signal }),
       ),
     Error,
     'stopped',

@@ -43,7 +43,7 @@ const fixture = JSON.parse(readFileSync(file, 'utf8')) as {
 const contexts = JSON.parse(readFileSync(golden('fixtures/contexts.json'), 'utf8')) as string[];
 const corpus = readFileSync(new URL('../data/wikitext.txt', import.meta.url), 'utf8').split('\n');
 const slow = /swiftshader/i.test(gpu.adapter.description);
-const count = Number(process.env['PALIMPSEST_EDITS'] ?? (slow ? 3 : 22));
+const count = Number(process.env['PALIMPSEST_EDITS'] ?? (slow ? 2 : 22));
 const facts = readFacts(JSON.stringify(fixture.records), file).slice(0, count);
 let solver: Solver;
 
