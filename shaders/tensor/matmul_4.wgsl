@@ -15,7 +15,7 @@
 // Work     a subgroup makes a tile of 16 rows x 16 columns; a lane owns 4 adjacent columns. The
 //          tiles of the same columns follow each other (x = rows), so that b stays in cache.
 // Cost     2 M N K flops; reads a N / 16 times and b M / 16 times.
-// Numerics f32 sums in the order of k, four products at a time, alike in rungs 3 to 9.
+// Numerics one f32 sum in the order of k.
 // Test     test/matmul.test.ts
 
 enable subgroups;
@@ -78,9 +78,9 @@ fn row(q: vec4f, i: u32) -> vec4f {
     subgroupShuffle(q.z, i), subgroupShuffle(q.w, i));
 }
 
-// Σₖ r[k] b[k] in the order of k.
-fn product(b: mat4x4f, r: vec4f) -> vec4f {
-  return r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3];
+// sum + Σₖ r[k] b[k], one product after another.
+fn add_product(sum: vec4f, b: mat4x4f, r: vec4f) -> vec4f {
+  return sum + r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3];
 }
 
 @compute @workgroup_size(WG)
@@ -111,22 +111,22 @@ fn main(
     let a1 = quad_of_a(start1, q);
     let a2 = quad_of_a(start2, q);
     let a3 = quad_of_a(start3, q);
-    acc[0] += product(b0, row(a0, 0u));
-    acc[1] += product(b0, row(a0, 1u));
-    acc[2] += product(b0, row(a0, 2u));
-    acc[3] += product(b0, row(a0, 3u));
-    acc[4] += product(b0, row(a1, 0u));
-    acc[5] += product(b0, row(a1, 1u));
-    acc[6] += product(b0, row(a1, 2u));
-    acc[7] += product(b0, row(a1, 3u));
-    acc[8] += product(b0, row(a2, 0u));
-    acc[9] += product(b0, row(a2, 1u));
-    acc[10] += product(b0, row(a2, 2u));
-    acc[11] += product(b0, row(a2, 3u));
-    acc[12] += product(b0, row(a3, 0u));
-    acc[13] += product(b0, row(a3, 1u));
-    acc[14] += product(b0, row(a3, 2u));
-    acc[15] += product(b0, row(a3, 3u));
+    acc[0] = add_product(acc[0], b0, row(a0, 0u));
+    acc[1] = add_product(acc[1], b0, row(a0, 1u));
+    acc[2] = add_product(acc[2], b0, row(a0, 2u));
+    acc[3] = add_product(acc[3], b0, row(a0, 3u));
+    acc[4] = add_product(acc[4], b0, row(a1, 0u));
+    acc[5] = add_product(acc[5], b0, row(a1, 1u));
+    acc[6] = add_product(acc[6], b0, row(a1, 2u));
+    acc[7] = add_product(acc[7], b0, row(a1, 3u));
+    acc[8] = add_product(acc[8], b0, row(a2, 0u));
+    acc[9] = add_product(acc[9], b0, row(a2, 1u));
+    acc[10] = add_product(acc[10], b0, row(a2, 2u));
+    acc[11] = add_product(acc[11], b0, row(a2, 3u));
+    acc[12] = add_product(acc[12], b0, row(a3, 0u));
+    acc[13] = add_product(acc[13], b0, row(a3, 1u));
+    acc[14] = add_product(acc[14], b0, row(a3, 2u));
+    acc[15] = add_product(acc[15], b0, row(a3, 3u));
   }
 
   // + bias[j] (+ c[i,j])

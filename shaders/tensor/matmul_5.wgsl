@@ -6,8 +6,10 @@
 // element; a texel of a storage texture is 16 bytes read at once and clamped without a branch. A
 // strip also lies in memory in the order in which it is read, where the rows of a matrix are a page
 // apart and miss every cache.
-// Tried and not better: 8, 24 or 32 rows, 4 texels a lane, 4 or 16 k a step, prefetching loads, a
-// barrier per block of k (a third of the speed). a in a texture too gains 5 %, but must be copied.
+// Tried and not better: 24 or 32 rows, 1 or 4 texels a lane, 8 k a step (15 % slower with the 16
+// vector registers of AVX2: 4,700 instructions outgrow the cache of decoded ones), prefetching
+// loads, a loop over the rows (not unrolled, a third of the speed), a barrier per block of k (a
+// third). a in a texture too gains 5 %, but must be copied.
 //
 // Shapes   a [M, K]; b in strips (see pack_strips.wgsl) of [K, N], or of [N, K] with TRANSPOSED;
 //          bias [N]; c [M, N]; a and c may be column windows. Any sizes; ODD: K, a's stride or its
@@ -15,7 +17,7 @@
 // Work     a subgroup makes a tile of 16 rows x 64 columns; a lane owns 2 x 4 of them.
 //          The tiles of the same columns follow each other (x = rows), while b is still in cache.
 // Cost     2 M N K flops; reads a N / 64 times and b M / 16 times.
-// Numerics f32 sums in the order of k, four products at a time, alike in rungs 3 to 9.
+// Numerics one f32 sum in the order of k.
 // Test     test/matmul.test.ts
 
 enable subgroups;
@@ -75,9 +77,9 @@ fn row(q: vec4f, i: u32) -> vec4f {
     subgroupShuffle(q.z, i), subgroupShuffle(q.w, i));
 }
 
-// Σₖ r[k] b[k] in the order of k.
-fn product(b: mat4x4f, r: vec4f) -> vec4f {
-  return r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3];
+// sum + Σₖ r[k] b[k], one product after another.
+fn add_product(sum: vec4f, b: mat4x4f, r: vec4f) -> vec4f {
+  return sum + r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3];
 }
 
 @compute @workgroup_size(WG)
@@ -96,79 +98,59 @@ fn main(
 
   // Σₖ a[i,k] b[k,j]
   var acc: array<vec4f, 32>;
-  for (var q = 0u; q < k4; q += 2u) {
-    let b00 = quad(q, texel);
-    let b01 = quad(q, texel + 8u);
-    let b10 = quad(q + 1u, texel);
-    let b11 = quad(q + 1u, texel + 8u);
-    let a00 = quad_of_a(start0, q);
-    let a01 = quad_of_a(start1, q);
-    let a10 = quad_of_a(start0, q + 1u);
-    let a11 = quad_of_a(start1, q + 1u);
-    let r0a = row(a00, 0u);
-    let r1a = row(a10, 0u);
-    acc[0] = acc[0] + product(b00, r0a) + product(b10, r1a);
-    acc[1] = acc[1] + product(b01, r0a) + product(b11, r1a);
-    let r0b = row(a00, 1u);
-    let r1b = row(a10, 1u);
-    acc[2] = acc[2] + product(b00, r0b) + product(b10, r1b);
-    acc[3] = acc[3] + product(b01, r0b) + product(b11, r1b);
-    let r0c = row(a00, 2u);
-    let r1c = row(a10, 2u);
-    acc[4] = acc[4] + product(b00, r0c) + product(b10, r1c);
-    acc[5] = acc[5] + product(b01, r0c) + product(b11, r1c);
-    let r0d = row(a00, 3u);
-    let r1d = row(a10, 3u);
-    acc[6] = acc[6] + product(b00, r0d) + product(b10, r1d);
-    acc[7] = acc[7] + product(b01, r0d) + product(b11, r1d);
-    let r0e = row(a00, 4u);
-    let r1e = row(a10, 4u);
-    acc[8] = acc[8] + product(b00, r0e) + product(b10, r1e);
-    acc[9] = acc[9] + product(b01, r0e) + product(b11, r1e);
-    let r0f = row(a00, 5u);
-    let r1f = row(a10, 5u);
-    acc[10] = acc[10] + product(b00, r0f) + product(b10, r1f);
-    acc[11] = acc[11] + product(b01, r0f) + product(b11, r1f);
-    let r0g = row(a00, 6u);
-    let r1g = row(a10, 6u);
-    acc[12] = acc[12] + product(b00, r0g) + product(b10, r1g);
-    acc[13] = acc[13] + product(b01, r0g) + product(b11, r1g);
-    let r0h = row(a00, 7u);
-    let r1h = row(a10, 7u);
-    acc[14] = acc[14] + product(b00, r0h) + product(b10, r1h);
-    acc[15] = acc[15] + product(b01, r0h) + product(b11, r1h);
-    let r0i = row(a01, 0u);
-    let r1i = row(a11, 0u);
-    acc[16] = acc[16] + product(b00, r0i) + product(b10, r1i);
-    acc[17] = acc[17] + product(b01, r0i) + product(b11, r1i);
-    let r0j = row(a01, 1u);
-    let r1j = row(a11, 1u);
-    acc[18] = acc[18] + product(b00, r0j) + product(b10, r1j);
-    acc[19] = acc[19] + product(b01, r0j) + product(b11, r1j);
-    let r0k = row(a01, 2u);
-    let r1k = row(a11, 2u);
-    acc[20] = acc[20] + product(b00, r0k) + product(b10, r1k);
-    acc[21] = acc[21] + product(b01, r0k) + product(b11, r1k);
-    let r0l = row(a01, 3u);
-    let r1l = row(a11, 3u);
-    acc[22] = acc[22] + product(b00, r0l) + product(b10, r1l);
-    acc[23] = acc[23] + product(b01, r0l) + product(b11, r1l);
-    let r0m = row(a01, 4u);
-    let r1m = row(a11, 4u);
-    acc[24] = acc[24] + product(b00, r0m) + product(b10, r1m);
-    acc[25] = acc[25] + product(b01, r0m) + product(b11, r1m);
-    let r0n = row(a01, 5u);
-    let r1n = row(a11, 5u);
-    acc[26] = acc[26] + product(b00, r0n) + product(b10, r1n);
-    acc[27] = acc[27] + product(b01, r0n) + product(b11, r1n);
-    let r0o = row(a01, 6u);
-    let r1o = row(a11, 6u);
-    acc[28] = acc[28] + product(b00, r0o) + product(b10, r1o);
-    acc[29] = acc[29] + product(b01, r0o) + product(b11, r1o);
-    let r0p = row(a01, 7u);
-    let r1p = row(a11, 7u);
-    acc[30] = acc[30] + product(b00, r0p) + product(b10, r1p);
-    acc[31] = acc[31] + product(b01, r0p) + product(b11, r1p);
+  for (var q = 0u; q < k4; q++) {
+    let b0 = quad(q, texel);
+    let b1 = quad(q, texel + 8u);
+    let a0 = quad_of_a(start0, q);
+    let a1 = quad_of_a(start1, q);
+    let ra = row(a0, 0u);
+    acc[0] = add_product(acc[0], b0, ra);
+    acc[1] = add_product(acc[1], b1, ra);
+    let rb = row(a0, 1u);
+    acc[2] = add_product(acc[2], b0, rb);
+    acc[3] = add_product(acc[3], b1, rb);
+    let rc = row(a0, 2u);
+    acc[4] = add_product(acc[4], b0, rc);
+    acc[5] = add_product(acc[5], b1, rc);
+    let rd = row(a0, 3u);
+    acc[6] = add_product(acc[6], b0, rd);
+    acc[7] = add_product(acc[7], b1, rd);
+    let re = row(a0, 4u);
+    acc[8] = add_product(acc[8], b0, re);
+    acc[9] = add_product(acc[9], b1, re);
+    let rf = row(a0, 5u);
+    acc[10] = add_product(acc[10], b0, rf);
+    acc[11] = add_product(acc[11], b1, rf);
+    let rg = row(a0, 6u);
+    acc[12] = add_product(acc[12], b0, rg);
+    acc[13] = add_product(acc[13], b1, rg);
+    let rh = row(a0, 7u);
+    acc[14] = add_product(acc[14], b0, rh);
+    acc[15] = add_product(acc[15], b1, rh);
+    let ri = row(a1, 0u);
+    acc[16] = add_product(acc[16], b0, ri);
+    acc[17] = add_product(acc[17], b1, ri);
+    let rj = row(a1, 1u);
+    acc[18] = add_product(acc[18], b0, rj);
+    acc[19] = add_product(acc[19], b1, rj);
+    let rk = row(a1, 2u);
+    acc[20] = add_product(acc[20], b0, rk);
+    acc[21] = add_product(acc[21], b1, rk);
+    let rl = row(a1, 3u);
+    acc[22] = add_product(acc[22], b0, rl);
+    acc[23] = add_product(acc[23], b1, rl);
+    let rm = row(a1, 4u);
+    acc[24] = add_product(acc[24], b0, rm);
+    acc[25] = add_product(acc[25], b1, rm);
+    let rn = row(a1, 5u);
+    acc[26] = add_product(acc[26], b0, rn);
+    acc[27] = add_product(acc[27], b1, rn);
+    let ro = row(a1, 6u);
+    acc[28] = add_product(acc[28], b0, ro);
+    acc[29] = add_product(acc[29], b1, ro);
+    let rp = row(a1, 7u);
+    acc[30] = add_product(acc[30], b0, rp);
+    acc[31] = add_product(acc[31], b1, rp);
   }
 
   // + bias[j] (+ c[i,j])

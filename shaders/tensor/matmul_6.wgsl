@@ -14,7 +14,7 @@
 // Work     a subgroup makes a tile of 16 rows x 16 columns; a lane owns 1 x 4 of them.
 //          The tiles of the same columns follow each other (x = rows), while b is still in cache.
 // Cost     2 M N K flops; reads a N / 16 times and b M / 16 times.
-// Numerics f32 sums in the order of k, four products at a time, alike in rungs 3 to 9.
+// Numerics one f32 sum in the order of k.
 // Test     test/matmul.test.ts
 
 enable subgroups;
@@ -74,9 +74,9 @@ fn row(q: vec4f, i: u32) -> vec4f {
     subgroupShuffle(q.z, i), subgroupShuffle(q.w, i));
 }
 
-// Σₖ r[k] b[k] in the order of k.
-fn product(b: mat4x4f, r: vec4f) -> vec4f {
-  return r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3];
+// sum + Σₖ r[k] b[k], one product after another.
+fn add_product(sum: vec4f, b: mat4x4f, r: vec4f) -> vec4f {
+  return sum + r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3];
 }
 
 @compute @workgroup_size(WG)
@@ -87,7 +87,7 @@ fn main(
 ) {
   let k4 = (params.k + 3u) / 4u;
   let top = group.x * 16u;
-  let texel = (group.y * WG + thread - lane) * 1u + lane;
+  let texel = group.y * WG + thread;
 
   // Lanes beyond the last row read it again and write nothing.
   let start0 = params.a_first + min(top + lane, params.m - 1u) * params.a_stride;
@@ -97,44 +97,28 @@ fn main(
 
   // Σₖ a[i,k] b[k,j]
   var acc: array<vec4f, 16>;
-  for (var q = 0u; q < k4; q += 1u) {
-    let b00 = quad(q, texel);
-    let a00 = quad_of_a(start0, q);
-    let a01 = quad_of_a(start1, q);
-    let a02 = quad_of_a(start2, q);
-    let a03 = quad_of_a(start3, q);
-    let r0a = row(a00, 0u);
-    acc[0] = acc[0] + product(b00, r0a);
-    let r0b = row(a00, 1u);
-    acc[1] = acc[1] + product(b00, r0b);
-    let r0c = row(a00, 2u);
-    acc[2] = acc[2] + product(b00, r0c);
-    let r0d = row(a00, 3u);
-    acc[3] = acc[3] + product(b00, r0d);
-    let r0e = row(a01, 0u);
-    acc[4] = acc[4] + product(b00, r0e);
-    let r0f = row(a01, 1u);
-    acc[5] = acc[5] + product(b00, r0f);
-    let r0g = row(a01, 2u);
-    acc[6] = acc[6] + product(b00, r0g);
-    let r0h = row(a01, 3u);
-    acc[7] = acc[7] + product(b00, r0h);
-    let r0i = row(a02, 0u);
-    acc[8] = acc[8] + product(b00, r0i);
-    let r0j = row(a02, 1u);
-    acc[9] = acc[9] + product(b00, r0j);
-    let r0k = row(a02, 2u);
-    acc[10] = acc[10] + product(b00, r0k);
-    let r0l = row(a02, 3u);
-    acc[11] = acc[11] + product(b00, r0l);
-    let r0m = row(a03, 0u);
-    acc[12] = acc[12] + product(b00, r0m);
-    let r0n = row(a03, 1u);
-    acc[13] = acc[13] + product(b00, r0n);
-    let r0o = row(a03, 2u);
-    acc[14] = acc[14] + product(b00, r0o);
-    let r0p = row(a03, 3u);
-    acc[15] = acc[15] + product(b00, r0p);
+  for (var q = 0u; q < k4; q++) {
+    let b0 = quad(q, texel);
+    let a0 = quad_of_a(start0, q);
+    let a1 = quad_of_a(start1, q);
+    let a2 = quad_of_a(start2, q);
+    let a3 = quad_of_a(start3, q);
+    acc[0] = add_product(acc[0], b0, row(a0, 0u));
+    acc[1] = add_product(acc[1], b0, row(a0, 1u));
+    acc[2] = add_product(acc[2], b0, row(a0, 2u));
+    acc[3] = add_product(acc[3], b0, row(a0, 3u));
+    acc[4] = add_product(acc[4], b0, row(a1, 0u));
+    acc[5] = add_product(acc[5], b0, row(a1, 1u));
+    acc[6] = add_product(acc[6], b0, row(a1, 2u));
+    acc[7] = add_product(acc[7], b0, row(a1, 3u));
+    acc[8] = add_product(acc[8], b0, row(a2, 0u));
+    acc[9] = add_product(acc[9], b0, row(a2, 1u));
+    acc[10] = add_product(acc[10], b0, row(a2, 2u));
+    acc[11] = add_product(acc[11], b0, row(a2, 3u));
+    acc[12] = add_product(acc[12], b0, row(a3, 0u));
+    acc[13] = add_product(acc[13], b0, row(a3, 1u));
+    acc[14] = add_product(acc[14], b0, row(a3, 2u));
+    acc[15] = add_product(acc[15], b0, row(a3, 3u));
   }
   let col = texel * 4u;
 

@@ -11,7 +11,7 @@
 //          first element is no multiple of 4. b_strips: strips that b has side by side.
 // Work     a subgroup makes 64 columns; a lane owns 2 x 4 of them.
 // Cost     2 N K flops, 4 N K bytes.
-// Numerics f32 sums in the order of k, four products at a time, alike in rungs 3 to 9.
+// Numerics one f32 sum in the order of k.
 // Test     test/matmul.test.ts
 
 enable subgroups;
@@ -71,9 +71,9 @@ fn row(q: vec4f, i: u32) -> vec4f {
     subgroupShuffle(q.z, i), subgroupShuffle(q.w, i));
 }
 
-// Σₖ r[k] b[k] in the order of k.
-fn product(b: mat4x4f, r: vec4f) -> vec4f {
-  return r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3];
+// sum + Σₖ r[k] b[k], one product after another.
+fn add_product(sum: vec4f, b: mat4x4f, r: vec4f) -> vec4f {
+  return sum + r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3];
 }
 
 @compute @workgroup_size(WG)
@@ -91,29 +91,29 @@ fn main(
   for (var q = 0u; q < k4; q += 8u) {
     let mine = quad_of_a(params.a_first, q + lane);
     let r0 = row(mine, 0u);
-    acc[0] += product(quad(q, texel), r0);
-    acc[1] += product(quad(q, texel + 8u), r0);
+    acc[0] = add_product(acc[0], quad(q, texel), r0);
+    acc[1] = add_product(acc[1], quad(q, texel + 8u), r0);
     let r1 = row(mine, 1u);
-    acc[0] += product(quad(q + 1u, texel), r1);
-    acc[1] += product(quad(q + 1u, texel + 8u), r1);
+    acc[0] = add_product(acc[0], quad(q + 1u, texel), r1);
+    acc[1] = add_product(acc[1], quad(q + 1u, texel + 8u), r1);
     let r2 = row(mine, 2u);
-    acc[0] += product(quad(q + 2u, texel), r2);
-    acc[1] += product(quad(q + 2u, texel + 8u), r2);
+    acc[0] = add_product(acc[0], quad(q + 2u, texel), r2);
+    acc[1] = add_product(acc[1], quad(q + 2u, texel + 8u), r2);
     let r3 = row(mine, 3u);
-    acc[0] += product(quad(q + 3u, texel), r3);
-    acc[1] += product(quad(q + 3u, texel + 8u), r3);
+    acc[0] = add_product(acc[0], quad(q + 3u, texel), r3);
+    acc[1] = add_product(acc[1], quad(q + 3u, texel + 8u), r3);
     let r4 = row(mine, 4u);
-    acc[0] += product(quad(q + 4u, texel), r4);
-    acc[1] += product(quad(q + 4u, texel + 8u), r4);
+    acc[0] = add_product(acc[0], quad(q + 4u, texel), r4);
+    acc[1] = add_product(acc[1], quad(q + 4u, texel + 8u), r4);
     let r5 = row(mine, 5u);
-    acc[0] += product(quad(q + 5u, texel), r5);
-    acc[1] += product(quad(q + 5u, texel + 8u), r5);
+    acc[0] = add_product(acc[0], quad(q + 5u, texel), r5);
+    acc[1] = add_product(acc[1], quad(q + 5u, texel + 8u), r5);
     let r6 = row(mine, 6u);
-    acc[0] += product(quad(q + 6u, texel), r6);
-    acc[1] += product(quad(q + 6u, texel + 8u), r6);
+    acc[0] = add_product(acc[0], quad(q + 6u, texel), r6);
+    acc[1] = add_product(acc[1], quad(q + 6u, texel + 8u), r6);
     let r7 = row(mine, 7u);
-    acc[0] += product(quad(q + 7u, texel), r7);
-    acc[1] += product(quad(q + 7u, texel + 8u), r7);
+    acc[0] = add_product(acc[0], quad(q + 7u, texel), r7);
+    acc[1] = add_product(acc[1], quad(q + 7u, texel + 8u), r7);
   }
 
   // + bias[j] (+ c[i,j])

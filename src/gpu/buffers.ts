@@ -108,14 +108,30 @@ export class Pool {
     this.forget(block);
     const size = block.buffer.size;
     this.liveBytes -= block.bytes;
-    if (this.idleBytes + size > this.#idleLimit) {
+    if (size > this.#idleLimit) {
       this.#doomed.push(block.buffer);
       return;
     }
     const list = this.#idle.get(size) ?? [];
+    this.#idle.delete(size); // the map is ordered by when a size was last returned
     this.#idle.set(size, list);
     list.push(block.buffer);
     this.idleBytes += size;
+    this.#makeRoom();
+  }
+
+  /** Over the limit, the sizes go that nobody returned for longest: those of prompts gone by, say. */
+  #makeRoom(): void {
+    for (const [size, list] of this.#idle) {
+      while (this.idleBytes > this.#idleLimit) {
+        const buffer = list.pop();
+        if (!buffer) break;
+        this.#doomed.push(buffer);
+        this.idleBytes -= size;
+      }
+      if (this.idleBytes <= this.#idleLimit) return;
+      this.#idle.delete(size);
+    }
   }
 
   /** Destroys what was over the limit; to be called after a submit, since pending work may still read it. */

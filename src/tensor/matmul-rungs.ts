@@ -32,6 +32,9 @@ const fourOfA = (p: Product): boolean => p.m * p.aStride >= 4;
 
 const quads = (p: Product): boolean => fourOfA(p) && (p.transposeB ? p.k : p.n) % 4 === 0;
 
+/** Tiles of 16 rows would leave half of the last one empty. */
+const halfATile = (m: number): boolean => m % 16 >= 1 && m % 16 <= 8;
+
 const software = (adapter: AdapterSummary, subgroupSize: number): boolean =>
   adapter.kind === 'software' && adapter.subgroupSize === subgroupSize;
 
@@ -53,7 +56,7 @@ export const RUNGS: readonly Rung[] = [
     kernel: 'tensor/matmul_7',
     tile: [8, 64],
     reads: 'strips',
-    fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && p.m <= 8,
+    fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && halfATile(p.m),
   },
   {
     kernel: 'tensor/matmul_5',
@@ -85,5 +88,7 @@ export const RUNGS: readonly Rung[] = [
 
 /** The first rung that fits; `strips` says whether b has strips, where a rung asks for them. */
 export function chooseRung(p: Product, adapter: AdapterSummary, strips: () => boolean = () => true): Rung {
-  return RUNGS.find((rung) => rung.fits(p, adapter) && (rung.reads !== 'strips' || strips())) as Rung;
+  let found: boolean | undefined; // asked once: asking twice makes them
+  const has = (rung: Rung): boolean => rung.reads !== 'strips' || (found ??= strips());
+  return RUNGS.find((rung) => rung.fits(p, adapter) && has(rung)) as Rung;
 }
