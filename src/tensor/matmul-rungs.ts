@@ -42,15 +42,10 @@ const software = (adapter: AdapterSummary, subgroupSize: number): boolean =>
 export const RUNGS: readonly Rung[] = [
   {
     kernel: 'tensor/matmul_8',
-    tile: [1, 64],
-    reads: 'strips',
-    fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && p.m === 1,
-  },
-  {
-    kernel: 'tensor/matmul_9',
     tile: [1, 32],
     reads: 'strips',
-    fits: (p, adapter) => software(adapter, 4) && fourOfA(p) && p.m === 1,
+    fits: (p, adapter) =>
+      adapter.kind === 'software' && [4, 8].includes(adapter.subgroupSize) && fourOfA(p) && p.m === 1,
   },
   {
     kernel: 'tensor/matmul_7',
