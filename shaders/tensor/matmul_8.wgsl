@@ -9,9 +9,9 @@
 // used as soon as it is read (45 % faster than 8 columns and four texels at a time).
 // Tried and not better: a loop over the quads unrolled by hand, groups of four subgroups.
 //
-// Shapes   a [1, K]; b in strips (see pack_strips.wgsl) of [K, N], or of [N, K] with TRANSPOSED;
-//          bias [N]; c [1, N]; a and c may be column windows. Any sizes; ODD: K, a's stride or its
-//          first element is no multiple of 4. b_strips: strips that b has side by side.
+// Shapes   a [1, K]; b in strips (see pack_strips.wgsl) of [K, N]; bias [N]; c [1, N]; a and c may
+//          be column windows. Any sizes; ODD: K, a's stride or its first element is no multiple of
+//          4. b_strips: strips that b has side by side.
 // Work     a lane makes 4 columns.
 // Cost     2 N K flops, 4 N K bytes.
 // Numerics one f32 sum in the order of k.
@@ -20,7 +20,6 @@
 enable subgroups;
 
 override WG: u32 = 8u;
-override TRANSPOSED: u32 = 0u;
 override ACCUMULATE: u32 = 0u;
 override ODD: u32 = 0u;
 
@@ -51,40 +50,6 @@ fn quad_of_a(start: u32, q: u32) -> vec4f {
   return select(vec4f(0.0), vec4f(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), k < vec4u(params.k));
 }
 
-// Four texels of b in the strip `layer`.
-struct Place { x: u32, y: u32, layer: u32 }
-
-// Quad q of k and the four columns of texel t: with TRANSPOSED a texel a column, else a texel a k.
-fn place(q: u32, t: u32) -> Place {
-  let along = TRANSPOSED == 1u;
-  let x = select(t, q, along);
-  let y = 4u * select(q, t, along);
-  return Place(x % 8u, y % 8192u, x / 8u + y / 8192u * params.b_strips);
-}
-
-fn texel(at: Place, i: u32) -> vec4f {
-  return textureLoad(b, vec2u(at.x, at.y + i), at.layer);
-}
-
-// sum + Σₖ r[k] t[k], one product after another.
-fn add_dot(sum: f32, r: vec4f, t: vec4f) -> f32 {
-  return sum + r.x * t.x + r.y * t.y + r.z * t.z + r.w * t.w;
-}
-
-// sum + the products of a quad of k, r in a, with four columns.
-fn add_quad(sum: vec4f, r: vec4f, at: Place) -> vec4f {
-  if (TRANSPOSED == 1u) {
-    let x = add_dot(sum.x, r, texel(at, 0u));
-    let y = add_dot(sum.y, r, texel(at, 1u));
-    let z = add_dot(sum.z, r, texel(at, 2u));
-    return vec4f(x, y, z, add_dot(sum.w, r, texel(at, 3u)));
-  }
-  let one = sum + r.x * texel(at, 0u);
-  let two = one + r.y * texel(at, 1u);
-  let three = two + r.z * texel(at, 2u);
-  return three + r.w * texel(at, 3u);
-}
-
 // The four values of a that lane i holds, the same in every lane.
 fn row(q: vec4f, i: u32) -> vec4f {
   return vec4f(subgroupShuffle(q.x, i), subgroupShuffle(q.y, i),
@@ -98,14 +63,21 @@ fn main(
   @builtin(subgroup_invocation_id) lane: u32,
   @builtin(subgroup_size) lanes: u32,
 ) {
-  let t = group.y * WG + thread;
+  let t = group.y * WG + thread; // this lane's texel in a row of b
 
   // Σₖ a[0,k] b[k,j]; beyond K a is zero
   var sum = vec4f(0.0);
   for (var q = 0u; 4u * q < params.k; q += lanes) {
     let mine = quad_of_a(params.a_first, q + lane);
     for (var i = 0u; i < lanes; i++) {
-      sum = add_quad(sum, row(mine, i), place(q + i, t));
+      let k = 4u * (q + i);
+      let at = vec2u(t % 8u, k % 8192u);
+      let layer = t / 8u + k / 8192u * params.b_strips;
+      let r = row(mine, i);
+      sum += r.x * textureLoad(b, at, layer);
+      sum += r.y * textureLoad(b, at + vec2u(0u, 1u), layer);
+      sum += r.z * textureLoad(b, at + vec2u(0u, 2u), layer);
+      sum += r.w * textureLoad(b, at + vec2u(0u, 3u), layer);
     }
   }
 
@@ -113,9 +85,9 @@ fn main(
   for (var i = 0u; i < 4u; i++) {
     let j = 4u * t + i;
     if (j >= params.n) { break; }
-    var value = sum[i];
-    if (params.biased == 1u) { value += bias[params.c_first + j]; }
     let e = params.c_first + j;
+    var value = sum[i];
+    if (params.biased == 1u) { value += bias[e]; }
     if (ACCUMULATE == 1u) { c[e] += value; } else { c[e] = value; }
   }
 }

@@ -19,6 +19,10 @@ export interface Rung {
   readonly tile?: readonly [rows: number, columns: number];
   /** Where b is read from: its strips, a buffer of quads (bound as b and b2), or a buffer of words. */
   readonly reads: 'strips' | 'quads' | 'words';
+  /** The only layout of b that the kernel knows; absent: both, by the override TRANSPOSED. */
+  readonly transposed?: boolean;
+  /** A workgroup is one subgroup: the override WG is its size. */
+  readonly oneSubgroup?: boolean;
   readonly fits: (p: Product, adapter: AdapterSummary) => boolean;
 }
 
@@ -38,14 +42,25 @@ const halfATile = (m: number): boolean => m % 16 >= 1 && m % 16 <= 8;
 const software = (adapter: AdapterSummary, subgroupSize: number): boolean =>
   adapter.kind === 'software' && adapter.subgroupSize === subgroupSize;
 
+const aRow = (p: Product, adapter: AdapterSummary): boolean =>
+  p.m === 1 && fourOfA(p) && (software(adapter, 4) || software(adapter, 8));
+
 /** Fastest first; the first that fits is taken. The last fits everything. */
 export const RUNGS: readonly Rung[] = [
   {
     kernel: 'tensor/matmul_8',
     tile: [1, 32],
     reads: 'strips',
-    fits: (p, adapter) =>
-      adapter.kind === 'software' && [4, 8].includes(adapter.subgroupSize) && fourOfA(p) && p.m === 1,
+    transposed: false,
+    fits: (p, adapter) => aRow(p, adapter) && !p.transposeB,
+  },
+  {
+    kernel: 'tensor/matmul_9',
+    tile: [1, 16],
+    reads: 'strips',
+    transposed: true,
+    oneSubgroup: true,
+    fits: (p, adapter) => aRow(p, adapter) && p.transposeB,
   },
   {
     kernel: 'tensor/matmul_7',

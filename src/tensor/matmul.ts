@@ -82,6 +82,8 @@ function dispatch(
   const findStrips = (): boolean => only === 'strips' && (strips ??= stripsOf(s, b, !!forced)) !== undefined;
   const rung = forced ?? chooseRung(product, s.gpu.adapter, findStrips);
   if (only && rung.reads !== only) return false;
+  if (rung.transposed !== undefined && rung.transposed !== transposeB)
+    throw new ShapeError(`matmul: ${rung.kernel} needs transposeB: ${rung.transposed}.`);
   const params = {
     m,
     n,
@@ -92,7 +94,11 @@ function dispatch(
     c_stride: c.cols,
     c_first: cFirst,
   };
-  const overrides = { TRANSPOSED: transposeB ? 1 : 0, ACCUMULATE: accumulate ? 1 : 0 };
+  const overrides = {
+    ACCUMULATE: accumulate ? 1 : 0,
+    ...(rung.transposed === undefined ? { TRANSPOSED: transposeB ? 1 : 0 } : {}),
+    ...(rung.oneSubgroup ? { WG: s.gpu.adapter.subgroupSize } : {}),
+  };
   const ODD = isOdd(product) ? 1 : 0;
   const HALF = b.dtype === 'f16' ? 1 : 0;
   const operands = { a, bias: bias ?? a, c };
