@@ -72,7 +72,9 @@ async function oneProduct(
     }
     const ta = upload(s, a, [m, k], 'a');
     const tbias = upload(s, bias, [n], 'bias');
-    const scale = Math.max(...a.map(Math.abs)) * Math.max(...b.map(Math.abs));
+    const largest = (x: Float32Array): number =>
+      x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const scale = largest(a) * largest(b);
     for (const [biased, accumulate] of [
       [false, false],
       [true, false],

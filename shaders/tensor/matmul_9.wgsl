@@ -50,11 +50,16 @@ fn quad_of_a(start: u32, q: u32) -> vec4f {
   return select(vec4f(0.0), vec4f(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), k < vec4u(params.k));
 }
 
+// Σₖ r[k] b[y,k] of four k.
+fn dot_row(r: vec4f, x: u32, y: u32, strip: u32) -> f32 {
+  return dot(r, textureLoad(b, vec2u(x, y), strip));
+}
+
 // sum + the products of quad r of k with rows y .. y + 3 of b.
 fn add_dots(sum: vec4f, r: vec4f, x: u32, y: u32, strip: u32) -> vec4f {
   return sum + vec4f(
-    dot(r, textureLoad(b, vec2u(x, y), strip)), dot(r, textureLoad(b, vec2u(x, y + 1u), strip)),
-    dot(r, textureLoad(b, vec2u(x, y + 2u), strip)), dot(r, textureLoad(b, vec2u(x, y + 3u), strip)),
+    dot_row(r, x, y, strip), dot_row(r, x, y + 1u, strip),
+    dot_row(r, x, y + 2u, strip), dot_row(r, x, y + 3u, strip),
   );
 }
 
