@@ -93,6 +93,9 @@ async function covariancePhase(
     `covariance of layer ${layer}   ${result.tokensPerSecond.toFixed(0)} tokens a second; a batch of ${result.tokens} takes ${spread(result.batch)}`,
   );
   const roof = higher(before, await measureRoof(model.gpu, signal));
+  terminal.print(
+    `  ${(result.flopsPerToken / 1e6).toFixed(1)} useful MFLOP a token: ${giga(result.rate)} GFLOP/s, ${percentOf(result.rate, roof.matmul)} % of the best matmul`,
+  );
   printTrace(terminal, result.trace, roof);
   return { ...result, roof };
 }

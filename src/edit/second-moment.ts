@@ -14,11 +14,12 @@ export const TILE_TOKENS = 4096;
 /** Tokens that one dispatch reads: their rows lie on different pages, and more would exceed the TLB. */
 const CHUNK_TOKENS = 256;
 
-export type SecondMomentRung = 1 | 2;
+export type SecondMomentRung = 1 | 2 | 3;
 
 /** The fastest rung that the adapter can run for keys of width f. */
 export function secondMomentRung(gpu: Gpu, f: number): SecondMomentRung {
-  return gpu.adapter.subgroupSize === 8 && f % 4 === 0 ? 2 : 1;
+  if (f % 4 !== 0) return 1;
+  return gpu.adapter.subgroupSize === 8 ? 2 : gpu.adapter.subgroupSize === 4 ? 3 : 1;
 }
 
 /** sum += KᵀK over the rows `from` up to `to` of keys [T, F], into the lower panels `sum`. */

@@ -2,6 +2,7 @@
 import { addBatch } from '../../edit/covariance.ts';
 import { batchTokens } from '../../edit/pack-documents.ts';
 import { SecondMoment } from '../../edit/second-moment.ts';
+import type { Gpt2Config } from '../../gpt2/config.ts';
 import type { Model } from '../../gpt2/model.ts';
 import { kernelTime, profileOf } from '../profile.ts';
 import type { KernelTime, ProfileRow } from '../profile.ts';
@@ -14,6 +15,10 @@ export interface CovarianceBench {
   /** ms of a batch */
   readonly batch: Timing;
   readonly tokensPerSecond: number;
+  /** Useful flops of a token: forward up to the key, and half of F². */
+  readonly flopsPerToken: number;
+  /** Useful flops a second. */
+  readonly rate: number;
   readonly trace?: {
     readonly wall: number;
     readonly kernels: KernelTime;
@@ -56,9 +61,11 @@ export async function benchCovariance(
     const walls: number[] = [];
     for (let run = 0; run < runs; run += 1) walls.push(await once());
     const batch = timingOf(walls);
+    const tokensPerSecond = (documents * length) / (batch.median / 1000);
+    const flopsPerToken = usefulFlops(config, layer, length);
     const result = {
-      ...{ tokens: documents * length, documents, batch },
-      tokensPerSecond: (documents * length) / (batch.median / 1000),
+      ...{ tokens: documents * length, documents, batch, tokensPerSecond, flopsPerToken },
+      rate: flopsPerToken * tokensPerSecond,
     };
     if (!gpu.timer.available) return result;
     gpu.timer.start();
@@ -67,4 +74,14 @@ export async function benchCovariance(
     gpu.timer.stop();
     return { ...result, trace: { wall, kernels: kernelTime(profile), rows: profile } };
   });
+}
+
+/**
+ * Per token: the products of every block below `layer`, those of `layer` up to its key, causal attention over documents
+ * of `length` tokens (a query sees half of them), and the lower triangle of k kᵀ. An add and a multiply are two.
+ */
+function usefulFlops({ n_embd: D, n_inner: F }: Gpt2Config, layer: number, length: number): number {
+  const attention = 2 * 4 * D * D + 4 * D * ((length + 1) / 2);
+  const below = attention + 2 * 2 * D * F;
+  return layer * below + attention + 2 * D * F + F * F;
 }
