@@ -29,29 +29,44 @@ test('a returned buffer serves the next block of its size', () => {
 });
 
 test('over the limit the sizes go that were returned longest ago, never what just came', () => {
-  const pool = poolOf(64 * KIB);
-  const [old, two, three] = [32, 24, 16].map((kib) => pool.take(kib * KIB, `${kib} KiB`));
+  const pool = poolOf(52 * KIB);
+  const [old, two, three] = [32, 16, 8].map((kib) => pool.take(kib * KIB, `${kib} KiB`));
   if (!old || !two || !three) throw new Error('three blocks');
   pool.give(old);
-  pool.give(two); // 56 of 64 KiB
-  pool.give(three); // 72: the oldest goes
-  assert.is(pool.idleBytes, 40 * KIB);
-  assert.is(pool.take(16 * KIB, 'newest').buffer, three.buffer);
-  assert.is(pool.take(24 * KIB, 'middle').buffer, two.buffer);
+  pool.give(two); // 48 of 52 KiB
+  pool.give(three); // 56: the oldest goes
+  assert.is(pool.idleBytes, 24 * KIB);
+  assert.is(pool.take(8 * KIB, 'newest').buffer, three.buffer);
+  assert.is(pool.take(16 * KIB, 'middle').buffer, two.buffer);
   assert.is.not(pool.take(32 * KIB, 'oldest').buffer, old.buffer);
 });
 
-test('a size in use stays, whatever else comes and goes', () => {
-  const pool = poolOf(64 * KIB);
-  const steady = pool.take(16 * KIB, 'steady').buffer;
-  let block = { buffer: steady, bytes: 16 * KIB, label: 'steady', writes: 0 };
-  for (let kib = 17; kib < 60; kib += 1) {
-    pool.give(block);
+test('sizes that come and go do not push out one in steady use', () => {
+  const pool = poolOf(96 * KIB);
+  let steady = pool.take(16 * KIB, 'steady');
+  const { buffer } = steady;
+  for (const kib of [64, 32, 8, 64, 4, 32, 64]) {
     pool.give(pool.take(kib * KIB, 'passing'));
-    block = pool.take(16 * KIB, 'steady') as typeof block;
-    if (kib < 40) assert.is(block.buffer, steady, `after ${kib} KiB`);
-    assert.ok(pool.idleBytes <= 64 * KIB);
+    pool.give(steady);
+    steady = pool.take(16 * KIB, 'steady');
+    assert.is(steady.buffer, buffer, `after ${kib} KiB`);
+    assert.ok(pool.idleBytes <= 96 * KIB);
   }
+});
+
+test('sizes are rounded to powers of two, from 4 MiB on to eighths of one', () => {
+  const pool = poolOf(64 * KIB);
+  const size = (bytes: number): number => pool.take(bytes, 'x').buffer.size;
+  for (const [bytes, rounded] of [
+    [1, 256],
+    [257, 512],
+    [17 * KIB, 32 * KIB],
+    [4096 * KIB, 4096 * KIB],
+    [4097 * KIB, 4608 * KIB],
+    [8192 * KIB, 8192 * KIB],
+    [8193 * KIB, 9216 * KIB],
+  ] as const)
+    assert.is(size(bytes), rounded);
 });
 
 test('what is larger than the limit is not kept, and drain gives everything back', () => {

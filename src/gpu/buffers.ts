@@ -148,8 +148,16 @@ export class Pool {
   }
 }
 
-/** Rounds up to one of eight sizes an octave, so that close sizes share buffers and at most an eighth is wasted. */
+/** Dawn takes what is smaller out of large pieces, each rounded to a power of two. */
+const SMALL = 4 * 2 ** 20;
+
+/**
+ * Rounds up, so that close sizes share buffers: to a power of two where Dawn does so anyway, else to one of eight sizes an
+ * octave, which wastes an eighth at most. With many sizes, prompts of changing lengths would slowly riddle Dawn's pieces.
+ */
 function bucket(bytes: number): number {
-  const step = Math.max(256, 2 ** (Math.floor(Math.log2(Math.max(bytes, 1))) - 3));
-  return Math.ceil(Math.max(bytes, 4) / step) * step;
+  const octave = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));
+  if (octave <= SMALL) return octave;
+  const step = octave / 16;
+  return Math.ceil(bytes / step) * step;
 }
