@@ -34,7 +34,7 @@ export const paper = command({
     yargs
       .options({
         out: text('--out', 'folder of the report [default: paper]'),
-        data: text('--data', 'records to edit [default: CounterFact]'),
+        data: text('--data', 'records to edit [default: 100 of CounterFact, shuffled]'),
         records: number('--records', `single edits [default: ${PAPER_PLAN.records}]`, {
           integer: true,
           min: 1,
@@ -67,7 +67,7 @@ export const paper = command({
       .options(COMMON_FLAGS),
   run: async (args, run) => {
     const out = args.out ?? 'paper';
-    const data = await readData('--data', args.data, 'counterfact.json');
+    const data = await readData('--data', args.data, 'counterfact-100.json');
     const facts = readFacts(data.text, data.name);
     const texts = (await readData('--data', undefined, 'wikitext.txt')).text
       .split('\n')

@@ -1,8 +1,9 @@
 /**
  * Runs every test file in a process of its own, so that a crash of the adapter names its file, and adds up.
  *
- *   npm test                 all files on the adapter at hand; those of kernels and method again on SwiftShader
- *   npm test -- edit matmul  files whose name contains one of the words
+ *   npm test                 all files on the adapter at hand; those of kernels and method again on SwiftShader, where
+ *                            the slowest run a part of their cases (they see PALIMPSEST_BRIEF)
+ *   npm test -- edit matmul  files whose name contains one of the words, every case on both
  *
  * PALIMPSEST_ADAPTER restricts the run to one adapter. The closing line is `N passed, N failed`.
  */
@@ -45,7 +46,7 @@ for (const [round, adapter] of adapters.entries()) {
     const again = /from '\.\/(gpu|model)\.ts'/.test(readFileSync(folder + file, 'utf8'));
     if (round > 0 && (!again || ONCE.includes(file.replace('.test.ts', '')))) continue;
     const start = performance.now();
-    const { code, output } = await runFile(file, adapter);
+    const { code, output } = await runFile(file, adapter, round > 0 && words.length === 0);
     // uvu's summary; a process that died before printing it counts as one failure.
     const total = Number(/Total:\s+(\d+)/.exec(output)?.[1] ?? 0);
     const good = Number(/Passed:\s+(\d+)/.exec(output)?.[1] ?? 0);
@@ -81,10 +82,19 @@ async function adaptersHere(): Promise<string[]> {
   return names;
 }
 
-function runFile(file: string, adapter: string): Promise<{ code: number | null; output: string }> {
+function runFile(
+  file: string,
+  adapter: string,
+  brief: boolean,
+): Promise<{ code: number | null; output: string }> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, ['--import', 'tsx', folder + file], {
-      env: { ...process.env, PALIMPSEST_ADAPTER: adapter, FORCE_COLOR: '0' },
+      env: {
+        ...process.env,
+        PALIMPSEST_ADAPTER: adapter,
+        FORCE_COLOR: '0',
+        ...(brief ? { PALIMPSEST_BRIEF: '1' } : {}),
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: TIMEOUT_MS,
     });
