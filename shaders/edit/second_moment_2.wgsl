@@ -3,13 +3,13 @@
 //   S_ij += Σ_t K_ti K_tj   for tokens t in first … first + tokens − 1
 //
 // What changed and why it is faster: a software adapter turns every storage load into scalar loads
-// with a bounds check each, so loads decide. One vec4 a lane brings 16 rows of two tokens, handed
-// round with subgroupBroadcast; each vec4 of columns serves 16 rows.
+// with a bounds check each, so loads decide. One vec4 a lane brings 32 rows of a token, handed
+// round with subgroupBroadcast; each vec4 of columns serves 32 rows (16 rows were 25 % slower).
 //
 // Shapes   keys [T, F], F a multiple of 4; sum: the lower panels of S (see rung 1).
-// Work     a group makes 16 rows x 64 columns: two subgroups of 32 columns; a lane owns 4 adjacent
+// Work     a group makes 32 rows x 64 columns: two subgroups of 32 columns; a lane owns 4 adjacent
 //          columns.
-// Cost     F² tokens flops; reads of K: F² tokens / 16 elements.
+// Cost     F² tokens flops; reads of K: F² tokens / 32 elements.
 // Source   Meng et al. 2022, eq. 2 (C = K Kᵀ).
 // Test     test/second-moment.test.ts
 
@@ -29,64 +29,60 @@ fn main(
 ) {
   let n = (params.f + 63u) / 64u;
   let p = group.y;
-  let row = 16u * group.x;
+  let row = 32u * group.x;
   if (row < 64u * p || row >= params.f) { return; }
   let f4 = params.f / 4u;
   let col4 = 16u * p + thread;
   // Lanes beyond an edge read what lies at the edge and write nothing.
-  let a_at = min(row / 4u + lane % 4u, f4 - 1u);
+  let a_at = min(row / 4u + lane, f4 - 1u);
   let b_at = min(col4, f4 - 1u);
   let end = params.first + params.tokens;
-  let last = end - 1u;
 
-  // Σ_t K_ti K_tj, four tokens a turn
-  var acc: array<vec4f, 16>;
-  for (var t = params.first; t < end; t += 4u) {
-    let t0 = t + lane / 4u; // lanes 0-3: this token, 4-7: the next
-    let t1 = t0 + 2u;
-    let a0 = select(vec4f(), keys[min(t0, last) * f4 + a_at], t0 < end);
-    let a1 = select(vec4f(), keys[min(t1, last) * f4 + a_at], t1 < end);
+  // Σ_t K_ti K_tj, two tokens a turn
+  var acc: array<vec4f, 32>;
+  for (var t = params.first; t < end; t += 2u) {
+    let next = min(t + 1u, end - 1u);
+    let a0 = keys[t * f4 + a_at];
+    let a1 = select(vec4f(), keys[next * f4 + a_at], t + 1u < end);
     let b0 = keys[t * f4 + b_at];
-    let b1 = keys[min(t + 1u, last) * f4 + b_at];
-    let b2 = keys[min(t + 2u, last) * f4 + b_at];
-    let b3 = keys[min(t + 3u, last) * f4 + b_at];
-    acc[0] += subgroupBroadcast(a0.x, 0u) * b0 + subgroupBroadcast(a0.x, 4u) * b1
-      + subgroupBroadcast(a1.x, 0u) * b2 + subgroupBroadcast(a1.x, 4u) * b3;
-    acc[1] += subgroupBroadcast(a0.y, 0u) * b0 + subgroupBroadcast(a0.y, 4u) * b1
-      + subgroupBroadcast(a1.y, 0u) * b2 + subgroupBroadcast(a1.y, 4u) * b3;
-    acc[2] += subgroupBroadcast(a0.z, 0u) * b0 + subgroupBroadcast(a0.z, 4u) * b1
-      + subgroupBroadcast(a1.z, 0u) * b2 + subgroupBroadcast(a1.z, 4u) * b3;
-    acc[3] += subgroupBroadcast(a0.w, 0u) * b0 + subgroupBroadcast(a0.w, 4u) * b1
-      + subgroupBroadcast(a1.w, 0u) * b2 + subgroupBroadcast(a1.w, 4u) * b3;
-    acc[4] += subgroupBroadcast(a0.x, 1u) * b0 + subgroupBroadcast(a0.x, 5u) * b1
-      + subgroupBroadcast(a1.x, 1u) * b2 + subgroupBroadcast(a1.x, 5u) * b3;
-    acc[5] += subgroupBroadcast(a0.y, 1u) * b0 + subgroupBroadcast(a0.y, 5u) * b1
-      + subgroupBroadcast(a1.y, 1u) * b2 + subgroupBroadcast(a1.y, 5u) * b3;
-    acc[6] += subgroupBroadcast(a0.z, 1u) * b0 + subgroupBroadcast(a0.z, 5u) * b1
-      + subgroupBroadcast(a1.z, 1u) * b2 + subgroupBroadcast(a1.z, 5u) * b3;
-    acc[7] += subgroupBroadcast(a0.w, 1u) * b0 + subgroupBroadcast(a0.w, 5u) * b1
-      + subgroupBroadcast(a1.w, 1u) * b2 + subgroupBroadcast(a1.w, 5u) * b3;
-    acc[8] += subgroupBroadcast(a0.x, 2u) * b0 + subgroupBroadcast(a0.x, 6u) * b1
-      + subgroupBroadcast(a1.x, 2u) * b2 + subgroupBroadcast(a1.x, 6u) * b3;
-    acc[9] += subgroupBroadcast(a0.y, 2u) * b0 + subgroupBroadcast(a0.y, 6u) * b1
-      + subgroupBroadcast(a1.y, 2u) * b2 + subgroupBroadcast(a1.y, 6u) * b3;
-    acc[10] += subgroupBroadcast(a0.z, 2u) * b0 + subgroupBroadcast(a0.z, 6u) * b1
-      + subgroupBroadcast(a1.z, 2u) * b2 + subgroupBroadcast(a1.z, 6u) * b3;
-    acc[11] += subgroupBroadcast(a0.w, 2u) * b0 + subgroupBroadcast(a0.w, 6u) * b1
-      + subgroupBroadcast(a1.w, 2u) * b2 + subgroupBroadcast(a1.w, 6u) * b3;
-    acc[12] += subgroupBroadcast(a0.x, 3u) * b0 + subgroupBroadcast(a0.x, 7u) * b1
-      + subgroupBroadcast(a1.x, 3u) * b2 + subgroupBroadcast(a1.x, 7u) * b3;
-    acc[13] += subgroupBroadcast(a0.y, 3u) * b0 + subgroupBroadcast(a0.y, 7u) * b1
-      + subgroupBroadcast(a1.y, 3u) * b2 + subgroupBroadcast(a1.y, 7u) * b3;
-    acc[14] += subgroupBroadcast(a0.z, 3u) * b0 + subgroupBroadcast(a0.z, 7u) * b1
-      + subgroupBroadcast(a1.z, 3u) * b2 + subgroupBroadcast(a1.z, 7u) * b3;
-    acc[15] += subgroupBroadcast(a0.w, 3u) * b0 + subgroupBroadcast(a0.w, 7u) * b1
-      + subgroupBroadcast(a1.w, 3u) * b2 + subgroupBroadcast(a1.w, 7u) * b3;
+    let b1 = keys[next * f4 + b_at];
+    acc[0] += subgroupBroadcast(a0.x, 0u) * b0 + subgroupBroadcast(a1.x, 0u) * b1;
+    acc[1] += subgroupBroadcast(a0.y, 0u) * b0 + subgroupBroadcast(a1.y, 0u) * b1;
+    acc[2] += subgroupBroadcast(a0.z, 0u) * b0 + subgroupBroadcast(a1.z, 0u) * b1;
+    acc[3] += subgroupBroadcast(a0.w, 0u) * b0 + subgroupBroadcast(a1.w, 0u) * b1;
+    acc[4] += subgroupBroadcast(a0.x, 1u) * b0 + subgroupBroadcast(a1.x, 1u) * b1;
+    acc[5] += subgroupBroadcast(a0.y, 1u) * b0 + subgroupBroadcast(a1.y, 1u) * b1;
+    acc[6] += subgroupBroadcast(a0.z, 1u) * b0 + subgroupBroadcast(a1.z, 1u) * b1;
+    acc[7] += subgroupBroadcast(a0.w, 1u) * b0 + subgroupBroadcast(a1.w, 1u) * b1;
+    acc[8] += subgroupBroadcast(a0.x, 2u) * b0 + subgroupBroadcast(a1.x, 2u) * b1;
+    acc[9] += subgroupBroadcast(a0.y, 2u) * b0 + subgroupBroadcast(a1.y, 2u) * b1;
+    acc[10] += subgroupBroadcast(a0.z, 2u) * b0 + subgroupBroadcast(a1.z, 2u) * b1;
+    acc[11] += subgroupBroadcast(a0.w, 2u) * b0 + subgroupBroadcast(a1.w, 2u) * b1;
+    acc[12] += subgroupBroadcast(a0.x, 3u) * b0 + subgroupBroadcast(a1.x, 3u) * b1;
+    acc[13] += subgroupBroadcast(a0.y, 3u) * b0 + subgroupBroadcast(a1.y, 3u) * b1;
+    acc[14] += subgroupBroadcast(a0.z, 3u) * b0 + subgroupBroadcast(a1.z, 3u) * b1;
+    acc[15] += subgroupBroadcast(a0.w, 3u) * b0 + subgroupBroadcast(a1.w, 3u) * b1;
+    acc[16] += subgroupBroadcast(a0.x, 4u) * b0 + subgroupBroadcast(a1.x, 4u) * b1;
+    acc[17] += subgroupBroadcast(a0.y, 4u) * b0 + subgroupBroadcast(a1.y, 4u) * b1;
+    acc[18] += subgroupBroadcast(a0.z, 4u) * b0 + subgroupBroadcast(a1.z, 4u) * b1;
+    acc[19] += subgroupBroadcast(a0.w, 4u) * b0 + subgroupBroadcast(a1.w, 4u) * b1;
+    acc[20] += subgroupBroadcast(a0.x, 5u) * b0 + subgroupBroadcast(a1.x, 5u) * b1;
+    acc[21] += subgroupBroadcast(a0.y, 5u) * b0 + subgroupBroadcast(a1.y, 5u) * b1;
+    acc[22] += subgroupBroadcast(a0.z, 5u) * b0 + subgroupBroadcast(a1.z, 5u) * b1;
+    acc[23] += subgroupBroadcast(a0.w, 5u) * b0 + subgroupBroadcast(a1.w, 5u) * b1;
+    acc[24] += subgroupBroadcast(a0.x, 6u) * b0 + subgroupBroadcast(a1.x, 6u) * b1;
+    acc[25] += subgroupBroadcast(a0.y, 6u) * b0 + subgroupBroadcast(a1.y, 6u) * b1;
+    acc[26] += subgroupBroadcast(a0.z, 6u) * b0 + subgroupBroadcast(a1.z, 6u) * b1;
+    acc[27] += subgroupBroadcast(a0.w, 6u) * b0 + subgroupBroadcast(a1.w, 6u) * b1;
+    acc[28] += subgroupBroadcast(a0.x, 7u) * b0 + subgroupBroadcast(a1.x, 7u) * b1;
+    acc[29] += subgroupBroadcast(a0.y, 7u) * b0 + subgroupBroadcast(a1.y, 7u) * b1;
+    acc[30] += subgroupBroadcast(a0.z, 7u) * b0 + subgroupBroadcast(a1.z, 7u) * b1;
+    acc[31] += subgroupBroadcast(a0.w, 7u) * b0 + subgroupBroadcast(a1.w, 7u) * b1;
   }
 
   if (col4 >= f4) { return; }
   let panel = 64u * (p * n - (p * p - p) / 2u); // first row of panel p
-  for (var i = 0u; i < 16u; i++) {
+  for (var i = 0u; i < 32u; i++) {
     if (row + i >= params.f) { break; }
     sum[(panel + row + i - 64u * p) * 16u + thread] += acc[i];
   }

@@ -16,6 +16,9 @@ const CHUNK_TOKENS = 256;
 
 export type SecondMomentRung = 1 | 2 | 3;
 
+/** Workgroups for a block of a panel. */
+const GROUPS = { 1: BLOCK, 2: 2, 3: 4 } as const;
+
 /** The fastest rung that the adapter can run for keys of width f. */
 export function secondMomentRung(gpu: Gpu, f: number): SecondMomentRung {
   if (f % 4 !== 0) return 1;
@@ -34,7 +37,7 @@ export function addOuterProducts(
   const { f, n, data } = sum;
   if (keys.cols !== f)
     throw new ShapeError(`secondMoment: keys [${keys.shape.join(', ')}] into a matrix of order ${f}.`);
-  const groups: [number, number] = rung === 1 ? [n * BLOCK, n] : [n * 4, n];
+  const groups: [number, number] = [n * GROUPS[rung], n];
   for (let first = from; first < to; first += CHUNK_TOKENS) {
     const tokens = Math.min(CHUNK_TOKENS, to - first);
     const cost = { flops: f * f * tokens, bytes: 4 * f * tokens + 4 * f * f, shape: `${tokens},${f}` };

@@ -50,15 +50,15 @@ export interface PaperPlan {
 /** On two cores with a software adapter at most a quarter of an hour. */
 export const PAPER_PLAN: PaperPlan = {
   methods: ['rome', 'p-rome', 'r-rome'],
-  records: 20,
+  records: 12,
   textTokens: 100,
-  edits: 40,
+  edits: 30,
   every: 10,
   tasks: ['sst2', 'mrpc', 'cola', 'rte'],
   perClass: 10,
-  styled: 6,
-  traced: 6,
-  swept: 3,
+  styled: 4,
+  traced: 4,
+  swept: 2,
   seed: 0,
 };
 
