@@ -30,7 +30,7 @@ test('panels hold a symmetric matrix and nothing beyond it', () => {
   assert.throws(() => packSymmetric(new Float32Array(5), 2), /order 2/);
 });
 
-for (const rung of [1, 2, 3] as SecondMomentRung[]) {
+for (const rung of [1, 2] as SecondMomentRung[]) {
   test(`rung ${rung}: the sum of outer products, twice the same bits`, async () => {
     for (const [tokens, f] of [
       [1, 1],

@@ -1,19 +1,21 @@
-// Sum of outer products of keys, rung 2: no workgroup memory, for adapters with subgroups of 8.
+// Sum of outer products of keys, rung 2: no workgroup memory, for adapters with subgroups.
 //
 //   S_ij += Σ_t K_ti K_tj   for tokens t in first … first + tokens − 1
 //
 // What changed and why it is faster: a software adapter turns every storage load into scalar loads
-// with a bounds check each, so loads decide. One vec4 a lane brings 32 rows of a token, handed
-// round with subgroupBroadcast; each vec4 of columns serves 32 rows (16 rows were 25 % slower).
+// with a bounds check each, so loads decide. One vec4 a lane brings 4 LANES rows of a token, handed
+// round with subgroupBroadcast; each vec4 of columns serves them all (on 8 lanes, 16 rows instead
+// of 32 were 25 % slower).
 //
 // Shapes   keys [T, F], F a multiple of 4; sum: the lower panels of S (see rung 1).
-// Work     a group makes 32 rows x 64 columns: two subgroups of 32 columns; a lane owns 4 adjacent
-//          columns.
-// Cost     F² tokens flops; reads of K: F² tokens / 32 elements.
+// Work     a group makes 4 LANES rows x 64 columns; a lane owns 4 adjacent columns.
+// Cost     F² tokens flops; reads of K: F² tokens / (4 LANES) elements.
 // Source   Meng et al. 2022, eq. 2 (C = K Kᵀ).
 // Test     test/second-moment.test.ts
 
 enable subgroups;
+
+override LANES: u32 = 8u; // the adapter's subgroup size, 4 or 8
 
 struct Params { f: u32, first: u32, tokens: u32 }
 
@@ -29,7 +31,7 @@ fn main(
 ) {
   let n = (params.f + 63u) / 64u;
   let p = group.y;
-  let row = 32u * group.x;
+  let row = 4u * LANES * group.x;
   if (row < 64u * p || row >= params.f) { return; }
   let f4 = params.f / 4u;
   let col4 = 16u * p + thread;
@@ -62,27 +64,29 @@ fn main(
     acc[13] += subgroupBroadcast(a0.y, 3u) * b0 + subgroupBroadcast(a1.y, 3u) * b1;
     acc[14] += subgroupBroadcast(a0.z, 3u) * b0 + subgroupBroadcast(a1.z, 3u) * b1;
     acc[15] += subgroupBroadcast(a0.w, 3u) * b0 + subgroupBroadcast(a1.w, 3u) * b1;
-    acc[16] += subgroupBroadcast(a0.x, 4u) * b0 + subgroupBroadcast(a1.x, 4u) * b1;
-    acc[17] += subgroupBroadcast(a0.y, 4u) * b0 + subgroupBroadcast(a1.y, 4u) * b1;
-    acc[18] += subgroupBroadcast(a0.z, 4u) * b0 + subgroupBroadcast(a1.z, 4u) * b1;
-    acc[19] += subgroupBroadcast(a0.w, 4u) * b0 + subgroupBroadcast(a1.w, 4u) * b1;
-    acc[20] += subgroupBroadcast(a0.x, 5u) * b0 + subgroupBroadcast(a1.x, 5u) * b1;
-    acc[21] += subgroupBroadcast(a0.y, 5u) * b0 + subgroupBroadcast(a1.y, 5u) * b1;
-    acc[22] += subgroupBroadcast(a0.z, 5u) * b0 + subgroupBroadcast(a1.z, 5u) * b1;
-    acc[23] += subgroupBroadcast(a0.w, 5u) * b0 + subgroupBroadcast(a1.w, 5u) * b1;
-    acc[24] += subgroupBroadcast(a0.x, 6u) * b0 + subgroupBroadcast(a1.x, 6u) * b1;
-    acc[25] += subgroupBroadcast(a0.y, 6u) * b0 + subgroupBroadcast(a1.y, 6u) * b1;
-    acc[26] += subgroupBroadcast(a0.z, 6u) * b0 + subgroupBroadcast(a1.z, 6u) * b1;
-    acc[27] += subgroupBroadcast(a0.w, 6u) * b0 + subgroupBroadcast(a1.w, 6u) * b1;
-    acc[28] += subgroupBroadcast(a0.x, 7u) * b0 + subgroupBroadcast(a1.x, 7u) * b1;
-    acc[29] += subgroupBroadcast(a0.y, 7u) * b0 + subgroupBroadcast(a1.y, 7u) * b1;
-    acc[30] += subgroupBroadcast(a0.z, 7u) * b0 + subgroupBroadcast(a1.z, 7u) * b1;
-    acc[31] += subgroupBroadcast(a0.w, 7u) * b0 + subgroupBroadcast(a1.w, 7u) * b1;
+    if (LANES == 8u) {
+      acc[16] += subgroupBroadcast(a0.x, 4u) * b0 + subgroupBroadcast(a1.x, 4u) * b1;
+      acc[17] += subgroupBroadcast(a0.y, 4u) * b0 + subgroupBroadcast(a1.y, 4u) * b1;
+      acc[18] += subgroupBroadcast(a0.z, 4u) * b0 + subgroupBroadcast(a1.z, 4u) * b1;
+      acc[19] += subgroupBroadcast(a0.w, 4u) * b0 + subgroupBroadcast(a1.w, 4u) * b1;
+      acc[20] += subgroupBroadcast(a0.x, 5u) * b0 + subgroupBroadcast(a1.x, 5u) * b1;
+      acc[21] += subgroupBroadcast(a0.y, 5u) * b0 + subgroupBroadcast(a1.y, 5u) * b1;
+      acc[22] += subgroupBroadcast(a0.z, 5u) * b0 + subgroupBroadcast(a1.z, 5u) * b1;
+      acc[23] += subgroupBroadcast(a0.w, 5u) * b0 + subgroupBroadcast(a1.w, 5u) * b1;
+      acc[24] += subgroupBroadcast(a0.x, 6u) * b0 + subgroupBroadcast(a1.x, 6u) * b1;
+      acc[25] += subgroupBroadcast(a0.y, 6u) * b0 + subgroupBroadcast(a1.y, 6u) * b1;
+      acc[26] += subgroupBroadcast(a0.z, 6u) * b0 + subgroupBroadcast(a1.z, 6u) * b1;
+      acc[27] += subgroupBroadcast(a0.w, 6u) * b0 + subgroupBroadcast(a1.w, 6u) * b1;
+      acc[28] += subgroupBroadcast(a0.x, 7u) * b0 + subgroupBroadcast(a1.x, 7u) * b1;
+      acc[29] += subgroupBroadcast(a0.y, 7u) * b0 + subgroupBroadcast(a1.y, 7u) * b1;
+      acc[30] += subgroupBroadcast(a0.z, 7u) * b0 + subgroupBroadcast(a1.z, 7u) * b1;
+      acc[31] += subgroupBroadcast(a0.w, 7u) * b0 + subgroupBroadcast(a1.w, 7u) * b1;
+    }
   }
 
   if (col4 >= f4) { return; }
   let panel = 64u * (p * n - (p * p - p) / 2u); // first row of panel p
-  for (var i = 0u; i < 32u; i++) {
+  for (var i = 0u; i < 4u * LANES; i++) {
     if (row + i >= params.f) { break; }
     sum[(panel + row + i - 64u * p) * 16u + thread] += acc[i];
   }

@@ -14,15 +14,11 @@ export const TILE_TOKENS = 4096;
 /** Tokens that one dispatch reads: their rows lie on different pages, and more would exceed the TLB. */
 const CHUNK_TOKENS = 256;
 
-export type SecondMomentRung = 1 | 2 | 3;
-
-/** Workgroups for a block of a panel. */
-const GROUPS = { 1: BLOCK, 2: 2, 3: 4 } as const;
+export type SecondMomentRung = 1 | 2;
 
 /** The fastest rung that the adapter can run for keys of width f. */
 export function secondMomentRung(gpu: Gpu, f: number): SecondMomentRung {
-  if (f % 4 !== 0) return 1;
-  return gpu.adapter.subgroupSize === 8 ? 2 : gpu.adapter.subgroupSize === 4 ? 3 : 1;
+  return [4, 8].includes(gpu.adapter.subgroupSize) && f % 4 === 0 ? 2 : 1;
 }
 
 /** sum += KᵀK over the rows `from` up to `to` of keys [T, F], into the lower panels `sum`. */
@@ -37,11 +33,15 @@ export function addOuterProducts(
   const { f, n, data } = sum;
   if (keys.cols !== f)
     throw new ShapeError(`secondMoment: keys [${keys.shape.join(', ')}] into a matrix of order ${f}.`);
-  const groups: [number, number] = [n * GROUPS[rung], n];
+  const lanes = s.gpu.adapter.subgroupSize;
+  const grid =
+    rung === 1
+      ? { groups: [n * BLOCK, n] as const }
+      : { groups: [n * (BLOCK / (4 * lanes)), n] as const, overrides: { LANES: lanes } };
   for (let first = from; first < to; first += CHUNK_TOKENS) {
     const tokens = Math.min(CHUNK_TOKENS, to - first);
     const cost = { flops: f * f * tokens, bytes: 4 * f * tokens + 4 * f * f, shape: `${tokens},${f}` };
-    s.gpu.run(`edit/second_moment_${rung}`, { keys, sum: data }, { f, first, tokens }, { groups, cost });
+    s.gpu.run(`edit/second_moment_${rung}`, { keys, sum: data }, { f, first, tokens }, { ...grid, cost });
   }
 }
 
