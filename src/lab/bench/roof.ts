@@ -2,6 +2,7 @@
 import type { Gpu } from '../../gpu/context.ts';
 import { copyFamily } from './copy.ts';
 import { SHAPES, STORAGES, matmulCase, productOf } from './matmul.ts';
+import type { Shape } from './matmul.ts';
 import { chooseRung } from '../../tensor/matmul-rungs.ts';
 import { measure } from './measure.ts';
 import type { Measured } from './measure.ts';
@@ -20,14 +21,14 @@ const BUDGET = 400;
 export async function measureRoof(gpu: Gpu, signal?: AbortSignal): Promise<Roof> {
   const options = { budget: BUDGET, ...(signal ? { signal } : {}) };
   const [storage] = STORAGES;
+  const product = async (shape: Shape): Promise<number> => {
+    if (!storage) return 0;
+    const rung = chooseRung(productOf(shape, storage), gpu.adapter);
+    return best(await measure(gpu, matmulCase(shape, storage, rung), options), 'flops');
+  };
   let [matmul, copy] = [0, 0];
-  // The first shape once more, uncounted, to warm up.
-  if (storage)
-    for (const [i, shape] of [...SHAPES.slice(0, 1), ...SHAPES].entries()) {
-      const rung = chooseRung(productOf(shape, storage), gpu.adapter);
-      const measured = await measure(gpu, matmulCase(shape, storage, rung), options);
-      if (i > 0) matmul = Math.max(matmul, best(measured, 'flops'));
-    }
+  for (const shape of SHAPES.slice(0, 1)) await product(shape); // uncounted, to warm up
+  for (const shape of SHAPES) matmul = Math.max(matmul, await product(shape));
   for (const c of copyFamily.cases(gpu).slice(3))
     copy = Math.max(copy, best(await measure(gpu, c, options), 'bytes'));
   return { matmul, copy };
