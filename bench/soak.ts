@@ -1,6 +1,6 @@
 /**
  * Does a long run leak? Sequential r-ROME edits on the bundled model, with the memory of the process, the live bytes of
- * the GPU and the pace at the beginning and at the end.
+ * the GPU at the beginning and at the end, and the pace beside that of a new process.
  *
  *   npx tsx bench/soak.ts [edits = 2000] [steps = 20]
  *
