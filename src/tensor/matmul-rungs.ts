@@ -56,7 +56,7 @@ export const RUNGS: readonly Rung[] = [
   },
   {
     kernel: 'tensor/matmul_9',
-    tile: [1, 16],
+    tile: [1, 32],
     reads: 'strips',
     transposed: true,
     oneSubgroup: true,
@@ -70,7 +70,7 @@ export const RUNGS: readonly Rung[] = [
   },
   {
     kernel: 'tensor/matmul_5',
-    tile: [16, 256],
+    tile: [16, 96],
     reads: 'strips',
     fits: (p, adapter) => software(adapter, 8) && fourOfA(p),
   },
