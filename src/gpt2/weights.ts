@@ -8,6 +8,7 @@ import { ModelError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { narrow, widen } from '../tensor/half.ts';
+import { keepInStrips } from '../tensor/strips.ts';
 import { Tensor, empty } from '../tensor/tensor.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
@@ -78,10 +79,12 @@ export async function loadWeights(
   };
   const vector = (name: string, n: number): Promise<Tensor> => load(name, [n], 'f32');
   const storage = options.storage ?? 'f32';
-  const linear = async (name: string, rows: number, cols: number, as = storage): Promise<Linear> => ({
-    weight: await load(`${name}.weight`, [rows, cols], as),
-    bias: await vector(`${name}.bias`, cols),
-  });
+  /** Read by products alone, but for the one weight that is edited. */
+  const linear = async (name: string, rows: number, cols: number, edited = false): Promise<Linear> => {
+    const weight = await load(`${name}.weight`, [rows, cols], edited ? 'f32' : storage);
+    if (!edited) keepInStrips(owner, weight);
+    return { weight, bias: await vector(`${name}.bias`, cols) };
+  };
   const norm = async (name: string): Promise<Linear> => ({
     weight: await vector(`${name}.weight`, D),
     bias: await vector(`${name}.bias`, D),
@@ -100,7 +103,7 @@ export async function loadWeights(
       ln_2: await norm(`h.${i}.ln_2`),
       mlp: {
         c_fc: await linear(`h.${i}.mlp.c_fc`, D, F),
-        c_proj: await linear(`h.${i}.mlp.c_proj`, F, D, options.editable?.includes(i) ? 'f32' : storage),
+        c_proj: await linear(`h.${i}.mlp.c_proj`, F, D, options.editable?.includes(i)),
       },
     });
   }

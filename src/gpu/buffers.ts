@@ -5,11 +5,13 @@
  * recorded; whoever takes it next is recorded later. Only writes from the CPU jump that queue, which is why
  * `Gpu.write` submits what is pending first.
  */
+import { ShapeError } from '../errors.ts';
 import type { GpuError } from '../errors.ts';
 
 /** A piece of GPU memory with an owner. `bytes` is what was asked for; the GPU buffer may be larger. */
 export interface Block {
-  readonly buffer: GPUBuffer;
+  /** Absent while what was derived from the block holds its contents alone. */
+  buffer: GPUBuffer | undefined;
   readonly bytes: number;
   readonly label: string;
   /** Recorded writes so far; what was derived from the contents is stale once this has moved on. */
@@ -20,12 +22,14 @@ export interface Block {
 
 export interface Derived {
   /** `Block.writes` at the time. */
-  readonly writes: number;
+  writes: number;
   /** What was made: an op finds its own by it. */
   readonly key: string;
   readonly bytes: number;
   /** Undefined: so far only asked for. */
   readonly texture: GPUTexture | undefined;
+  /** Records what writes the block's contents back into its buffer. */
+  readonly restore?: () => void;
 }
 
 const USAGE = 0x80 | 0x04 | 0x08; // STORAGE | COPY_SRC | COPY_DST
@@ -43,7 +47,7 @@ export class Pool {
   readonly #outOfMemory: (bytes: number, label: string, message: string) => GpuError;
   readonly #idle = new Map<number, GPUBuffer[]>();
   readonly #idleLimit: number;
-  /** Bytes of textures derived from blocks. */
+  /** Bytes of textures that hold what a buffer holds too. */
   derivedBytes = 0;
   readonly #doomed: (GPUBuffer | GPUTexture)[] = [];
 
@@ -60,26 +64,37 @@ export class Pool {
   }
 
   take(bytes: number, label: string): Block {
-    const size = bucket(bytes);
-    let buffer = this.#idle.get(size)?.pop();
-    if (buffer) this.idleBytes -= size;
-    else {
-      this.#device.pushErrorScope('out-of-memory');
-      this.#device.pushErrorScope('validation');
-      buffer = this.#device.createBuffer({ size, usage: USAGE, label });
-      for (const scope of [this.#device.popErrorScope(), this.#device.popErrorScope()]) {
-        this.#check(
-          scope.then((error) => (error ? this.#outOfMemory(bytes, label, error.message) : undefined)),
-        );
-      }
-    }
+    const buffer = this.#buffer(bytes, label);
     this.liveBytes += bytes;
     this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
     return { buffer, bytes, label, writes: 0 };
   }
 
+  #buffer(bytes: number, label: string): GPUBuffer {
+    const size = bucket(bytes);
+    const idle = this.#idle.get(size)?.pop();
+    if (idle) {
+      this.idleBytes -= size;
+      return idle;
+    }
+    this.#device.pushErrorScope('out-of-memory');
+    this.#device.pushErrorScope('validation');
+    const buffer = this.#device.createBuffer({ size, usage: USAGE, label });
+    for (const scope of [this.#device.popErrorScope(), this.#device.popErrorScope()]) {
+      this.#check(
+        scope.then((error) => (error ? this.#outOfMemory(bytes, label, error.message) : undefined)),
+      );
+    }
+    return buffer;
+  }
+
   /** A storage texture for what `block` holds now, instead of whatever was derived from it before. */
-  derive(block: Block, key: string, size: readonly [number, number, number]): GPUTexture {
+  derive(
+    block: Block,
+    key: string,
+    size: readonly [number, number, number],
+    restore: () => void,
+  ): GPUTexture {
     this.forget(block);
     const bytes = size[0] * size[1] * size[2] * 16;
     this.#device.pushErrorScope('out-of-memory');
@@ -92,22 +107,46 @@ export class Pool {
     const failed = this.#device.popErrorScope();
     this.#check(failed.then((e) => (e ? this.#outOfMemory(bytes, block.label, e.message) : undefined)));
     this.derivedBytes += bytes;
-    block.derived = { writes: block.writes, key, bytes, texture };
+    block.derived = { writes: block.writes, key, bytes, texture, restore };
     return texture;
+  }
+
+  /** Gives up a block's buffer: from here on its contents lie in what was derived from it alone. */
+  spare(block: Block): void {
+    const { buffer, derived } = block;
+    if (!buffer || !derived?.texture || derived.writes !== block.writes)
+      throw new ShapeError(`pool: nothing else holds what "${block.label}" holds.`);
+    this.#doomed.push(buffer);
+    block.buffer = undefined;
+    this.derivedBytes -= derived.bytes;
+  }
+
+  /** The buffer of a block, with its contents, wherever they lay. */
+  bufferOf(block: Block): GPUBuffer {
+    if (block.buffer) return block.buffer;
+    const { derived } = block;
+    block.buffer = this.#buffer(block.bytes, block.label);
+    if (derived) {
+      this.derivedBytes += derived.bytes;
+      derived.restore?.();
+      derived.writes = block.writes; // what was written is what it holds
+    }
+    return block.buffer;
   }
 
   /** Ends what was derived from `block`. */
   forget(block: Block): void {
     if (!block.derived) return;
-    this.derivedBytes -= block.derived.bytes;
+    if (block.buffer) this.derivedBytes -= block.derived.bytes;
     if (block.derived.texture) this.#doomed.push(block.derived.texture);
     block.derived = undefined;
   }
 
   give(block: Block): void {
     this.forget(block);
-    const size = block.buffer.size;
     this.liveBytes -= block.bytes;
+    if (!block.buffer) return;
+    const size = block.buffer.size;
     if (size > this.#idleLimit) {
       this.#doomed.push(block.buffer);
       return;

@@ -167,6 +167,8 @@ export class Gpu {
     const groups = this.#groups(kernel, grid);
     if (groups.includes(0)) return; // nothing to do
     this.#checkNames(kernel, bind, params);
+    // First of all: putting contents back is a dispatch of its own.
+    for (const view of Object.values(bind)) if ('block' in view) this.pool.bufferOf(view.block);
     const uniform = kernel.paramBytes > 0 ? this.#uniform(kernel, params) : undefined;
     const entries = kernel.reflection.bindings.map(({ name: key, index, kind }): GPUBindGroupEntry => {
       if (kind === 'uniform') return { binding: index, resource: uniform as GPUBufferBinding };
@@ -180,7 +182,11 @@ export class Gpu {
       }
       return {
         binding: index,
-        resource: { buffer: view.block.buffer, offset: view.offset, size: Math.ceil(view.bytes / 4) * 4 },
+        resource: {
+          buffer: this.pool.bufferOf(view.block),
+          offset: view.offset,
+          size: Math.ceil(view.bytes / 4) * 4,
+        },
       };
     });
     const group = this.device.createBindGroup({ layout: kernel.layout, entries });
@@ -198,31 +204,28 @@ export class Gpu {
 
   /** Copies bytes between blocks, in recorded order. */
   copy(from: View, to: View, bytes = from.bytes): void {
+    const [source, target] = [this.pool.bufferOf(from.block), this.pool.bufferOf(to.block)];
     this.#endPass();
     this.#encoder ??= this.device.createCommandEncoder();
-    this.#encoder.copyBufferToBuffer(from.block.buffer, from.offset, to.block.buffer, to.offset, bytes);
+    this.#encoder.copyBufferToBuffer(source, from.offset, target, to.offset, bytes);
     to.block.writes += 1;
   }
 
   /** Fills with zero bytes, in recorded order. */
   clear(view: View): void {
+    const buffer = this.pool.bufferOf(view.block);
     this.#endPass();
     this.#encoder ??= this.device.createCommandEncoder();
-    this.#encoder.clearBuffer(view.block.buffer, view.offset, Math.ceil(view.bytes / 4) * 4);
+    this.#encoder.clearBuffer(buffer, view.offset, Math.ceil(view.bytes / 4) * 4);
     view.block.writes += 1;
   }
 
   /** Writes from the CPU. Pending work is submitted first: the block may have been recycled. */
   write(view: View, data: ArrayBufferView<ArrayBuffer>, at = 0): void {
+    const buffer = this.pool.bufferOf(view.block);
     this.flush();
     view.block.writes += 1;
-    this.device.queue.writeBuffer(
-      view.block.buffer,
-      view.offset + at,
-      data.buffer,
-      data.byteOffset,
-      data.byteLength,
-    );
+    this.device.queue.writeBuffer(buffer, view.offset + at, data.buffer, data.byteOffset, data.byteLength);
   }
 
   /** Submits what has been recorded. */
@@ -248,6 +251,7 @@ export class Gpu {
 
   /** Bytes of a view, copied back to the CPU. */
   async readBytes(view: View): Promise<ArrayBuffer> {
+    const buffer = this.pool.bufferOf(view.block);
     const bytes = Math.ceil(view.bytes / 4) * 4;
     const staging = this.device.createBuffer({
       size: bytes,
@@ -257,7 +261,7 @@ export class Gpu {
     try {
       this.#endPass();
       this.#encoder ??= this.device.createCommandEncoder();
-      this.#encoder.copyBufferToBuffer(view.block.buffer, view.offset, staging, 0, bytes);
+      this.#encoder.copyBufferToBuffer(buffer, view.offset, staging, 0, bytes);
       this.flush();
       try {
         await this.wait(staging.mapAsync(0x01));

@@ -3,10 +3,12 @@
  *
  * A software adapter reads a texel without the branch that every element of a storage buffer costs it, and a strip
  * without the cache misses of rows that lie a page apart: products with strips run about 1.5 times as fast. They
- * are made at the second product with an unchanged matrix, as far as the budget goes, and end with it.
+ * are made at the second product with an unchanged matrix, as far as the budget goes, and end with it; or a matrix
+ * lives in strips alone.
  */
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
+import { chooseRung } from './matmul-rungs.ts';
 import { windows } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -38,18 +40,43 @@ export function stripsOf(s: Scope, b: Tensor, eager: boolean): GPUTextureView | 
     block.derived = { writes: block.writes, key, bytes: 0, texture: undefined };
     return undefined;
   }
-  const strips = view(pool.derive(block, key, size));
-  const overrides = { HALF: b.dtype === 'f16' ? 1 : 0 };
-  for (const [first, to] of windows(s.gpu, b.rows, b.bytes / b.rows)) {
+  const strips: GPUTextureView = view(
+    pool.derive(block, key, size, () => move(s.gpu, 'tensor/unpack_strips', b, strips)),
+  );
+  move(s.gpu, 'tensor/pack_strips', b, strips);
+  return strips;
+}
+
+/**
+ * From here on the contents of `b` lie in strips alone, so that a model needs no memory for both. Whoever reads or
+ * writes its buffer all the same gets it back, bit for bit. Nothing happens where products do not read strips.
+ *
+ * @param b [K, N] f32, the whole of its block
+ */
+export function keepInStrips(s: Scope, b: Tensor): void {
+  const product = { m: 16, n: b.cols, k: b.rows, transposeB: false, aStride: b.rows, aFirst: 0 };
+  const rung = chooseRung({ ...product, dtype: b.dtype }, s.gpu.adapter);
+  if (b.dtype !== 'f32' || rung.reads !== 'strips' || !stripsOf(s, b, true)) return;
+  s.gpu.pool.spare(b.block);
+}
+
+/** Between rows and strips, in windows that one binding holds. */
+function move(
+  gpu: Gpu,
+  kernel: 'tensor/pack_strips' | 'tensor/unpack_strips',
+  b: Tensor,
+  strips: GPUTextureView,
+): void {
+  const overrides = kernel === 'tensor/pack_strips' ? { HALF: b.dtype === 'f16' ? 1 : 0 } : {};
+  for (const [first, to] of windows(gpu, b.rows, b.bytes / b.rows)) {
     const rows = to - first;
-    s.gpu.run(
-      'tensor/pack_strips',
+    gpu.run(
+      kernel,
       { w: b.slice(first, to), strips },
       { first, rows, cols: b.cols },
       { threads: rows * Math.ceil(b.cols / 4), overrides, cost: { bytes: 8 * rows * b.cols } },
     );
   }
-  return strips;
 }
 
 /** Undefined where no texture can hold them, or `b` is a part of something larger. */

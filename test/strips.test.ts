@@ -1,0 +1,109 @@
+/** Matrices that live in strips alone: products read them, and whoever asks for the buffer gets the same bits back. */
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { matmul } from '../src/tensor/matmul.ts';
+import { keepInStrips } from '../src/tensor/strips.ts';
+import { copy, empty, read, upload } from '../src/tensor/tensor.ts';
+import { allclose } from './reference/allclose.ts';
+import { matmulReference } from './reference/matmul.ts';
+import { gpu, noise } from './gpu.ts';
+
+const test = suite('strips');
+
+for (const [k, n] of [
+  [44, 72],
+  [5, 3],
+  [8203, 9], // folded after 8192 rows
+] as const) {
+  test(`[${k}, ${n}] comes back from its strips bit for bit`, async () => {
+    await gpu.scope(async (s) => {
+      const data = noise(k * n, 1);
+      const b = upload(s, data, [k, n], 'b');
+      const a = noise(4 * k, 2);
+      keepInStrips(s, b);
+      assert.is(b.block.buffer === undefined, gpu.adapter.kind === 'software');
+      allclose(
+        'product',
+        await read(gpu, matmul(s, upload(s, a, [4, k], 'a'), b)),
+        matmulReference(a, data, [4, k, n]),
+        { reduce: k, scale: 9 },
+      );
+      assert.is(b.block.buffer === undefined, gpu.adapter.kind === 'software', 'a product needs no buffer');
+      assert.equal(await read(gpu, b), data);
+      assert.ok(b.block.buffer);
+    });
+  });
+}
+
+test('every way to the buffer brings the contents back; a product sees what is written then', async () => {
+  const [k, n] = [40, 36];
+  const [old, fresh] = [noise(k * n, 3), noise(k * n, 4)];
+  const a = noise(2 * k, 5);
+  const ways = {
+    write: (_, b) => gpu.write(b, fresh.subarray(n, 2 * n), 4 * n),
+    copy: (s, b) =>
+      gpu.copy(upload(s, fresh.subarray(n, 2 * n), [n], 'row'), b.slice(1, 2).reshape(n), 4 * n),
+    kernel: (s, b) => {
+      const sum = empty(s, [1, n], 'sum');
+      matmul(
+        s,
+        upload(s, Float32Array.of(1), [1, 1], 'one'),
+        upload(s, fresh.subarray(n, 2 * n), [1, n], 'row'),
+        {
+          out: sum,
+        },
+      );
+      gpu.copy(sum, b.slice(1, 2), 4 * n);
+    },
+  } satisfies Record<string, (s: Parameters<typeof upload>[0], b: ReturnType<typeof upload>) => void>;
+  const want = Float32Array.from(old);
+  want.set(fresh.subarray(n, 2 * n), n);
+  for (const [name, way] of Object.entries(ways)) {
+    await gpu.scope(async (s) => {
+      const b = upload(s, old, [k, n], 'b');
+      keepInStrips(s, b);
+      const before = copy(s, b);
+      way(s, b);
+      assert.equal(await read(gpu, before), old, `${name}: copied out`);
+      assert.equal(await read(gpu, b), want, name);
+      for (let i = 0; i < 3; i += 1)
+        allclose(
+          name,
+          await read(gpu, matmul(s, upload(s, a, [2, k], 'a'), b)),
+          matmulReference(a, want, [2, k, n]),
+          {
+            reduce: k,
+            scale: 9,
+          },
+        );
+    });
+  }
+});
+
+test('bytes are counted once while a matrix lives in strips alone, twice while it does not', async () => {
+  const [live, derived] = [gpu.liveBytes, gpu.pool.derivedBytes];
+  await gpu.scope(async (s) => {
+    const b = upload(s, noise(64 * 64, 6), [64, 64], 'b');
+    keepInStrips(s, b);
+    assert.is(gpu.liveBytes - live, 64 * 64 * 4);
+    assert.is(gpu.pool.derivedBytes, derived);
+    await read(gpu, b);
+    assert.is(gpu.liveBytes - live, 64 * 64 * 4);
+    const software = gpu.adapter.kind === 'software';
+    assert.is(gpu.pool.derivedBytes - derived, software ? 64 * 64 * 4 : 0);
+  });
+  assert.is(gpu.liveBytes, live);
+  assert.is(gpu.pool.derivedBytes, derived);
+});
+
+test('a buffer that nothing stands in for is not given up', async () => {
+  await gpu.scope((s) => {
+    const b = upload(s, noise(64, 7), [8, 8], 'b');
+    assert.throws(() => gpu.pool.spare(b.block), /nothing else holds what "b" holds/);
+    keepInStrips(s, b);
+    gpu.clear(b);
+    assert.throws(() => gpu.pool.spare(b.block), /nothing else holds/);
+  });
+});
+
+test.run();
