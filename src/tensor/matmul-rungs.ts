@@ -63,6 +63,12 @@ export const RUNGS: readonly Rung[] = [
     fits: (p, adapter) => aRow(p, adapter) && p.transposeB,
   },
   {
+    kernel: 'tensor/matmul_10',
+    tile: [24, 64],
+    reads: 'strips',
+    fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && p.m > 16 && p.m <= 24,
+  },
+  {
     kernel: 'tensor/matmul_7',
     tile: [8, 64],
     reads: 'strips',
