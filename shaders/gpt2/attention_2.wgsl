@@ -31,6 +31,17 @@ fn key_value(i: u32, cached: bool) -> vec4f {
   return qkv[i];
 }
 
+// eˣ. The built-in one may err by 3 + 2 |x| ulp, and does. Here x = n ln 2 + r; a series gives eʳ.
+fn exp_of(x: vec2f) -> vec2f {
+  let n = round(x * 1.44269504);
+  let r = (x - n * 0.693359375) + n * 2.12194440e-4; // n ln 2 in two parts
+  var p = r / 5040.0 + 1.0 / 720.0;
+  p = (p * r + 1.0 / 120.0) * r + 1.0 / 24.0;
+  p = (p * r + 1.0 / 6.0) * r + 0.5;
+  let two_to_n = bitcast<vec2f>((vec2i(n) + 127) << vec2u(23u));
+  return select(exp(x), (1.0 + (r + r * r * p)) * two_to_n, abs(x) < vec2f(87.0));
+}
+
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -71,8 +82,8 @@ fn main(
 
       // o and the sum shrink to the new maximum
       let now = max(top, vec2f(subgroupMax(a.x), subgroupMax(a.y)));
-      let shrink = exp(top - now);
-      let p = exp(a - now);
+      let shrink = exp_of(top - now);
+      let p = exp_of(a - now);
       top = now;
       sum = sum * shrink + p;
       o0 *= shrink.x;

@@ -38,6 +38,17 @@ fn largest(a: vec4f) -> f32 { return subgroupMax(max(max(a.x, a.y), max(a.z, a.w
 
 fn total(p: vec4f) -> f32 { return p.x + p.y + p.z + p.w; }
 
+// eˣ. The built-in one may err by 3 + 2 |x| ulp, and does. Here x = n ln 2 + r; a series gives eʳ.
+fn exp_of(x: vec4f) -> vec4f {
+  let n = round(x * 1.44269504);
+  let r = (x - n * 0.693359375) + n * 2.12194440e-4; // n ln 2 in two parts
+  var p = r / 5040.0 + 1.0 / 720.0;
+  p = (p * r + 1.0 / 120.0) * r + 1.0 / 24.0;
+  p = (p * r + 1.0 / 6.0) * r + 0.5;
+  let two_to_n = bitcast<vec4f>((vec4i(n) + 127) << vec4u(23u));
+  return select(exp(x), (1.0 + (r + r * r * p)) * two_to_n, abs(x) < vec4f(87.0));
+}
+
 @compute @workgroup_size(LANES)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -117,18 +128,18 @@ fn main(
       // o and the sum shrink to the new maximum
       let now_low = max(top_low, vec4f(largest(a0), largest(a1), largest(a2), largest(a3)));
       let now_high = max(top_high, vec4f(largest(a4), largest(a5), largest(a6), largest(a7)));
-      let shrink_low = exp(top_low - now_low);
-      let shrink_high = exp(top_high - now_high);
+      let shrink_low = exp_of(top_low - now_low);
+      let shrink_high = exp_of(top_high - now_high);
       top_low = now_low;
       top_high = now_high;
-      a0 = exp(a0 - now_low.x);
-      a1 = exp(a1 - now_low.y);
-      a2 = exp(a2 - now_low.z);
-      a3 = exp(a3 - now_low.w);
-      a4 = exp(a4 - now_high.x);
-      a5 = exp(a5 - now_high.y);
-      a6 = exp(a6 - now_high.z);
-      a7 = exp(a7 - now_high.w);
+      a0 = exp_of(a0 - now_low.x);
+      a1 = exp_of(a1 - now_low.y);
+      a2 = exp_of(a2 - now_low.z);
+      a3 = exp_of(a3 - now_low.w);
+      a4 = exp_of(a4 - now_high.x);
+      a5 = exp_of(a5 - now_high.y);
+      a6 = exp_of(a6 - now_high.z);
+      a7 = exp_of(a7 - now_high.w);
       sum_low = sum_low * shrink_low + vec4f(total(a0), total(a1), total(a2), total(a3));
       sum_high = sum_high * shrink_high + vec4f(total(a4), total(a5), total(a6), total(a7));
       o0 *= shrink_low.x;

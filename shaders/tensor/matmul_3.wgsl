@@ -15,7 +15,7 @@
 // Work     a subgroup makes a tile of 16 rows x 32 columns; a lane owns 4 adjacent columns. The
 //          tiles of the same columns follow each other (x = rows), so that b stays in cache.
 // Cost     2 M N K flops; reads a N / 32 times and b M / 16 times.
-// Numerics one f32 sum in the order of k.
+// Numerics f32; four k are added up first, then those sums in the order of k.
 // Test     test/matmul.test.ts
 
 enable subgroups;
@@ -78,9 +78,9 @@ fn row(q: vec4f, i: u32) -> vec4f {
     subgroupShuffle(q.z, i), subgroupShuffle(q.w, i));
 }
 
-// sum + Σₖ r[k] b[k], one product after another.
+// sum + Σₖ r[k] b[k] of four k, which are added up first: a quarter of the roundings.
 fn add_product(sum: vec4f, b: mat4x4f, r: vec4f) -> vec4f {
-  return sum + r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3];
+  return sum + (r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3]);
 }
 
 @compute @workgroup_size(WG)

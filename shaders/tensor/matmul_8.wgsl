@@ -14,7 +14,7 @@
 //          4. b_strips: strips that b has side by side.
 // Work     a lane makes 4 columns.
 // Cost     2 N K flops, 4 N K bytes.
-// Numerics one f32 sum in the order of k.
+// Numerics f32; four k are added up first, then those sums in the order of k.
 // Test     test/matmul.test.ts
 
 enable subgroups;
@@ -74,10 +74,11 @@ fn main(
       let at = vec2u(t % 8u, k % 8192u);
       let layer = t / 8u + k / 8192u * params.b_strips;
       let r = row(mine, i);
-      sum += r.x * textureLoad(b, at, layer);
-      sum += r.y * textureLoad(b, at + vec2u(0u, 1u), layer);
-      sum += r.z * textureLoad(b, at + vec2u(0u, 2u), layer);
-      sum += r.w * textureLoad(b, at + vec2u(0u, 3u), layer);
+      var four = r.x * textureLoad(b, at, layer);
+      four += r.y * textureLoad(b, at + vec2u(0u, 1u), layer);
+      four += r.z * textureLoad(b, at + vec2u(0u, 2u), layer);
+      four += r.w * textureLoad(b, at + vec2u(0u, 3u), layer);
+      sum += four;
     }
   }
 
