@@ -77,19 +77,27 @@ async function oneProduct(
     const largest = (x: Float32Array): number =>
       x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
     const scale = largest(a) * largest(b);
-    for (const [biased, accumulate] of [
-      [false, false],
-      [true, false],
-      [true, true],
+    const tbefore = upload(s, before, [m, n], 'before');
+    for (const [biased, onto] of [
+      [false, 'nothing'],
+      [true, 'nothing'],
+      [true, 'out'],
+      [false, 'residual'],
     ] as const) {
       const { t: out, canaries } = wide(s, [m, n]);
+      const accumulate = onto === 'out';
       if (accumulate) gpu.write(out, before);
-      matmul(s, ta, tb, { transposeB, out, accumulate, rung, ...(biased ? { bias: tbias } : {}) });
+      matmul(s, ta, tb, {
+        ...{ transposeB, out, rung },
+        ...(accumulate ? { accumulate } : {}),
+        ...(onto === 'residual' ? { residual: tbefore } : {}),
+        ...(biased ? { bias: tbias } : {}),
+      });
       const got = (await read(gpu, out)).subarray(0, m * n);
       const want = matmulReference(a, b, size, {
         transposeB,
         ...(biased ? { bias } : {}),
-        ...(accumulate ? { before } : {}),
+        ...(onto === 'nothing' ? {} : { before }),
       });
       allclose(what, got, want, { reduce: k + 2, scale });
       await canaries();
@@ -231,6 +239,11 @@ test('operands that do not fit are refused by name, with the likely remedy', asy
       (e: unknown) => e instanceof ShapeError && /"x".*"w".*transposeB/.test(e.message),
     );
     assert.throws(() => matmul(s, a, b, { transposeB: true, accumulate: true }), /accumulate/);
+    const residual = (rows: number) => upload(s, new Float32Array(rows * 3), [rows, 3], 'r');
+    assert.throws(
+      () => matmul(s, a, b, { transposeB: true, residual: residual(5) }),
+      /residual is "r" f32 \[5, 3\]/,
+    );
     assert.throws(() => matmul(s, a, b, { transposeB: true, bias: a }), /bias/);
   });
 });

@@ -13,7 +13,6 @@ override WG: u32 = 64u;
 override TRANSPOSED: u32 = 0u;
 override HALF: u32 = 0u;
 
-override ACCUMULATE: u32 = 0u;
 
 struct Params {
   m: u32,
@@ -24,6 +23,7 @@ struct Params {
   a_first: u32, // first element of a
   c_stride: u32,
   c_first: u32,
+  accumulate: u32, // adds to what c holds
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -57,5 +57,5 @@ fn main(
   for (var k = 0u; k < params.k; k++) { sum += a[row + k] * weight(start + k * step); }
   if (params.biased == 1u) { sum += bias[params.c_first + j]; }
   let at = params.c_first + i * params.c_stride + j;
-  if (ACCUMULATE == 1u) { c[at] += sum; } else { c[at] = sum; }
+  if (params.accumulate == 1u) { c[at] += sum; } else { c[at] = sum; }
 }

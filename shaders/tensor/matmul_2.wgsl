@@ -15,7 +15,6 @@
 // Test     test/matmul.test.ts
 
 override TRANSPOSED: u32 = 0u;
-override ACCUMULATE: u32 = 0u;
 override HALF: u32 = 0u;
 
 struct Params {
@@ -27,6 +26,7 @@ struct Params {
   a_first: u32, // first element of a
   c_stride: u32,
   c_first: u32,
+  accumulate: u32, // adds to what c holds
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -101,7 +101,7 @@ fn main(
       var sum = acc[x][y];
       if (params.biased == 1u) { sum += bias[params.c_first + j]; }
       let e = params.c_first + i * params.c_stride + j;
-      if (ACCUMULATE == 1u) { c[e] += sum; } else { c[e] = sum; }
+      if (params.accumulate == 1u) { c[e] += sum; } else { c[e] = sum; }
     }
   }
 }

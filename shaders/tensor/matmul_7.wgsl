@@ -19,7 +19,6 @@ enable subgroups;
 
 override WG: u32 = 8u; // one subgroup
 override TRANSPOSED: u32 = 0u;
-override ACCUMULATE: u32 = 0u;
 override ODD: u32 = 0u;
 
 struct Params {
@@ -31,6 +30,7 @@ struct Params {
   a_first: u32, // first element of a
   c_stride: u32,
   c_first: u32,
+  accumulate: u32, // adds to what c holds
   b_strips: u32,
 }
 
@@ -139,7 +139,7 @@ fn main(
       for (var j = 0u; j < 4u; j++) {
         if (col + j >= params.n) { break; }
         let e = params.c_first + (top + i) * params.c_stride + col + j;
-        if (ACCUMULATE == 1u) { c[e] += sum[j]; } else { c[e] = sum[j]; }
+        if (params.accumulate == 1u) { c[e] += sum[j]; } else { c[e] = sum[j]; }
       }
     }
   }

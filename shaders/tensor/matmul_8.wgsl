@@ -20,7 +20,6 @@
 enable subgroups;
 
 override WG: u32 = 8u;
-override ACCUMULATE: u32 = 0u;
 override ODD: u32 = 0u;
 
 struct Params {
@@ -32,6 +31,7 @@ struct Params {
   a_first: u32, // first element of a
   c_stride: u32,
   c_first: u32,
+  accumulate: u32, // adds to what c holds
   b_strips: u32,
 }
 
@@ -89,6 +89,6 @@ fn main(
     let e = params.c_first + j;
     var value = sum[i];
     if (params.biased == 1u) { value += bias[e]; }
-    if (ACCUMULATE == 1u) { c[e] += value; } else { c[e] = value; }
+    if (params.accumulate == 1u) { c[e] += value; } else { c[e] = value; }
   }
 }

@@ -23,7 +23,6 @@
 enable subgroups;
 
 override WG: u32 = 8u; // the subgroup size
-override ACCUMULATE: u32 = 0u;
 override ODD: u32 = 0u;
 
 struct Params {
@@ -35,6 +34,7 @@ struct Params {
   a_first: u32, // first element of a
   c_stride: u32,
   c_first: u32,
+  accumulate: u32, // adds to what c holds
   b_strips: u32,
 }
 
@@ -71,7 +71,7 @@ fn store(j: u32, total: vec4f, lane: u32) {
   let e = params.c_first + j + lane;
   var value = total[lane];
   if (params.biased == 1u) { value += bias[e]; }
-  if (ACCUMULATE == 1u) { c[e] += value; } else { c[e] = value; }
+  if (params.accumulate == 1u) { c[e] += value; } else { c[e] = value; }
 }
 
 @compute @workgroup_size(WG)

@@ -125,13 +125,14 @@ export class Model {
     const qkv = linear(s, layernorm(s, x, ln_1.weight, ln_1.bias, eps), attn.c_attn);
     if (sites.qkv?.(s, i, qkv)) return undefined;
     const mixed = attention(s, qkv, batch, { heads: this.config.n_head, ...(cache ? { cache } : {}) });
-    const a = linear(s, mixed, attn.c_proj);
-    const afterAttention = add(s, x, sites.attention?.(s, i, a) ?? a);
+    const afterAttention = sites.attention
+      ? add(s, x, sites.attention(s, i, linear(s, mixed, attn.c_proj)))
+      : linear(s, mixed, attn.c_proj, x);
 
     const k = gelu(s, linear(s, layernorm(s, afterAttention, ln_2.weight, ln_2.bias, eps), mlp.c_fc));
     if (sites.key?.(s, i, k)) return undefined;
-    const m = linear(s, k, mlp.c_proj);
-    return add(s, afterAttention, sites.mlp?.(s, i, k, m) ?? m);
+    if (!sites.mlp) return linear(s, k, mlp.c_proj, afterAttention);
+    return add(s, afterAttention, sites.mlp(s, i, k, linear(s, k, mlp.c_proj)));
   }
 
   /** Logits [R, V] of the rows of x named in `rows` (u32 [R]), or of all. */
@@ -143,9 +144,9 @@ export class Model {
   }
 }
 
-/** x W + b. */
-function linear(s: Scope, x: Tensor, { weight, bias }: Linear): Tensor {
-  return matmul(s, x, weight, { bias });
+/** x W + b (+ residual). */
+function linear(s: Scope, x: Tensor, { weight, bias }: Linear, residual?: Tensor): Tensor {
+  return matmul(s, x, weight, residual ? { bias, residual } : { bias });
 }
 
 function missing(layer: number): never {

@@ -12,6 +12,8 @@ export interface MatmulOptions {
   readonly bias?: Tensor;
   /** b is [N, K] and its transpose is meant. */
   readonly transposeB?: boolean;
+  /** [M, N] that the product is added to; it stays as it is. */
+  readonly residual?: Tensor;
   /** [M, N] that receives the product; made when absent. */
   readonly out?: Tensor;
   /** Adds to what `out` holds. */
@@ -32,7 +34,7 @@ interface Part {
 }
 
 /**
- * c = a·b, or a·bᵀ; f32 sums whatever b is stored as. Gradients flow to `a` only: weights never need them.
+ * c = a·b, or a·bᵀ; f32 sums whatever b is stored as. Gradients flow to `a` and `residual`: weights never need them.
  *
  * @param a [M, K] f32
  * @param b [K, N], or [N, K] with `transposeB`; f32 or f16. May exceed what one binding holds
@@ -40,18 +42,21 @@ interface Part {
  * @throws ShapeError naming both operands
  */
 export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
-  const { transposeB = false, bias, accumulate = false } = options;
+  const { transposeB = false, bias, residual, accumulate = residual !== undefined } = options;
   const [k, n] = transposeB ? [b.cols, b.rows] : [b.rows, b.cols];
   check(a, b, k, n, options);
-  const c = options.out ?? empty(s, [a.rows, n], options.label ?? `${a.label} · ${b.label}`);
+  const label = options.label ?? `${a.label} · ${b.label}`;
+  const c = options.out ?? empty(s, [a.rows, n], label);
+  if (residual) s.gpu.copy(residual, c);
   const whole: Part = { b, n, k, aFirst: 0, cFirst: 0, accumulate };
   if (!dispatch(s, a, whole, c, bias, options, 'strips')) {
     partsOf(s, whole, transposeB).forEach((part, i) => {
       dispatch(s, a, part, c, transposeB || i === 0 ? bias : undefined, options);
     });
   }
-  s.tape?.record(c, [a], (scope, dc) => [
+  s.tape?.record(c, residual ? [a, residual] : [a], (scope, dc) => [
     matmul(scope, dc, b, { transposeB: !transposeB, label: `d ${a.label}` }),
+    dc,
   ]);
   return c;
 }
@@ -93,9 +98,9 @@ function dispatch(
     a_first: aFirst,
     c_stride: c.cols,
     c_first: cFirst,
+    accumulate: accumulate ? 1 : 0,
   };
   const overrides = {
-    ACCUMULATE: accumulate ? 1 : 0,
     ...(rung.transposed === undefined ? { TRANSPOSED: transposeB ? 1 : 0 } : {}),
     ...(rung.oneSubgroup ? { WG: s.gpu.adapter.subgroupSize } : {}),
   };
@@ -131,7 +136,7 @@ function check(
   b: Tensor,
   k: number,
   n: number,
-  { bias, out, accumulate, transposeB }: MatmulOptions,
+  { bias, residual, out, accumulate, transposeB }: MatmulOptions,
 ): void {
   const name = (t: Tensor): string => `"${t.label}" ${t.dtype} [${t.shape.join(', ')}]`;
   const fail = (what: string): never => {
@@ -144,6 +149,9 @@ function check(
     fail(`inner sizes differ: ${name(a)} · ${name(b)}${transposeB ? 'ᵀ' : ''}.${other}`);
   }
   if (bias && bias.size !== n) fail(`bias ${name(bias)} for ${n} columns.`);
+  if (residual && (residual.rows !== a.rows || residual.cols !== n || residual.dtype !== 'f32'))
+    fail(`residual is ${name(residual)}; the product is [${a.rows}, ${n}].`);
+  if (residual && accumulate) fail('accumulate adds to `out`, residual to another tensor; pass one.');
   if (accumulate && !out) fail('accumulate adds to `out`; pass one.');
   if (out && (out.rows !== a.rows || out.cols !== n || out.dtype !== 'f32'))
     fail(`out is ${name(out)}; the product is [${a.rows}, ${n}].`);
