@@ -28,6 +28,8 @@ export interface Derived {
   readonly bytes: number;
   /** Undefined: so far only asked for. */
   readonly texture: GPUTexture | undefined;
+  /** Made once: a driver may compile code for every view. */
+  readonly view?: GPUTextureView;
   /** Records what writes the block's contents back into its buffer. */
   readonly restore?: () => void;
 }
@@ -88,13 +90,13 @@ export class Pool {
     return buffer;
   }
 
-  /** A storage texture for what `block` holds now, instead of whatever was derived from it before. */
+  /** A storage texture, an array of layers, for what `block` holds now, instead of whatever was derived before. */
   derive(
     block: Block,
     key: string,
     size: readonly [number, number, number],
     restore: () => void,
-  ): GPUTexture {
+  ): GPUTextureView {
     this.forget(block);
     const bytes = size[0] * size[1] * size[2] * 16;
     this.#device.pushErrorScope('out-of-memory');
@@ -107,8 +109,9 @@ export class Pool {
     const failed = this.#device.popErrorScope();
     this.#check(failed.then((e) => (e ? this.#outOfMemory(bytes, block.label, e.message) : undefined)));
     this.derivedBytes += bytes;
-    block.derived = { writes: block.writes, key, bytes, texture, restore };
-    return texture;
+    const view = texture.createView({ dimension: '2d-array' });
+    block.derived = { writes: block.writes, key, bytes, texture, view, restore };
+    return view;
   }
 
   /** Gives up a block's buffer: from here on its contents lie in what was derived from it alone. */

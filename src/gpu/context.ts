@@ -5,6 +5,7 @@
  * Ops are synchronous and only record; `read` and `sync` are where time passes and where errors surface.
  */
 import { GpuError, ShapeError } from '../errors.ts';
+import { BindGroups } from './bind-groups.ts';
 import { Pool } from './buffers.ts';
 import type { Block } from './buffers.ts';
 import { compile } from './kernel.ts';
@@ -69,6 +70,7 @@ export class Gpu {
   readonly #surroundings: Surroundings;
   readonly #kernels = new Map<string, Kernel>();
   readonly #uniforms: UniformRing;
+  readonly #bindGroups: BindGroups;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #checks: Promise<GpuError | undefined>[] = [];
@@ -103,6 +105,7 @@ export class Gpu {
       );
     });
     this.#uniforms = new UniformRing(device);
+    this.#bindGroups = new BindGroups(device);
     this.timer = new Timer(device);
     void device.lost.then((info) => {
       if (!this.#destroyed) {
@@ -170,10 +173,11 @@ export class Gpu {
     // First of all: putting contents back is a dispatch of its own.
     for (const view of Object.values(bind)) if ('block' in view) this.pool.bufferOf(view.block);
     const uniform = kernel.paramBytes > 0 ? this.#uniform(kernel, params) : undefined;
-    const entries = kernel.reflection.bindings.map(({ name: key, index, kind }): GPUBindGroupEntry => {
-      if (kind === 'uniform') return { binding: index, resource: uniform as GPUBufferBinding };
+    const resources = kernel.reflection.bindings.map(({ name: key, kind }): GPUBindingResource => {
+      if (kind === 'uniform')
+        return { buffer: uniform?.buffer as GPUBuffer, offset: 0, size: kernel.paramBytes };
       const view = bind[key] as View | GPUTextureView;
-      if (!('block' in view)) return { binding: index, resource: view };
+      if (!('block' in view)) return view;
       if (kind === 'read_write') view.block.writes += 1;
       if (view.bytes > this.maxBindingBytes) {
         throw new ShapeError(
@@ -181,21 +185,18 @@ export class Gpu {
         );
       }
       return {
-        binding: index,
-        resource: {
-          buffer: this.pool.bufferOf(view.block),
-          offset: view.offset,
-          size: Math.ceil(view.bytes / 4) * 4,
-        },
+        buffer: this.pool.bufferOf(view.block),
+        offset: view.offset,
+        size: Math.ceil(view.bytes / 4) * 4,
       };
     });
-    const group = this.device.createBindGroup({ layout: kernel.layout, entries });
+    const group = this.#bindGroups.of(kernel, resources);
     this.#encoder ??= this.device.createCommandEncoder();
     const timestampWrites = this.timer.begin(name, grid.cost);
     if (timestampWrites) this.#endPass();
     this.#pass ??= this.#encoder.beginComputePass(timestampWrites ? { timestampWrites } : {});
     this.#pass.setPipeline(kernel.pipeline);
-    this.#pass.setBindGroup(0, group);
+    this.#pass.setBindGroup(0, group, uniform ? [uniform.offset] : []);
     this.#pass.dispatchWorkgroups(...groups);
     this.dispatches += 1;
     if (timestampWrites) this.#endPass();
@@ -298,7 +299,10 @@ export class Gpu {
     this.#pass = undefined;
   }
 
-  #uniform(kernel: Kernel, params: Readonly<Record<string, number>>): GPUBufferBinding {
+  #uniform(
+    kernel: Kernel,
+    params: Readonly<Record<string, number>>,
+  ): { readonly buffer: GPUBuffer; readonly offset: number } {
     const slot =
       this.#uniforms.slot(kernel.paramBytes) ?? (this.flush(), this.#uniforms.slot(kernel.paramBytes));
     if (!slot)
@@ -309,7 +313,7 @@ export class Gpu {
       else if (field.type === 'u32') slot.data.setUint32(i * 4, value, true);
       else slot.data.setInt32(i * 4, value, true);
     });
-    return { buffer: slot.buffer, offset: slot.offset, size: kernel.paramBytes };
+    return slot;
   }
 
   #groups(kernel: Kernel, grid: Grid): [number, number, number] {

@@ -131,8 +131,9 @@ export function compile(
     entries: reflection.bindings.map((b): GPUBindGroupLayoutEntry => {
       const entry = { binding: b.index, visibility: 4 /* GPUShaderStage.COMPUTE */ };
       if (b.kind === 'texture') return { ...entry, ...textureLayout(b.type) };
-      const type = { uniform: 'uniform', read: 'read-only-storage', read_write: 'storage' } as const;
-      return { ...entry, buffer: { type: type[b.kind] } };
+      // Params lie at another place of the ring in every dispatch; all else of a bind group may serve again.
+      if (b.kind === 'uniform') return { ...entry, buffer: { type: 'uniform', hasDynamicOffset: true } };
+      return { ...entry, buffer: { type: b.kind === 'read' ? 'read-only-storage' : 'storage' } };
     }),
   });
   const pipeline = device.createComputePipeline({

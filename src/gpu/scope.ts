@@ -52,7 +52,8 @@ export class Scope {
 
   close(): void {
     this.#open = false;
-    for (const block of this.#owned) this.gpu.pool.give(block);
+    // The last one first: whoever takes as many again gets the same ones in the same order.
+    for (const block of [...this.#owned].reverse()) this.gpu.pool.give(block);
     this.#owned.clear();
   }
 }

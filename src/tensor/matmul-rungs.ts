@@ -49,7 +49,7 @@ const aRow = (p: Product, adapter: AdapterSummary): boolean =>
 export const RUNGS: readonly Rung[] = [
   {
     kernel: 'tensor/matmul_8',
-    tile: [1, 32],
+    tile: [1, 64],
     reads: 'strips',
     transposed: false,
     fits: (p, adapter) => aRow(p, adapter) && !p.transposeB,

@@ -34,14 +34,14 @@ export function stripsOf(s: Scope, b: Tensor, eager: boolean): GPUTextureView | 
   const key = `strips of [${b.rows}, ${b.cols}]`;
   if (block.derived && (block.derived.writes !== block.writes || block.derived.key !== key))
     pool.forget(block);
-  if (block.derived?.texture) return view(block.derived.texture);
+  if (block.derived?.view) return block.derived.view;
   const affordable = pool.derivedBytes + size[0] * size[1] * size[2] * 16 <= BUDGET;
   if (!eager && !(block.derived && affordable)) {
     block.derived = { writes: block.writes, key, bytes: 0, texture: undefined };
     return undefined;
   }
-  const strips: GPUTextureView = view(
-    pool.derive(block, key, size, () => move(s.gpu, 'tensor/unpack_strips', b, strips)),
+  const strips: GPUTextureView = pool.derive(block, key, size, () =>
+    move(s.gpu, 'tensor/unpack_strips', b, strips),
   );
   move(s.gpu, 'tensor/pack_strips', b, strips);
   return strips;
@@ -87,8 +87,4 @@ function stripSize(gpu: Gpu, b: Tensor): [number, number, number] | undefined {
   const whole = b.offset === 0 && b.bytes === b.block.bytes;
   if (!whole || height > maxTextureDimension2D || layers > maxTextureArrayLayers) return undefined;
   return [WIDTH / 4, height, layers];
-}
-
-function view(texture: GPUTexture): GPUTextureView {
-  return texture.createView({ dimension: '2d-array' });
 }
