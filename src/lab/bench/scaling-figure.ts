@@ -21,7 +21,8 @@ export function scalingFigure(
   lengths: readonly LengthPoint[],
 ): TopLevelSpec {
   const line = { type: 'line', point: true } as const;
-  const log = { scale: { type: 'log' }, type: 'quantitative' } as const;
+  // Room for the names of the outermost points.
+  const log = { scale: { type: 'log', nice: false, padding: 24 }, type: 'quantitative' } as const;
   const seconds = { field: 'seconds', title: 'seconds of an edit', ...log } as const;
   const label = { type: 'text', dy: -10 } as const;
   return {
@@ -34,7 +35,7 @@ export function scalingFigure(
         height: 220,
         data: { values: [...sizes] },
         encoding: {
-          x: { field: 'parameters', title: 'parameters', axis: { format: '.1s' }, ...log },
+          x: { field: 'parameters', title: 'parameters', axis: { format: '~s' }, ...log },
           y: seconds,
         },
         layer: [{ mark: line }, { mark: label, encoding: { text: { field: 'size' } } }],
