@@ -91,7 +91,7 @@ fn main(
   let texel = (group.y * WG + thread - lane) * 2u + lane;
 
   // Lanes beyond the last row read it again and write nothing.
-  let start0 = params.a_first + min(top + 0u + lane, params.m - 1u) * params.a_stride;
+  let start0 = params.a_first + min(top + lane, params.m - 1u) * params.a_stride;
   let start1 = params.a_first + min(top + 8u + lane, params.m - 1u) * params.a_stride;
   let start2 = params.a_first + min(top + 16u + lane, params.m - 1u) * params.a_stride;
 
@@ -101,7 +101,7 @@ fn main(
   for (var block = 0u; block < k4; block += 256u) {
     for (var i = 0u; i < 48u; i++) { acc[i] = vec4f(); }
     for (var q = block; q < min(k4, block + 256u); q++) {
-      let b0 = quad(q, texel + 0u);
+      let b0 = quad(q, texel);
       let b1 = quad(q, texel + 8u);
       let a0 = quad_of_a(start0, q);
       let a1 = quad_of_a(start1, q);

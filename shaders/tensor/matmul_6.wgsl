@@ -93,7 +93,7 @@ fn main(
   let texel = (group.y * WG + thread - lane) * 3u + lane;
 
   // Lanes beyond the last row read it again and write nothing.
-  let start0 = params.a_first + min(top + 0u + lane, params.m - 1u) * params.a_stride;
+  let start0 = params.a_first + min(top + lane, params.m - 1u) * params.a_stride;
   let start1 = params.a_first + min(top + 4u + lane, params.m - 1u) * params.a_stride;
   let start2 = params.a_first + min(top + 8u + lane, params.m - 1u) * params.a_stride;
   let start3 = params.a_first + min(top + 12u + lane, params.m - 1u) * params.a_stride;
@@ -101,7 +101,7 @@ fn main(
   // Σₖ a[i,k] b[k,j]
   var acc: array<vec4f, 48>;
   for (var q = 0u; q < k4; q++) {
-    let b0 = quad(q, texel + 0u);
+    let b0 = quad(q, texel);
     let b1 = quad(q, texel + 4u);
     let b2 = quad(q, texel + 8u);
     let a0 = quad_of_a(start0, q);

@@ -3,8 +3,8 @@
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
 // What changed and why it is faster: where rung 5 would fill half of its last tile with rows that
-// are not there (up to 8 prompts at once, the 22 rows that an edit unembeds), 8 rows a tile waste
-// less. A group is one subgroup, so that narrow products keep both cores busy.
+// are not there (up to 8 prompts at once), 8 rows a tile waste less. A group is one subgroup, so
+// that narrow products keep both cores busy.
 //
 // Shapes   a [M, K]; b in strips (see pack_strips.wgsl) of [K, N], or of [N, K] with TRANSPOSED;
 //          bias [N]; c [M, N]; a and c may be column windows. Any sizes; ODD: K, a's stride or its

@@ -170,33 +170,32 @@ export class Gpu {
     const groups = this.#groups(kernel, grid);
     if (groups.includes(0)) return; // nothing to do
     this.#checkNames(kernel, bind, params);
-    // First of all: putting contents back is a dispatch of its own.
-    for (const view of Object.values(bind)) if ('block' in view) this.pool.bufferOf(view.block);
-    const uniform = kernel.paramBytes > 0 ? this.#uniform(kernel, params) : undefined;
     const resources = kernel.reflection.bindings.map(({ name: key, kind }): GPUBindingResource => {
-      if (kind === 'uniform')
-        return { buffer: uniform?.buffer as GPUBuffer, offset: 0, size: kernel.paramBytes };
+      if (kind === 'uniform') return { buffer: this.#uniforms.buffer, offset: 0, size: kernel.paramBytes };
       const view = bind[key] as View | GPUTextureView;
       if (!('block' in view)) return view;
-      if (kind === 'read_write') view.block.writes += 1;
       if (view.bytes > this.maxBindingBytes) {
         throw new ShapeError(
           `${name}: "${key}" binds ${view.bytes} bytes; this adapter binds at most ${this.maxBindingBytes}. Use row windows.`,
         );
       }
+      const buffer = this.pool.bufferOf(view.block); // with its contents, before they count as changed
+      if (kind === 'read_write') view.block.writes += 1;
       return {
-        buffer: this.pool.bufferOf(view.block),
+        buffer,
         offset: view.offset,
         size: Math.ceil(view.bytes / 4) * 4,
       };
     });
     const group = this.#bindGroups.of(kernel, resources);
+    // After the buffers: putting a block's contents back is a dispatch with a slot of its own.
+    const slot = kernel.paramBytes > 0 ? [this.#fillSlot(kernel, params)] : [];
     this.#encoder ??= this.device.createCommandEncoder();
     const timestampWrites = this.timer.begin(name, grid.cost);
     if (timestampWrites) this.#endPass();
     this.#pass ??= this.#encoder.beginComputePass(timestampWrites ? { timestampWrites } : {});
     this.#pass.setPipeline(kernel.pipeline);
-    this.#pass.setBindGroup(0, group, uniform ? [uniform.offset] : []);
+    this.#pass.setBindGroup(0, group, slot);
     this.#pass.dispatchWorkgroups(...groups);
     this.dispatches += 1;
     if (timestampWrites) this.#endPass();
@@ -299,10 +298,8 @@ export class Gpu {
     this.#pass = undefined;
   }
 
-  #uniform(
-    kernel: Kernel,
-    params: Readonly<Record<string, number>>,
-  ): { readonly buffer: GPUBuffer; readonly offset: number } {
+  /** Writes the Params of one dispatch; returns their offset in the ring. */
+  #fillSlot(kernel: Kernel, params: Readonly<Record<string, number>>): number {
     const slot =
       this.#uniforms.slot(kernel.paramBytes) ?? (this.flush(), this.#uniforms.slot(kernel.paramBytes));
     if (!slot)
@@ -313,7 +310,7 @@ export class Gpu {
       else if (field.type === 'u32') slot.data.setUint32(i * 4, value, true);
       else slot.data.setInt32(i * 4, value, true);
     });
-    return slot;
+    return slot.offset;
   }
 
   #groups(kernel: Kernel, grid: Grid): [number, number, number] {

@@ -6,20 +6,20 @@ const SLOT_BYTES = 256; // minUniformBufferOffsetAlignment's default
 const SLOTS = 1024;
 
 export interface Slot {
-  readonly buffer: GPUBuffer;
   readonly offset: number;
   readonly data: DataView;
 }
 
 export class UniformRing {
   readonly #device: GPUDevice;
-  readonly #buffer: GPUBuffer;
+  /** Where the slots lie. */
+  readonly buffer: GPUBuffer;
   readonly #bytes = new Uint8Array(SLOT_BYTES * SLOTS);
   #used = 0;
 
   constructor(device: GPUDevice) {
     this.#device = device;
-    this.#buffer = device.createBuffer({
+    this.buffer = device.createBuffer({
       size: this.#bytes.byteLength,
       usage: 0x40 | 0x08 /* UNIFORM | COPY_DST */,
       label: 'params',
@@ -32,12 +32,12 @@ export class UniformRing {
     if (this.#used + size > this.#bytes.byteLength) return undefined;
     const offset = this.#used;
     this.#used += size;
-    return { buffer: this.#buffer, offset, data: new DataView(this.#bytes.buffer, offset, size) };
+    return { offset, data: new DataView(this.#bytes.buffer, offset, size) };
   }
 
   /** Call right before the submit. `writeBuffer` is ordered on the queue, so slots may be reused right after. */
   upload(): void {
-    if (this.#used > 0) this.#device.queue.writeBuffer(this.#buffer, 0, this.#bytes, 0, this.#used);
+    if (this.#used > 0) this.#device.queue.writeBuffer(this.buffer, 0, this.#bytes, 0, this.#used);
     this.#used = 0;
   }
 }
