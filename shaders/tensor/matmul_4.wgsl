@@ -3,24 +3,28 @@
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
 // What changed and why it is faster: such an adapter turns a storage load into 4 scalar loads, each
-// with a bounds check, so loads decide. Here each element of a is loaded by one lane and handed
-// round by subgroupShuffle, each element of b serves 16 rows, and no barrier switches lanes.
-// Tried and not better: 8 or 32 rows, 1, 2 or 8 k a step, a read at one address by all lanes (a
-// third of the speed), subgroupBroadcast (one instruction more), prefetching loads, register tiles
-// without subgroups, explicit fma (lavapipe does not fuse).
+// with a bounds check. Here each element of a is loaded by one lane and handed round, each element
+// of b serves 16 rows, and no barrier switches lanes. Handing round: a swap of lanes is a single
+// instruction, a broadcast 25. So the i-th sum of a lane is not that of the lane beside it, but of
+// row i ^ lane. SwiftShader keeps few values in registers, and a store into acc goes through a mask
+// (15 instructions): eight k a store, and vector times matrix, which finishes one column before it
+// begins the next (3 or 4 instructions for a product and its sum; scalar times vector takes 10).
+// Tried and not better: 8 or 32 rows, 4 columns a lane instead of 16, 4 or 16 k a step (11 and 2 %
+// slower), reads at one address by all lanes (a third of the speed), prefetching loads, register
+// tiles without subgroups, explicit fma.
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
 //          windows. N is a multiple of 4, or K if TRANSPOSED. HALF: b is f16, two values a word.
 //          ODD: K, a's stride or its first element is no multiple of 4.
-// Work     a subgroup makes a tile of 16 rows x 16 columns; a lane owns 4 adjacent columns. The
-//          tiles of the same columns follow each other (x = rows), so that b stays in cache.
-// Cost     2 M N K flops; reads a N / 16 times and b M / 16 times.
-// Numerics f32; four k are added up first, then those sums in the order of k.
+// Work     a group is one subgroup and makes 16 rows x 64 columns; a lane owns 4 x 4 of those.
+//          The tiles of the same columns follow each other (x = rows), so that b stays in cache.
+// Cost     2 M N K flops; reads a N / 64 times and b M / 16 times.
+// Numerics f32; eight k are added up first, four and four, then those sums in the order of k.
 // Test     test/matmul.test.ts
 
 enable subgroups;
 
-override WG: u32 = 16u; // four subgroups
+override WG: u32 = 4u; // one subgroup
 override TRANSPOSED: u32 = 0u;
 override ODD: u32 = 0u;
 override HALF: u32 = 0u;
@@ -60,86 +64,86 @@ fn quad_of_b(i: u32) -> vec4f {
   return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
 }
 
-// Rows 4 q .. 4 q + 3 of b at four columns; at: their quad, or with TRANSPOSED where they begin.
-fn quad(q: u32, at: vec4u) -> mat4x4f {
+// Columns 4 t .. 4 t + 3 of b at rows 4 q .. 4 q + 3; beyond an edge, what lies at the edge.
+fn columns(q: u32, t: u32) -> mat4x4f {
   if (TRANSPOSED == 1u) {
-    return transpose(mat4x4f(
-      quad_of_b(at.x + q), quad_of_b(at.y + q), quad_of_b(at.z + q), quad_of_b(at.w + q),
-    ));
+    let k4 = params.k / 4u;
+    let j = min(vec4u(4u * t) + vec4u(0u, 1u, 2u, 3u), vec4u(params.n - 1u));
+    let at = j * k4 + min(q, k4 - 1u);
+    return mat4x4f(quad_of_b(at.x), quad_of_b(at.y), quad_of_b(at.z), quad_of_b(at.w));
   }
   let n4 = params.n / 4u;
-  let k = min(vec4u(4u * q) + vec4u(0u, 1u, 2u, 3u), vec4u(params.k - 1u)) * n4 + at.x;
-  return mat4x4f(quad_of_b(k.x), quad_of_b(k.y), quad_of_b(k.z), quad_of_b(k.w));
+  let k = min(vec4u(4u * q) + vec4u(0u, 1u, 2u, 3u), vec4u(params.k - 1u));
+  let at = k * n4 + min(t, n4 - 1u);
+  return transpose(mat4x4f(quad_of_b(at.x), quad_of_b(at.y), quad_of_b(at.z), quad_of_b(at.w)));
 }
 
-// The four values of a that lane i holds, the same in every lane.
-fn row(q: vec4f, i: u32) -> vec4f {
-  return vec4f(subgroupShuffle(q.x, i), subgroupShuffle(q.y, i),
-    subgroupShuffle(q.z, i), subgroupShuffle(q.w, i));
+// Eight k of b at the four times four columns that a lane owns.
+struct Tile { lo: array<mat4x4f, 4>, hi: array<mat4x4f, 4> }
+
+fn tile_of_b(q: u32, t: u32) -> Tile {
+  return Tile(
+    array(columns(q, t), columns(q, t + 4u), columns(q, t + 8u), columns(q, t + 12u)),
+    array(
+      columns(q + 1u, t), columns(q + 1u, t + 4u),
+      columns(q + 1u, t + 8u), columns(q + 1u, t + 12u),
+    ),
+  );
 }
 
-// sum + Σₖ r[k] b[k] of four k, which are added up first: a quarter of the roundings.
-fn add_product(sum: vec4f, b: mat4x4f, r: vec4f) -> vec4f {
-  return sum + (r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3]);
+// Adds the product of one row of a with b to four sums: those of eight k first, as everywhere.
+fn add_row(acc: ptr<function, array<vec4f, 64>>, at: u32, lo: vec4f, hi: vec4f, b: Tile) {
+  acc[at] = lo * b.lo[0] + hi * b.hi[0] + acc[at];
+  acc[at + 1u] = lo * b.lo[1] + hi * b.hi[1] + acc[at + 1u];
+  acc[at + 2u] = lo * b.lo[2] + hi * b.hi[2] + acc[at + 2u];
+  acc[at + 3u] = lo * b.lo[3] + hi * b.hi[3] + acc[at + 3u];
+}
+
+// A lane's own row, then those of the other three: after all four, every lane has met every row.
+fn add_rows(acc: ptr<function, array<vec4f, 64>>, at: u32, lo: vec4f, hi: vec4f, b: Tile) {
+  add_row(acc, at, lo, hi, b);
+  add_row(acc, at + 4u, quadSwapX(lo), quadSwapX(hi), b);
+  add_row(acc, at + 8u, quadSwapY(lo), quadSwapY(hi), b);
+  add_row(acc, at + 12u, quadSwapDiagonal(lo), quadSwapDiagonal(hi), b);
 }
 
 @compute @workgroup_size(WG)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-  @builtin(subgroup_invocation_id) lane: u32,
-) {
-  let k4 = (params.k + 3u) / 4u;
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let q_end = (params.k + 7u) / 8u * 2u;
   let top = group.x * 16u;
-  let col = (group.y * WG + thread) * 4u;
+  let texel = group.y * 16u + lane;
 
-  // Lanes beyond an edge read what lies at the edge and write nothing.
+  // Lanes beyond the last row read it again and write nothing.
   let start0 = params.a_first + min(top + lane, params.m - 1u) * params.a_stride;
   let start1 = params.a_first + min(top + 4u + lane, params.m - 1u) * params.a_stride;
   let start2 = params.a_first + min(top + 8u + lane, params.m - 1u) * params.a_stride;
   let start3 = params.a_first + min(top + 12u + lane, params.m - 1u) * params.a_stride;
-  var at = vec4u(min(col, params.n - 1u) / 4u);
-  if (TRANSPOSED == 1u) {
-    at = min(vec4u(col) + vec4u(0u, 1u, 2u, 3u), vec4u(params.n - 1u)) * (params.k / 4u);
-  }
 
-  // Σₖ a[i,k] b[k,j]
-  var acc: array<vec4f, 16>;
-  for (var q = 0u; q < k4; q++) {
-    let b0 = quad(q, at);
-    let a0 = quad_of_a(start0, q);
-    let a1 = quad_of_a(start1, q);
-    let a2 = quad_of_a(start2, q);
-    let a3 = quad_of_a(start3, q);
-    acc[0] = add_product(acc[0], b0, row(a0, 0u));
-    acc[1] = add_product(acc[1], b0, row(a0, 1u));
-    acc[2] = add_product(acc[2], b0, row(a0, 2u));
-    acc[3] = add_product(acc[3], b0, row(a0, 3u));
-    acc[4] = add_product(acc[4], b0, row(a1, 0u));
-    acc[5] = add_product(acc[5], b0, row(a1, 1u));
-    acc[6] = add_product(acc[6], b0, row(a1, 2u));
-    acc[7] = add_product(acc[7], b0, row(a1, 3u));
-    acc[8] = add_product(acc[8], b0, row(a2, 0u));
-    acc[9] = add_product(acc[9], b0, row(a2, 1u));
-    acc[10] = add_product(acc[10], b0, row(a2, 2u));
-    acc[11] = add_product(acc[11], b0, row(a2, 3u));
-    acc[12] = add_product(acc[12], b0, row(a3, 0u));
-    acc[13] = add_product(acc[13], b0, row(a3, 1u));
-    acc[14] = add_product(acc[14], b0, row(a3, 2u));
-    acc[15] = add_product(acc[15], b0, row(a3, 3u));
+  // Σₖ a[i,k] b[k,j]; acc[4 i + x] is of row top + (i ^ lane) and texel + 4 x
+  var acc: array<vec4f, 64>;
+  for (var q = 0u; q < q_end; q += 2u) {
+    let b = tile_of_b(q, texel);
+    add_rows(&acc, 0u, quad_of_a(start0, q), quad_of_a(start0, q + 1u), b);
+    add_rows(&acc, 16u, quad_of_a(start1, q), quad_of_a(start1, q + 1u), b);
+    add_rows(&acc, 32u, quad_of_a(start2, q), quad_of_a(start2, q + 1u), b);
+    add_rows(&acc, 48u, quad_of_a(start3, q), quad_of_a(start3, q + 1u), b);
   }
 
   // + bias[j] (+ c[i,j])
-  let js = params.c_first + min(vec4u(col) + vec4u(0u, 1u, 2u, 3u), vec4u(params.n - 1u));
-  let biases = vec4f(bias[js.x], bias[js.y], bias[js.z], bias[js.w]);
-  let offset = select(vec4f(0.0), biases, params.biased == 1u);
-  for (var i = 0u; i < 16u; i++) {
-    if (top + i >= params.m) { break; }
-    let sum = acc[i] + offset;
-    for (var j = 0u; j < 4u; j++) {
-      if (col + j >= params.n) { break; }
-      let e = params.c_first + (top + i) * params.c_stride + col + j;
-      if (params.accumulate == 1u) { c[e] += sum[j]; } else { c[e] = sum[j]; }
+  for (var x = 0u; x < 4u; x++) {
+    let col = (texel + 4u * x) * 4u;
+    let js = params.c_first + min(vec4u(col) + vec4u(0u, 1u, 2u, 3u), vec4u(params.n - 1u));
+    let biases = vec4f(bias[js.x], bias[js.y], bias[js.z], bias[js.w]);
+    let offset = select(vec4f(0.0), biases, params.biased == 1u);
+    for (var i = 0u; i < 16u; i++) {
+      let row = top + (i ^ lane);
+      if (row >= params.m) { continue; }
+      let sum = acc[4u * i + x] + offset;
+      for (var j = 0u; j < 4u; j++) {
+        if (col + j >= params.n) { break; }
+        let e = params.c_first + row * params.c_stride + col + j;
+        if (params.accumulate == 1u) { c[e] += sum[j]; } else { c[e] = sum[j]; }
+      }
     }
   }
 }

@@ -2,22 +2,19 @@
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
-// What changed and why it is faster: a storage buffer is read lane by lane with a branch for every
-// element; a texel of a storage texture is 16 bytes read at once and clamped without a branch. A
-// strip also lies in memory in the order in which it is read, where the rows of a matrix are a page
-// apart and miss every cache.
-// Three texels a lane and groups of one subgroup, as in rung 5, are 1.3 to 1.5 times as fast as one
-// texel and groups of four.
-// Tried and not better: 4 or 8 rows, 32 rows, 1, 2 or 4 texels a lane, 8 k a step (half the speed:
-// too many values at once).
+// What changed and why it is faster: a texel is read by one call without a branch, where rung 4
+// reads four words, each with a bounds check and a branch a lane (9 % slower). The texture is a
+// sampled one: SwiftShader reads a storage texture word by word, like a buffer (15 % slower).
+// Tried and not better: see rung 4; 2 or 3 texels a lane (8 and 3 % slower), 8 rows (23 %); 32 rows
+// and 3 texels gain 15 %, but waste half of it on the last tile of most prompts.
 //
 // Shapes   a [M, K]; b in strips (see pack_strips.wgsl) of [K, N], or of [N, K] with TRANSPOSED;
 //          bias [N]; c [M, N]; a and c may be column windows. Any sizes; ODD: K, a's stride or its
 //          first element is no multiple of 4. b_strips: strips that b has side by side.
-// Work     a group is one subgroup and makes 16 rows x 48 columns; a lane owns 3 x 4 of those.
+// Work     a group is one subgroup and makes 16 rows x 64 columns; a lane owns 4 x 4 of those.
 //          The tiles of the same columns follow each other (x = rows), while b is still in cache.
-// Cost     2 M N K flops; reads a N / 48 times and b M / 16 times.
-// Numerics f32; four k are added up first, then those sums in the order of k.
+// Cost     2 M N K flops; reads a N / 64 times and b M / 16 times.
+// Numerics f32; eight k are added up first, four and four, then those sums in the order of k.
 // Test     test/matmul.test.ts
 
 enable subgroups;
@@ -42,7 +39,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> a1: array<f32>; // a once more
-@group(0) @binding(3) var b: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(3) var b: texture_2d_array<f32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> c: array<f32>;
 
@@ -54,43 +51,57 @@ fn quad_of_a(start: u32, q: u32) -> vec4f {
   return select(vec4f(0.0), vec4f(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), k < vec4u(params.k));
 }
 
-fn texel_of_b(x: u32, y: u32, strip: u32) -> vec4f {
-  return textureLoad(b, vec2u(x, y % 8192u), strip + y / 8192u * params.b_strips);
+// Masks and shifts: this adapter divides each lane for itself, even by a power of two.
+fn texel_of_b(x: u32, y: u32) -> vec4f {
+  return textureLoad(b, vec2u(x & 7u, y & 8191u), (x >> 3u) + (y >> 13u) * params.b_strips, 0);
 }
 
-// Rows 4 q .. 4 q + 3 of b at the four columns of texel t.
-fn quad(q: u32, t: u32) -> mat4x4f {
+// Columns 4 t .. 4 t + 3 of b at rows 4 q .. 4 q + 3.
+fn columns(q: u32, t: u32) -> mat4x4f {
   let along = TRANSPOSED == 1u;
   let x = select(t, q, along);
   let y = 4u * select(q, t, along);
   let found = mat4x4f(
-    texel_of_b(x % 8u, y, x / 8u), texel_of_b(x % 8u, y + 1u, x / 8u),
-    texel_of_b(x % 8u, y + 2u, x / 8u), texel_of_b(x % 8u, y + 3u, x / 8u),
+    texel_of_b(x, y), texel_of_b(x, y + 1u), texel_of_b(x, y + 2u), texel_of_b(x, y + 3u),
   );
-  if (along) { return transpose(found); }
-  return found;
+  if (along) { return found; }
+  return transpose(found);
 }
 
-// The four values of a that lane i holds, the same in every lane.
-fn row(q: vec4f, i: u32) -> vec4f {
-  return vec4f(subgroupShuffle(q.x, i), subgroupShuffle(q.y, i),
-    subgroupShuffle(q.z, i), subgroupShuffle(q.w, i));
+// Eight k of b at the four times four columns that a lane owns.
+struct Tile { lo: array<mat4x4f, 4>, hi: array<mat4x4f, 4> }
+
+fn tile_of_b(q: u32, t: u32) -> Tile {
+  return Tile(
+    array(columns(q, t), columns(q, t + 4u), columns(q, t + 8u), columns(q, t + 12u)),
+    array(
+      columns(q + 1u, t), columns(q + 1u, t + 4u),
+      columns(q + 1u, t + 8u), columns(q + 1u, t + 12u),
+    ),
+  );
 }
 
-// sum + Σₖ r[k] b[k] of four k, which are added up first: a quarter of the roundings.
-fn add_product(sum: vec4f, b: mat4x4f, r: vec4f) -> vec4f {
-  return sum + (r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3]);
+// Adds the product of one row of a with b to four sums: those of eight k first, as everywhere.
+fn add_row(acc: ptr<function, array<vec4f, 64>>, at: u32, lo: vec4f, hi: vec4f, b: Tile) {
+  acc[at] = lo * b.lo[0] + hi * b.hi[0] + acc[at];
+  acc[at + 1u] = lo * b.lo[1] + hi * b.hi[1] + acc[at + 1u];
+  acc[at + 2u] = lo * b.lo[2] + hi * b.hi[2] + acc[at + 2u];
+  acc[at + 3u] = lo * b.lo[3] + hi * b.hi[3] + acc[at + 3u];
+}
+
+// A lane's own row, then those of the other three: after all four, every lane has met every row.
+fn add_rows(acc: ptr<function, array<vec4f, 64>>, at: u32, lo: vec4f, hi: vec4f, b: Tile) {
+  add_row(acc, at, lo, hi, b);
+  add_row(acc, at + 4u, quadSwapX(lo), quadSwapX(hi), b);
+  add_row(acc, at + 8u, quadSwapY(lo), quadSwapY(hi), b);
+  add_row(acc, at + 12u, quadSwapDiagonal(lo), quadSwapDiagonal(hi), b);
 }
 
 @compute @workgroup_size(WG)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(local_invocation_index) thread: u32,
-  @builtin(subgroup_invocation_id) lane: u32,
-) {
-  let k4 = (params.k + 3u) / 4u;
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
+  let q_end = (params.k + 7u) / 8u * 2u;
   let top = group.x * 16u;
-  let texel = (group.y * WG + thread - lane) * 3u + lane;
+  let texel = group.y * 16u + lane;
 
   // Lanes beyond the last row read it again and write nothing.
   let start0 = params.a_first + min(top + lane, params.m - 1u) * params.a_stride;
@@ -98,94 +109,29 @@ fn main(
   let start2 = params.a_first + min(top + 8u + lane, params.m - 1u) * params.a_stride;
   let start3 = params.a_first + min(top + 12u + lane, params.m - 1u) * params.a_stride;
 
-  // Σₖ a[i,k] b[k,j]
-  var acc: array<vec4f, 48>;
-  for (var q = 0u; q < k4; q++) {
-    let b0 = quad(q, texel);
-    let b1 = quad(q, texel + 4u);
-    let b2 = quad(q, texel + 8u);
-    let a0 = quad_of_a(start0, q);
-    let a1 = quad_of_a(start1, q);
-    let a2 = quad_of_a(start2, q);
-    let a3 = quad_of_a(start3, q);
-    let r0 = row(a0, 0u);
-    acc[0] = add_product(acc[0], b0, r0);
-    acc[1] = add_product(acc[1], b1, r0);
-    acc[2] = add_product(acc[2], b2, r0);
-    let r1 = row(a0, 1u);
-    acc[3] = add_product(acc[3], b0, r1);
-    acc[4] = add_product(acc[4], b1, r1);
-    acc[5] = add_product(acc[5], b2, r1);
-    let r2 = row(a0, 2u);
-    acc[6] = add_product(acc[6], b0, r2);
-    acc[7] = add_product(acc[7], b1, r2);
-    acc[8] = add_product(acc[8], b2, r2);
-    let r3 = row(a0, 3u);
-    acc[9] = add_product(acc[9], b0, r3);
-    acc[10] = add_product(acc[10], b1, r3);
-    acc[11] = add_product(acc[11], b2, r3);
-    let r4 = row(a1, 0u);
-    acc[12] = add_product(acc[12], b0, r4);
-    acc[13] = add_product(acc[13], b1, r4);
-    acc[14] = add_product(acc[14], b2, r4);
-    let r5 = row(a1, 1u);
-    acc[15] = add_product(acc[15], b0, r5);
-    acc[16] = add_product(acc[16], b1, r5);
-    acc[17] = add_product(acc[17], b2, r5);
-    let r6 = row(a1, 2u);
-    acc[18] = add_product(acc[18], b0, r6);
-    acc[19] = add_product(acc[19], b1, r6);
-    acc[20] = add_product(acc[20], b2, r6);
-    let r7 = row(a1, 3u);
-    acc[21] = add_product(acc[21], b0, r7);
-    acc[22] = add_product(acc[22], b1, r7);
-    acc[23] = add_product(acc[23], b2, r7);
-    let r8 = row(a2, 0u);
-    acc[24] = add_product(acc[24], b0, r8);
-    acc[25] = add_product(acc[25], b1, r8);
-    acc[26] = add_product(acc[26], b2, r8);
-    let r9 = row(a2, 1u);
-    acc[27] = add_product(acc[27], b0, r9);
-    acc[28] = add_product(acc[28], b1, r9);
-    acc[29] = add_product(acc[29], b2, r9);
-    let r10 = row(a2, 2u);
-    acc[30] = add_product(acc[30], b0, r10);
-    acc[31] = add_product(acc[31], b1, r10);
-    acc[32] = add_product(acc[32], b2, r10);
-    let r11 = row(a2, 3u);
-    acc[33] = add_product(acc[33], b0, r11);
-    acc[34] = add_product(acc[34], b1, r11);
-    acc[35] = add_product(acc[35], b2, r11);
-    let r12 = row(a3, 0u);
-    acc[36] = add_product(acc[36], b0, r12);
-    acc[37] = add_product(acc[37], b1, r12);
-    acc[38] = add_product(acc[38], b2, r12);
-    let r13 = row(a3, 1u);
-    acc[39] = add_product(acc[39], b0, r13);
-    acc[40] = add_product(acc[40], b1, r13);
-    acc[41] = add_product(acc[41], b2, r13);
-    let r14 = row(a3, 2u);
-    acc[42] = add_product(acc[42], b0, r14);
-    acc[43] = add_product(acc[43], b1, r14);
-    acc[44] = add_product(acc[44], b2, r14);
-    let r15 = row(a3, 3u);
-    acc[45] = add_product(acc[45], b0, r15);
-    acc[46] = add_product(acc[46], b1, r15);
-    acc[47] = add_product(acc[47], b2, r15);
+  // Σₖ a[i,k] b[k,j]; acc[4 i + x] is of row top + (i ^ lane) and texel + 4 x
+  var acc: array<vec4f, 64>;
+  for (var q = 0u; q < q_end; q += 2u) {
+    let b = tile_of_b(q, texel);
+    add_rows(&acc, 0u, quad_of_a(start0, q), quad_of_a(start0, q + 1u), b);
+    add_rows(&acc, 16u, quad_of_a(start1, q), quad_of_a(start1, q + 1u), b);
+    add_rows(&acc, 32u, quad_of_a(start2, q), quad_of_a(start2, q + 1u), b);
+    add_rows(&acc, 48u, quad_of_a(start3, q), quad_of_a(start3, q + 1u), b);
   }
 
   // + bias[j] (+ c[i,j])
-  for (var x = 0u; x < 3u; x++) {
+  for (var x = 0u; x < 4u; x++) {
     let col = (texel + 4u * x) * 4u;
     let js = params.c_first + min(vec4u(col) + vec4u(0u, 1u, 2u, 3u), vec4u(params.n - 1u));
     let biases = vec4f(bias[js.x], bias[js.y], bias[js.z], bias[js.w]);
     let offset = select(vec4f(0.0), biases, params.biased == 1u);
     for (var i = 0u; i < 16u; i++) {
-      if (top + i >= params.m) { break; }
-      let sum = acc[i * 3u + x] + offset;
+      let row = top + (i ^ lane);
+      if (row >= params.m) { continue; }
+      let sum = acc[4u * i + x] + offset;
       for (var j = 0u; j < 4u; j++) {
         if (col + j >= params.n) { break; }
-        let e = params.c_first + (top + i) * params.c_stride + col + j;
+        let e = params.c_first + row * params.c_stride + col + j;
         if (params.accumulate == 1u) { c[e] += sum[j]; } else { c[e] = sum[j]; }
       }
     }

@@ -104,7 +104,7 @@ export class Pool {
       label: `${block.label} ${key}`,
       size: [...size],
       format: 'rgba32float',
-      usage: 0x08, // STORAGE_BINDING
+      usage: 0x0c, // TEXTURE_BINDING, STORAGE_BINDING
     });
     const failed = this.#device.popErrorScope();
     this.#check(failed.then((e) => (e ? this.#outOfMemory(bytes, block.label, e.message) : undefined)));

@@ -82,7 +82,7 @@ export const RUNGS: readonly Rung[] = [
   },
   {
     kernel: 'tensor/matmul_6',
-    tile: [16, 48],
+    tile: [16, 64],
     reads: 'strips',
     fits: (p, adapter) => software(adapter, 4) && fourOfA(p),
   },
