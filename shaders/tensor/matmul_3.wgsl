@@ -78,11 +78,6 @@ fn row(q: vec4f, i: u32) -> vec4f {
     subgroupShuffle(q.z, i), subgroupShuffle(q.w, i));
 }
 
-// sum + Σₖ r[k] b[k] of four k, which are added up first: a quarter of the roundings.
-fn add_product(sum: vec4f, b: mat4x4f, r: vec4f) -> vec4f {
-  return sum + (r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3]);
-}
-
 @compute @workgroup_size(WG)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -101,28 +96,28 @@ fn main(
     at = min(vec4u(col) + vec4u(0u, 1u, 2u, 3u), vec4u(params.n - 1u)) * (params.k / 4u);
   }
 
-  // Σₖ a[i,k] b[k,j]
+  // Σₖ a[i,k] b[k,j]; a matrix times a vector adds up four k first: a quarter of the roundings
   var acc: array<vec4f, 16>;
   for (var q = 0u; q < k4; q++) {
-    let b0 = quad(q, at);
+    let b4 = quad(q, at);
     let a0 = quad_of_a(start0, q);
     let a1 = quad_of_a(start1, q);
-    acc[0] = add_product(acc[0], b0, row(a0, 0u));
-    acc[1] = add_product(acc[1], b0, row(a0, 1u));
-    acc[2] = add_product(acc[2], b0, row(a0, 2u));
-    acc[3] = add_product(acc[3], b0, row(a0, 3u));
-    acc[4] = add_product(acc[4], b0, row(a0, 4u));
-    acc[5] = add_product(acc[5], b0, row(a0, 5u));
-    acc[6] = add_product(acc[6], b0, row(a0, 6u));
-    acc[7] = add_product(acc[7], b0, row(a0, 7u));
-    acc[8] = add_product(acc[8], b0, row(a1, 0u));
-    acc[9] = add_product(acc[9], b0, row(a1, 1u));
-    acc[10] = add_product(acc[10], b0, row(a1, 2u));
-    acc[11] = add_product(acc[11], b0, row(a1, 3u));
-    acc[12] = add_product(acc[12], b0, row(a1, 4u));
-    acc[13] = add_product(acc[13], b0, row(a1, 5u));
-    acc[14] = add_product(acc[14], b0, row(a1, 6u));
-    acc[15] = add_product(acc[15], b0, row(a1, 7u));
+    acc[0] += b4 * row(a0, 0u);
+    acc[1] += b4 * row(a0, 1u);
+    acc[2] += b4 * row(a0, 2u);
+    acc[3] += b4 * row(a0, 3u);
+    acc[4] += b4 * row(a0, 4u);
+    acc[5] += b4 * row(a0, 5u);
+    acc[6] += b4 * row(a0, 6u);
+    acc[7] += b4 * row(a0, 7u);
+    acc[8] += b4 * row(a1, 0u);
+    acc[9] += b4 * row(a1, 1u);
+    acc[10] += b4 * row(a1, 2u);
+    acc[11] += b4 * row(a1, 3u);
+    acc[12] += b4 * row(a1, 4u);
+    acc[13] += b4 * row(a1, 5u);
+    acc[14] += b4 * row(a1, 6u);
+    acc[15] += b4 * row(a1, 7u);
   }
 
   // + bias[j] (+ c[i,j])

@@ -80,9 +80,11 @@ fn row(q: vec4f, i: u32) -> vec4f {
     subgroupShuffle(q.z, i), subgroupShuffle(q.w, i));
 }
 
-// sum + Σₖ r[k] b[k] of four k, which are added up first: a quarter of the roundings.
-fn add_product(sum: vec4f, b: mat4x4f, r: vec4f) -> vec4f {
-  return sum + (r.x * b[0] + r.y * b[1] + r.z * b[2] + r.w * b[3]);
+// acc[at ...] += Σₖ r[k] b[k] of four k, which are added up first: a quarter of the roundings.
+fn add_row(acc: ptr<function, array<vec4f, 48>>, at: u32, r: vec4f, b: array<mat4x4f, 3>) {
+  acc[at] += b[0] * r;
+  acc[at + 1u] += b[1] * r;
+  acc[at + 2u] += b[2] * r;
 }
 
 @compute @workgroup_size(WG)
@@ -102,76 +104,27 @@ fn main(
   // Σₖ a[i,k] b[k,j]
   var acc: array<vec4f, 48>;
   for (var q = 0u; q < k4; q++) {
-    let b0 = quad(q, texel);
-    let b1 = quad(q, texel + 8u);
-    let b2 = quad(q, texel + 16u);
+    let b = array(quad(q, texel), quad(q, texel + 8u), quad(q, texel + 16u));
     let a0 = quad_of_a(start0, q);
     let a1 = quad_of_a(start1, q);
-    let r0 = row(a0, 0u);
-    acc[0] = add_product(acc[0], b0, r0);
-    acc[1] = add_product(acc[1], b1, r0);
-    acc[2] = add_product(acc[2], b2, r0);
-    let r1 = row(a0, 1u);
-    acc[3] = add_product(acc[3], b0, r1);
-    acc[4] = add_product(acc[4], b1, r1);
-    acc[5] = add_product(acc[5], b2, r1);
-    let r2 = row(a0, 2u);
-    acc[6] = add_product(acc[6], b0, r2);
-    acc[7] = add_product(acc[7], b1, r2);
-    acc[8] = add_product(acc[8], b2, r2);
-    let r3 = row(a0, 3u);
-    acc[9] = add_product(acc[9], b0, r3);
-    acc[10] = add_product(acc[10], b1, r3);
-    acc[11] = add_product(acc[11], b2, r3);
-    let r4 = row(a0, 4u);
-    acc[12] = add_product(acc[12], b0, r4);
-    acc[13] = add_product(acc[13], b1, r4);
-    acc[14] = add_product(acc[14], b2, r4);
-    let r5 = row(a0, 5u);
-    acc[15] = add_product(acc[15], b0, r5);
-    acc[16] = add_product(acc[16], b1, r5);
-    acc[17] = add_product(acc[17], b2, r5);
-    let r6 = row(a0, 6u);
-    acc[18] = add_product(acc[18], b0, r6);
-    acc[19] = add_product(acc[19], b1, r6);
-    acc[20] = add_product(acc[20], b2, r6);
-    let r7 = row(a0, 7u);
-    acc[21] = add_product(acc[21], b0, r7);
-    acc[22] = add_product(acc[22], b1, r7);
-    acc[23] = add_product(acc[23], b2, r7);
-    let r8 = row(a1, 0u);
-    acc[24] = add_product(acc[24], b0, r8);
-    acc[25] = add_product(acc[25], b1, r8);
-    acc[26] = add_product(acc[26], b2, r8);
-    let r9 = row(a1, 1u);
-    acc[27] = add_product(acc[27], b0, r9);
-    acc[28] = add_product(acc[28], b1, r9);
-    acc[29] = add_product(acc[29], b2, r9);
-    let r10 = row(a1, 2u);
-    acc[30] = add_product(acc[30], b0, r10);
-    acc[31] = add_product(acc[31], b1, r10);
-    acc[32] = add_product(acc[32], b2, r10);
-    let r11 = row(a1, 3u);
-    acc[33] = add_product(acc[33], b0, r11);
-    acc[34] = add_product(acc[34], b1, r11);
-    acc[35] = add_product(acc[35], b2, r11);
-    let r12 = row(a1, 4u);
-    acc[36] = add_product(acc[36], b0, r12);
-    acc[37] = add_product(acc[37], b1, r12);
-    acc[38] = add_product(acc[38], b2, r12);
-    let r13 = row(a1, 5u);
-    acc[39] = add_product(acc[39], b0, r13);
-    acc[40] = add_product(acc[40], b1, r13);
-    acc[41] = add_product(acc[41], b2, r13);
-    let r14 = row(a1, 6u);
-    acc[42] = add_product(acc[42], b0, r14);
-    acc[43] = add_product(acc[43], b1, r14);
-    acc[44] = add_product(acc[44], b2, r14);
-    let r15 = row(a1, 7u);
-    acc[45] = add_product(acc[45], b0, r15);
-    acc[46] = add_product(acc[46], b1, r15);
-    acc[47] = add_product(acc[47], b2, r15);
+    add_row(&acc, 0u, row(a0, 0u), b);
+    add_row(&acc, 3u, row(a0, 1u), b);
+    add_row(&acc, 6u, row(a0, 2u), b);
+    add_row(&acc, 9u, row(a0, 3u), b);
+    add_row(&acc, 12u, row(a0, 4u), b);
+    add_row(&acc, 15u, row(a0, 5u), b);
+    add_row(&acc, 18u, row(a0, 6u), b);
+    add_row(&acc, 21u, row(a0, 7u), b);
+    add_row(&acc, 24u, row(a1, 0u), b);
+    add_row(&acc, 27u, row(a1, 1u), b);
+    add_row(&acc, 30u, row(a1, 2u), b);
+    add_row(&acc, 33u, row(a1, 3u), b);
+    add_row(&acc, 36u, row(a1, 4u), b);
+    add_row(&acc, 39u, row(a1, 5u), b);
+    add_row(&acc, 42u, row(a1, 6u), b);
+    add_row(&acc, 45u, row(a1, 7u), b);
   }
+
   // + bias[j] (+ c[i,j])
   for (var x = 0u; x < 3u; x++) {
     let col = (texel + 8u * x) * 4u;

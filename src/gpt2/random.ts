@@ -105,15 +105,15 @@ export function sampleTopK(logits: Float32Array, k: number, random: Random): num
  */
 export function topK(logits: Float32Array, k: number): number[] {
   const ids: number[] = [];
+  let bar = Number.NaN; // the k-th best so far; nothing is below NaN
   for (let id = 0; id < logits.length; id++) {
     const logit = logits[id] ?? Number.NaN;
+    if (logit <= bar) continue; // nearly all of 50,257 end here
     if (Number.isNaN(logit)) {
       throw new ModelError(
         `sampling: expected numbers, found NaN as logit ${id}. The model or its weights are damaged.`,
       );
     }
-    const last = ids[ids.length - 1];
-    if (ids.length >= k && last !== undefined && logit <= (logits[last] ?? 0)) continue;
     let low = 0;
     for (let high = ids.length; low < high;) {
       const middle = (low + high) >> 1;
@@ -122,6 +122,7 @@ export function topK(logits: Float32Array, k: number): number[] {
     }
     ids.splice(low, 0, id);
     if (ids.length > k) ids.pop();
+    if (ids.length === k) bar = logits[ids[k - 1] ?? 0] ?? Number.NaN;
   }
   return ids;
 }

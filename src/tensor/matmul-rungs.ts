@@ -70,7 +70,7 @@ export const RUNGS: readonly Rung[] = [
   },
   {
     kernel: 'tensor/matmul_7',
-    tile: [8, 64],
+    tile: [8, 128],
     reads: 'strips',
     fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && halfATile(p.m),
   },
