@@ -20,7 +20,7 @@ const PROMPT_TOKENS = 16;
 /** Greedy, `tokens` a prompt; the first two, which compute the prompts and compile, are not counted. */
 export async function benchGenerate(
   model: Model,
-  { prompts, tokens = 14, signal }: { prompts: number; tokens?: number; signal?: AbortSignal },
+  { prompts, tokens = 34, signal }: { prompts: number; tokens?: number; signal?: AbortSignal },
 ): Promise<GenerateBench> {
   const texts = Array.from({ length: prompts }, (_, b) =>
     Array.from(
