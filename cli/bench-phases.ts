@@ -105,8 +105,7 @@ async function generatePhase(
   before: Roof,
   { terminal, signal }: Run,
 ): Promise<unknown> {
-  const results = [];
-  for (const prompts of [1, 8]) results.push(await benchGenerate(model, { prompts, signal }));
+  const results = await benchGenerate(model, { prompts: [1, 8], signal });
   const roof = higher(before, await measureRoof(model.gpu, signal));
   for (const { prompts, ...result } of results) {
     terminal.print(

@@ -17,11 +17,38 @@ export interface GenerateBench {
 
 const PROMPT_TOKENS = 16;
 
-/** Greedy, `tokens` a prompt; the first two, which compute the prompts and compile, are not counted. */
+/**
+ * Greedy, `tokens` a prompt, for each number of prompts in turns, so that a slow minute of the machine slows them
+ * alike. The first two tokens of a run, which compute the prompts and compile, are not counted.
+ */
 export async function benchGenerate(
   model: Model,
-  { prompts, tokens = 34, signal }: { prompts: number; tokens?: number; signal?: AbortSignal },
-): Promise<GenerateBench> {
+  {
+    prompts,
+    tokens = 14,
+    rounds = 4,
+    signal,
+  }: { prompts: readonly number[]; tokens?: number; rounds?: number; signal?: AbortSignal },
+): Promise<GenerateBench[]> {
+  const steps = prompts.map((): number[] => []);
+  for (let round = 0; round < rounds; round += 1)
+    for (const [i, count] of prompts.entries())
+      steps[i]?.push(...(await stepsOf(model, count, tokens, signal)));
+  const bytes = stepBytes(model);
+  return prompts.map((count, i) => {
+    const step = timingOf(steps[i] ?? []);
+    const seconds = step.median / 1000;
+    return { prompts: count, step, bytes, tokensPerSecond: count / seconds, rate: bytes / seconds };
+  });
+}
+
+/** ms of each step of one run. */
+async function stepsOf(
+  model: Model,
+  prompts: number,
+  tokens: number,
+  signal: AbortSignal | undefined,
+): Promise<number[]> {
   const texts = Array.from({ length: prompts }, (_, b) =>
     Array.from(
       { length: PROMPT_TOKENS },
@@ -33,16 +60,7 @@ export async function benchGenerate(
     if (row === prompts - 1) ends.push(performance.now());
   };
   await generate(model, texts, { tokens, topK: 1, seed: 0, onToken, ...(signal ? { signal } : {}) });
-  const steps = ends.slice(2).map((end, i) => end - (ends[i + 1] ?? NaN));
-  const step = timingOf(steps);
-  const bytes = stepBytes(model);
-  return {
-    prompts,
-    step,
-    bytes,
-    tokensPerSecond: prompts / (step.median / 1000),
-    rate: bytes / (step.median / 1000),
-  };
+  return ends.slice(2).map((end, i) => end - (ends[i + 1] ?? NaN));
 }
 
 /** Everything but the table of positions, of which a step reads one row a prompt. */
