@@ -36,9 +36,6 @@ const fourOfA = (p: Product): boolean => p.m * p.aStride >= 4;
 
 const quads = (p: Product): boolean => fourOfA(p) && (p.transposeB ? p.k : p.n) % 4 === 0;
 
-/** Tiles of 16 rows would leave half of the last one empty. */
-const halfATile = (m: number): boolean => m % 16 >= 1 && m % 16 <= 8;
-
 const software = (adapter: AdapterSummary, subgroupSize: number): boolean =>
   adapter.kind === 'software' && adapter.subgroupSize === subgroupSize;
 
@@ -72,7 +69,7 @@ export const RUNGS: readonly Rung[] = [
     kernel: 'tensor/matmul_7',
     tile: [8, 128],
     reads: 'strips',
-    fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && halfATile(p.m),
+    fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && p.m <= 8,
   },
   {
     kernel: 'tensor/matmul_5',
