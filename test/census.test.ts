@@ -56,6 +56,26 @@ for (const path of shaders) {
   });
 }
 
+/** What is done first to each variable in workgroup memory: an assignment, or a read. */
+function firstUses(code: string): Map<string, string> {
+  const plain = code.replace(/\/\/.*/g, '');
+  return new Map(
+    [...plain.matchAll(/var<workgroup>\s*(\w+)[^;]*;/g)].map((found): [string, string] => {
+      const rest = plain.slice(found.index + found[0].length);
+      return [found[1] ?? '', new RegExp(`\\b${found[1]}\\b[^;]*;`).exec(rest)?.[0] ?? 'nothing'];
+    }),
+  );
+}
+
+const ASSIGNS = /^\w+(\[[^\]=]*\])*(\.\w+)?\s*=[^=]/;
+
+test('workgroup memory is written before it is read: SwiftShader does not clear it', () => {
+  for (const path of shaders)
+    for (const [name, use] of firstUses(text(path))) assert.match(use, ASSIGNS, `${path}: ${name}`);
+  const reads = 'var<workgroup> w: array<f32, 4>;\nfn main() { w[0] += 1.0; w[1] = w[0]; }';
+  assert.not.match(firstUses(reads).get('w') ?? '', ASSIGNS);
+});
+
 /** What a room may import, beside itself and `src/*.ts`. */
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
   gpu: [],

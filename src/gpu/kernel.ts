@@ -1,7 +1,7 @@
 /**
  * The shader is the contract: a `.wgsl` file is read once and its bindings, `Params` fields, overrides and
- * workgroup size are reflected with a few regular expressions (the dialect is fixed in the README, and linted by
- * the kernel census test). Nothing is declared twice, and a wrong name fails before the GPU is touched.
+ * workgroup size are reflected with a few regular expressions (`test/census.test.ts` lints what they expect).
+ * Nothing is declared twice, and a wrong name fails before the GPU is touched.
  */
 import { GpuError, ShapeError } from '../errors.ts';
 
