@@ -19,7 +19,6 @@
 
 enable subgroups;
 
-override WG: u32 = 4u; // one subgroup
 override TRANSPOSED: u32 = 0u;
 override ODD: u32 = 0u;
 
@@ -81,7 +80,7 @@ fn tile_of_b(q: u32, t: u32) -> Tile {
   );
 }
 
-// Adds the product of one row of a with b to four sums: those of eight k first, as everywhere.
+// Adds the product of one row of a with b to four sums; eight k are added up first.
 fn add_row(acc: ptr<function, array<vec4f, 64>>, at: u32, lo: vec4f, hi: vec4f, b: Tile) {
   acc[at] = lo * b.lo[0] + hi * b.hi[0] + acc[at];
   acc[at + 1u] = lo * b.lo[1] + hi * b.hi[1] + acc[at + 1u];
@@ -97,7 +96,7 @@ fn add_rows(acc: ptr<function, array<vec4f, 64>>, at: u32, lo: vec4f, hi: vec4f,
   add_row(acc, at + 12u, quadSwapDiagonal(lo), quadSwapDiagonal(hi), b);
 }
 
-@compute @workgroup_size(WG)
+@compute @workgroup_size(4) // one subgroup
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) lane: u32) {
   let q_end = (params.k + 7u) / 8u * 2u;
   let top = group.x * 16u;

@@ -90,7 +90,10 @@ export class Pool {
     return buffer;
   }
 
-  /** A texture, an array of layers that shaders write and read, for what `block` holds now, instead of whatever was derived before. */
+  /**
+   * A texture, an array of layers that shaders write and read, for what `block` holds now, instead of whatever was
+   * derived before.
+   */
   derive(
     block: Block,
     key: string,

@@ -105,9 +105,9 @@ async function findAdapter(wanted: string): Promise<Found> {
 
 async function request(
   powerPreference: GPUPowerPreference,
-  flags: readonly string[] = DAWN_FLAGS,
+  flags: string[] = DAWN_FLAGS,
 ): Promise<Found | undefined> {
-  const anchor = create([...flags]);
+  const anchor = create(flags);
   const adapter = await anchor.requestAdapter({ powerPreference });
   // Dawn's null backend has no description and computes nothing.
   if (!adapter || adapter.info.description === '') return undefined;

@@ -16,24 +16,20 @@ export interface GenerateBench {
 }
 
 const PROMPT_TOKENS = 16;
+const NEW_TOKENS = 14;
+const ROUNDS = 4;
 
 /**
- * Greedy, `tokens` a prompt, for each number of prompts in turns, so that a slow minute of the machine slows them
- * alike. The first two tokens of a run, which compute the prompts and compile, are not counted.
+ * Greedy, for each number of prompts in turns, so that a slow minute of the machine slows them alike. The first two
+ * tokens of a run, which compute the prompts and compile, are not counted.
  */
 export async function benchGenerate(
   model: Model,
-  {
-    prompts,
-    tokens = 14,
-    rounds = 4,
-    signal,
-  }: { prompts: readonly number[]; tokens?: number; rounds?: number; signal?: AbortSignal },
+  { prompts, signal }: { prompts: readonly number[]; signal?: AbortSignal },
 ): Promise<GenerateBench[]> {
   const steps = prompts.map((): number[] => []);
-  for (let round = 0; round < rounds; round += 1)
-    for (const [i, count] of prompts.entries())
-      steps[i]?.push(...(await stepsOf(model, count, tokens, signal)));
+  for (let round = 0; round < ROUNDS; round += 1)
+    for (const [i, count] of prompts.entries()) steps[i]?.push(...(await stepsOf(model, count, signal)));
   const bytes = stepBytes(model);
   return prompts.map((count, i) => {
     const step = timingOf(steps[i] ?? []);
@@ -43,12 +39,7 @@ export async function benchGenerate(
 }
 
 /** ms of each step of one run. */
-async function stepsOf(
-  model: Model,
-  prompts: number,
-  tokens: number,
-  signal: AbortSignal | undefined,
-): Promise<number[]> {
+async function stepsOf(model: Model, prompts: number, signal: AbortSignal | undefined): Promise<number[]> {
   const texts = Array.from({ length: prompts }, (_, b) =>
     Array.from(
       { length: PROMPT_TOKENS },
@@ -59,7 +50,13 @@ async function stepsOf(
   const onToken = (row: number): void => {
     if (row === prompts - 1) ends.push(performance.now());
   };
-  await generate(model, texts, { tokens, topK: 1, seed: 0, onToken, ...(signal ? { signal } : {}) });
+  await generate(model, texts, {
+    tokens: NEW_TOKENS,
+    topK: 1,
+    seed: 0,
+    onToken,
+    ...(signal ? { signal } : {}),
+  });
   return ends.slice(2).map((end, i) => end - (ends[i + 1] ?? NaN));
 }
 
