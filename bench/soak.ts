@@ -17,7 +17,7 @@ import type { Fact } from '../src/data/fact.ts';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import { sampleContexts } from '../src/edit/sample-contexts.ts';
 import { openGpu } from '../src/gpu/node.ts';
-import { Model } from '../src/gpt2/model.ts';
+import { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
 import { loadCovariance } from '../src/io/covariance-load.ts';
 import { runSequence } from '../src/lab/sequence.ts';

@@ -1,10 +1,10 @@
 /** The model that a phase is timed on: a checkpoint, or random weights in one of GPT-2's sizes. */
 import process from 'node:process';
 import type { Gpu } from '../src/gpu/context.ts';
-import type { Checkpoint } from '../src/gpt2/checkpoint.ts';
-import { Model } from '../src/gpt2/model.ts';
-import { MODEL_SIZES, randomCheckpoint } from '../src/gpt2/random-checkpoint.ts';
-import type { ModelSize } from '../src/gpt2/random-checkpoint.ts';
+import type { Checkpoint } from '../src/models/checkpoint.ts';
+import { Model } from '../src/models/model.ts';
+import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
+import type { ModelSize } from '../src/models/random-checkpoint.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
 import { findModel } from '../src/io/models.ts';
 import { parametersOf } from '../src/lab/bench/parameters.ts';

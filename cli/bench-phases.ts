@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { Gpu } from '../src/gpu/context.ts';
-import type { ModelSize } from '../src/gpt2/random-checkpoint.ts';
+import type { ModelSize } from '../src/models/random-checkpoint.ts';
 import { benchCovariance } from '../src/lab/bench/covariance.ts';
 import { benchEdit } from '../src/lab/bench/edit.ts';
 import type { EditBench } from '../src/lab/bench/edit.ts';

@@ -1,7 +1,7 @@
 /** `palimpsest bench edit --scaling`: how the time of an edit grows with the model and with the contexts; with `--model-size`, that size alone. */
 import { writeFile } from 'node:fs/promises';
 import type { Gpu } from '../src/gpu/context.ts';
-import type { ModelSize } from '../src/gpt2/random-checkpoint.ts';
+import type { ModelSize } from '../src/models/random-checkpoint.ts';
 import { benchEdit } from '../src/lab/bench/edit.ts';
 import { scalingFigure } from '../src/lab/bench/scaling-figure.ts';
 import type { LengthPoint, SizePoint } from '../src/lab/bench/scaling-figure.ts';

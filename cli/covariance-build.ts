@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { UsageError } from '../src/errors.ts';
-import type { Checkpoint } from '../src/gpt2/checkpoint.ts';
+import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { cacheFolder } from '../src/io/cache.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
 import { openCorpus } from '../src/io/corpus-files.ts';

@@ -3,7 +3,7 @@ import { recordMetadata } from '../src/edit/record.ts';
 import type { Circumstances } from '../src/edit/record.ts';
 import type { Edit, Update } from '../src/edit/edit.ts';
 import { bytesOf } from '../src/floats.ts';
-import type { Model } from '../src/gpt2/model.ts';
+import type { Model } from '../src/models/model.ts';
 import { writeSafetensors } from '../src/io/safetensors-write.ts';
 import type { TensorToWrite } from '../src/io/safetensors-write.ts';
 

@@ -1,7 +1,7 @@
 /** An edit as `--json` has it. Names and meanings are a contract: numbers are unrounded, vectors are in the dump file. */
 import type { Edit, Update } from '../src/edit/edit.ts';
 import type { Method } from '../src/edit/method.ts';
-import type { Prediction } from '../src/gpt2/predict.ts';
+import type { Prediction } from '../src/models/predict.ts';
 
 /** What the model says after the prompt. */
 export interface Probe {

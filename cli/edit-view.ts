@@ -4,7 +4,7 @@ import type { TraceRow } from '../src/edit/loss-trace.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import type { EditRows } from '../src/edit/rows.ts';
-import type { Tokenizer } from '../src/gpt2/tokenizer.ts';
+import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { norm } from './edit-result.ts';
 import type { Probe } from './edit-result.ts';
 import { sparkline } from './table.ts';

@@ -2,8 +2,8 @@
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import { lookupSubject } from '../src/edit/subject.ts';
 import { fill, readTemplate } from '../src/edit/template.ts';
-import { predict } from '../src/gpt2/predict.ts';
-import type { Model } from '../src/gpt2/model.ts';
+import { predict } from '../src/models/predict.ts';
+import type { Model } from '../src/models/model.ts';
 import { applyNamed } from './session.ts';
 import type { Session } from './session.ts';
 import { SHORT_ID } from './edit-files.ts';

@@ -4,7 +4,7 @@ import { editedTensor } from '../src/edit/record.ts';
 import { UsageError } from '../src/errors.ts';
 import { bytesOf } from '../src/floats.ts';
 import { openGpu } from '../src/gpu/node.ts';
-import { canonicalName } from '../src/gpt2/checkpoint.ts';
+import { canonicalName } from '../src/models/checkpoint.ts';
 import { exportCheckpoint } from '../src/io/export.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './command.ts';

@@ -1,7 +1,7 @@
 /** `palimpsest generate PROMPT...`: text from the model, sampled with a seed. */
 import { UsageError } from '../src/errors.ts';
-import { generate as generateText } from '../src/gpt2/generate.ts';
-import type { Tokenizer } from '../src/gpt2/tokenizer.ts';
+import { generate as generateText } from '../src/models/generate.ts';
+import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { command } from './command.ts';
 import { COMMON_FLAGS, MODEL_FLAGS, SEED_FLAG, number } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';

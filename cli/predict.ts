@@ -1,6 +1,6 @@
 /** `palimpsest predict TEXT`: what the model would say next. */
 import { UsageError } from '../src/errors.ts';
-import { predict as predictNext } from '../src/gpt2/predict.ts';
+import { predict as predictNext } from '../src/models/predict.ts';
 import { command } from './command.ts';
 import { COMMON_FLAGS, MODEL_FLAGS, number, once } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';

@@ -1,10 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { attention } from '../src/gpt2/attention.ts';
-import { ATTENTION_RUNGS, attentionGrid, chooseAttention } from '../src/gpt2/attention-rungs.ts';
-import type { AttentionRung, AttentionShape } from '../src/gpt2/attention-rungs.ts';
-import { packRows, uploadBatch } from '../src/gpt2/batch.ts';
-import type { Batch, GpuBatch } from '../src/gpt2/batch.ts';
+import { attention } from '../src/models/attention.ts';
+import { ATTENTION_RUNGS, attentionGrid, chooseAttention } from '../src/models/attention-rungs.ts';
+import type { AttentionRung, AttentionShape } from '../src/models/attention-rungs.ts';
+import { packRows, uploadBatch } from '../src/models/batch.ts';
+import type { Batch, GpuBatch } from '../src/models/batch.ts';
 import type { Grid } from '../src/gpu/context.ts';
 import type { Scope } from '../src/gpu/scope.ts';
 import type { Tensor } from '../src/tensor/tensor.ts';
@@ -179,9 +179,9 @@ for (const e of EXAMPLES)
         };
         const out = tensor(s, Float32Array.from(forward.out), [m, D]);
         const queries = { ...common, cache: cache?.rows ?? qkv, spans: batch.spans, out };
-        gpu.run(`gpt2/attention_backward_q_${n}`, queries, shape, q);
+        gpu.run(`models/attention_backward_q_${n}`, queries, shape, q);
         const keys = { ...common, followers: batch.followers };
-        gpu.run(`gpt2/attention_backward_kv_${n}`, keys, { m, heads, ...rest }, kv);
+        gpu.run(`models/attention_backward_kv_${n}`, keys, { m, heads, ...rest }, kv);
         // Sums of S products twice over, then of as many as there are tokens; terms up to 4³.
         const bound = { reduce: e.size, scale: 30 };
         allclose(`backward ${n}`, (await read(gpu, dqkv.t)).subarray(0, m * 3 * D), want, bound);
@@ -217,13 +217,13 @@ test('the rung follows the tiles, the width and the adapter', () => {
   const lanes = (subgroupSize: number) => ({ ...gpu.adapter, subgroupSize });
   const chosen = (tile: number, change: object, size = 8): string =>
     chooseAttention(tile, { ...shape, ...change }, lanes(size)).kernel;
-  assert.is(chosen(2, {}), 'gpt2/attention_2');
-  assert.is(chosen(8, {}), 'gpt2/attention_3');
-  assert.is(chosen(64, {}), 'gpt2/attention_4');
-  assert.is(chosen(64, { s: 68 }), 'gpt2/attention_1');
-  assert.is(chosen(8, {}, 0), 'gpt2/attention_1');
+  assert.is(chosen(2, {}), 'models/attention_2');
+  assert.is(chosen(8, {}), 'models/attention_3');
+  assert.is(chosen(64, {}), 'models/attention_4');
+  assert.is(chosen(64, { s: 68 }), 'models/attention_1');
+  assert.is(chosen(8, {}, 0), 'models/attention_1');
   for (const odd of [{ s: 62 }, { cache_stride: 9 }, { cache_k: 3 }])
-    assert.is(chosen(8, odd), 'gpt2/attention_1', JSON.stringify(odd));
+    assert.is(chosen(8, odd), 'models/attention_1', JSON.stringify(odd));
 });
 
 test('the op refuses widths and batches that do not fit', async () => {

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packRows, tilesOf, uploadBatch } from '../src/gpt2/batch.ts';
+import { packRows, tilesOf, uploadBatch } from '../src/models/batch.ts';
 import { readU32 } from '../src/tensor/tensor.ts';
 import { gpu } from './gpu.ts';
 

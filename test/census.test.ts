@@ -80,12 +80,12 @@ test('workgroup memory is written before it is read: SwiftShader does not clear 
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
   gpu: [],
   tensor: ['gpu'],
-  gpt2: ['tensor', 'gpu'],
-  edit: ['gpt2', 'tensor', 'gpu'],
-  lab: ['edit', 'gpt2', 'tensor', 'gpu', 'data'],
+  models: ['tensor', 'gpu'],
+  edit: ['models', 'tensor', 'gpu'],
+  lab: ['edit', 'models', 'tensor', 'gpu', 'data'],
   data: [],
   // The host's side of the engine's interfaces: it hands files in as the types that the rooms define.
-  io: ['gpt2', 'edit', 'lab', 'data'],
+  io: ['models', 'edit', 'lab', 'data'],
 };
 
 for (const [room, allowed] of Object.entries(ROOMS)) {

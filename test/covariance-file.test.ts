@@ -6,7 +6,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packSymmetric, unpackSymmetric } from '../src/edit/panels.ts';
 import { EditRefused, ModelError, UsageError } from '../src/errors.ts';
-import type { Checkpoint } from '../src/gpt2/checkpoint.ts';
+import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { covarianceFolder } from '../src/io/covariance-build.ts';
 import { readCheckpoint, writeCheckpoint } from '../src/io/covariance-checkpoint.ts';
 import { buildKey, covarianceKey, formatShards, parseShards } from '../src/io/covariance-facts.ts';

@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { bytesOf, narrowF16, widen } from '../src/floats.ts';
-import { packRows, uploadBatch } from '../src/gpt2/batch.ts';
-import { embed } from '../src/gpt2/embed.ts';
+import { packRows, uploadBatch } from '../src/models/batch.ts';
+import { embed } from '../src/models/embed.ts';
 import type { Scope } from '../src/gpu/scope.ts';
 import { Tensor } from '../src/tensor/tensor.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
@@ -74,7 +74,7 @@ test('windows of the table write their own tokens and nothing else', async () =>
       ] as const) {
         const bindings = { ids, positions, wte: wte.t.slice(from, to), wpe: wpe.t, y: y.t };
         gpu.run(
-          'gpt2/embed',
+          'models/embed',
           bindings,
           { tokens: 5, d, first_row: from, rows: to - from },
           { threads: 5 * d, overrides: { WG } },

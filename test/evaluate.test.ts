@@ -13,7 +13,7 @@ import { METHODS } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import type { Solver } from '../src/edit/solver.ts';
 import { UsageError } from '../src/errors.ts';
-import { generate } from '../src/gpt2/generate.ts';
+import { generate } from '../src/models/generate.ts';
 import { evaluate } from '../src/lab/evaluate.ts';
 import type { CaseLogprobs, CaseResult, EvaluateOptions } from '../src/lab/evaluate.ts';
 import { dangerousEdits, summariseBefore, summariseMethod } from '../src/lab/evaluate-summary.ts';

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { packRows, uploadBatch } from '../src/gpt2/batch.ts';
+import { packRows, uploadBatch } from '../src/models/batch.ts';
 import type { Tensor } from '../src/tensor/tensor.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { golden, goldenTensors, openFacts } from './model.ts';

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { generate, nextLogits } from '../src/gpt2/generate.ts';
-import { topK } from '../src/gpt2/random.ts';
+import { generate, nextLogits } from '../src/models/generate.ts';
+import { topK } from '../src/models/random.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { gpu, noise, wide } from './gpu.ts';
 import { openFacts } from './model.ts';
@@ -103,7 +103,7 @@ test('append_cache puts k and v at their places and nowhere else', async () => {
         places: upload(s, places, [tokens], 'places'),
         cache,
       };
-      gpu.run('gpt2/append_cache', bind, { tokens, d }, { threads: tokens * 2 * d });
+      gpu.run('models/append_cache', bind, { tokens, d }, { threads: tokens * 2 * d });
       const want = new Float32Array(rows * 2 * d).fill(7);
       places.forEach((place, t) => want.set(qkv.subarray(t * 3 * d + d, (t + 1) * 3 * d), place * 2 * d));
       assert.equal((await read(gpu, cache)).subarray(0, want.length), want);

@@ -1,8 +1,8 @@
 /** GPT-2 small in its published shape, with random weights: written, opened, loaded, and asked for its next token. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { nextLogits } from '../src/gpt2/generate.ts';
-import { Model } from '../src/gpt2/model.ts';
+import { nextLogits } from '../src/models/generate.ts';
+import { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
 import { openSafetensors } from '../src/io/safetensors.ts';
 import { withFolder } from './folder.ts';

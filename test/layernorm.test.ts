@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { layernorm, layernormBackward } from '../src/gpt2/layernorm.ts';
+import { layernorm, layernormBackward } from '../src/models/layernorm.ts';
 import { groupPerRow } from '../src/tensor/grid.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
@@ -46,7 +46,7 @@ for (const mean of [0, 100])
             y: y.t,
           };
           gpu.run(
-            `gpt2/layernorm_${rung}`,
+            `models/layernorm_${rung}`,
             bindings,
             { rows, d, eps: EPS },
             { groups: groupPerRow(rows), overrides: { WG } },
@@ -75,7 +75,7 @@ for (const mean of [0, 100])
             dx: dx.t,
           };
           const grid = { groups: groupPerRow(rows), overrides: { WG } };
-          gpu.run(`gpt2/layernorm_backward_${rung}`, bindings, { rows, d, eps: EPS }, grid);
+          gpu.run(`models/layernorm_backward_${rung}`, bindings, { rows, d, eps: EPS }, grid);
           const want = reference.layernormBackward(x, weight, dy, EPS);
           // dx is 1/σ times terms as large as dy and x̂, and x̂ loses |x|/σ roundings. One column: everything
           // cancels and 1/σ = 1/√ε.

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { valueLoss } from '../src/edit/value-loss.ts';
-import { klDivergence, logSoftmaxRow, logsumexp, lossGradient, nll } from '../src/gpt2/losses.ts';
+import { klDivergence, logSoftmaxRow, logsumexp, lossGradient, nll } from '../src/models/losses.ts';
 import { groupPerRow } from '../src/tensor/grid.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { empty, gpu, noise, read, tensor, wide } from './gpu.ts';
@@ -55,7 +55,7 @@ for (const WG of [32, 128, 256])
 
         const lse = wide(s, [rows, 2]);
         gpu.run(
-          'gpt2/logsumexp',
+          'models/logsumexp',
           { logits, y: lse.t },
           { rows, v },
           { groups: groupPerRow(rows), overrides },
@@ -70,7 +70,7 @@ for (const WG of [32, 128, 256])
 
         const logP = wide(s, [v]);
         gpu.run(
-          'gpt2/log_softmax',
+          'models/log_softmax',
           { logits, logsumexp: lse.t, y: logP.t },
           { v, row: last },
           { threads: v, overrides },
@@ -82,7 +82,7 @@ for (const WG of [32, 128, 256])
         const logP0 = tensor(s, Float32Array.from(before), [v]);
         const kl = wide(s, [1]);
         const klBindings = { logits, logsumexp: lse.t, log_p0: logP0, y: kl.t };
-        gpu.run('gpt2/kl_divergence', klBindings, { v, row: last, factor }, { groups: [1], overrides });
+        gpu.run('models/kl_divergence', klBindings, { v, row: last, factor }, { groups: [1], overrides });
         const wantKl = factor * reference.kl(all[last]!, Float32Array.from(before));
         // Σ p |ln p − ln p0| is below 40, and p carries 40 roundings.
         allclose(`${name} kl`, (await read(gpu, kl.t)).subarray(0, 1), [wantKl], {
@@ -95,7 +95,7 @@ for (const WG of [32, 128, 256])
         if (last > 0) {
           const losses = wide(s, [last]);
           gpu.run(
-            'gpt2/nll',
+            'models/nll',
             { logits, logsumexp: lse.t, targets, y: losses.t },
             { rows: last, v },
             { threads: last, overrides },
@@ -107,7 +107,7 @@ for (const WG of [32, 128, 256])
 
         const dlogits = wide(s, [rows, v]);
         gpu.run(
-          'gpt2/loss_gradient',
+          'models/loss_gradient',
           { logits, logsumexp: lse.t, targets, log_p0: logP0, kl: kl.t, dlogits: dlogits.t },
           { rows, v, targets: last, weight, factor },
           { threads: [v, rows], overrides },

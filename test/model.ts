@@ -1,6 +1,6 @@
 /** The bundled model, loaded once a process, and the golden files. */
 import { fileURLToPath } from 'node:url';
-import { Model } from '../src/gpt2/model.ts';
+import { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
 import { openSafetensors } from '../src/io/safetensors.ts';
 import { gpu } from './gpu.ts';

@@ -39,7 +39,7 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'KL turned round: KL(before || now)',
-    file: 'shaders/gpt2/kl_divergence.wgsl',
+    file: 'shaders/models/kl_divergence.wgsl',
     from: 'sum += exp(log_p) * (log_p - log_p0[c]);',
     to: 'sum += exp(log_p0[c]) * (log_p0[c] - log_p);',
   },
@@ -98,7 +98,7 @@ for (const { name, file, from, to } of MUTANTS) {
     assert.is(original.split(from).length, 2, `${file} does not hold the line to mutate exactly once`);
     let mutated = original.replace(from, () => to);
     if (to.includes('add(s,')) {
-      mutated = `import { add } from '../tensor/elementwise.ts';\nimport type { BlockWeights } from '../gpt2/weights.ts';\n${mutated}`;
+      mutated = `import { add } from '../tensor/elementwise.ts';\nimport type { BlockWeights } from '../models/weights.ts';\n${mutated}`;
     }
     writeFileSync(path, mutated);
     try {

@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/errors.ts';
-import { logsumexp } from '../src/gpt2/losses.ts';
-import { argmaxRows, nllAt } from '../src/gpt2/pick.ts';
+import { logsumexp } from '../src/models/losses.ts';
+import { argmaxRows, nllAt } from '../src/models/pick.ts';
 import { groupPerRow } from '../src/tensor/grid.ts';
 import { empty, readU32 } from '../src/tensor/tensor.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
@@ -30,7 +30,7 @@ for (const WG of [32, 128, 256])
         for (const at of [v - 1, v >> 1, Math.max(0, (v >> 1) - WG)]) x[at] = 50;
         const y = wide(s, [rows]);
         gpu.run(
-          'gpt2/argmax',
+          'models/argmax',
           { logits: tensor(s, x, [rows, v]), y: y.t },
           { rows, v },
           { groups: groupPerRow(rows), overrides: { WG } },
@@ -71,7 +71,7 @@ test('nllAt looks targets up in any order, rows repeated or skipped', async () =
     for (const WG of [32, 256]) {
       const y = wide(s, [6]);
       gpu.run(
-        'gpt2/nll_at',
+        'models/nll_at',
         {
           logits,
           logsumexp: logsumexp(s, logits),

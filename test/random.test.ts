@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ModelError, UsageError } from '../src/errors.ts';
-import { Random, sampleTopK, topK } from '../src/gpt2/random.ts';
+import { Random, sampleTopK, topK } from '../src/models/random.ts';
 import { thrown } from './tokenizers.ts';
 
 const test = suite('random');

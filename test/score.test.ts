@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UsageError } from '../src/errors.ts';
-import { nextLogits } from '../src/gpt2/generate.ts';
+import { nextLogits } from '../src/models/generate.ts';
 import { continuation, score } from '../src/lab/score.ts';
 import { sharePrefixes } from '../src/lab/shared-prefix.ts';
 import { throws } from './folder.ts';

@@ -5,7 +5,7 @@ import type { CaseResult, MethodResult } from '../src/lab/evaluate.ts';
 import type { SequenceRun, Study } from '../src/lab/report/study.ts';
 import { averageTracings } from '../src/lab/trace-average.ts';
 import type { Tracing } from '../src/lab/trace.ts';
-import { Random } from '../src/gpt2/random.ts';
+import { Random } from '../src/models/random.ts';
 import { readJson } from './tokenizers.ts';
 
 interface Golden {

@@ -5,7 +5,7 @@ import { readRequest } from '../src/edit/request.ts';
 import { lookupSubject } from '../src/edit/subject.ts';
 import { fill, nest, readTemplate } from '../src/edit/template.ts';
 import { readFacts } from '../src/data/read.ts';
-import type { Tokenizer } from '../src/gpt2/tokenizer.ts';
+import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { UsageError } from '../src/errors.ts';
 import {
   factsTokenizer,

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Gpu } from '../src/gpu/context.ts';
-import type { Checkpoint } from '../src/gpt2/checkpoint.ts';
-import { Model } from '../src/gpt2/model.ts';
-import { randomCheckpoint } from '../src/gpt2/random-checkpoint.ts';
+import type { Checkpoint } from '../src/models/checkpoint.ts';
+import { Model } from '../src/models/model.ts';
+import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 
 const tokenizerJson: unknown = JSON.parse(
   readFileSync(fileURLToPath(new URL('../weights/facts/tokenizer.json', import.meta.url)), 'utf8'),

@@ -1,9 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ModelError } from '../src/errors.ts';
-import { firstTokens } from '../src/gpt2/long-word.ts';
-import { endOfWord } from '../src/gpt2/split-words.ts';
-import { Tokenizer } from '../src/gpt2/tokenizer.ts';
+import { firstTokens } from '../src/models/long-word.ts';
+import { endOfWord } from '../src/models/split-words.ts';
+import { Tokenizer } from '../src/models/tokenizer.ts';
 import { mergeSlowly } from './reference/bpe.ts';
 import { factsTokenizer, goldenEdits, gpt2Tokenizer, readJson, thrown } from './tokenizers.ts';
 

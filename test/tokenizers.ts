@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import { Tokenizer } from '../src/gpt2/tokenizer.ts';
+import { Tokenizer } from '../src/models/tokenizer.ts';
 
 /** Text of a file, by its path from the project's root. */
 export function readText(path: string): string {

@@ -2,9 +2,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readFacts } from '../src/data/read.ts';
-import { randomCheckpoint } from '../src/gpt2/random-checkpoint.ts';
-import { Model } from '../src/gpt2/model.ts';
-import { restoreRows } from '../src/gpt2/restore-rows.ts';
+import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
+import { Model } from '../src/models/model.ts';
+import { restoreRows } from '../src/models/restore-rows.ts';
 import { NOISE_FACTOR, embeddingDeviation, subjectNoise } from '../src/lab/noise.ts';
 import {
   averageTracings,

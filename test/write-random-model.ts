@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import { MODEL_SIZES, randomCheckpoint } from '../src/gpt2/random-checkpoint.ts';
-import type { ModelSize } from '../src/gpt2/random-checkpoint.ts';
+import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
+import type { ModelSize } from '../src/models/random-checkpoint.ts';
 import { writeSafetensors } from '../src/io/safetensors-write.ts';
 
 const CHUNK_BYTES = 16 * 2 ** 20;

@@ -1,5 +1,5 @@
 /** Puts edits into a model: for good, or for as long as a function runs. Stored W [F, D] += u Λᵀ. */
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import type { Gpu } from '../gpu/context.ts';
 import { copy, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';

@@ -12,8 +12,8 @@
 import { UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { packRows, uploadBatch } from '../gpt2/batch.ts';
-import type { Model } from '../gpt2/model.ts';
+import { packRows, uploadBatch } from '../models/batch.ts';
+import type { Model } from '../models/model.ts';
 import { gatherRows } from '../tensor/rows.ts';
 import { read, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';

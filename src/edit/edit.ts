@@ -8,7 +8,7 @@
  *   5. Λ              (v* − v) / (k · u), the key and value as the method says        update.ts
  */
 import { UsageError } from '../errors.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import { read, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { openSuffix } from './frozen.ts';

@@ -13,10 +13,10 @@
  * two against each other.
  */
 import type { Scope } from '../gpu/scope.ts';
-import { packRows, uploadBatch } from '../gpt2/batch.ts';
-import type { Batch, GpuBatch } from '../gpt2/batch.ts';
-import type { LayerCache } from '../gpt2/attention.ts';
-import type { Model } from '../gpt2/model.ts';
+import { packRows, uploadBatch } from '../models/batch.ts';
+import type { Batch, GpuBatch } from '../models/batch.ts';
+import type { LayerCache } from '../models/attention.ts';
+import type { Model } from '../models/model.ts';
 import { gatherRows } from '../tensor/rows.ts';
 import { upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';

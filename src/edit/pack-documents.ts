@@ -1,6 +1,6 @@
 /** Documents into batches of tokens: cut to the context window, laid one after another, never padded, never split. */
 import type { Gpu } from '../gpu/context.ts';
-import type { Gpt2Config } from '../gpt2/config.ts';
+import type { Gpt2Config } from '../models/config.ts';
 
 /** A document and the place behind it, in whatever terms the corpus counts places. */
 export interface Placed<P> {

@@ -5,8 +5,8 @@
  * is the host's part: here a record becomes tensors and strings, and back, checked.
  */
 import { UsageError } from '../errors.ts';
-import type { Gpt2Config } from '../gpt2/config.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Gpt2Config } from '../models/config.ts';
+import type { Model } from '../models/model.ts';
 import type { Edit, Update } from './edit.ts';
 import { METHODS } from './method.ts';
 import type { Method } from './method.ts';

@@ -1,4 +1,4 @@
-import type { Tokenizer } from '../gpt2/tokenizer.ts';
+import type { Tokenizer } from '../models/tokenizer.ts';
 import { checkLength, requestWarnings, targetText, type EditRequest, type Warning } from './request.ts';
 import { lookupSubject, type Lookup } from './subject.ts';
 import { fill, nest, readTemplate, type Template } from './template.ts';

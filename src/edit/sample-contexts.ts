@@ -1,7 +1,7 @@
 /** The contexts of an edit when nobody hands them in: what the model itself says after `<|endoftext|>`. */
 import { ModelError } from '../errors.ts';
-import { generate } from '../gpt2/generate.ts';
-import type { Model } from '../gpt2/model.ts';
+import { generate } from '../models/generate.ts';
+import type { Model } from '../models/model.ts';
 import { BARE_CONTEXT, SAMPLED_CONTEXTS, contextFromSample } from './contexts.ts';
 
 /** Raised whenever a seed would give other contexts; part of the name under which they are cached. */

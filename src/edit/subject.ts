@@ -1,4 +1,4 @@
-import type { Tokenizer } from '../gpt2/tokenizer.ts';
+import type { Tokenizer } from '../models/tokenizer.ts';
 import { fill, type Template } from './template.ts';
 
 /** A text as the model reads it, and the token of it where the edit reads its key and writes its value. */

@@ -1,6 +1,6 @@
 /** The loss that v* is optimised for, but for the weight decay: it does not pass through the model. */
 import { ShapeError } from '../errors.ts';
-import { klDivergence, logSoftmaxRow, logsumexp, lossGradient, nll } from '../gpt2/losses.ts';
+import { klDivergence, logSoftmaxRow, logsumexp, lossGradient, nll } from '../models/losses.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 

@@ -13,7 +13,7 @@
  * over |v0|², stands in no equation of the paper; the numbers follow the code.
  */
 import { Scope } from '../gpu/scope.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import { Tape } from '../tensor/tape.ts';
 import { empty, zeros } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';

@@ -1,13 +1,13 @@
 /**
  * A checkpoint folder in the Hugging Face layout, on disk.
  *
- * This file fulfils the contract that the engine states in `gpt2/checkpoint.ts`; it is the one place where io imports a room.
+ * This file fulfils the contract that the engine states in `models/checkpoint.ts`; it is the one place where io imports a room.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelError } from '../errors.ts';
-import { type Checkpoint, checkTensors } from '../gpt2/checkpoint.ts';
-import { parseConfig } from '../gpt2/config.ts';
+import { type Checkpoint, checkTensors } from '../models/checkpoint.ts';
+import { parseConfig } from '../models/config.ts';
 import { type ManifestEntry, verifyFile } from './manifest.ts';
 import { openSafetensors } from './safetensors.ts';
 import { sha256File } from './sha256.ts';

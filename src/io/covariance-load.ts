@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EditRefused, ModelError } from '../errors.ts';
-import type { Checkpoint } from '../gpt2/checkpoint.ts';
+import type { Checkpoint } from '../models/checkpoint.ts';
 import { cacheFolder } from './cache.ts';
 import { type CovarianceFile, faultOf, openCovariance, readMatrices } from './covariance-file.ts';
 import { formatShards } from './covariance-facts.ts';

@@ -2,7 +2,7 @@
 import { basename } from 'node:path';
 import { packSymmetric, unpackSymmetric } from '../edit/panels.ts';
 import { UsageError } from '../errors.ts';
-import type { Checkpoint } from '../gpt2/checkpoint.ts';
+import type { Checkpoint } from '../models/checkpoint.ts';
 import type { AtomicOptions } from './atomic.ts';
 import { modelName } from './covariance-build.ts';
 import { type CovarianceFacts, covarianceKey } from './covariance-facts.ts';

@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { ModelError } from '../errors.ts';
-import type { Checkpoint } from '../gpt2/checkpoint.ts';
+import type { Checkpoint } from '../models/checkpoint.ts';
 import { openCheckpoint } from './checkpoint.ts';
 import { type HubOptions, resolveHubModel } from './hub.ts';
 import { type Manifest, type ManifestEntry, readManifest } from './manifest.ts';

@@ -1,6 +1,6 @@
 /** Hashes of what the keys of a layer depend on: two models that agree in it have the same C. */
 import { createHash } from 'node:crypto';
-import type { Checkpoint } from '../gpt2/checkpoint.ts';
+import type { Checkpoint } from '../models/checkpoint.ts';
 
 /**
  * sha256 over the embeddings, every block below `layer`, and the layer itself up to its `mlp.c_fc`, as they are stored.

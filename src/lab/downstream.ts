@@ -1,9 +1,9 @@
 /** What a model can still do: GLUE tasks with shown examples, three greedy tokens an answer. */
 import type { Labelled } from '../data/labelled.ts';
 import { ModelError, UsageError } from '../errors.ts';
-import { generate } from '../gpt2/generate.ts';
-import type { Model } from '../gpt2/model.ts';
-import { Random } from '../gpt2/random.ts';
+import { generate } from '../models/generate.ts';
+import type { Model } from '../models/model.ts';
+import { Random } from '../models/random.ts';
 import { parseAnswer, promptOf, taskOf } from './downstream-tasks.ts';
 import type { Orientation, Task, TaskName } from './downstream-tasks.ts';
 import { score } from './score.ts';

@@ -11,7 +11,7 @@ import { THRESHOLDS, judge } from '../edit/guard.ts';
 import type { Thresholds, Verdict } from '../edit/guard.ts';
 import type { Method } from '../edit/method.ts';
 import { editRows } from '../edit/rows.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import { consistency } from './fluency.ts';
 import type { InverseFrequencies } from './fluency.ts';
 import { caseMetrics } from './metrics.ts';

@@ -3,7 +3,7 @@ import type { Edit, Update } from '../edit/edit.ts';
 import { THRESHOLDS } from '../edit/guard.ts';
 import { METHOD_TABLE } from '../edit/method.ts';
 import { fill, readTemplate } from '../edit/template.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 
 export interface ExplainStep {
   readonly title: string;
@@ -42,7 +42,7 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
         ['contexts x_j', `${n} texts`],
         ['target', `${rows.targetIds.length} of ${V} tokens`],
       ],
-      shaders: ['gpt2/embed', 'gpt2/layernorm_1', 'gpt2/attention_1'],
+      shaders: ['models/embed', 'models/layernorm_1', 'models/attention_1'],
       numbers: [['tokens of an optimisation step', edit.stepTokens]],
     },
     {
@@ -70,9 +70,9 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
       shapes: [['v0, δ, v*', `[${D}]`]],
       shaders: [
         'edit/add_at_rows',
-        'gpt2/nll',
-        'gpt2/kl_divergence',
-        'gpt2/loss_gradient',
+        'models/nll',
+        'models/kl_divergence',
+        'models/loss_gradient',
         'edit/adam_step',
         'edit/clamp_norm',
       ],

@@ -1,6 +1,6 @@
 /** What every k-th edit of a sequence measures: what the model still knows, can do and says. */
 import type { Fact } from '../data/fact.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import { caseMetrics, averages } from './metrics.ts';
 import type { Summary } from './metrics.ts';
 import { perplexity } from './perplexity.ts';

@@ -1,9 +1,9 @@
 /** The noise of causal tracing: normal numbers, three times as wide as the embeddings of subjects spread. */
 import { UsageError } from '../errors.ts';
-import { embed } from '../gpt2/embed.ts';
-import { packRows, uploadBatch } from '../gpt2/batch.ts';
-import type { Model } from '../gpt2/model.ts';
-import { Random } from '../gpt2/random.ts';
+import { embed } from '../models/embed.ts';
+import { packRows, uploadBatch } from '../models/batch.ts';
+import type { Model } from '../models/model.ts';
+import { Random } from '../models/random.ts';
 import { empty, read, zeros } from '../tensor/tensor.ts';
 
 /** How many deviations of the embeddings the noise is wide, as published ("s3"). */

@@ -10,7 +10,7 @@ import { UsageError } from '../errors.ts';
 import type { EditOptions } from '../edit/edit.ts';
 import type { Method } from '../edit/method.ts';
 import type { Solver } from '../edit/solver.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import type { TaskName } from './downstream-tasks.ts';
 import { runTask } from './downstream.ts';
 import type { TaskResult } from './downstream.ts';

@@ -1,5 +1,5 @@
 /** How surprised the model is by text that it should know. */
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import { score } from './score.ts';
 
 /** Ids of documents, each cut to the context window; those of one token are left out, since nothing of them is predicted. */

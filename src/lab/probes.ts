@@ -1,7 +1,7 @@
 /** What is asked of a model about a fact, as continuations to score, and the answers put back in their places. */
 import type { Fact } from '../data/fact.ts';
-import type { Model } from '../gpt2/model.ts';
-import type { Tokenizer } from '../gpt2/tokenizer.ts';
+import type { Model } from '../models/model.ts';
+import type { Tokenizer } from '../models/tokenizer.ts';
 import { fill, readTemplate } from '../edit/template.ts';
 import type { FactScores, Rivals, TokenScore } from './metrics.ts';
 import { continuation, score } from './score.ts';

@@ -6,12 +6,12 @@
  */
 import { UsageError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import type { LayerCache } from '../gpt2/attention.ts';
-import { packRows, uploadBatch } from '../gpt2/batch.ts';
-import { logsumexp } from '../gpt2/losses.ts';
-import type { Model } from '../gpt2/model.ts';
-import { argmaxRows, nllAt } from '../gpt2/pick.ts';
-import type { Tokenizer } from '../gpt2/tokenizer.ts';
+import type { LayerCache } from '../models/attention.ts';
+import { packRows, uploadBatch } from '../models/batch.ts';
+import { logsumexp } from '../models/losses.ts';
+import type { Model } from '../models/model.ts';
+import { argmaxRows, nllAt } from '../models/pick.ts';
+import type { Tokenizer } from '../models/tokenizer.ts';
 import { read, readU32, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { sharePrefixes } from './shared-prefix.ts';

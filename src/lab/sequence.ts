@@ -14,7 +14,7 @@ import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
 import { THRESHOLDS, judge } from '../edit/guard.ts';
 import type { Thresholds, Verdict } from '../edit/guard.ts';
 import type { Method } from '../edit/method.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import { copy } from '../tensor/tensor.ts';
 import { checkFacts, requestOf } from './evaluate.ts';
 import { Health } from './health.ts';

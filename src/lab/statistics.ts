@@ -1,6 +1,6 @@
 /** Means, intervals and classification scores, in float64. */
 import { UsageError } from '../errors.ts';
-import { Random } from '../gpt2/random.ts';
+import { Random } from '../models/random.ts';
 
 /** undefined for no values. */
 export function mean(values: readonly number[]): number | undefined {

@@ -13,7 +13,7 @@ import type { EditOptions } from '../edit/edit.ts';
 import { THRESHOLDS, judge } from '../edit/guard.ts';
 import type { Thresholds, Verdict } from '../edit/guard.ts';
 import type { Method } from '../edit/method.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import { factPrompt } from './probes.ts';
 import { questionOf } from './questions.ts';
 import { continuation, score } from './score.ts';

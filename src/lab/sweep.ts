@@ -1,7 +1,7 @@
 /** The plain way to an edit layer: edit a few facts at each layer, and see where it works and leaves the rest alone. */
 import type { Fact } from '../data/fact.ts';
 import type { Method } from '../edit/method.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import { evaluate } from './evaluate.ts';
 import type { EvaluateOptions } from './evaluate.ts';
 import { summarise } from './metrics.ts';

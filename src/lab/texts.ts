@@ -1,7 +1,7 @@
 /** Seeded texts from the model, as the fluency metrics read them. */
 import { ModelError } from '../errors.ts';
-import { generate } from '../gpt2/generate.ts';
-import type { Model } from '../gpt2/model.ts';
+import { generate } from '../models/generate.ts';
+import type { Model } from '../models/model.ts';
 import { fluency, normalisedEntropy } from './fluency.ts';
 
 export interface TextOptions {

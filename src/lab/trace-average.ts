@@ -4,7 +4,7 @@
  * Source: Meng et al. 2022, section 2.2 and figure 2.
  */
 import type { Fact } from '../data/fact.ts';
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import { factPrompt } from './probes.ts';
 import { continuation, score } from './score.ts';
 import { traceFact } from './trace.ts';

@@ -1,10 +1,10 @@
 /** The runs of causal tracing: the clean one, the corrupted ones, and those in which something of the clean one is restored. */
 import type { Scope } from '../gpu/scope.ts';
-import type { LayerCache } from '../gpt2/attention.ts';
-import { packRows, uploadBatch } from '../gpt2/batch.ts';
-import type { Model, Sites } from '../gpt2/model.ts';
-import { nllAt } from '../gpt2/pick.ts';
-import { restoreRows } from '../gpt2/restore-rows.ts';
+import type { LayerCache } from '../models/attention.ts';
+import { packRows, uploadBatch } from '../models/batch.ts';
+import type { Model, Sites } from '../models/model.ts';
+import { nllAt } from '../models/pick.ts';
+import { restoreRows } from '../models/restore-rows.ts';
 import { add } from '../tensor/elementwise.ts';
 import { gatherRows } from '../tensor/rows.ts';
 import { copy, read, upload } from '../tensor/tensor.ts';

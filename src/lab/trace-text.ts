@@ -3,8 +3,8 @@ import { UsageError } from '../errors.ts';
 import { checkLength } from '../edit/request.ts';
 import { lookupSubject } from '../edit/subject.ts';
 import { fill, readTemplate } from '../edit/template.ts';
-import type { Model } from '../gpt2/model.ts';
-import { predict } from '../gpt2/predict.ts';
+import type { Model } from '../models/model.ts';
+import { predict } from '../models/predict.ts';
 
 export interface TraceRequest {
   /** Text with one `{}` where the subject goes. */

@@ -16,7 +16,7 @@
  *
  * Source: Meng et al. 2022, section 2.1; kmeng01/rome `trace_with_patch`, `trace_important_window`.
  */
-import type { Model } from '../gpt2/model.ts';
+import type { Model } from '../models/model.ts';
 import { upload } from '../tensor/tensor.ts';
 import { subjectNoise } from './noise.ts';
 import { TRACE_SITES, baselines, restore, startRuns } from './trace-runs.ts';

@@ -1,9 +1,9 @@
 /** Attention and its gradient over packed rows, with and without keys and values of earlier tokens. */
-import { attention, attentionBackward } from '../../gpt2/attention.ts';
-import type { AttentionOptions } from '../../gpt2/attention.ts';
-import { ATTENTION_RUNGS } from '../../gpt2/attention-rungs.ts';
-import type { AttentionRung } from '../../gpt2/attention-rungs.ts';
-import { packRows, uploadBatch } from '../../gpt2/batch.ts';
+import { attention, attentionBackward } from '../../models/attention.ts';
+import type { AttentionOptions } from '../../models/attention.ts';
+import { ATTENTION_RUNGS } from '../../models/attention-rungs.ts';
+import type { AttentionRung } from '../../models/attention-rungs.ts';
+import { packRows, uploadBatch } from '../../models/batch.ts';
 import type { Gpu } from '../../gpu/context.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { upload } from '../../tensor/tensor.ts';
@@ -49,10 +49,10 @@ function attentionCase(c: Rows, rung: AttentionRung): BenchCase {
   const seen = c.rows * (c.fresh * c.cached + (c.fresh * (c.fresh + 1)) / 2);
   const back = rung.subgroups ? 2 : 1;
   return {
-    name: c.backward ? `backward_${back}` : rung.kernel.slice('gpt2/'.length),
+    name: c.backward ? `backward_${back}` : rung.kernel.slice('models/'.length),
     shape: `${c.name} ${c.rows}x${c.cached > 0 ? `(${c.cached})+` : ''}${c.fresh}`,
     kernels: c.backward
-      ? [`gpt2/attention_backward_q_${back}`, `gpt2/attention_backward_kv_${back}`]
+      ? [`models/attention_backward_q_${back}`, `models/attention_backward_kv_${back}`]
       : [rung.kernel],
     flops: (c.backward ? 14 : 4) * seen * D,
     bytes: 4 * D * ((c.backward ? 8 : 4) * tokens + 2 * c.rows * c.cached),

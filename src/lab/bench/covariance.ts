@@ -2,8 +2,8 @@
 import { addBatch } from '../../edit/covariance.ts';
 import { batchTokens } from '../../edit/pack-documents.ts';
 import { SecondMoment } from '../../edit/second-moment.ts';
-import type { Gpt2Config } from '../../gpt2/config.ts';
-import type { Model } from '../../gpt2/model.ts';
+import type { Gpt2Config } from '../../models/config.ts';
+import type { Model } from '../../models/model.ts';
 import { kernelTime, profileOf } from '../profile.ts';
 import type { KernelTime, ProfileRow } from '../profile.ts';
 import { timingOf } from './statistics.ts';

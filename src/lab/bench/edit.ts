@@ -2,7 +2,7 @@
 import { computeEdit } from '../../edit/edit.ts';
 import type { Edit, EditPhase } from '../../edit/edit.ts';
 import { identitySolver } from '../../edit/covariance-solver.ts';
-import type { Model } from '../../gpt2/model.ts';
+import type { Model } from '../../models/model.ts';
 import { kernelTime, profileOf } from '../profile.ts';
 import type { KernelTime, ProfileRow } from '../profile.ts';
 import { median, timingOf } from './statistics.ts';

@@ -1,6 +1,6 @@
 /** Tokens a second of generation, for one prompt and for eight. */
-import { generate } from '../../gpt2/generate.ts';
-import type { Model } from '../../gpt2/model.ts';
+import { generate } from '../../models/generate.ts';
+import type { Model } from '../../models/model.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { timingOf } from './statistics.ts';
 import type { Timing } from './statistics.ts';

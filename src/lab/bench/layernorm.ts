@@ -1,5 +1,5 @@
 /** Layer normalisation and its gradient. */
-import { layernorm, layernormBackward } from '../../gpt2/layernorm.ts';
+import { layernorm, layernormBackward } from '../../models/layernorm.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { upload } from '../../tensor/tensor.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
@@ -18,7 +18,7 @@ function layernormCase(rows: number, d: number, backward: boolean, subgroups: bo
   return {
     name: backward ? 'backward' : 'layernorm',
     shape: `${rows}x${d}`,
-    kernels: [`gpt2/layernorm_${backward ? 'backward_' : ''}${subgroups ? 2 : 1}`],
+    kernels: [`models/layernorm_${backward ? 'backward_' : ''}${subgroups ? 2 : 1}`],
     flops: (backward ? 15 : 8) * n,
     bytes: (backward ? 12 : 8) * n,
     prepare: (s) => {

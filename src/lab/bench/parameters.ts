@@ -1,6 +1,6 @@
 /** How many numbers a GPT-2 holds. */
-import { expectedTensors } from '../../gpt2/checkpoint.ts';
-import type { Gpt2Config } from '../../gpt2/config.ts';
+import { expectedTensors } from '../../models/checkpoint.ts';
+import type { Gpt2Config } from '../../models/config.ts';
 
 export function parametersOf(config: Gpt2Config): number {
   let sum = 0;

@@ -1,5 +1,5 @@
 /** From the last hidden rows to a loss and back: the product with wte, softmax and its gradient. */
-import { logsumexp, lossGradient, nll } from '../../gpt2/losses.ts';
+import { logsumexp, lossGradient, nll } from '../../models/losses.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { narrow } from '../../tensor/half.ts';
 import { matmul } from '../../tensor/matmul.ts';
@@ -58,7 +58,7 @@ function lossCase(op: LossOp): BenchCase {
   return {
     name: op,
     shape: `${LOSS_ROWS}x${V}`,
-    kernels: [`gpt2/${op}`],
+    kernels: [`models/${op}`],
     flops,
     bytes,
     prepare: (s) => {

@@ -20,6 +20,6 @@ export function restoreRows(s: Scope, y: Tensor, clean: Tensor, rows: Tensor, so
       `restoreRows: "${clean.label}" [${clean.shape.join(', ')}] to "${y.label}" [${y.shape.join(', ')}], ${sources.size} rows for ${n}.`,
     );
   const bindings = { clean, rows, sources, y };
-  s.gpu.run('gpt2/restore_rows', bindings, { n, d }, { threads: n * d, cost: { bytes: 8 * n * d } });
+  s.gpu.run('models/restore_rows', bindings, { n, d }, { threads: n * d, cost: { bytes: 8 * n * d } });
   return y;
 }

@@ -24,7 +24,7 @@ export function layernorm(s: Scope, x: Tensor, weight: Tensor, bias: Tensor, eps
   const y = empty(s, x.shape, 'layernorm');
   const cost = { flops: 8 * x.size, bytes: 8 * x.size, shape: `${rows}x${d}` };
   const { number, grid } = rungFor(s.gpu.adapter, rows, d);
-  s.gpu.run(`gpt2/layernorm_${number}`, { x, weight, bias, y }, { rows, d, eps }, { ...grid, cost });
+  s.gpu.run(`models/layernorm_${number}`, { x, weight, bias, y }, { rows, d, eps }, { ...grid, cost });
   s.tape?.record(y, [x], (scope, dy) => [layernormBackward(scope, x, weight, dy, eps)]);
   return y;
 }
@@ -36,7 +36,7 @@ export function layernormBackward(s: Scope, x: Tensor, weight: Tensor, dy: Tenso
   const dx = empty(s, x.shape, `d ${x.label}`);
   const cost = { flops: 15 * x.size, bytes: 12 * x.size, shape: `${rows}x${d}` };
   const { number, grid } = rungFor(s.gpu.adapter, rows, d);
-  const name = `gpt2/layernorm_backward_${number}`;
+  const name = `models/layernorm_backward_${number}`;
   s.gpu.run(name, { x, weight, dy, dx }, { rows, d, eps }, { ...grid, cost });
   return dx;
 }

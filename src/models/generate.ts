@@ -166,7 +166,7 @@ async function forward(
 function appendToCache(s: Scope, qkv: Tensor, places: Tensor, cache: LayerCache): void {
   const [tokens, d] = [qkv.rows, qkv.cols / 3];
   s.gpu.run(
-    'gpt2/append_cache',
+    'models/append_cache',
     { qkv, places, cache: cache.rows },
     { tokens, d },
     { threads: tokens * 2 * d },

@@ -84,12 +84,12 @@ export function attentionBackward(
   const common = { qkv, logsumexp, dout, dqkv, delta };
   const { cache_stride: _stride, cache_k: _keys, ...own } = scaled(shape);
   s.gpu.run(
-    `gpt2/attention_backward_q_${rungs.q}`,
+    `models/attention_backward_q_${rungs.q}`,
     { ...common, out, spans, cache: options.cache?.rows ?? qkv },
     scaled(shape),
     { ...(rungs.q === 2 ? prefix : single), cost: { flops: 6 * keysSeen * dout.cols } },
   );
-  s.gpu.run(`gpt2/attention_backward_kv_${rungs.kv}`, { ...common, followers }, own, {
+  s.gpu.run(`models/attention_backward_kv_${rungs.kv}`, { ...common, followers }, own, {
     ...(rungs.kv === 2 ? grid : single),
     cost: { flops: 8 * keysSeen * dout.cols },
   });

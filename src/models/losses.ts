@@ -13,7 +13,7 @@ export function logsumexp(s: Scope, logits: Tensor): Tensor {
   const [rows, v] = [logits.rows, logits.cols];
   const y = empty(s, [rows, 2], 'logsumexp');
   const cost = { flops: 4 * logits.size, bytes: 4 * logits.size, shape: `${rows}x${v}` };
-  s.gpu.run('gpt2/logsumexp', { logits, y }, { rows, v }, { groups: groupPerRow(rows), cost });
+  s.gpu.run('models/logsumexp', { logits, y }, { rows, v }, { groups: groupPerRow(rows), cost });
   return y;
 }
 
@@ -29,7 +29,7 @@ export function nll(s: Scope, logits: Tensor, targets: Tensor, lse = logsumexp(s
   if (rows > logits.rows) throw new ShapeError(`nll: ${rows} targets for ${logits.rows} rows of logits.`);
   const y = empty(s, [rows], 'nll');
   const bindings = { logits, logsumexp: lse, targets, y };
-  s.gpu.run('gpt2/nll', bindings, { rows, v: logits.cols }, { threads: rows });
+  s.gpu.run('models/nll', bindings, { rows, v: logits.cols }, { threads: rows });
   return y;
 }
 
@@ -42,7 +42,7 @@ export function logSoftmaxRow(
   out = empty(s, [logits.cols], 'log_p'),
 ): Tensor {
   const v = logits.cols;
-  s.gpu.run('gpt2/log_softmax', { logits, logsumexp: lse, y: out }, { v, row }, { threads: v });
+  s.gpu.run('models/log_softmax', { logits, logsumexp: lse, y: out }, { v, row }, { threads: v });
   return out;
 }
 
@@ -57,7 +57,7 @@ export function klDivergence(
 ): Tensor {
   const y = empty(s, [1], 'kl');
   const bindings = { logits, logsumexp: lse, log_p0: logP0, y };
-  s.gpu.run('gpt2/kl_divergence', bindings, { v: logits.cols, row, factor }, { groups: [1] });
+  s.gpu.run('models/kl_divergence', bindings, { v: logits.cols, row, factor }, { groups: [1] });
   return y;
 }
 
@@ -76,7 +76,7 @@ export function lossGradient(
   const dlogits = empty(s, logits.shape, `d ${logits.label}`);
   const { logP0 = logits, kl = lse, klFactor = 0 } = drift ?? {};
   s.gpu.run(
-    'gpt2/loss_gradient',
+    'models/loss_gradient',
     { logits, logsumexp: lse, targets, log_p0: logP0, kl, dlogits },
     { rows, v, targets: targets.size, weight, factor: klFactor },
     { threads: [v, rows], cost: { flops: 4 * logits.size, bytes: 8 * logits.size } },

@@ -13,10 +13,10 @@ export interface AttentionRung {
 
 /** Measured GFLOP/s on lavapipe, H = 12, S = 64: suffixes of 2 tokens, whole rows of 256, one token after 1000. */
 export const ATTENTION_RUNGS = {
-  definition: { kernel: 'gpt2/attention_1', tile: 0, subgroups: false, widest: Infinity }, // 1.1, 1.1, 0.4
-  pairs: { kernel: 'gpt2/attention_2', tile: 2, subgroups: true, widest: Infinity }, // 2.5, 7.3, 2.7
-  eights: { kernel: 'gpt2/attention_3', tile: 8, subgroups: true, widest: Infinity }, // 1.4, 22, 2.0
-  workgroup: { kernel: 'gpt2/attention_4', tile: 64, subgroups: false, widest: 64 }, // for GPUs
+  definition: { kernel: 'models/attention_1', tile: 0, subgroups: false, widest: Infinity }, // 1.1, 1.1, 0.4
+  pairs: { kernel: 'models/attention_2', tile: 2, subgroups: true, widest: Infinity }, // 2.5, 7.3, 2.7
+  eights: { kernel: 'models/attention_3', tile: 8, subgroups: true, widest: Infinity }, // 1.4, 22, 2.0
+  workgroup: { kernel: 'models/attention_4', tile: 64, subgroups: false, widest: 64 }, // for GPUs
 } as const satisfies Record<string, AttentionRung>;
 
 /** What the choice depends on besides the adapter. */

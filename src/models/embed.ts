@@ -23,7 +23,7 @@ export function embed(s: Scope, wte: Tensor, wpe: Tensor, batch: GpuBatch): Tens
   const grid = { threads: y.size, overrides, cost: { flops: y.size, bytes: 12 * y.size } };
   for (const [from, to] of windows(s.gpu, wte.rows, d * bytesOf(wte.dtype))) {
     const params = { tokens, d, first_row: from, rows: to - from };
-    s.gpu.run('gpt2/embed', { ids, positions, wte: wte.slice(from, to), wpe, y }, params, grid);
+    s.gpu.run('models/embed', { ids, positions, wte: wte.slice(from, to), wpe, y }, params, grid);
   }
   return y;
 }

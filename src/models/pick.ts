@@ -26,7 +26,7 @@ export function nllAt(
   if (rows.size !== n) throw new ShapeError(`nllAt: ${rows.size} rows for ${n} targets.`);
   const y = empty(s, [n], 'nll');
   const bindings = { logits, logsumexp: lse, rows, targets, y };
-  s.gpu.run('gpt2/nll_at', bindings, { n, v: logits.cols }, { threads: n });
+  s.gpu.run('models/nll_at', bindings, { n, v: logits.cols }, { threads: n });
   return y;
 }
 
@@ -35,6 +35,6 @@ export function argmaxRows(s: Scope, logits: Tensor): Tensor {
   const [rows, v] = [logits.rows, logits.cols];
   const y = empty(s, [rows], 'argmax', 'u32');
   const cost = { bytes: 4 * logits.size, shape: `${rows}x${v}` };
-  s.gpu.run('gpt2/argmax', { logits, y }, { rows, v }, { groups: groupPerRow(rows), cost });
+  s.gpu.run('models/argmax', { logits, y }, { rows, v }, { groups: groupPerRow(rows), cost });
   return y;
 }
