@@ -249,6 +249,5 @@ async function writeFigures(
       ...given,
     }),
   );
-  for (const [name, content] of files)
-    await writeAtomic(resolve(out, name), (write) => write(new TextEncoder().encode(content)));
+  for (const [name, content] of files) await writeAtomic(resolve(out, name), content);
 }

@@ -4,8 +4,8 @@ import type { Circumstances } from '../src/edit/record.ts';
 import type { Edit, Update } from '../src/edit/edit.ts';
 import { bytesOf } from '../src/floats.ts';
 import type { Model } from '../src/models/model.ts';
-import { writeSafetensors } from '../src/io/safetensors-write.ts';
-import type { TensorToWrite } from '../src/io/safetensors-write.ts';
+import { writeSafetensors } from '../src/io/atomic.ts';
+import type { TensorToWrite } from '../src/formats/safetensors.ts';
 
 function vector(name: string, values: Float32Array): TensorToWrite {
   return { name, dtype: 'F32', shape: [values.length], data: bytesOf(values) };

@@ -3,8 +3,8 @@ import { dirname, resolve } from 'node:path';
 import { readRecord } from '../src/edit/record.ts';
 import type { EditRecord } from '../src/edit/record.ts';
 import { UsageError } from '../src/errors.ts';
-import { openSafetensors } from '../src/io/safetensors.ts';
-import { sha256File } from '../src/io/sha256.ts';
+import { openSafetensors } from '../src/io/file.ts';
+import { sha256File } from '../src/io/file.ts';
 import { isEditList, readEditList } from './edit-list.ts';
 
 export interface NamedEdit {

@@ -53,5 +53,5 @@ export async function readEditList(path: string): Promise<EditList> {
 
 export async function writeEditList(path: string, { model, edits }: EditList): Promise<void> {
   const text = `${JSON.stringify({ schema: SCHEMA, model, edits }, undefined, 2)}\n`;
-  await writeAtomic(path, (write) => write(new TextEncoder().encode(text)));
+  await writeAtomic(path, text);
 }

@@ -216,7 +216,7 @@ async function fileJournal(
 }
 
 async function writeText(path: string, content: string): Promise<void> {
-  await writeAtomic(path, (write) => write(new TextEncoder().encode(content)));
+  await writeAtomic(path, content);
 }
 
 /** One bar a step. */

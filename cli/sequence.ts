@@ -213,9 +213,7 @@ async function writeReport(
     command: `palimpsest sequence --method ${method} --count ${lines.length}`,
     sequences: [{ method, head, lines }],
   });
-  const utf8 = new TextEncoder();
-  for (const [name, content] of files)
-    await writeAtomic(resolve(folder, name), (write) => write(utf8.encode(content)));
+  for (const [name, content] of files) await writeAtomic(resolve(folder, name), content);
 }
 
 /** @throws UsageError when the lines of a run are of other facts */

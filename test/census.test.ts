@@ -80,12 +80,13 @@ test('workgroup memory is written before it is read: SwiftShader does not clear 
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
   gpu: [],
   tensor: ['gpu'],
-  models: ['tensor', 'gpu'],
-  edit: ['models', 'tensor', 'gpu'],
-  lab: ['edit', 'models', 'tensor', 'gpu', 'data'],
+  models: ['tensor', 'gpu', 'formats'],
+  edit: ['models', 'tensor', 'gpu', 'formats'],
+  lab: ['edit', 'models', 'tensor', 'gpu', 'data', 'formats'],
   data: [],
+  formats: [],
   // The host's side of the engine's interfaces: it hands files in as the types that the rooms define.
-  io: ['models', 'edit', 'lab', 'data'],
+  io: ['models', 'edit', 'lab', 'data', 'formats'],
 };
 
 for (const [room, allowed] of Object.entries(ROOMS)) {

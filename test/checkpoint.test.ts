@@ -9,9 +9,10 @@ import { type Gpt2Config, parseConfig } from '../src/models/config.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
 import { readManifest } from '../src/io/manifest.ts';
 import { findModel, openModel } from '../src/io/models.ts';
-import { openSafetensors } from '../src/io/safetensors.ts';
-import { type TensorToWrite, writeSafetensors } from '../src/io/safetensors-write.ts';
-import { sha256File } from '../src/io/sha256.ts';
+import { openSafetensors } from '../src/io/file.ts';
+import type { TensorToWrite } from '../src/formats/safetensors.ts';
+import { writeSafetensors } from '../src/io/atomic.ts';
+import { sha256File } from '../src/io/file.ts';
 import { throws, withFolder } from './folder.ts';
 
 const test = suite('checkpoint');

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openSafetensors } from '../src/io/safetensors.ts';
+import { openSafetensors } from '../src/io/file.ts';
 import { holdsOnly, withFolder } from './folder.ts';
 import { cli as run } from './process.ts';
 import type { CliOptions, Ended } from './process.ts';
@@ -348,7 +348,7 @@ test('Ctrl-C in every phase: 130 and nothing half-written', async () => {
       if (phase === 'write' && code === 0) return holdsOnly(folder, ['edit.safetensors']);
       assert.is(code, 130, `${phase}: ${stderr}`);
       if (stdout !== '') assert.is(JSON.parse(stdout).error.code, 'interrupted');
-      assert.not.ok((await openSafetensors(out).catch(() => undefined))?.path, phase);
+      assert.not.ok((await openSafetensors(out).catch(() => undefined))?.name, phase);
       if (phase !== 'sample') await holdsOnly(folder, []);
     });
   }

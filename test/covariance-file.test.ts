@@ -18,7 +18,7 @@ import { exportRome, importRome } from '../src/io/covariance-rome.ts';
 import { readManifest } from '../src/io/manifest.ts';
 import type { Manifest } from '../src/io/manifest.ts';
 import { readRomeStatistics } from '../src/io/rome-statistics.ts';
-import { writeSafetensors } from '../src/io/safetensors-write.ts';
+import { writeSafetensors } from '../src/io/atomic.ts';
 import { parseShard, shareOf } from '../src/io/shard.ts';
 import { tensorsBelow, tokenizerHash, weightsHash } from '../src/io/weights-hash.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';

@@ -2,7 +2,7 @@
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import { packSymmetric } from '../src/edit/panels.ts';
 import type { Solver } from '../src/edit/solver.ts';
-import { openSafetensors } from '../src/io/safetensors.ts';
+import { openSafetensors } from '../src/io/file.ts';
 import { gpu } from './gpu.ts';
 import { golden } from './model.ts';
 

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { nextLogits } from '../src/models/generate.ts';
 import { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
-import { openSafetensors } from '../src/io/safetensors.ts';
+import { openSafetensors } from '../src/io/file.ts';
 import { withFolder } from './folder.ts';
 import { gpu } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';

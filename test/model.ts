@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
-import { openSafetensors } from '../src/io/safetensors.ts';
+import { openSafetensors } from '../src/io/file.ts';
 import { gpu } from './gpu.ts';
 
 export const FACTS = fileURLToPath(new URL('../weights/facts', import.meta.url));

@@ -35,7 +35,7 @@ function fakeFile(
   const kept = Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined);
   const found = new Map<string, Float32Array<ArrayBuffer>>(Object.entries(tensors));
   return {
-    path: 'some.safetensors',
+    name: 'some.safetensors',
     metadata: Object.fromEntries(kept),
     names: () => [...found.keys()],
     info: (name) => ({ dtype: 'F32', shape: [found.get(name)?.length ?? 0] }),

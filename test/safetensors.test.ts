@@ -6,8 +6,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ModelError, ShapeError, UsageError } from '../src/errors.ts';
 import { bytesOf } from '../src/floats.ts';
-import { openSafetensors } from '../src/io/safetensors.ts';
-import { type TensorToWrite, writeSafetensors } from '../src/io/safetensors-write.ts';
+import { openSafetensors } from '../src/io/file.ts';
+import type { TensorToWrite } from '../src/formats/safetensors.ts';
+import { writeSafetensors } from '../src/io/atomic.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';
 
 const test = suite('safetensors');
@@ -279,7 +280,7 @@ test('a write that is interrupted leaves the old file and nothing else', async (
 test('process.exit in the middle of a write removes the temporary file', async () => {
   await withFolder(async (folder) => {
     const code = `import { writeAtomic } from ${JSON.stringify(new URL('../src/io/atomic.ts', import.meta.url).href)};
-      await writeAtomic(${JSON.stringify(join(folder, 'x'))}, async (write) => { await write(new Uint8Array(9)); process.exit(7); });`;
+      await writeAtomic(${JSON.stringify(join(folder, 'x'))}, (async function* () { yield new Uint8Array(9); process.exit(7); })());`;
     const { status } = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', code]);
     assert.is(status, 7);
     await holdsOnly(folder, []);
@@ -325,7 +326,7 @@ for (const [what, options, ...words] of DISKS) {
   test(`a ${what} disk is named, and nothing stays on it`, async () => {
     await withFolder(async (folder) => {
       // A disk of our own, seen by one child process only; needs no root where user namespaces are allowed.
-      const writer = new URL('../src/io/safetensors-write.ts', import.meta.url).href;
+      const writer = new URL('../src/io/atomic.ts', import.meta.url).href;
       const code = `import { writeSafetensors } from ${JSON.stringify(writer)};
         import { readdirSync } from 'node:fs';
         const [, folder] = process.argv;

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import type { ModelSize } from '../src/models/random-checkpoint.ts';
-import { writeSafetensors } from '../src/io/safetensors-write.ts';
+import { writeSafetensors } from '../src/io/atomic.ts';
 
 const CHUNK_BYTES = 16 * 2 ** 20;
 

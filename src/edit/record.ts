@@ -39,7 +39,7 @@ export interface Circumstances {
 
 /** What a host hands in: an opened safetensors file. */
 export interface RecordFile {
-  readonly path: string;
+  readonly name: string;
   readonly metadata: Readonly<Record<string, string>>;
   names(): string[];
   info(name: string): { readonly dtype: string; readonly shape: readonly number[] };
@@ -113,7 +113,7 @@ export function recordMetadata(
 export async function readRecord(file: RecordFile): Promise<EditRecord> {
   const fault = (what: string): UsageError =>
     new UsageError(
-      `edit file ${file.path}: ${what}. Write it again with palimpsest edit --out.`,
+      `edit file ${file.name}: ${what}. Write it again with palimpsest edit --out.`,
       'bad_edit_file',
     );
   const field = (name: string): string => {

@@ -10,26 +10,24 @@ import { mkdir, open, rename } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import process from 'node:process';
 import { UsageError } from '../errors.ts';
+import { safetensorsBytes, type TensorToWrite } from '../formats/safetensors.ts';
 
-/** Appends bytes to the file being written. */
-export type Write = (bytes: Uint8Array) => Promise<void>;
-
-export interface AtomicOptions {
-  /** Stops at the next write; the temporary file is removed and the signal's reason is thrown. */
-  signal?: AbortSignal | undefined;
+export interface WriteOptions {
+  /** Stops at the next piece; the temporary file is removed and the signal's reason is thrown. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
  * Writes `path` through a temporary file beside it, making missing folders.
  *
- * @param path the file to create or to replace
- * @param fill calls `write` with one piece after another; what it throws is passed on and nothing is left behind
+ * @param path    the file to create or to replace
+ * @param content a text, bytes, or bytes in pieces; what these throw is passed on and nothing is left behind
  * @throws UsageError naming the folder, when it cannot be written to or is full
  */
 export async function writeAtomic(
   path: string,
-  fill: (write: Write) => Promise<void>,
-  options: AtomicOptions = {},
+  content: string | Uint8Array | AsyncIterable<Uint8Array>,
+  { signal }: WriteOptions = {},
 ): Promise<void> {
   const target = resolve(path);
   const folder = dirname(target);
@@ -41,21 +39,21 @@ export async function writeAtomic(
       throw diskError(error, target, folder, written);
     });
 
-  options.signal?.throwIfAborted();
+  signal?.throwIfAborted();
   await disk(mkdir(folder, { recursive: true }));
   const file = await disk(open(temporary, 'wx'));
   process.once('exit', drop); // a second Ctrl-C ends the process without unwinding this function
   try {
     try {
-      await fill(async (bytes) => {
+      for await (const bytes of pieces(content)) {
         for (let at = 0; at < bytes.length;) {
-          options.signal?.throwIfAborted();
+          signal?.throwIfAborted();
           const { bytesWritten } = await disk(file.write(bytes, at, Math.min(bytes.length - at, 1 << 30)));
           at += bytesWritten;
           written += bytesWritten;
         }
-      });
-      options.signal?.throwIfAborted();
+      }
+      signal?.throwIfAborted();
       await disk(file.sync());
     } finally {
       await disk(file.close());
@@ -68,6 +66,22 @@ export async function writeAtomic(
     process.off('exit', drop);
   }
   await syncFolder(folder);
+}
+
+function pieces(
+  content: string | Uint8Array | AsyncIterable<Uint8Array>,
+): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
+  if (typeof content === 'string') return [new TextEncoder().encode(content)];
+  return content instanceof Uint8Array ? [content] : content;
+}
+
+/** Writes a safetensors file, whole or not at all. @throws as `safetensorsBytes` and `writeAtomic` */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorToWrite[],
+  options: WriteOptions & { readonly metadata?: Readonly<Record<string, string>> } = {},
+): Promise<void> {
+  await writeAtomic(path, safetensorsBytes(path, tensors, options.metadata), options);
 }
 
 /** Makes the new name itself survive a power cut. Windows cannot open a folder, and needs no such step. */

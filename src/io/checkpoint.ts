@@ -9,8 +9,8 @@ import { ModelError } from '../errors.ts';
 import { type Checkpoint, checkTensors } from '../models/checkpoint.ts';
 import { parseConfig } from '../models/config.ts';
 import { type ManifestEntry, verifyFile } from './manifest.ts';
-import { openSafetensors } from './safetensors.ts';
-import { sha256File } from './sha256.ts';
+import { openSafetensors } from './file.ts';
+import { sha256File } from './file.ts';
 
 /** Without these a folder is no checkpoint; `tokenizer_config.json` may be there as well. */
 export const REQUIRED_FILES = ['config.json', 'tokenizer.json', 'model.safetensors'] as const;

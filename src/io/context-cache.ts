@@ -16,8 +16,7 @@ export async function readContexts(path: string): Promise<string | undefined> {
 
 /** A cache that cannot be written is no cache: the contexts are sampled again next time. */
 export async function writeContexts(path: string, contexts: readonly string[]): Promise<boolean> {
-  const bytes = new TextEncoder().encode(`${JSON.stringify(contexts, undefined, 1)}\n`);
-  return writeAtomic(path, (write) => write(bytes)).then(
+  return writeAtomic(path, `${JSON.stringify(contexts, undefined, 1)}\n`).then(
     () => true,
     () => false,
   );

@@ -4,8 +4,8 @@ import { ModelError } from '../errors.ts';
 import type { BuildState, LayerSum } from '../edit/covariance.ts';
 import type { CorpusPosition } from './corpus.ts';
 import { checksumOf, COVARIANCE_FORMAT, type Matrices, panelTensors } from './covariance-file.ts';
-import { openSafetensors } from './safetensors.ts';
-import { writeSafetensors } from './safetensors-write.ts';
+import { openSafetensors } from './file.ts';
+import { writeSafetensors } from './atomic.ts';
 
 export type CorpusBuild = BuildState<CorpusPosition>;
 

@@ -17,8 +17,9 @@ import {
   fromMetadata,
   toMetadata,
 } from './covariance-facts.ts';
-import { openSafetensors, type SafetensorsFile } from './safetensors.ts';
-import { writeSafetensors, type SafetensorsOptions, type TensorToWrite } from './safetensors-write.ts';
+import type { Safetensors, TensorToWrite } from '../formats/safetensors.ts';
+import { writeSafetensors, type WriteOptions } from './atomic.ts';
+import { openSafetensors } from './file.ts';
 
 export const COVARIANCE_FORMAT = 'palimpsest covariance';
 
@@ -30,7 +31,7 @@ export interface CovarianceFile {
   readonly facts: CovarianceFacts;
   /** sha256 of the numbers. */
   readonly checksum: string;
-  readonly file: SafetensorsFile;
+  readonly file: Safetensors;
 }
 
 /** Rows of the panels of a matrix of order `size`. */
@@ -52,7 +53,7 @@ export async function writeCovariance(
   path: string,
   facts: CovarianceFacts,
   matrices: Matrices,
-  options: SafetensorsOptions = {},
+  options: WriteOptions = {},
 ): Promise<void> {
   const metadata = {
     format: COVARIANCE_FORMAT,
@@ -60,7 +61,6 @@ export async function writeCovariance(
     key: covarianceKey(facts),
     ...toMetadata(facts),
     checksum: checksumOf(matrices),
-    ...options.metadata,
   };
   await writeSafetensors(path, panelTensors(matrices, facts.size), { ...options, metadata });
 }
@@ -101,7 +101,7 @@ export async function openCovariance(path: string): Promise<CovarianceFile> {
   return { path, key, facts, checksum: metadata['checksum'] ?? '', file };
 }
 
-function checkTensors(file: SafetensorsFile, facts: CovarianceFacts, fault: (what: string) => Error): void {
+function checkTensors(file: Safetensors, facts: CovarianceFacts, fault: (what: string) => Error): void {
   const expected = facts.shards ? 'S.high, S.low' : 'C';
   const names = file.names().sort().join(', ');
   if (names !== expected) throw fault(`expected the tensors ${expected}, it has ${names}`);

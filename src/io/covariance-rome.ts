@@ -3,12 +3,12 @@ import { basename } from 'node:path';
 import { packSymmetric, unpackSymmetric } from '../edit/panels.ts';
 import { UsageError } from '../errors.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
-import type { AtomicOptions } from './atomic.ts';
+import type { WriteOptions } from './atomic.ts';
 import { modelName } from './covariance-build.ts';
 import { type CovarianceFacts, covarianceKey } from './covariance-facts.ts';
 import { faultOf, openCovariance, readMatrices, writeCovariance } from './covariance-file.ts';
 import { readRomeStatistics, writeRomeStatistics } from './rome-statistics.ts';
-import { sha256File } from './sha256.ts';
+import { sha256File } from './file.ts';
 import { tokenizerHash, weightsHash } from './weights-hash.ts';
 
 export interface ImportedFile {
@@ -28,7 +28,7 @@ export async function importRome(
   checkpoint: Checkpoint,
   layer: number,
   out: (facts: CovarianceFacts) => string,
-  options: AtomicOptions = {},
+  options: WriteOptions = {},
 ): Promise<ImportedFile> {
   const { covariance, size, tokens, documents } = await readRomeStatistics(npz);
   const { n_inner: F, n_positions: context } = checkpoint.config;
@@ -68,7 +68,7 @@ export async function importRome(
 export async function exportRome(
   path: string,
   npz: string,
-  options: AtomicOptions = {},
+  options: WriteOptions = {},
 ): Promise<CovarianceFacts> {
   const file = await openCovariance(path);
   const { facts } = file;

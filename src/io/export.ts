@@ -6,10 +6,10 @@ import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { UsageError } from '../errors.ts';
 import { WEIGHTS_FILE } from './checkpoint.ts';
-import { openSafetensors } from './safetensors.ts';
-import { writeSafetensors } from './safetensors-write.ts';
-import type { TensorToWrite } from './safetensors-write.ts';
-import { sha256File } from './sha256.ts';
+import { openSafetensors } from './file.ts';
+import type { TensorToWrite } from '../formats/safetensors.ts';
+import { writeSafetensors } from './atomic.ts';
+import { sha256File } from './file.ts';
 
 /** What belongs to a checkpoint beside its weights, as far as a folder has it. */
 const COPIED = [
@@ -97,7 +97,7 @@ async function writeWeights(from: string, to: string, options: ExportOptions): P
     return { name, dtype: 'F32', shape, data };
   });
   const merged = { ...file.metadata, ...metadata };
-  await writeSafetensors(to, tensors, { metadata: merged, ...(signal ? { signal } : {}) });
+  await writeSafetensors(to, tensors, { metadata: merged, signal });
 }
 
 async function checkNew(target: string, shown: string): Promise<void> {

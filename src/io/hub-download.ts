@@ -5,7 +5,7 @@ import { ModelError } from '../errors.ts';
 import { writeAtomic } from './atomic.ts';
 import { OPTIONAL_FILES, REQUIRED_FILES } from './checkpoint.ts';
 import { findSnapshot, hubEndpoint, hubToken, isCommit, repositoryFolder } from './hub-cache.ts';
-import { sha256File } from './sha256.ts';
+import { sha256File } from './file.ts';
 
 /** Bytes fetched so far, of all files of the model. */
 export interface HubProgress {
@@ -84,8 +84,7 @@ export async function downloadModel({ cache, ids, revision, env, onProgress }: W
 /** Without a ref an offline run finds nothing under a branch's name. A shared cache may be read-only: then there is none. */
 async function writeRef(repository: string, revision: string, commit: string): Promise<void> {
   if (isCommit(revision)) return;
-  const text = new TextEncoder().encode(commit);
-  await writeAtomic(join(repository, 'refs', revision), (write) => write(text)).catch(() => undefined);
+  await writeAtomic(join(repository, 'refs', revision), commit).catch(() => undefined);
 }
 
 /** A large file's blob is named by its SHA-256; the hub package does not look whether that is what arrived. */

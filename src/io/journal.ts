@@ -119,9 +119,7 @@ class FileJournal<Head, Line> implements Journal<Head, Line> {
 
   async begin(head: Head): Promise<void> {
     await this.#lock.check();
-    await writeAtomic(this.#path, (write) =>
-      write(new TextEncoder().encode(`${JSON.stringify(head, null, 1)}\n`)),
-    );
+    await writeAtomic(this.#path, `${JSON.stringify(head, null, 1)}\n`);
     this.head = head;
   }
 

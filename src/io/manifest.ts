@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ModelError } from '../errors.ts';
-import { sha256File } from './sha256.ts';
+import { sha256File } from './file.ts';
 
 export interface FileCheck {
   readonly sha256: string;

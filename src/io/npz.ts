@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { unzipSync, zipSync } from 'fflate';
 import { UsageError } from '../errors.ts';
-import { type AtomicOptions, writeAtomic } from './atomic.ts';
+import { type WriteOptions, writeAtomic } from './atomic.ts';
 import { formatNpy, type NpyArray, NpyFault, parseNpy } from './npy.ts';
 
 /**
@@ -42,12 +42,12 @@ export async function readNpz(path: string): Promise<Map<string, NpyArray>> {
 export async function writeNpz(
   path: string,
   arrays: Readonly<Record<string, NpyArray>>,
-  options: AtomicOptions = {},
+  options: WriteOptions = {},
 ): Promise<void> {
   const members = Object.entries(arrays).map(([name, array]) => [`${name}.npy`, formatNpy(array)] as const);
   // A fixed date: the same arrays always give the same bytes.
   const archive = zipSync(Object.fromEntries(members), { level: 0, mtime: new Date(1980, 0, 1) });
-  await writeAtomic(path, (write) => write(archive), options);
+  await writeAtomic(path, archive, options);
 }
 
 /**

@@ -4,7 +4,7 @@
  * @see kmeng01/rome util/runningstats.py `SecondMoment.state_dict`, rome/layer_stats.py
  */
 import { UsageError } from '../errors.ts';
-import type { AtomicOptions } from './atomic.ts';
+import type { WriteOptions } from './atomic.ts';
 import type { NpyArray } from './npy.ts';
 import { readNpz, writeNpz } from './npz.ts';
 
@@ -79,7 +79,7 @@ function momentFault(C: Float32Array, size: number): string | undefined {
 export async function writeRomeStatistics(
   path: string,
   { covariance, size, tokens, documents }: RomeStatistics,
-  options: AtomicOptions = {},
+  options: WriteOptions = {},
 ): Promise<void> {
   const integer = (value: number): NpyArray => ({
     dtype: '<i8',

@@ -7,6 +7,7 @@
  *
  * @see https://github.com/huggingface/safetensors, "Format"
  */
+import { FormatFault, isRecord } from './source.ts';
 
 /** Bytes of one element. */
 export const ITEM_BYTES = {
@@ -47,27 +48,24 @@ export interface Header {
   readonly tensors: ReadonlyMap<string, TensorRecord>;
 }
 
-/** What is wrong with a header, without the file's name: the caller knows which file it was. */
-export class HeaderFault extends Error {}
-
 /**
  * @param text      the header, padding included
  * @param dataBytes bytes of the file after the header
- * @throws HeaderFault naming the tensor, what was expected and what came
+ * @throws FormatFault naming the tensor, what was expected and what came
  */
 export function parseHeader(text: string, dataBytes: number): Header {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new HeaderFault(`the header is not JSON (${(error as Error).message})`);
+    throw new FormatFault(`the header is not JSON (${(error as Error).message})`);
   }
-  if (!isRecord(json)) throw new HeaderFault('the header must be a JSON object');
+  if (!isRecord(json)) throw new FormatFault('the header must be a JSON object');
   const twice = repeatedKey(text);
-  if (twice !== undefined) throw new HeaderFault(`the header has the key "${twice}" twice`);
+  if (twice !== undefined) throw new FormatFault(`the header has the key "${twice}" twice`);
   const { __metadata__: metadata = {}, ...entries } = json;
   if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) {
-    throw new HeaderFault('__metadata__ must map strings to strings');
+    throw new FormatFault('__metadata__ must map strings to strings');
   }
   const records = Object.entries(entries).map(([name, entry]) => [name, parseEntry(name, entry)] as const);
   records.sort(([, a], [, b]) => a.start - b.start || a.bytes - b.bytes);
@@ -76,7 +74,7 @@ export function parseHeader(text: string, dataBytes: number): Header {
 }
 
 function parseEntry(name: string, entry: unknown): TensorRecord {
-  const fault = (what: string): HeaderFault => new HeaderFault(`tensor "${name}": ${what}`);
+  const fault = (what: string): FormatFault => new FormatFault(`tensor "${name}": ${what}`);
   if (!isRecord(entry)) throw fault('expected an object with dtype, shape and data_offsets');
   const { dtype, shape, data_offsets: offsets } = entry;
   if (typeof dtype !== 'string' || !Object.hasOwn(ITEM_BYTES, dtype)) {
@@ -103,21 +101,21 @@ function checkTiling(records: readonly (readonly [string, TensorRecord])[], data
   let before = 'the header';
   for (const [name, { start, bytes }] of records) {
     if (start + bytes > dataBytes) {
-      throw new HeaderFault(
+      throw new FormatFault(
         `tensor "${name}" ends at byte ${start + bytes}, but only ${dataBytes} bytes follow the header: the file is truncated or lies`,
       );
     }
     if (start < end)
-      throw new HeaderFault(`tensor "${name}" overlaps ${before}: it starts at ${start}, before ${end}`);
+      throw new FormatFault(`tensor "${name}" overlaps ${before}: it starts at ${start}, before ${end}`);
     if (start > end)
-      throw new HeaderFault(
+      throw new FormatFault(
         `${start - end} bytes between ${before} and tensor "${name}" belong to no tensor`,
       );
     end = start + bytes;
     before = `tensor "${name}"`;
   }
   if (end !== dataBytes)
-    throw new HeaderFault(`${dataBytes - end} bytes after ${before} belong to no tensor`);
+    throw new FormatFault(`${dataBytes - end} bytes after ${before} belong to no tensor`);
 }
 
 /**
@@ -139,10 +137,6 @@ function repeatedKey(text: string): string | undefined {
     }
   }
   return undefined;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function isCount(value: unknown): value is number {

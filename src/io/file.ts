@@ -1,0 +1,103 @@
+/** Files on a disk, read in pieces. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
+import { ModelError } from '../errors.ts';
+import { type Safetensors, readSafetensors, safetensorsFault } from '../formats/safetensors.ts';
+import { type ByteSource, type ErrorClass, FormatFault } from '../formats/source.ts';
+
+/** A read takes at most 2 GiB. */
+const READ_BYTES = 2 ** 30;
+
+/** A file by its path. It is opened for each read, and refused once it is no longer the file that it was. */
+export class FileSource implements ByteSource {
+  readonly name: string;
+  readonly size: number;
+  readonly #mtimeMs: number;
+
+  private constructor(path: string, size: number, mtimeMs: number) {
+    this.name = path;
+    this.size = size;
+    this.#mtimeMs = mtimeMs;
+  }
+
+  /** @throws FormatFault when there is no such file, or it cannot be read */
+  static async open(path: string): Promise<FileSource> {
+    return withFile(path, async (file) => {
+      const found = await file.stat();
+      if (!found.isFile()) throw new FormatFault('expected a file, it is none (EISDIR)');
+      return new FileSource(path, found.size, found.mtimeMs);
+    });
+  }
+
+  async read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    return withFile(this.name, async (file) => {
+      const { size, mtimeMs } = await file.stat();
+      if (size !== this.size || mtimeMs !== this.#mtimeMs)
+        throw new FormatFault('it was changed while in use');
+      const out = new Uint8Array(length);
+      for (let at = 0; at < length;) {
+        const { bytesRead } = await file.read(out, at, Math.min(length - at, READ_BYTES), offset + at);
+        if (bytesRead === 0) throw new FormatFault(`it ends at byte ${offset + at}, before what it lists`);
+        at += bytesRead;
+      }
+      return out;
+    });
+  }
+}
+
+async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, 'r');
+    return await use(file);
+  } catch (error) {
+    if (!isSystemError(error)) throw error;
+    throw new FormatFault(`expected a readable file, but ${error.message}`);
+  } finally {
+    await file?.close();
+  }
+}
+
+/**
+ * Opens a safetensors file of the disk.
+ *
+ * @param Failure what to throw: ModelError for a model or a covariance, UsageError for a file the user handed in
+ */
+export async function openSafetensors(path: string, Failure: ErrorClass = ModelError): Promise<Safetensors> {
+  const source = await FileSource.open(path).catch((error: unknown) => {
+    throw error instanceof FormatFault ? safetensorsFault(path, Failure)(error.message) : error;
+  });
+  return readSafetensors(source, Failure);
+}
+
+/**
+ * SHA-256 of a file in lower-case hex; it is streamed, so that a checkpoint of any size takes one buffer.
+ *
+ * @throws ModelError if the file cannot be read
+ */
+export async function sha256File(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  try {
+    await pipeline(createReadStream(path, { highWaterMark: 2 ** 20 }), hash);
+  } catch (error) {
+    throw new ModelError(
+      `${path}: expected a readable file, but ${(error as Error).message}. Fetch it again.`,
+    );
+  }
+  return hash.digest('hex');
+}
+
+/** Whether there is a file or folder of that name. */
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** An error of the operating system, with its code. */
+export function isSystemError(error: unknown): error is NodeJS.ErrnoException & { readonly code: string } {
+  return error instanceof Error && 'syscall' in error && 'code' in error;
+}
