@@ -2,6 +2,7 @@
 import type { Edit, Update } from '../src/edit/edit.ts';
 import type { Method } from '../src/edit/method.ts';
 import type { Prediction } from '../src/models/predict.ts';
+import { norm } from '../src/statistics.ts';
 
 /** What the model says after the prompt. */
 export interface Probe {
@@ -66,8 +67,4 @@ function numbers(update: Update): object {
     relative_update: update.relativeUpdate,
     verdict: update.verdict,
   };
-}
-
-export function norm(values: Float32Array): number {
-  return Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 }

@@ -5,7 +5,7 @@ import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import type { EditRows } from '../src/edit/rows.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
-import { norm } from './edit-result.ts';
+import { norm } from '../src/statistics.ts';
 import type { Probe } from './edit-result.ts';
 import { sparkline } from './table.ts';
 import type { Cell } from './table.ts';

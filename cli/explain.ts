@@ -4,8 +4,9 @@ import type { EditRecord } from '../src/edit/record.ts';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import { UsageError } from '../src/errors.ts';
-import { distance, explainEdit } from '../src/lab/explain.ts';
+import { explainEdit } from '../src/lab/explain.ts';
 import type { ExplainStep } from '../src/lab/explain.ts';
+import { distance, norm } from '../src/statistics.ts';
 import { DEFAULT_LIST } from './apply.ts';
 import { command } from './command.ts';
 import { readEdit, readEdits } from './edit-files.ts';
@@ -134,8 +135,4 @@ function show(
     terminal.print(
       `  ${name.padEnd(width)}  ${Number.isInteger(value) ? value.toLocaleString('en') : short(value)}`,
     );
-}
-
-function norm(a: Float32Array): number {
-  return Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
 }

@@ -10,7 +10,17 @@ import {
 } from '../src/lab/fluency.ts';
 import { caseMetrics, prefers, summarise } from '../src/lab/metrics.ts';
 import type { CaseMetrics, FactScores, Rivals, TokenScore } from '../src/lab/metrics.ts';
-import { bootstrap, harmonicMean, matthews, quantile, weightedF1 } from '../src/lab/statistics.ts';
+import { Random } from '../src/models/random.ts';
+import {
+  bootstrap,
+  cosine,
+  distance,
+  harmonicMean,
+  marginOfMean,
+  matthews,
+  quantile,
+  weightedF1,
+} from '../src/statistics.ts';
 import { sentenceWords, words } from '../src/lab/words.ts';
 
 const test = suite('metrics');
@@ -115,12 +125,60 @@ test('a summary is the mean over cases of means within them; S is harmonic', () 
 test('the bootstrap of a proportion covers p ± 1.96 sqrt(p (1 − p) / n)', () => {
   const values = Array.from({ length: 400 }, (_, i) => (i % 4 === 0 ? 1 : 0));
   const { p } = bootstrap(400, (drawn) => ({ p: drawn.reduce((sum, i) => sum + values[i]!, 0) / 400 }), {
-    seed: 3,
+    random: new Random(3),
   });
   const half = 1.96 * Math.sqrt((0.25 * 0.75) / 400);
   assert.ok(Math.abs(p![0] - (0.25 - half)) < 0.01 && Math.abs(p![1] - (0.25 + half)) < 0.01, String(p));
   near(quantile([1, 2, 4], 0.5), 2);
   near(quantile([1, 2, 4], 0.75), 3);
+});
+
+test('both tails of an interval lie where its confidence says', () => {
+  // The statistic of draw i is i, whatever was drawn: 0 to 1,000, whose quantiles are known.
+  const interval = (confidence?: number) => {
+    let i = -1;
+    const random = { uniform: () => 0 };
+    const options = { random, samples: 1001, ...(confidence === undefined ? {} : { confidence }) };
+    return bootstrap(3, () => ({ i: (i += 1), none: undefined }), options);
+  };
+  const { i, none } = interval() as Record<string, [number, number] | undefined>;
+  near(i![0], 25);
+  near(i![1], 975);
+  assert.is(none, undefined);
+  near(interval(0.8).i![0], 100);
+  near(interval(0.8).i![1], 900);
+  // By default 1,000 draws of as many records as there are.
+  let draws = 0;
+  const each = (drawn: readonly number[]) => {
+    draws += 1;
+    return { n: drawn.length };
+  };
+  assert.equal(bootstrap(7, each, { random: new Random(0) }), { n: [7, 7] });
+  assert.is(draws, 1000);
+  assert.throws(() => bootstrap(0, () => ({}), { random: new Random(0) }), /no records/);
+});
+
+test("the margin of a mean follows Student's t", () => {
+  // t at 97.5 %: 4.303 for 2 degrees of freedom, 3.182, 2.776, 2.262 for 9 (tables of the t distribution).
+  for (const [values, t] of [
+    [[1, 2, 3], 4.303],
+    [[1, 2, 3, 4], 3.182],
+    [[1, 2, 3, 4, 5], 2.776],
+    [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 2.262],
+  ] as const) {
+    const n = values.length;
+    const centre = (n + 1) / 2;
+    const deviation = Math.sqrt(values.reduce<number>((sum, x) => sum + (x - centre) ** 2, 0) / (n - 1));
+    const want = (t * deviation) / Math.sqrt(n);
+    const got = marginOfMean(values);
+    assert.ok(Math.abs(got / want - 1) < (n === 3 ? 0.035 : 0.01), `n ${n}: ${got}, want ${want}`);
+  }
+  assert.ok(Number.isNaN(marginOfMean([1, 2])), 'two values do not tell their spread');
+});
+
+test('distance and cosine', () => {
+  near(distance([1, 2], [4, -2]), 5);
+  near(cosine([1, 0], [1, 1]), Math.SQRT1_2);
 });
 
 test('weighted F1 and Matthews, invalid answers a class of their own: as scikit-learn', () => {

@@ -5,6 +5,7 @@
  */
 import { EditRefused } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
+import { distance } from '../statistics.ts';
 import { read } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
@@ -57,8 +58,4 @@ export class ConvergenceProbe {
       }
     });
   }
-}
-
-function distance(a: Float32Array, b: Float32Array): number {
-  return Math.hypot(...a.map((x, i) => x - (b[i] ?? NaN)));
 }

@@ -1,4 +1,5 @@
 /** Two ways to improve a solution of A x = k, given products with A and solves with something close to A. */
+import { dot, norm } from '../statistics.ts';
 
 export interface System {
   /** [F] right-hand side. */
@@ -85,16 +86,6 @@ export async function conjugateGradients(
   }
   const residual = norm(subtract(k, await product(x))) / size;
   return { x, residual, correction: norm(z) / norm(x), steps };
-}
-
-export function dot(a: Float64Array, b: Float64Array): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i += 1) sum += (a[i] ?? NaN) * (b[i] ?? NaN);
-  return sum;
-}
-
-export function norm(a: Float64Array): number {
-  return Math.sqrt(dot(a, a));
 }
 
 function subtract(a: Float64Array, b: Float64Array): Float64Array {

@@ -3,7 +3,7 @@ import type { Scope } from '../gpu/scope.ts';
 import { empty, read } from '../tensor/tensor.ts';
 import { fold } from './frobenius.ts';
 import type { Factor } from './cholesky.ts';
-import { dot, norm } from './iterate.ts';
+import { dot, norm } from '../statistics.ts';
 import { BLOCK, panelRow } from './panels.ts';
 import type { Panels } from './panels.ts';
 import { factorSolve, symmetricProduct } from './product.ts';

@@ -7,7 +7,7 @@ import { Random } from '../models/random.ts';
 import { parseAnswer, promptOf, taskOf } from './downstream-tasks.ts';
 import type { Orientation, Task, TaskName } from './downstream-tasks.ts';
 import { score } from './score.ts';
-import { matthews, weightedF1 } from './statistics.ts';
+import { matthews, weightedF1 } from '../statistics.ts';
 
 export interface DownstreamOptions {
   /** Examples of each class. Published: 100. */

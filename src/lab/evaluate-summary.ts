@@ -3,9 +3,9 @@ import type { Method } from '../edit/method.ts';
 import type { CaseResult, MethodResult } from './evaluate.ts';
 import { summarise } from './metrics.ts';
 import type { Summary } from './metrics.ts';
-import { bootstrap, mean } from './statistics.ts';
-
-type Interval = readonly [number, number];
+import { Random } from '../models/random.ts';
+import { bootstrap, mean } from '../statistics.ts';
+import type { Interval } from '../statistics.ts';
 
 /** One method over all cases, as `evaluate --json` prints it: percentages, GE × 100, RS × 100. */
 export type MethodSummary = {
@@ -70,7 +70,7 @@ function textNumbers(
     const drawn = bootstrap(
       list.length,
       (indices) => ({ value: mean(indices.map((i) => list[i] as number)) }),
-      { seed },
+      { random: new Random(seed) },
     );
     if (drawn.value) interval[name] = drawn.value;
   }

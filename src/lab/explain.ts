@@ -4,6 +4,7 @@ import { THRESHOLDS } from '../edit/guard.ts';
 import { METHOD_TABLE } from '../edit/method.ts';
 import { fill, readTemplate } from '../edit/template.ts';
 import type { Model } from '../models/model.ts';
+import { cosine, distance, norm } from '../statistics.ts';
 
 export interface ExplainStep {
   readonly title: string;
@@ -144,21 +145,4 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
 
 function describe(source: 'mean' | 'prompt'): string {
   return source === 'mean' ? 'the mean key k*' : "the bare prompt's key k";
-}
-
-function dot(a: Float32Array, b: Float32Array): number {
-  return a.reduce((sum, x, i) => sum + x * (b[i] ?? NaN), 0);
-}
-
-function norm(a: Float32Array): number {
-  return Math.sqrt(dot(a, a));
-}
-
-function cosine(a: Float32Array, b: Float32Array): number {
-  return dot(a, b) / (norm(a) * norm(b));
-}
-
-/** |a − b| */
-export function distance(a: Float32Array, b: Float32Array): number {
-  return Math.sqrt(a.reduce((sum, x, i) => sum + (x - (b[i] ?? NaN)) ** 2, 0));
 }

@@ -1,5 +1,5 @@
 /** How much generated texts say, and how close they are to reference texts. */
-import { mean } from './statistics.ts';
+import { mean } from '../statistics.ts';
 import { words } from './words.ts';
 
 /** H = −Σ p log₂ p over equal items, in bits; 0 for none. */

@@ -11,8 +11,10 @@
  * Source: Meng et al. 2022, section 3.3; kmeng01/rome `eval_utils_counterfact`; the arg-max family as in
  * scalable-model-editing/unified-model-editing.
  */
+import { Random } from '../models/random.ts';
+import { bootstrap, harmonicMean, mean } from '../statistics.ts';
+import type { Interval } from '../statistics.ts';
 import type { Score } from './score.ts';
-import { bootstrap, harmonicMean, mean } from './statistics.ts';
 
 /** Both objects after one prompt; the true one is null where the data set names none. */
 export interface Rivals {
@@ -85,7 +87,7 @@ export interface Summary {
   /** Percent, 0..100 (differences −100..100); a metric that no case has is absent. */
   readonly values: Readonly<Partial<Record<CaseMetric | 'S', number>>>;
   /** 95 % bootstrap intervals over cases. */
-  readonly interval: Readonly<Partial<Record<CaseMetric | 'S', readonly [number, number]>>>;
+  readonly interval: Readonly<Partial<Record<CaseMetric | 'S', Interval>>>;
 }
 
 /** Means over cases of the means within each, as published, in percent; S is the harmonic mean of ES, PS and NS. */
@@ -107,7 +109,7 @@ export function summarise(cases: readonly CaseMetrics[], seed: number): Summary 
   return {
     n: cases.length,
     values: averages(cases),
-    interval: present(bootstrap<CaseMetric | 'S'>(cases.length, drawn, { seed })),
+    interval: bootstrap<CaseMetric | 'S'>(cases.length, drawn, { random: new Random(seed) }),
   };
 }
 
@@ -126,9 +128,4 @@ function accuracy({ hits, tokens }: TokenScore): number {
 function agreement(after: TokenScore, before: TokenScore | null | undefined): number | undefined {
   if (!before) return undefined;
   return mean(after.predicted.map((id, t) => Number(id === before.predicted[t])));
-}
-
-function present<K extends string, V>(values: Readonly<Record<K, V | undefined>>): Partial<Record<K, V>> {
-  const given = Object.entries(values).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(given) as Partial<Record<K, V>>;
 }

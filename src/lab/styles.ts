@@ -17,7 +17,7 @@ import type { Model } from '../models/model.ts';
 import { factPrompt } from './probes.ts';
 import { questionOf } from './questions.ts';
 import { continuation, score } from './score.ts';
-import { quantile } from './statistics.ts';
+import { quantile } from '../statistics.ts';
 
 export type Style = 'completion' | 'question';
 

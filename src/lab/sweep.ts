@@ -5,7 +5,7 @@ import type { Model } from '../models/model.ts';
 import { evaluate } from './evaluate.ts';
 import type { EvaluateOptions } from './evaluate.ts';
 import { summarise } from './metrics.ts';
-import { harmonicMean } from './statistics.ts';
+import { harmonicMean } from '../statistics.ts';
 
 export interface LayerScore {
   readonly layer: number;

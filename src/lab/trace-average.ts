@@ -5,6 +5,7 @@
  */
 import type { Fact } from '../data/fact.ts';
 import type { Model } from '../models/model.ts';
+import { mean } from '../statistics.ts';
 import { factPrompt } from './probes.ts';
 import { continuation, score } from './score.ts';
 import { traceFact } from './trace.ts';
@@ -80,8 +81,8 @@ export function averageTracings(tracings: readonly Tracing[]): AverageTracing {
   const sites = Object.keys(first.effects) as TraceSite[];
   return {
     n: tracings.length,
-    clean: mean(tracings.map(({ clean }) => clean)),
-    corrupted: mean(tracings.map(({ corrupted }) => corrupted)),
+    clean: mean(tracings.map(({ clean }) => clean)) ?? NaN,
+    corrupted: mean(tracings.map(({ corrupted }) => corrupted)) ?? NaN,
     window: first.window,
     noise: first.noise,
     samples: first.samples,
@@ -107,9 +108,5 @@ function byKind(tracings: readonly Tracing[], site: TraceSite): Record<TokenKind
 }
 
 function columnMeans(rows: readonly (readonly number[])[]): number[] {
-  return (rows[0] ?? []).map((_, c) => mean(rows.map((row) => row[c] ?? NaN)));
-}
-
-function mean(list: readonly number[]): number {
-  return list.reduce((sum, x) => sum + x, 0) / list.length;
+  return (rows[0] ?? []).map((_, c) => mean(rows.map((row) => row[c] ?? NaN)) ?? NaN);
 }

@@ -5,7 +5,8 @@ import { identitySolver } from '../../edit/covariance-solver.ts';
 import type { Model } from '../../models/model.ts';
 import { kernelTime, profileOf } from '../profile.ts';
 import type { KernelTime, ProfileRow } from '../profile.ts';
-import { median, timingOf } from './statistics.ts';
+import { median } from '../../statistics.ts';
+import { timingOf } from './statistics.ts';
 import type { Timing } from './statistics.ts';
 import { BENCH_CONTEXTS, BENCH_REQUEST } from './workload.ts';
 

@@ -1,4 +1,5 @@
 /** Median and spread of a few timings. */
+import { median } from '../../statistics.ts';
 
 export interface Timing {
   readonly median: number;
@@ -16,12 +17,4 @@ export function timingOf(samples: readonly number[]): Timing {
     least: Math.min(...samples),
     samples: samples.length,
   };
-}
-
-/** The middle one, or the mean of the two in the middle; NaN of none. */
-export function median(samples: readonly number[]): number {
-  const sorted = [...samples].sort((a, b) => a - b);
-  const half = sorted.length >> 1;
-  const upper = sorted[half] ?? NaN;
-  return sorted.length % 2 === 1 ? upper : ((sorted[half - 1] ?? NaN) + upper) / 2;
 }

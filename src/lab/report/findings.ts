@@ -5,7 +5,8 @@ import { bestLayer } from '../sweep.ts';
 import { recommendedLayer } from '../trace-average.ts';
 import type { Study } from './study.ts';
 import { title } from './theme.ts';
-import { count, fixed, median, power } from './words.ts';
+import { count, fixed, power } from './words.ts';
+import { median } from '../../statistics.ts';
 
 /** Sentences of HTML. */
 export function findings(study: Study): string[] {

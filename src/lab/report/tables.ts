@@ -1,12 +1,13 @@
 /** The report's tables: methods on single edits, sequences, and the edits that did most harm. */
 import type { Method } from '../../edit/method.ts';
+import { median } from '../../statistics.ts';
 import { summariseBefore, summariseMethod } from '../evaluate-summary.ts';
 import type { MethodSummary } from '../evaluate-summary.ts';
 import type { SequenceLine } from '../sequence.ts';
 import { htmlTable } from './html-table.ts';
 import type { SequenceRun, Study } from './study.ts';
 import { title } from './theme.ts';
-import { escape, fixed, large, median, power, shorten } from './words.ts';
+import { escape, fixed, large, power, shorten } from './words.ts';
 
 const METRICS = ['ES', 'PS', 'NS', 'S', 'EM', 'PM', 'NM', 'GE'] as const;
 /** Edits listed as the worst. */

@@ -36,12 +36,6 @@ export function large(x: number | null | undefined): string {
   return x >= 1000 ? Math.round(x).toLocaleString('en') : x.toFixed(1);
 }
 
-export function median(list: readonly number[]): number {
-  const sorted = [...list].sort((a, b) => a - b);
-  const middle = (sorted.length - 1) / 2;
-  return ((sorted[Math.floor(middle)] ?? NaN) + (sorted[Math.ceil(middle)] ?? NaN)) / 2;
-}
-
 /** `1 edit`, `3 edits`. */
 export function count(n: number, noun: string): string {
   return `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;

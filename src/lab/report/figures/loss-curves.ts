@@ -3,7 +3,7 @@ import { light } from '../palette.ts';
 import { logAxis } from '../log-axis.ts';
 import type { Figure, Study } from '../study.ts';
 import { WIDTH } from '../theme.ts';
-import { median } from '../words.ts';
+import { median } from '../../../statistics.ts';
 
 /** Thin lines drawn at most. */
 const MOST = 60;
