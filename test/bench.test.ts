@@ -14,7 +14,7 @@ import { timingOf } from '../src/lab/bench/statistics.ts';
 import { median } from '../src/statistics.ts';
 import { BENCH_CONTEXTS, contextsOfLength } from '../src/lab/bench/workload.ts';
 import { kernelTime, profileOf } from '../src/lab/profile.ts';
-import { RUNGS } from '../src/tensor/matmul-rungs.ts';
+import { MATMUL } from '../src/tensor/matmul-rungs.ts';
 import { upload } from '../src/tensor/tensor.ts';
 import { gpu, noise } from './gpu.ts';
 import { factsTokenizer } from './tokenizers.ts';
@@ -106,7 +106,7 @@ test('in turns: as many pairs as asked for, ratios around 1 for one and the same
 });
 
 test('a trace is summed by kernel and shape, longest first', () => {
-  const kernel = RUNGS[0]!.kernel;
+  const kernel = MATMUL[0]!.kernel;
   const rows = profileOf([
     { kernel: 'tensor/gelu', shape: '', ms: 1, flops: 10, bytes: 8 },
     { kernel, shape: '1,2,3', ms: 2, flops: 6e6, bytes: 4 },

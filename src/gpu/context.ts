@@ -32,6 +32,9 @@ export interface AdapterSummary {
   readonly kind: 'gpu' | 'software';
   /** The fixed subgroup size, or 0 where it varies or there are none. */
   readonly subgroupSize: number;
+  /** The sizes between which subgroups vary; 0 where there are none. GPUs: 32, 64, or 8 to 32. */
+  readonly subgroupMinSize: number;
+  readonly subgroupMaxSize: number;
   readonly features: readonly string[];
 }
 
@@ -48,14 +51,19 @@ export interface Surroundings {
 }
 
 export interface Grid {
-  /** Invocations wanted, divided by the workgroup size; a number is folded to two dimensions when it must be. */
-  readonly threads?: number | readonly [number, number?, number?];
-  readonly groups?: readonly [number, number?, number?];
-  readonly overrides?: Readonly<Record<string, number>>;
+  /** Invocations wanted; divided by the workgroup size. */
+  readonly threads?: Extent;
+  /** Workgroups; a number is folded like that of threads. */
+  readonly groups?: Extent;
+  readonly overrides?: Readonly<Record<string, number>> | undefined;
   /** Useful work, for `--trace` and benches. */
-  readonly cost?: { readonly flops?: number; readonly bytes?: number; readonly shape?: string };
+  readonly cost?: { readonly flops?: number; readonly bytes?: number; readonly shape?: string } | undefined;
 }
 
+/** Along x, y, z; a number: along x, and where that does not reach, folded: i = y · groups.x + x. */
+type Extent = number | readonly [number, number?, number?];
+
+/** Of one dimension. */
 const MAX_GROUPS = 65_535;
 
 export class Gpu {
@@ -314,19 +322,16 @@ export class Gpu {
   }
 
   #groups(kernel: Kernel, grid: Grid): [number, number, number] {
+    const extent = grid.groups ?? grid.threads ?? 1;
+    const size = grid.groups === undefined ? kernel.workgroup : ([1, 1, 1] as const);
     let groups: [number, number, number];
-    if (grid.groups) groups = [grid.groups[0], grid.groups[1] ?? 1, grid.groups[2] ?? 1];
-    else if (typeof grid.threads === 'number') {
-      const n = Math.ceil(grid.threads / kernel.workgroup[0]);
+    if (typeof extent === 'number') {
+      const n = Math.ceil(extent / size[0]);
       const x = Math.min(n, MAX_GROUPS);
       groups = [x, x === 0 ? 0 : Math.ceil(n / x), 1];
     } else {
-      const [x = 1, y = 1, z = 1] = grid.threads ?? [];
-      groups = [
-        Math.ceil(x / kernel.workgroup[0]),
-        Math.ceil(y / kernel.workgroup[1]),
-        Math.ceil(z / kernel.workgroup[2]),
-      ];
+      const [x, y = 1, z = 1] = extent;
+      groups = [Math.ceil(x / size[0]), Math.ceil(y / size[1]), Math.ceil(z / size[2])];
     }
     if (Math.max(...groups) > MAX_GROUPS)
       throw new ShapeError(

@@ -115,18 +115,19 @@ async function request(
 }
 
 function summarise(adapter: GPUAdapter): AdapterSummary {
-  const { description, vendor, architecture, subgroupMinSize, subgroupMaxSize } = adapter.info;
-  const backend = { darwin: 'metal', win32: 'd3d12' }[process.platform as string] ?? 'vulkan';
-  const fixed =
-    adapter.features.has('subgroups') && subgroupMinSize === subgroupMaxSize ? (subgroupMinSize ?? 0) : 0;
-  const kind = SOFTWARE.test(description) || adapter.info.isFallbackAdapter ? 'software' : 'gpu';
+  const { description, vendor, architecture, isFallbackAdapter } = adapter.info;
+  const subgroups = adapter.features.has('subgroups');
+  const subgroupMinSize = subgroups ? (adapter.info.subgroupMinSize ?? 0) : 0;
+  const subgroupMaxSize = subgroups ? (adapter.info.subgroupMaxSize ?? 0) : 0;
   return {
     description,
     vendor,
     architecture,
-    backend,
-    kind,
-    subgroupSize: fixed,
+    backend: { darwin: 'metal', win32: 'd3d12' }[process.platform as string] ?? 'vulkan',
+    kind: SOFTWARE.test(description) || isFallbackAdapter ? 'software' : 'gpu',
+    subgroupSize: subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0,
+    subgroupMinSize,
+    subgroupMaxSize,
     features: [...adapter.features].sort(),
   };
 }

@@ -1,6 +1,6 @@
 /** Dispatches summed by what they are: kernel and shape. */
 import type { DispatchTime } from '../gpu/timing.ts';
-import { RUNGS } from '../tensor/matmul-rungs.ts';
+import { MATMUL } from '../tensor/matmul-rungs.ts';
 
 export interface ProfileRow {
   readonly kernel: string;
@@ -59,7 +59,7 @@ export interface KernelTime {
   readonly matmulRate: number;
 }
 
-const MATMULS = new Set(RUNGS.map(({ kernel }) => kernel));
+const MATMULS = new Set(MATMUL.map(({ kernel }) => kernel));
 
 export function kernelTime(rows: readonly ProfileRow[]): KernelTime {
   const sum = (list: readonly ProfileRow[], of: 'ms' | 'flops'): number =>

@@ -1,107 +1,135 @@
-/** Which kernel computes a matrix product: by adapter, storage and shape, from measurements (`palimpsest bench matmul`). */
+/** The ladder of matrix products. What was measured stands in each shader's header; `palimpsest bench matmul` repeats it. */
 import type { AdapterSummary } from '../gpu/context.ts';
+import { isSoftware } from '../gpu/rung.ts';
+import type { Rung } from '../gpu/rung.ts';
 import type { Dtype } from './tensor.ts';
 
+/** c [M, N] = a [M, K] · b */
 export interface Product {
   readonly m: number;
   readonly n: number;
   readonly k: number;
+  /** b is stored [N, K]. */
   readonly transposeB: boolean;
   readonly dtype: Dtype;
   /** Elements from a row of a to the next, and the first element of a. */
   readonly aStride: number;
   readonly aFirst: number;
+  /** b can be read from strips, see strips.ts. */
+  readonly strips: boolean;
 }
 
-export interface Rung {
-  readonly kernel: string;
-  /** Rows and columns of c that one workgroup makes; undefined: one thread an element. */
+export interface MatmulRung extends Rung<Product> {
+  /** Rows and columns of c that one workgroup makes; absent: one thread an element. */
   readonly tile?: readonly [rows: number, columns: number];
   /** Where b is read from: its strips, a buffer of quads (bound as b and b2), or a buffer of words. */
   readonly reads: 'strips' | 'quads' | 'words';
-  /** The only layout of b that the kernel knows; absent: both, by the override TRANSPOSED. */
-  readonly transposed?: boolean;
-  /** A workgroup is one subgroup: the override WG is its size. */
-  readonly oneSubgroup?: boolean;
-  readonly fits: (p: Product, adapter: AdapterSummary) => boolean;
-}
-
-/** Rows of a are not made of whole, aligned quads: the override ODD. */
-export function isOdd(p: Product): boolean {
-  return p.k % 4 !== 0 || p.aStride % 4 !== 0 || p.aFirst % 4 !== 0;
 }
 
 /** A binding of quads must hold one. */
 const fourOfA = (p: Product): boolean => p.m * p.aStride >= 4;
 
-const quads = (p: Product): boolean => fourOfA(p) && (p.transposeB ? p.k : p.n) % 4 === 0;
+const inStrips = (p: Product): boolean => p.strips && fourOfA(p);
 
-const software = (adapter: AdapterSummary, subgroupSize: number): boolean =>
-  adapter.kind === 'software' && adapter.subgroupSize === subgroupSize;
+const inQuads = (p: Product): boolean => fourOfA(p) && (p.transposeB ? p.k : p.n) % 4 === 0;
 
 const aRow = (p: Product, adapter: AdapterSummary): boolean =>
-  p.m === 1 && fourOfA(p) && (software(adapter, 4) || software(adapter, 8));
+  p.m === 1 && inStrips(p) && (isSoftware(adapter, 4) || isSoftware(adapter, 8));
 
-/** Fastest first; the first that fits is taken. The last fits everything. */
-export const RUNGS: readonly Rung[] = [
+const tiles = (rows: number, columns: number): Pick<MatmulRung, 'tile' | 'grid'> => ({
+  tile: [rows, columns],
+  grid: ({ m, n }) => ({ groups: [Math.ceil(m / rows), Math.ceil(n / columns)] }),
+});
+
+const TRANSPOSED = (p: Product): number => (p.transposeB ? 1 : 0);
+
+/** Rows of a are not made of whole, aligned quads. */
+const ODD = (p: Product): number => (p.k % 4 !== 0 || p.aStride % 4 !== 0 || p.aFirst % 4 !== 0 ? 1 : 0);
+
+const HALF = (p: Product): number => (p.dtype === 'f16' ? 1 : 0);
+
+/** All at GPT-2's widths, against the rung that would be taken otherwise. */
+export const MATMUL: readonly MatmulRung[] = [
+  // One row in strips: nothing is computed for rows that are not there.
   {
-    kernel: 'tensor/matmul_8',
-    tile: [1, 64],
+    kernel: 'software/matmul_row',
     reads: 'strips',
-    transposed: false,
+    ...tiles(1, 64),
     fits: (p, adapter) => aRow(p, adapter) && !p.transposeB,
+    overrides: (p) => ({ ODD: ODD(p) }),
   },
+  // One row, b transposed: lanes along k read whole rows of a strip, 1.4 times as fast.
   {
-    kernel: 'tensor/matmul_9',
-    tile: [1, 32],
+    kernel: 'software/matmul_row_transposed',
     reads: 'strips',
-    transposed: true,
-    oneSubgroup: true,
+    ...tiles(1, 32),
     fits: (p, adapter) => aRow(p, adapter) && p.transposeB,
+    overrides: (p, { subgroupSize }) => ({ ODD: ODD(p), WG: subgroupSize }),
   },
+  // 24 rows: the 22 of an edit's unembedding in one tile, 15 to 20 % faster.
   {
-    kernel: 'tensor/matmul_10',
-    tile: [24, 64],
+    kernel: 'software/matmul_strips_24x64',
     reads: 'strips',
-    fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && p.m > 16 && p.m <= 24,
+    ...tiles(24, 64),
+    fits: (p, adapter) => isSoftware(adapter, 8) && inStrips(p),
+    suits: ({ m }) => m > 16 && m <= 24,
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p) }),
   },
+  // 8 rows: 1.3 times as fast where 16 would be half empty.
   {
-    kernel: 'tensor/matmul_7',
-    tile: [8, 128],
+    kernel: 'software/matmul_strips_8x128',
     reads: 'strips',
-    fits: (p, adapter) => software(adapter, 8) && fourOfA(p) && p.m <= 8,
+    ...tiles(8, 128),
+    fits: (p, adapter) => isSoftware(adapter, 8) && inStrips(p),
+    suits: ({ m }) => m <= 8,
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p) }),
   },
+  // b in strips of a texture: 1.5 times as fast as from a buffer.
   {
-    kernel: 'tensor/matmul_5',
-    tile: [16, 96],
+    kernel: 'software/matmul_strips_16x96',
     reads: 'strips',
-    fits: (p, adapter) => software(adapter, 8) && fourOfA(p),
+    ...tiles(16, 96),
+    fits: (p, adapter) => isSoftware(adapter, 8) && inStrips(p),
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p) }),
   },
+  // The same for subgroups of 4: 9 % faster than from a buffer.
   {
-    kernel: 'tensor/matmul_6',
-    tile: [16, 64],
+    kernel: 'software/matmul_strips_16x64',
     reads: 'strips',
-    fits: (p, adapter) => software(adapter, 4) && fourOfA(p),
+    ...tiles(16, 64),
+    fits: (p, adapter) => isSoftware(adapter, 4) && inStrips(p),
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p) }),
   },
+  // No workgroup memory: lanes hand the elements of a round.
   {
-    kernel: 'tensor/matmul_3',
-    tile: [16, 128],
+    kernel: 'software/matmul_buffer_16x128',
     reads: 'quads',
-    fits: (p, adapter) => software(adapter, 8) && quads(p),
+    ...tiles(16, 128),
+    fits: (p, adapter) => isSoftware(adapter, 8) && inQuads(p),
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), HALF: HALF(p) }),
   },
+  // The same for subgroups of 4, by swaps of lanes.
   {
-    kernel: 'tensor/matmul_4',
-    tile: [16, 64],
+    kernel: 'software/matmul_buffer_16x64',
     reads: 'quads',
-    fits: (p, adapter) => software(adapter, 4) && quads(p),
+    ...tiles(16, 64),
+    fits: (p, adapter) => isSoftware(adapter, 4) && inQuads(p),
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), HALF: HALF(p) }),
   },
-  { kernel: 'tensor/matmul_2', tile: [64, 64], reads: 'words', fits: () => true },
-  { kernel: 'tensor/matmul_1', reads: 'words', fits: () => true },
+  // Tiles in workgroup memory, 4 x 4 sums a thread: for GPUs.
+  {
+    kernel: 'tensor/matmul_2',
+    reads: 'words',
+    ...tiles(64, 64),
+    fits: () => true,
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), HALF: HALF(p) }),
+  },
+  // The definition.
+  {
+    kernel: 'tensor/matmul_1',
+    reads: 'words',
+    grid: ({ m, n }) => ({ threads: m * n }),
+    fits: () => true,
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), HALF: HALF(p) }),
+  },
 ];
-
-/** The first rung that fits; `strips` says whether b has strips, where a rung asks for them. */
-export function chooseRung(p: Product, adapter: AdapterSummary, strips: () => boolean = () => true): Rung {
-  let found: boolean | undefined; // asked once: asking twice makes them
-  const has = (rung: Rung): boolean => rung.reads !== 'strips' || (found ??= strips());
-  return RUNGS.find((rung) => rung.fits(p, adapter) && has(rung)) as Rung;
-}

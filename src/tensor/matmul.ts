@@ -1,34 +1,32 @@
 /** Matrix products. */
 import { ShapeError } from '../errors.ts';
+import { choose, gridOf } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { chooseRung, isOdd } from './matmul-rungs.ts';
-import type { Product, Rung } from './matmul-rungs.ts';
+import { MATMUL } from './matmul-rungs.ts';
+import type { MatmulRung, Product } from './matmul-rungs.ts';
 import { stripsAcross, stripsOf } from './strips.ts';
 import { empty, windows } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
 export interface MatmulOptions {
   /** [N], added to every row. */
-  readonly bias?: Tensor;
+  readonly bias?: Tensor | undefined;
   /** b is [N, K] and its transpose is meant. */
-  readonly transposeB?: boolean;
+  readonly transposeB?: boolean | undefined;
   /** [M, N] that the product is added to; it stays as it is. */
-  readonly residual?: Tensor;
+  readonly residual?: Tensor | undefined;
   /** [M, N] that receives the product; made when absent. */
-  readonly out?: Tensor;
+  readonly out?: Tensor | undefined;
   /** Adds to what `out` holds. */
-  readonly accumulate?: boolean;
-  readonly label?: string;
+  readonly accumulate?: boolean | undefined;
+  readonly label?: string | undefined;
   /** Overrides the choice of kernel: for tests and benches. */
-  readonly rung?: Rung;
+  readonly rung?: MatmulRung | undefined;
 }
 
 /** One dispatch: columns from `aFirst` of a, all of `b`, columns from `cFirst` of c. */
-interface Part {
+interface Part extends Product {
   readonly b: Tensor;
-  readonly n: number;
-  readonly k: number;
-  readonly aFirst: number;
   readonly cFirst: number;
   readonly accumulate: boolean;
 }
@@ -48,12 +46,18 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
   const label = options.label ?? `${a.label} · ${b.label}`;
   const c = options.out ?? empty(s, [a.rows, n], label);
   if (residual) s.gpu.copy(residual, c);
-  const whole: Part = { b, n, k, aFirst: 0, cFirst: 0, accumulate };
-  if (!dispatch(s, a, whole, c, bias, options, 'strips')) {
-    partsOf(s, whole, transposeB).forEach((part, i) => {
-      dispatch(s, a, part, c, transposeB || i === 0 ? bias : undefined, options);
+  const whole: Part = {
+    ...{ m: a.rows, n, k, transposeB, dtype: b.dtype, aStride: a.cols, aFirst: 0, strips: true },
+    ...{ b, cFirst: 0, accumulate },
+  };
+  const rung = rungFor(s, whole, options);
+  const strips = rung.reads === 'strips' ? stripsOf(s, b, options.rung !== undefined) : undefined;
+  if (strips) dispatch(s, rung, whole, { a, b: strips, c, bias });
+  else
+    partsOf(s, whole).forEach((part, i) => {
+      const once = transposeB || i === 0 ? bias : undefined; // a sum over parts of K adds it once
+      dispatch(s, rungFor(s, part, options), part, { a, b: part.b, c, bias: once });
     });
-  }
   s.tape?.record(c, residual ? [a, residual] : [a], (scope, dc) => [
     matmul(scope, dc, b, { transposeB: !transposeB, label: `d ${a.label}` }),
     dc,
@@ -61,74 +65,49 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
   return c;
 }
 
+function rungFor(s: Scope, product: Product, { rung }: MatmulOptions): MatmulRung {
+  const { adapter } = s.gpu;
+  if (!rung) return choose(MATMUL, product, adapter);
+  if (rung.fits(product, adapter)) return rung;
+  const { m, n, k, transposeB, dtype } = product;
+  throw new ShapeError(
+    `matmul: ${rung.kernel} does not fit [${m}, ${k}] · ${dtype} ${transposeB ? `[${n}, ${k}]ᵀ` : `[${k}, ${n}]`} on ${adapter.description}. Choose another rung.`,
+  );
+}
+
 /** Row windows of b where one binding does not hold it: columns of c, or a sum over parts of K. */
-function partsOf(s: Scope, whole: Part, transposeB: boolean): Part[] {
-  const { b } = whole;
+function partsOf(s: Scope, whole: Part): Part[] {
+  const { b, transposeB } = whole;
   return windows(s.gpu, b.rows, b.bytes / b.rows).map(([from, to], i): Part => {
-    const part = { ...whole, b: b.slice(from, to) };
+    const part = { ...whole, b: b.slice(from, to), strips: false };
     if (transposeB) return { ...part, n: to - from, cFirst: from };
     return { ...part, k: to - from, aFirst: from, accumulate: whole.accumulate || i > 0 };
   });
 }
 
-/** Records one part. With `only`, false and nothing if the rung to take reads b otherwise. */
 function dispatch(
   s: Scope,
-  a: Tensor,
-  { b, n, k, aFirst, cFirst, accumulate }: Part,
-  c: Tensor,
-  bias: Tensor | undefined,
-  { transposeB = false, rung: forced }: MatmulOptions,
-  only?: Rung['reads'],
-): boolean {
-  const m = a.rows;
-  const product: Product = { m, n, k, transposeB, dtype: b.dtype, aStride: a.cols, aFirst };
-  let strips: GPUTextureView | undefined;
-  const findStrips = (): boolean => only === 'strips' && (strips ??= stripsOf(s, b, !!forced)) !== undefined;
-  const rung = forced ?? chooseRung(product, s.gpu.adapter, findStrips);
-  if (only && rung.reads !== only) return false;
-  if (rung.transposed !== undefined && rung.transposed !== transposeB)
-    throw new ShapeError(`matmul: ${rung.kernel} needs transposeB: ${rung.transposed}.`);
+  rung: MatmulRung,
+  part: Part,
+  { a, b, c, bias }: { a: Tensor; b: Tensor | GPUTextureView; c: Tensor; bias: Tensor | undefined },
+): void {
+  const { m, n, k } = part;
   const params = {
-    m,
-    n,
-    k,
+    ...{ m, n, k },
     biased: bias ? 1 : 0,
-    a_stride: a.cols,
-    a_first: aFirst,
+    a_stride: part.aStride,
+    a_first: part.aFirst,
     c_stride: c.cols,
-    c_first: cFirst,
-    accumulate: accumulate ? 1 : 0,
+    c_first: part.cFirst,
+    accumulate: part.accumulate ? 1 : 0,
   };
-  const overrides = {
-    ...(rung.transposed === undefined ? { TRANSPOSED: transposeB ? 1 : 0 } : {}),
-    ...(rung.oneSubgroup ? { WG: s.gpu.adapter.subgroupSize } : {}),
-  };
-  const ODD = isOdd(product) ? 1 : 0;
-  const HALF = b.dtype === 'f16' ? 1 : 0;
-  const operands = { a, bias: bias ?? a, c };
-  const grid = {
-    ...(rung.tile
-      ? { groups: [Math.ceil(m / rung.tile[0]), Math.ceil(n / rung.tile[1])] as const }
-      : { threads: m * n }),
-    cost: { flops: 2 * m * n * k, bytes: b.bytes + 4 * m * (n + k), shape: `${m},${k},${n}` },
-  };
-  const { kernel } = rung;
-  if (rung.reads === 'strips') {
-    if (!strips && !findStrips())
-      throw new ShapeError(`matmul: no texture holds "${b.label}" [${b.shape.join(', ')}].`);
-    const b_strips = stripsAcross(b.cols);
-    const bind = { ...operands, a1: a, b: strips as GPUTextureView };
-    s.gpu.run(kernel, bind, { ...params, b_strips }, { ...grid, overrides: { ...overrides, ODD } });
-  } else if (rung.reads === 'quads') {
-    s.gpu.run(kernel, { ...operands, a1: a, b, b2: b }, params, {
-      ...grid,
-      overrides: { ...overrides, ODD, HALF },
-    });
-  } else {
-    s.gpu.run(kernel, { ...operands, b }, params, { ...grid, overrides: { ...overrides, HALF } });
-  }
-  return true;
+  const operands = { a, b, bias: bias ?? a, c };
+  const cost = { flops: 2 * m * n * k, bytes: part.b.bytes + 4 * m * (n + k), shape: `${m},${k},${n}` };
+  const grid = gridOf<Product>(rung, part, s.gpu.adapter, cost);
+  if (rung.reads === 'strips')
+    s.gpu.run(rung.kernel, { ...operands, a1: a }, { ...params, b_strips: stripsAcross(part.b.cols) }, grid);
+  else if (rung.reads === 'quads') s.gpu.run(rung.kernel, { ...operands, a1: a, b2: b }, params, grid);
+  else s.gpu.run(rung.kernel, operands, params, grid);
 }
 
 function check(

@@ -7,8 +7,9 @@
  * lives in strips alone.
  */
 import type { Gpu } from '../gpu/context.ts';
+import { choose } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { chooseRung } from './matmul-rungs.ts';
+import { MATMUL } from './matmul-rungs.ts';
 import { windows } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -41,9 +42,9 @@ export function stripsOf(s: Scope, b: Tensor, eager: boolean): GPUTextureView | 
     return undefined;
   }
   const strips: GPUTextureView = pool.derive(block, key, size, () =>
-    move(s.gpu, 'tensor/unpack_strips', b, strips),
+    move(s.gpu, 'software/unpack_strips', b, strips),
   );
-  move(s.gpu, 'tensor/pack_strips', b, strips);
+  move(s.gpu, 'software/pack_strips', b, strips);
   return strips;
 }
 
@@ -54,8 +55,8 @@ export function stripsOf(s: Scope, b: Tensor, eager: boolean): GPUTextureView | 
  * @param b [K, N] f32, the whole of its block
  */
 export function keepInStrips(s: Scope, b: Tensor): void {
-  const product = { m: 16, n: b.cols, k: b.rows, transposeB: false, aStride: b.rows, aFirst: 0 };
-  const rung = chooseRung({ ...product, dtype: b.dtype }, s.gpu.adapter);
+  const operands = { m: 16, n: b.cols, k: b.rows, transposeB: false, aStride: b.rows, aFirst: 0 };
+  const rung = choose(MATMUL, { ...operands, dtype: b.dtype, strips: true }, s.gpu.adapter);
   if (b.dtype !== 'f32' || rung.reads !== 'strips' || !stripsOf(s, b, true)) return;
   s.gpu.pool.spare(b.block);
 }
@@ -63,11 +64,11 @@ export function keepInStrips(s: Scope, b: Tensor): void {
 /** Between rows and strips, in windows that one binding holds. */
 function move(
   gpu: Gpu,
-  kernel: 'tensor/pack_strips' | 'tensor/unpack_strips',
+  kernel: 'software/pack_strips' | 'software/unpack_strips',
   b: Tensor,
   strips: GPUTextureView,
 ): void {
-  const overrides = kernel === 'tensor/pack_strips' ? { HALF: b.dtype === 'f16' ? 1 : 0 } : {};
+  const overrides = kernel === 'software/pack_strips' ? { HALF: b.dtype === 'f16' ? 1 : 0 } : {};
   for (const [first, to] of windows(gpu, b.rows, b.bytes / b.rows)) {
     const rows = to - first;
     gpu.run(

@@ -2,8 +2,8 @@
 import type { Gpu } from '../../gpu/context.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { narrow } from '../../tensor/half.ts';
-import { RUNGS } from '../../tensor/matmul-rungs.ts';
-import type { Product, Rung } from '../../tensor/matmul-rungs.ts';
+import { MATMUL } from '../../tensor/matmul-rungs.ts';
+import type { MatmulRung, Product } from '../../tensor/matmul-rungs.ts';
 import { matmul } from '../../tensor/matmul.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { empty, upload } from '../../tensor/tensor.ts';
@@ -35,12 +35,12 @@ export const STORAGES: readonly Storage[] = [
 ];
 
 export function productOf([m, k, n]: Shape, storage: Storage): Product {
-  return { m, n, k, ...storage, aStride: k, aFirst: 0 };
+  return { m, n, k, ...storage, aStride: k, aFirst: 0, strips: true };
 }
 
 /** Rungs that this adapter can run at this shape, from the definition on. */
-export function rungsFor(gpu: Gpu, shape: Shape, storage: Storage): readonly Rung[] {
-  return RUNGS.filter((rung) => rung.fits(productOf(shape, storage), gpu.adapter)).toReversed();
+export function rungsFor(gpu: Gpu, shape: Shape, storage: Storage): readonly MatmulRung[] {
+  return MATMUL.filter((rung) => rung.fits(productOf(shape, storage), gpu.adapter)).toReversed();
 }
 
 /** `16,1600,6400 ᵀ f16`: m, k, n, and how b is stored. */
@@ -48,10 +48,10 @@ export function shapeLabel(shape: Shape, { transposeB, dtype }: Storage): string
   return `${shape.join(',')}${transposeB ? ' ᵀ' : ''}${dtype === 'f16' ? ' f16' : ''}`;
 }
 
-export function matmulCase(shape: Shape, storage: Storage, rung: Rung): BenchCase {
+export function matmulCase(shape: Shape, storage: Storage, rung: MatmulRung): BenchCase {
   const [m, k, n] = shape;
   return {
-    name: rung.kernel.slice('tensor/'.length),
+    name: rung.kernel.replace(/^.*\//, ''),
     shape: shapeLabel(shape, storage),
     kernels: [rung.kernel],
     flops: 2 * m * n * k,
@@ -64,7 +64,7 @@ function prepareProduct(
   s: Scope,
   [m, k, n]: Shape,
   { transposeB, dtype }: Storage,
-  rung: Rung,
+  rung: MatmulRung,
 ): ReturnType<BenchCase['prepare']> {
   const a = numbers(m * k, 1);
   const b = numbers(k * n, 2);

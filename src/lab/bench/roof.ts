@@ -3,7 +3,8 @@ import type { Gpu } from '../../gpu/context.ts';
 import { copyFamily } from './copy.ts';
 import { SHAPES, STORAGES, matmulCase, productOf } from './matmul.ts';
 import type { Shape } from './matmul.ts';
-import { chooseRung } from '../../tensor/matmul-rungs.ts';
+import { choose } from '../../gpu/rung.ts';
+import { MATMUL } from '../../tensor/matmul-rungs.ts';
 import { measure } from './measure.ts';
 import type { Measured } from './measure.ts';
 
@@ -23,7 +24,7 @@ export async function measureRoof(gpu: Gpu, signal?: AbortSignal): Promise<Roof>
   const [storage] = STORAGES;
   const product = async (shape: Shape): Promise<number> => {
     if (!storage) return 0;
-    const rung = chooseRung(productOf(shape, storage), gpu.adapter);
+    const rung = choose(MATMUL, productOf(shape, storage), gpu.adapter);
     return best(await measure(gpu, matmulCase(shape, storage, rung), options), 'flops');
   };
   let [matmul, copy] = [0, 0];

@@ -5,7 +5,8 @@
  * highest geometric mean of their rates; a rung within a hundredth of it is as good.
  */
 import type { Gpu } from '../../gpu/context.ts';
-import { chooseRung } from '../../tensor/matmul-rungs.ts';
+import { choose } from '../../gpu/rung.ts';
+import { MATMUL } from '../../tensor/matmul-rungs.ts';
 import { STORAGES, matmulCase, productOf, rungsFor } from './matmul.ts';
 import type { Shape, Storage } from './matmul.ts';
 import { measure } from './measure.ts';
@@ -62,7 +63,7 @@ export async function* rungTable(
         rates.push({ kernel: rung.kernel, rate: Number.isFinite(mean) ? mean : undefined });
       }
       rates.sort((a, b) => (b.rate ?? 0) - (a.rate ?? 0));
-      const chosen = chooseRung(productOf(first, storage), gpu.adapter).kernel;
+      const chosen = choose(MATMUL, productOf(first, storage), gpu.adapter).kernel;
       const chosenRate = rates.find(({ kernel }) => kernel === chosen)?.rate ?? 0;
       // Alone in its class, a rung too slow to be timed wins.
       const agrees = rates.length === 0 || chosenRate >= 0.99 * (rates[0]?.rate ?? 0);

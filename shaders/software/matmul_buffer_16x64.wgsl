@@ -1,4 +1,4 @@
-// Matrix product, rung 4: no workgroup memory, for software adapters with subgroups of 4.
+// Matrix product: no workgroup memory, for software adapters with subgroups of 4.
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //

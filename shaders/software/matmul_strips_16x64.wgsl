@@ -1,12 +1,13 @@
-// Matrix product, rung 6: weights in strips, for software adapters with subgroups of 4.
+// Matrix product: weights in strips, for software adapters with subgroups of 4.
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
-// What changed and why it is faster: a texel is read by one call without a branch, where rung 4
-// reads four words, each with a bounds check and a branch a lane (9 % slower). The texture is a
-// sampled one: SwiftShader reads a storage texture word by word, like a buffer (15 % slower).
-// Tried and not better: see rung 4; 2 or 3 texels a lane (8 and 3 % slower), 8 rows (23 %); 32 rows
-// and 3 texels gain 15 %, but waste half of it on the last tile of most prompts.
+// What changed and why it is faster: a texel is read by one call without a branch, where
+// matmul_buffer_16x64 reads four words, each with a bounds check and a branch a lane (9 % slower).
+// The texture is a sampled one: SwiftShader reads a storage texture word by word, like a buffer (15
+// % slower).
+// Tried and not better: see matmul_buffer_16x64; 2 or 3 texels a lane (8 and 3 % slower), 8 rows
+// (23 %); 32 rows and 3 texels gain 15 %, but waste half of it on the last tile of most prompts.
 //
 // Shapes   a [M, K]; b in strips (see pack_strips.wgsl) of [K, N], or of [N, K] with TRANSPOSED;
 //          bias [N]; c [M, N]; a and c may be column windows. Any sizes; ODD: K, a's stride or its

@@ -1,12 +1,12 @@
-// Matrix product, rung 7: tiles of 8 rows, weights in strips, for subgroups of 8.
+// Matrix product: tiles of 8 rows, weights in strips, for subgroups of 8.
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
-// What changed and why it is faster: up to 8 prompts at once would leave half of rung 5's only tile
+// What changed and why it is faster: up to 8 prompts at once would leave half of a tile of 16
 // empty: 8 rows a tile are 1.3 times as fast. A group is one subgroup, so that narrow products keep
 // both cores busy, and a lane owns four texels of a row, so that a load of a is worth more (6 to
 // 8 % over two texels; one is 11 % slower, 8 k a step no faster).
-// Tried and not better: the last 8 of 40 or 344 rows (22 and 37 % slower than rung 5's half tile).
+// Tried and not better: the last 8 of 40 or 344 rows (22 and 37 % slower than half a tile of 16).
 //
 // Shapes   a [M, K]; b in strips (see pack_strips.wgsl) of [K, N], or of [N, K] with TRANSPOSED;
 //          bias [N]; c [M, N]; a and c may be column windows. Any sizes; ODD: K, a's stride or its

@@ -1,14 +1,14 @@
-// Matrix product, rung 9: a single row, the transpose of weights in strips, for software adapters
+// Matrix product: a single row, the transpose of weights in strips, for software adapters
 // with subgroups.
 //
 //   c[0,j] = Σₖ a[0,k] b[j,k]   (+ bias[j])   (+ c[0,j])
 //
 // What changed and why it is faster: a row of b is a column of the product, so lanes run along k: a
 // read takes a whole row of a strip, 128 bytes in a piece, and 32 rows follow each other, which the
-// core fetches ahead. With lanes along j, as in rung 8, every read touched 8 places, and half of
-// the time went into waiting for memory: 1.4 times as fast for GPT-2's unembedding, 50,257 x 768.
-// A read of a costs as much as ten of texels, so it serves 32 rows (a quarter faster than 16). A
-// core fetches ahead within a page only, so two strips are read in turns: the first lines of both
+// core fetches ahead. With lanes along j, as in matmul_row, every read touched 8 places, and half
+// of the time went into waiting for memory: 1.4 times as fast for GPT-2's unembedding, 50,257 x
+// 768. A read of a costs as much as ten of texels, so it serves 32 rows (a quarter faster than 16).
+// A core fetches ahead within a page only, so two strips are read in turns: the first lines of both
 // are waited for at once (a fifth faster).
 // Tried and not better: 4 or 8 rows at a time, 64 rows, three strips.
 //

@@ -1,11 +1,10 @@
-// Matrix product, rung 10: tiles of 24 rows, weights in strips, for subgroups of 8.
+// Matrix product: tiles of 24 rows, weights in strips, for subgroups of 8.
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
 // What changed and why it is faster: an edit unembeds 22 rows, one for each of 21 contexts and one
-// for the essence prompt. Tiles of 16 rows (rung 5) compute 32 for them, tiles of 8 (rung 7) read b
-// three times; one tile of 24 wastes two rows and reads b once: 15 to 20 % faster over 50,257
-// tokens.
+// for the essence prompt. Tiles of 16 rows compute 32 for them, tiles of 8 read b three times; one
+// tile of 24 wastes two rows and reads b once: 15 to 20 % faster over 50,257 tokens.
 // Tried and not better: 24 rows in general (below 16 rows they waste more than they save, beyond 24
 // they gain nothing), three texels a lane (144 sums: the loop outgrows the cache of instructions).
 //

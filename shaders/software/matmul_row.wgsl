@@ -1,4 +1,4 @@
-// Matrix product, rung 8: a single row, weights in strips, for software adapters with subgroups.
+// Matrix product: a single row, weights in strips, for software adapters with subgroups.
 //
 //   c[0,j] = Σₖ a[0,k] b[k,j]   (+ bias[j])   (+ c[0,j])
 //

@@ -1,4 +1,4 @@
-// Matrix product, rung 5: weights in strips, for software adapters with subgroups of 8.
+// Matrix product: weights in strips, for software adapters with subgroups of 8.
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
