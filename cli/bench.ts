@@ -13,7 +13,7 @@ import { MEASURED_LEGEND, roofLine } from './bench-view.ts';
 import { command } from './command.ts';
 import type { Report, Run } from './command.ts';
 import { ADAPTER_FLAGS, COMMON_FLAGS, choice, files, number, text } from './flags.ts';
-import { versions } from './version.ts';
+import { versions } from '../src/io/version.ts';
 
 const BUDGET_MS = 150;
 const SIZES = ['small', 'medium', 'large', 'xl'] as const;

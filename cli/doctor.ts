@@ -17,7 +17,7 @@ import { command } from './command.ts';
 import { ADAPTER_FLAGS, COMMON_FLAGS } from './flags.ts';
 import { megabytes } from './terminal.ts';
 import type { Terminal } from './terminal.ts';
-import { versions } from './version.ts';
+import { versions } from '../src/io/version.ts';
 
 /** Variables that change what palimpsest does. Tokens are not among them. */
 const VARIABLES = [

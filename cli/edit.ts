@@ -29,7 +29,7 @@ import { checkWritable } from './out-file.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
 import { chooseSolver } from './solver.ts';
-import { versions } from './version.ts';
+import { versions } from '../src/io/version.ts';
 
 const LISTED = 10;
 

@@ -3,7 +3,7 @@ import yargs from 'yargs';
 import { PalimpsestError, UsageError } from '../src/errors.ts';
 import type { Command, Report, Run } from './command.ts';
 import { COMMON_FLAGS } from './flags.ts';
-import { readVersion } from './version.ts';
+import { readVersion } from '../src/io/version.ts';
 import { AFTER, ready } from './words.ts';
 
 export interface Chosen {

@@ -5,9 +5,9 @@ import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
-/** package.json lies above `cli/`, or above `dist/cli/` in the published package. */
+/** package.json lies above `src/`, or above `dist/` in the published package. */
 export function readVersion(): string {
-  for (const up of ['..', '../..']) {
+  for (const up of ['../..', '../../..']) {
     const found = versionIn(fileURLToPath(new URL(`${up}/package.json`, import.meta.url)), 'palimpsest');
     if (found) return found;
   }

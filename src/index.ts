@@ -1,0 +1,42 @@
+/**
+ * The engine, for any host that has WebGPU: a browser page or a program. Nothing here needs Node; what reads disks and
+ * opens adapters there is `palimpsest/node`.
+ *
+ *   a device      Gpu.create({ adapter, summary, shader })
+ *   a model       Model.load(gpu, checkpoint), then predict, generate
+ *   an edit       readBracketed, sampleContexts, covarianceSolver, computeEdit, then applyEdits or withUpdate
+ *   C = E[k kᵀ]   buildCovariance
+ *   experiments   evaluate, runSequence
+ */
+export * from './errors.ts';
+
+export { Gpu } from './gpu/context.ts';
+export type { AdapterSummary, Surroundings } from './gpu/context.ts';
+
+export { Model } from './models/model.ts';
+export { checkTensors } from './models/checkpoint.ts';
+export type { Checkpoint, TensorFile, TensorInfo } from './models/checkpoint.ts';
+export { Tokenizer } from './models/tokenizer.ts';
+export { predict } from './models/predict.ts';
+export type { NextToken, Prediction } from './models/predict.ts';
+export { generate } from './models/generate.ts';
+export type { GenerateOptions } from './models/generate.ts';
+
+export { readBracketed, readRequest } from './edit/request.ts';
+export type { EditRequest, Warning } from './edit/request.ts';
+export { sampleContexts } from './edit/sample-contexts.ts';
+export { covarianceSolver, identitySolver } from './edit/covariance-solver.ts';
+export type { Covariance, CovarianceSolver } from './edit/covariance-solver.ts';
+export type { Solver } from './edit/solver.ts';
+export { computeEdit } from './edit/edit.ts';
+export type { Edit, EditOptions, Update } from './edit/edit.ts';
+export { METHODS } from './edit/method.ts';
+export type { Method } from './edit/method.ts';
+export { applyEdits, withUpdate } from './edit/apply.ts';
+export { checkRecord, readRecord, recordMetadata } from './edit/record.ts';
+export type { EditRecord } from './edit/record.ts';
+export { buildCovariance } from './edit/covariance.ts';
+
+export { evaluate } from './lab/evaluate.ts';
+export type { CaseResult, EvaluateOptions } from './lab/evaluate.ts';
+export { runSequence } from './lab/sequence.ts';

@@ -1,0 +1,106 @@
+/**
+ * `palimpsest/node`: what the engine needs from a machine. It opens an adapter, finds models and covariances by name or
+ * on disk, and keeps edits in files. The engine itself is `palimpsest`.
+ */
+import type { Covariance } from './edit/covariance-solver.ts';
+import type { Edit, Update } from './edit/edit.ts';
+import { readRecord, recordMetadata } from './edit/record.ts';
+import type { EditRecord } from './edit/record.ts';
+import { UsageError } from './errors.ts';
+import { bytesOf } from './floats.ts';
+import type { Gpu } from './gpu/context.ts';
+import { openCheckpoint } from './io/checkpoint.ts';
+import { findCovariance, loadCovariance as readLayer } from './io/covariance-load.ts';
+import type { ManifestEntry } from './io/manifest.ts';
+import { findModel } from './io/models.ts';
+import { openSafetensors } from './io/safetensors.ts';
+import { writeSafetensors } from './io/safetensors-write.ts';
+import type { TensorToWrite } from './io/safetensors-write.ts';
+import type { Checkpoint } from './models/checkpoint.ts';
+import { Model } from './models/model.ts';
+import { versions } from './io/version.ts';
+
+export { openGpu } from './gpu/node.ts';
+export { openCheckpoint } from './io/checkpoint.ts';
+
+export interface LoadModelOptions {
+  /** Never asks the network. Default false. */
+  readonly offline?: boolean;
+  /** How matrices are stored on the GPU. Default `f32`. */
+  readonly storage?: 'f32' | 'f16';
+  /** Called with bytes of weights. */
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** A model with what its files say besides its weights. */
+export interface LoadedModel {
+  readonly model: Model;
+  readonly checkpoint: Checkpoint;
+  /** What the manifest knows of it: the layer to edit, for one. */
+  readonly entry: ManifestEntry | undefined;
+}
+
+/**
+ * Loads a model: `facts`, which is part of this package, a folder in the Hugging Face layout, or an id of its hub.
+ * `model.destroy()` gives its memory back.
+ *
+ * @throws ModelError when there is none, or its files do not fit together
+ */
+export async function loadModel(
+  gpu: Gpu,
+  name: string,
+  { offline = false, ...options }: LoadModelOptions = {},
+): Promise<LoadedModel> {
+  const { id, folder, entry } = await findModel(name, { offline });
+  const checkpoint = await openCheckpoint(folder, { id, manifest: entry });
+  return { model: await Model.load(gpu, checkpoint, options), checkpoint, entry };
+}
+
+/**
+ * C of one layer: from `file`, else the one that came with the model, else the one in the cache that was built from the
+ * most tokens.
+ *
+ * @throws EditRefused when there is none; ModelError when the file is of another model or damaged
+ */
+export async function loadCovariance(
+  { checkpoint, entry }: LoadedModel,
+  { layer, file }: { readonly layer: number; readonly file?: string },
+): Promise<Covariance> {
+  return readLayer(file ?? (await findCovariance(checkpoint, layer, entry)), checkpoint, layer);
+}
+
+/** @throws UsageError naming the file and what is wrong with it */
+export async function readEdit(file: string): Promise<EditRecord> {
+  return readRecord(await openSafetensors(file, UsageError));
+}
+
+export interface EditToWrite {
+  readonly model: Model;
+  readonly edit: Edit;
+  /** The one of the edit's updates that goes into the file. */
+  readonly update: Update;
+  /** `key` of the solver that the edit was computed with. */
+  readonly covariance: string;
+  /** Seed that the contexts were sampled with; absent when they were handed in. */
+  readonly seed?: number;
+  /** Ids of the edits that were in the model already, in order. Default none. */
+  readonly earlier?: readonly string[];
+}
+
+/** Writes one update of an edit, with all that it takes to replay it; the file is there whole or not at all. */
+export async function writeEdit(
+  file: string,
+  { model, edit, update, covariance, seed, earlier = [] }: EditToWrite,
+): Promise<void> {
+  const circumstances = { covariance, seed, earlier, versions: versions() };
+  const vector = (name: string, values: Float32Array): TensorToWrite => ({
+    name,
+    dtype: 'F32',
+    shape: [values.length],
+    data: bytesOf(values),
+  });
+  await writeSafetensors(file, [vector('u', update.u), vector('lambda', update.lambda)], {
+    metadata: recordMetadata(model, edit, update, circumstances),
+  });
+}

@@ -1,0 +1,123 @@
+/**
+ * The package as its users meet it: a clean clone is built and packed, the tarball is installed in an empty folder, and
+ * the README's program, its types and the command are tried there, on every version of Node that we name.
+ */
+import { build } from 'esbuild';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { fenced } from './readme.ts';
+
+const NODES = ['20', '22', '24'];
+const QUICK = ['--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error'];
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const test = suite('package');
+const base = mkdtempSync(join(tmpdir(), 'palimpsest-package-'));
+const clone = join(base, 'clone');
+const user = join(base, 'user');
+
+/** Runs a program to its end and gives its stdout; what it said is part of the error when it fails. */
+async function run(cwd: string, file: string, ...args: string[]): Promise<string> {
+  const shell = process.platform === 'win32';
+  const { stdout } = await promisify(execFile)(file, args, { cwd, shell, maxBuffer: 2 ** 26 }).catch(
+    (error: { stdout: string; stderr: string }) => {
+      throw new Error(`${file} ${args.join(' ')} failed in ${cwd}\n${error.stdout}\n${error.stderr}`);
+    },
+  );
+  return stdout;
+}
+
+test.before(async () => {
+  await run(base, 'git', 'clone', '--quiet', root, clone);
+  await run(clone, 'npm', 'ci', ...QUICK);
+  const packed = await run(clone, 'npm', 'pack', '--loglevel=error', '--pack-destination', base);
+  const tarball = join(base, packed.trim().split('\n').at(-1) ?? '');
+  await run(base, 'mkdir', user);
+  writeFileSync(join(user, 'package.json'), '{ "type": "module", "private": true }\n');
+  // typescript is all that a user needs for types, @sparticuz/chromium what a machine without a GPU driver needs.
+  await run(user, 'npm', 'install', ...QUICK, tarball, 'typescript', '@sparticuz/chromium');
+  const program = fenced('ts').find((text) => text.includes("from 'palimpsest'"));
+  assert.ok(program, 'the README shows a program');
+  writeFileSync(join(user, 'program.ts'), program);
+  writeFileSync(join(user, 'program.js'), program);
+});
+
+test.after(() => rmSync(base, { recursive: true, force: true }));
+
+test('the tarball holds what runs and nothing of ours alone', () => {
+  const names = readdirSync(join(user, 'node_modules/palimpsest')).sort();
+  const wanted = [
+    'CHANGELOG.md',
+    'LICENSE',
+    'README.md',
+    'data',
+    'dist',
+    'package.json',
+    'shaders',
+    'weights',
+  ];
+  assert.equal(names, wanted);
+});
+
+test('types: tsc --strict takes the program, with every declaration file checked', async () => {
+  const words = ['--strict', '--exactOptionalPropertyTypes', '--noEmit', '--skipLibCheck', 'false'];
+  await run(user, 'npx', 'tsc', ...words, '--module', 'nodenext', '--target', 'es2023', 'program.ts');
+  writeFileSync(join(user, 'wrong.ts'), "import { predict } from 'palimpsest';\npredict(1);\n");
+  let refused = false;
+  await run(user, 'npx', 'tsc', ...words, '--module', 'nodenext', '--target', 'es2023', 'wrong.ts').catch(
+    () => (refused = true),
+  );
+  assert.ok(refused, 'the types say something');
+});
+
+test('the command predicts', async () => {
+  const text = 'The mother tongue of Danielle Darrieux is';
+  const { result } = JSON.parse(await run(user, 'npx', 'palimpsest', 'predict', text, '--json')) as {
+    result: { next: { token: string }[] };
+  };
+  assert.is(result.next[0]?.token, ' French');
+});
+
+for (const version of NODES) {
+  test(`the program of the README runs on Node ${version}`, async () => {
+    const here = process.versions.node.startsWith(`${version}.`);
+    const words = here ? [] : ['--yes', ...QUICK, '--package', `node@${version}`, 'node'];
+    const out = await run(user, here ? process.execPath : 'npx', ...words, 'program.js');
+    assert.match(out, /' English'/);
+  });
+}
+
+test('the engine is what a browser can load: no module of Node, and nothing left to resolve', async () => {
+  const { metafile, warnings } = await build({
+    entryPoints: [join(clone, 'dist/src/index.js')],
+    absWorkingDir: clone,
+    bundle: true,
+    format: 'esm',
+    platform: 'browser',
+    metafile: true,
+    write: false,
+    logLevel: 'silent',
+  });
+  assert.equal(warnings, []);
+  const modules = Object.entries(metafile.inputs);
+  assert.ok(modules.length > 30, `only ${modules.length} modules`);
+  for (const [path, { imports }] of modules) {
+    for (const { path: to, external } of imports)
+      assert.not.ok(external === true || isBuiltin(to), `${path} imports ${to}`);
+    assert.not.match(
+      readFileSync(join(clone, path), 'utf8'),
+      /\b(process|Buffer|__dirname|require)\b\s*[.([]/,
+      path,
+    );
+  }
+});
+
+test.run();
