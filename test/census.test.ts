@@ -101,14 +101,6 @@ for (const [room, allowed] of Object.entries(ROOMS)) {
   });
 }
 
-test('the engine runs in a browser page: no node: import outside src/io and the Node start-up', () => {
-  const node = ['src/io/', 'src/gpu/node.ts', 'src/gpu/swiftshader.ts', 'cli/'];
-  for (const path of sources.filter((source) => !node.some((prefix) => source.startsWith(prefix)))) {
-    assert.not.match(text(path), /from '(node:|\.\.\/io\/|webgpu')/, path);
-    assert.not.match(text(path), /\b(process|Buffer|__dirname|require)\b\s*[.([]/, path);
-  }
-});
-
 test('no WGSL inside TypeScript', () => {
   for (const path of sources) assert.not.match(text(path), /@group\(\d\) @binding\(\d/, path);
 });

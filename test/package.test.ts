@@ -112,11 +112,8 @@ test('the engine is what a browser can load: no module of Node, and nothing left
   for (const [path, { imports }] of modules) {
     for (const { path: to, external } of imports)
       assert.not.ok(external === true || isBuiltin(to), `${path} imports ${to}`);
-    assert.not.match(
-      readFileSync(join(clone, path), 'utf8'),
-      /\b(process|Buffer|__dirname|require)\b\s*[.([]/,
-      path,
-    );
+    const nodes = /(?<![.\w])(process|Buffer|__dirname|require)\s*[.([]/;
+    if (path.startsWith('dist/')) assert.not.match(readFileSync(join(clone, path), 'utf8'), nodes, path);
   }
 });
 
