@@ -100,6 +100,63 @@ test('FastEdit’s records and plain lines', () => {
   );
 });
 
+test('CSV: header, quotes, line breaks, other names of columns', () => {
+  const read = (text: string, name = 'facts.csv') =>
+    readFacts(text, name).map((fact) => [fact.prompt, fact.subject, fact.targetNew, fact.targetTrue]);
+  const want = [
+    ['The capital of {} is', 'France', 'Lyon', 'Paris'],
+    ['{}, the city, is "in"', 'Rome', 'Peru', null],
+  ];
+  const quoted = '"{}, the city, is ""in"""';
+  assert.equal(
+    read(`prompt,subject,target,true\nThe capital of {} is,France,Lyon,Paris\n${quoted},Rome,Peru,\n`),
+    want,
+  );
+  // Known by its header, whatever its name: columns in another order, semicolons, the subject written out.
+  const other = [
+    '\uFEFFSubject; target_new ;Prompt;Ground Truth;notes',
+    '# a remark',
+    '',
+    'France;Lyon;The capital of France is;Paris;x',
+    `Rome;Peru;${quoted.replace('{}', 'Rome')};;`,
+  ];
+  assert.equal(read(other.join('\r\n'), 'facts.txt'), want);
+  assert.equal(read('prompt\ttarget\n[Ann, Lee] lives in\tOslo'), [
+    ['{} lives in', 'Ann, Lee', 'Oslo', null],
+  ]);
+  const [more] = readFacts(
+    'id,prompt,subject,target,true,paraphrase 1,paraphrase 2,neighbour\n7,{} is,A,b,c,A was,,D is\n',
+    'x.csv',
+  );
+  assert.equal(
+    [more!.caseId, more!.source, more!.paraphrases, more!.neighbours],
+    [7, 'csv', ['A was'], ['D is']],
+  );
+});
+
+test('CSV that cannot be read is refused by line and column', () => {
+  for (const [text, words] of [
+    ['', ['a header', 'empty file']],
+    ['prompt,target\n', ['at least one record']],
+    ['a,b\n1,2', ['line 1', 'a column prompt', 'a, b']],
+    ['prompt,subject\n1,2', ['line 1', 'a column target']],
+    ['prompt,target,new\n', ['line 1', 'one column target', 'target and new']],
+    ['prompt,subject,target\n{} is,A,b\n{}, is,A,b', ['line 3', '3 cells', 'found 4', 'double quotes']],
+    ['prompt,subject,target\n"{}\nis",A,b\n"\n{} is",A,\n', ['line 4', 'column target', 'a string']],
+    ['prompt,subject,Target\n{} is,A,b\n\nIs it,A,b', ['line 4', 'column prompt', 'the subject "A"']],
+    ['prompt,subject,target\n{} {} is,A,b', ['line 2', 'column prompt', 'one {}', '2 in']],
+    ['prompt,subject,target\n{} is,A{},b', ['line 2', 'column subject', 'no braces']],
+    ['prompt,target\n{} is,b', ['line 2', 'column prompt', 'one [subject]']],
+    ['prompt,subject,target\n{} is,A,b\n{} is,A,"b', ['line 3', 'Quote Not Closed']],
+    ['prompt,subject,target\n{} "is,A,b', ['line 2', 'column 1', 'Quote']],
+  ] as const) {
+    const error = thrown(() => readFacts(text, 'facts.csv'));
+    assert.instance(error, UsageError, text);
+    for (const word of ['facts.csv', ...words])
+      assert.ok(error.message.includes(word), `${word} is not in: ${error.message}`);
+  }
+});
+
 test('JSONL, with a byte order mark and empty lines, is the same as an array', () => {
   for (const name of ['counterfact', 'zsre', 'easyedit']) {
     const lines = (JSON.parse(file(name)) as object[]).map((record) => JSON.stringify(record));

@@ -1,5 +1,5 @@
 /** Record layouts in the wild. */
-export type Layout = 'counterfact' | 'zsre' | 'easyedit' | 'fastedit' | 'plain';
+export type Layout = 'counterfact' | 'zsre' | 'easyedit' | 'fastedit' | 'csv' | 'plain';
 
 /** One fact to edit and what to measure afterwards, whatever the file looked like. */
 export interface Fact {
@@ -11,7 +11,7 @@ export interface Fact {
   readonly subject: string;
   /** The object to write, without the blank in front. */
   readonly targetNew: string;
-  /** The object the model shall hold now; null where the layout names none, and then ES, PS and NS are undefined. */
+  /** The object the model shall hold now; null where the record names none, and then ES, PS and NS are undefined. */
   readonly targetTrue: string | null;
   /** The same question in other words, subject filled in. */
   readonly paraphrases: readonly string[];
@@ -19,8 +19,6 @@ export interface Fact {
   readonly neighbours: readonly string[];
   /** Prompts to generate text from. */
   readonly generationPrompts: readonly string[];
-  /** Prompts on subjects whose answer is `targetNew` already. */
-  readonly attributePrompts: readonly string[];
   /** An unrelated prompt with its own answer, that the edit shall not touch. */
   readonly locality: { readonly prompt: string; readonly answer: string } | null;
   /** Wikidata relation of the fact, by which reference texts are found. */
@@ -37,7 +35,6 @@ export function bareFact(least: Pick<Fact, 'caseId' | 'source' | 'prompt' | 'sub
     paraphrases: [],
     neighbours: [],
     generationPrompts: [],
-    attributePrompts: [],
     locality: null,
     relationId: null,
     targetNewId: null,

@@ -1,5 +1,6 @@
 import { UsageError } from '../errors.ts';
-import { bareFact, type Fact } from './fact.ts';
+import { bareFact } from './fact.ts';
+import type { Fact } from './fact.ts';
 import { RecordReader } from './record.ts';
 
 const EXAMPLE =
@@ -33,15 +34,9 @@ function readLine(line: string, where: string, index: number): Fact {
     throw new UsageError(`${where}: expected "text" => "text", found ${line.slice(0, 100)}. ${EXAMPLE}`);
   }
   const sentence = unquote(left, where);
-  const parts = /^([^[\]]*)\[([^[\]]+)\]([^[\]]*)$/.exec(sentence);
-  const [, before, subject, after] = parts ?? [];
-  if (before === undefined || subject === undefined || after === undefined) {
-    throw new UsageError(`${where}: expected one [subject], found ${left}. ${EXAMPLE}`);
-  }
-  const record = RecordReader.open(
-    { prompt: `${before}{}${after}`, subject, target: unquote(right, where) },
-    where,
-  );
+  const parts = splitBracketed(sentence);
+  if (!parts) throw new UsageError(`${where}: expected one [subject], found ${left}. ${EXAMPLE}`);
+  const record = RecordReader.open({ ...parts, target: unquote(right, where) }, where);
   return bareFact({
     caseId: index,
     source: 'plain',
@@ -49,6 +44,12 @@ function readLine(line: string, where: string, index: number): Fact {
     subject: record.subject('subject'),
     targetNew: record.target('target'),
   });
+}
+
+/** A sentence with its subject in brackets as prompt and subject; undefined without exactly one such pair. */
+export function splitBracketed(sentence: string): { prompt: string; subject: string } | undefined {
+  const [, before, subject, after] = /^([^[\]]*)\[([^[\]]+)\]([^[\]]*)$/.exec(sentence) ?? [];
+  return subject === undefined ? undefined : { prompt: `${before}{}${after}`, subject };
 }
 
 function unquote(quoted: string, where: string): string {

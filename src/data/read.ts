@@ -1,10 +1,9 @@
 import { UsageError } from '../errors.ts';
-import { readCounterFact } from './counterfact.ts';
-import { readEasyEdit, readFastEdit } from './easyedit.ts';
-import type { Fact, Layout } from './fact.ts';
+import { isCsv, readCsv } from './csv.ts';
+import type { Fact } from './fact.ts';
+import { LAYOUTS } from './layouts.ts';
 import { readPlain } from './plain.ts';
 import { RecordReader, describe } from './record.ts';
-import { readZsre } from './zsre.ts';
 
 /** A record and where it stands, for messages. */
 interface Placed {
@@ -12,29 +11,21 @@ interface Placed {
   readonly where: string;
 }
 
-/** How each layout is known, tried in this order, and read. */
-const LAYOUTS: readonly {
-  readonly layout: Exclude<Layout, 'plain'>;
-  readonly fields: readonly string[];
-  readonly read: (record: RecordReader, index: number) => Fact;
-}[] = [
-  { layout: 'counterfact', fields: ['requested_rewrite'], read: readCounterFact },
-  { layout: 'zsre', fields: ['src', 'answers'], read: readZsre },
-  { layout: 'easyedit', fields: ['prompt', 'subject', 'target_new'], read: readEasyEdit },
-  { layout: 'fastedit', fields: ['prompt', 'subject', 'target'], read: readFastEdit },
-];
-
 /**
- * Reads a data file of any known layout: a JSON array, JSONL, or plain lines. Every record is checked.
+ * Reads a data file of any known layout: a JSON array, JSONL, CSV, or plain lines. Every record is checked.
  *
  * @param text  the file's content
  * @param name  the file's name, for messages
- * @throws UsageError naming file, record (from 0), line of a JSONL file, and field; what was expected and what came
+ * @throws UsageError naming file, record (from 0) or line (from 1), and field or column; what was expected and what came
  */
 export function readFacts(text: string, name: string): Fact[] {
   const content = text.replace(/^\uFEFF/, '');
   const first = content.trimStart().charAt(0);
-  const facts = first === '"' || first === '#' ? readPlain(content, name) : readRecords(content, name, first);
+  const facts = isCsv(content, name)
+    ? readCsv(content, name)
+    : first === '"' || first === '#'
+      ? readPlain(content, name)
+      : readRecords(content, name, first);
   if (facts.length === 0) throw new UsageError(`${name}: expected at least one record, found none.`);
   return facts;
 }
@@ -43,7 +34,7 @@ function readRecords(content: string, name: string, first: string): Fact[] {
   if (first !== '[' && first !== '{') {
     const found = first === '' ? 'an empty file' : describe(content.trimStart().slice(0, 40));
     throw new UsageError(
-      `${name}: expected a JSON array, JSONL, or lines of "prompt with [subject]" => "target", found ${found}.`,
+      `${name}: expected a JSON array, JSONL, CSV that begins with prompt,subject,target, or lines of "prompt with [subject]" => "target", found ${found}.`,
     );
   }
   const records = first === '[' ? splitArray(content, name) : splitLines(content, name);

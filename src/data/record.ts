@@ -7,7 +7,7 @@ export class RecordReader {
   private readonly fields: Readonly<Record<string, unknown>>;
   /** File and record, for messages: `zsre.json: record 3`. */
   readonly where: string;
-  /** Field names above this one: `requested_rewrite.`. */
+  /** Before a field's name: those of the objects it lies in, `requested_rewrite.`, or `column `. */
   private readonly path: string;
 
   private constructor(fields: Readonly<Record<string, unknown>>, where: string, path: string) {
