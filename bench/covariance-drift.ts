@@ -27,12 +27,12 @@ const layer = Number(process.argv[3] ?? 1);
 
 const gpu = await openGpu();
 const model = await Model.load(gpu, await openCheckpoint(`${root}weights/facts`));
-const f = model.config.n_inner;
+const f = model.dims.F;
 const corpus = await openCorpus([`${root}data/wikitext.txt`], { spool: root });
 const pack = (limit?: number): ReturnType<typeof packDocuments> =>
   packDocuments(documents(corpus.files), {
     encode: (text, most) => model.tokenizer.encodeDocument(text, most),
-    contextLength: model.config.n_positions,
+    contextLength: model.dims.context,
     batchTokens: 4096,
     limit,
   });
@@ -58,22 +58,15 @@ for await (const batch of pack()) {
   const times = (token: number): number => rounds + (token < last ? 1 : 0);
   const keys = await gpu.scope(async (s) => {
     const device = uploadBatch(s, packRows(batch.rows));
-    let found: Promise<Float32Array> | undefined;
-    model.blocks(s, model.embed(s, device), device, 0, layer + 1, {
-      key: (inner, i, k) => {
-        if (i !== layer) return false;
-        for (let round = 0; round <= rounds; round += 1) {
-          const tokens = round < rounds ? batch.tokens : last;
-          if (tokens === 0) continue;
-          moment.add(inner, k.slice(0, tokens));
-          moment.fold(inner);
-          addOuterProducts(inner, plain, k, 0, tokens);
-        }
-        found = read(gpu, k);
-        return true;
-      },
-    });
-    return found as Promise<Float32Array>;
+    const k = model.forward(s, device, { to: layer + 1, stop: 'key' });
+    for (let round = 0; round <= rounds; round += 1) {
+      const tokens = round < rounds ? batch.tokens : last;
+      if (tokens === 0) continue;
+      moment.add(s, k.slice(0, tokens));
+      moment.fold(s);
+      addOuterProducts(s, plain, k, 0, tokens);
+    }
+    return read(gpu, k);
   });
   for (let t = 0; t < batch.tokens; t += 1) {
     const key = keys.subarray(t * f, (t + 1) * f);

@@ -47,7 +47,7 @@ export async function withBenchModel<T>(
     model = await Model.load(gpu, checkpoint, { storage, editable: [layer], signal, onProgress: bar.update });
     bar.stop();
     const loadMs = performance.now() - start;
-    const parameters = parametersOf(model.config);
+    const parameters = parametersOf(model.architecture);
     return await use({ model, layer, parameters, bytes: gpu.liveBytes - before, loadMs });
   } finally {
     bar.stop();
@@ -62,7 +62,7 @@ async function openBenchModel(args: BenchModelArguments): Promise<{ checkpoint: 
     offline: args.offline,
   });
   const named = await openCheckpoint(found.folder, { id: found.id, manifest: found.entry });
-  const middle = Math.floor((named.config.n_layer - 1) / 2);
+  const middle = Math.floor((named.architecture.dims.layers - 1) / 2);
   if (!args.modelSize) return { checkpoint: named, layer: args.layer ?? found.entry?.edit_layer ?? middle };
   // Random weights are read with the bundled model's words: what they mean makes no difference to the time.
   const { config, editLayer } = MODEL_SIZES[args.modelSize];

@@ -39,9 +39,9 @@ export async function benchPhase(
 ): Promise<unknown> {
   return withBenchModel(gpu, args, run, async (found) => {
     const { model, parameters, bytes, loadMs, layer } = found;
-    const { n_layer, n_embd } = model.config;
+    const { layers, D } = model.dims;
     run.terminal.heading(
-      `${phase}: ${model.id}, ${(parameters / 1e6).toFixed(0)} M parameters, ${n_layer} layers of ${n_embd}, ` +
+      `${phase}: ${model.id}, ${(parameters / 1e6).toFixed(0)} M parameters, ${layers} layers of ${D}, ` +
         `${megabytes(bytes)} loaded in ${ms(loadMs / 1000)} s`,
     );
     const about = { model: model.id, parameters, weight_bytes: bytes, layer, load_ms: loadMs };

@@ -2,7 +2,6 @@
 import { resolve } from 'node:path';
 import { readFacts } from '../src/data/read.ts';
 import type { Fact } from '../src/data/fact.ts';
-import { checkLayer } from '../src/edit/edit.ts';
 import { readBracketed } from '../src/edit/request.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
@@ -197,8 +196,8 @@ async function sweepOf(
 ): Promise<LayerScore[]> {
   const { model, found } = session;
   const layers =
-    args.layer === undefined ? Array.from({ length: model.config.n_layer - 1 }, (_, i) => i) : [args.layer];
-  for (const layer of layers) checkLayer(model, layer);
+    args.layer === undefined ? Array.from({ length: model.dims.layers - 1 }, (_, i) => i) : [args.layer];
+  for (const layer of layers) model.checkLayer('trace', layer);
   const corpus = await readData('--data', undefined, 'wikitext.txt');
   const solverAt = layerSolvers(
     session,

@@ -151,7 +151,7 @@ function layersFrom({ layer, layers }: LayerArguments, { model, found }: Session
   const one = layer ?? found.entry?.edit_layer;
   if (one !== undefined) return [one];
   throw new UsageError(
-    `covariance build: expected --layer, since no edit layer is known for ${model.id}. It has layers 0 to ${model.config.n_layer - 1}.`,
+    `covariance build: expected --layer, since no edit layer is known for ${model.id}. It has layers 0 to ${model.dims.layers - 1}.`,
   );
 }
 

@@ -179,7 +179,7 @@ async function bundledModels(): Promise<Section> {
     for (const [name, entry] of Object.entries(models)) {
       if (entry.folder === undefined) continue;
       section[name] = await openCheckpoint(join(root, entry.folder), { id: name, manifest: entry }).then(
-        ({ config }) => `${config.n_layer} layers of ${config.n_embd}, checksums right`,
+        ({ architecture: { dims } }) => `${dims.layers} layers of ${dims.D}, checksums right`,
         (error: unknown) => (error as Error).message,
       );
     }

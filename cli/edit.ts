@@ -1,6 +1,6 @@
 /** `palimpsest edit`: one fact, from the request to before and after. */
 import { withUpdate } from '../src/edit/apply.ts';
-import { checkLayer, computeEdit } from '../src/edit/edit.ts';
+import { computeEdit } from '../src/edit/edit.ts';
 import type { Edit } from '../src/edit/edit.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
@@ -65,7 +65,7 @@ export async function runEdit(args: EditCommand, request: EditRequest, run: Run)
   const given = await contextsFrom(args);
   await checkFiles(args);
   return withSession(args, run, (session) => editIn(session, args, request, methods, given, run), {
-    layer: ({ id, config }, entry) => layerFrom(args, id, config.n_layer, entry),
+    layer: ({ id, architecture }, entry) => layerFrom(args, id, architecture.dims.layers, entry),
   });
 }
 
@@ -79,15 +79,15 @@ async function editIn(
 ): Promise<Report> {
   const { model, found, timed, timings } = session;
   const { terminal, signal } = run;
-  const layer = layerFrom(args, model.id, model.config.n_layer, found.entry);
-  checkLayer(model, layer);
+  const layer = layerFrom(args, model.id, model.dims.layers, found.entry);
+  model.checkLayer('edit', layer);
   const { solver, title } = await timed('covariance', () => chooseSolver(session, layer, args.covariance));
   introduce(session, run, title);
 
   const seed = args.seed ?? 0;
   const contexts = given ?? (await sampledContexts(session, run, seed));
   await applyNamed(session);
-  const rows = editRows(model.tokenizer, request, contexts, model.config.n_positions);
+  const rows = editRows(model.tokenizer, request, contexts, model.dims.context);
   showTokens(terminal, model.tokenizer, rows);
   const prompt = rows.rewrites[0]?.ids.slice(0, rows.rewrites[0].promptLength) ?? [];
   const probe = async (): Promise<Probe> => probeOf(await predict(model, prompt, LISTED, rows.targetIds));

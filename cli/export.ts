@@ -1,6 +1,5 @@
 /** `palimpsest export FOLDER`: the edited model as a Hugging Face checkpoint that any library loads. */
 import { addUpdates } from '../src/edit/apply.ts';
-import { editedTensor } from '../src/edit/record.ts';
 import { UsageError } from '../src/errors.ts';
 import { bytesOf } from '../src/floats.ts';
 import { openGpu } from '../src/gpu/node.ts';
@@ -38,9 +37,10 @@ export const exportModel = command({
     );
     const bar = terminal.progress('export', megabytes);
     try {
+      const nameOf = (stored: string): string => canonicalName(checkpoint.architecture, stored);
       const edited = new Map<string, typeof edits>();
       for (const edit of edits) {
-        const name = editedTensor(edit.record.layer);
+        const name = edit.record.tensor;
         edited.set(name, [...(edited.get(name) ?? []), edit]);
       }
       const sha256 = await timed('write', () =>
@@ -50,7 +50,7 @@ export const exportModel = command({
           metadata: {
             palimpsest_edits: JSON.stringify(edits.map(namedEditResult)),
           },
-          replace: (stored) => edited.has(canonicalName(stored)),
+          replace: (stored) => edited.has(nameOf(stored)),
           // The same kernel on the same numbers as --edits uses: the folder is that model, bit for bit.
           change: (stored, shape, values) =>
             gpu.scope(async (s) => {
@@ -58,7 +58,7 @@ export const exportModel = command({
               await addUpdates(
                 gpu,
                 w,
-                (edited.get(canonicalName(stored)) ?? []).map(({ record }) => record),
+                (edited.get(nameOf(stored)) ?? []).map(({ record }) => record),
               );
               return bytesOf(await read(gpu, w));
             }),

@@ -1,7 +1,6 @@
 /** What `evaluate` and `sequence` share: a model to edit, its solver and contexts, and the facts of a data file. */
 import type { Fact } from '../src/data/fact.ts';
 import { readFacts } from '../src/data/read.ts';
-import { checkLayer } from '../src/edit/edit.ts';
 import type { EditOptions } from '../src/edit/edit.ts';
 import { THRESHOLDS } from '../src/edit/guard.ts';
 import type { Thresholds } from '../src/edit/guard.ts';
@@ -93,8 +92,8 @@ export async function withLab<T>(args: LabArguments, run: Run, use: (lab: Lab) =
     run,
     async (session) => {
       const { model, found, timed } = session;
-      const layer = layerFrom(args, model.id, model.config.n_layer, found.entry);
-      checkLayer(model, layer);
+      const layer = layerFrom(args, model.id, model.dims.layers, found.entry);
+      model.checkLayer('edit', layer);
       const { solver, title } = await timed('covariance', () =>
         chooseSolver(session, layer, args.covariance),
       );
@@ -105,7 +104,7 @@ export async function withLab<T>(args: LabArguments, run: Run, use: (lab: Lab) =
       const edit = { ...valueOptionsFrom(args, found.entry), layer, contexts, solver, freeze: args.freeze };
       return use({ session, edit, thresholds: thresholdsFrom(args), seed });
     },
-    { layer: ({ id, config }, entry) => layerFrom(args, id, config.n_layer, entry) },
+    { layer: ({ id, architecture }, entry) => layerFrom(args, id, architecture.dims.layers, entry) },
   );
 }
 

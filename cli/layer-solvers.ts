@@ -19,7 +19,7 @@ export function layerSolvers(
   layers: readonly number[],
   signal?: AbortSignal,
 ): (layer: number) => Promise<Solver> {
-  const tokens = TOKENS_PER_KEY * model.config.n_inner;
+  const tokens = TOKENS_PER_KEY * model.dims.F;
   let building: ReturnType<typeof build> | undefined;
   const build = () => buildCovariance(model, { layers, tokens, documents: () => placed(texts), signal });
   return async (layer) => {
@@ -29,7 +29,7 @@ export function layerSolvers(
     const key = `sweep-layer-${layer}`;
     const solver = await covarianceSolver(gpu, {
       key,
-      size: model.config.n_inner,
+      size: model.dims.F,
       tokens: counted,
       panels: found.covariance,
     });

@@ -3,7 +3,6 @@ import { resolve } from 'node:path';
 import { readFacts } from '../src/data/read.ts';
 import { readLabelled } from '../src/data/labelled.ts';
 import type { Labelled } from '../src/data/labelled.ts';
-import { checkLayer } from '../src/edit/edit.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { openJournal } from '../src/io/journal.ts';
@@ -81,14 +80,14 @@ export const paper = command({
       async (session) => {
         const { model, found, timed, timings } = session;
         const { terminal, signal } = run;
-        const layer = layerFrom(args, model.id, model.config.n_layer, found.entry);
-        checkLayer(model, layer);
+        const layer = layerFrom(args, model.id, model.dims.layers, found.entry);
+        model.checkLayer('edit', layer);
         const { solver, title } = await timed('covariance', () =>
           chooseSolver(session, layer, args.covariance),
         );
         introduce(session, run, title);
         const contexts = given ?? (await sampledContexts(session, run, plan.seed));
-        const layers = Array.from({ length: model.config.n_layer }, (_, i) => i);
+        const layers = Array.from({ length: model.dims.layers }, (_, i) => i);
         const steps = new Steps(terminal);
         const start = performance.now();
         const result = await timed('study', () =>
@@ -114,7 +113,7 @@ export const paper = command({
           about: [
             [
               'model',
-              `${model.id}, ${model.config.n_layer} layers, width ${model.config.n_embd}; sha256 ${loaded.sha256.slice(0, 16)}`,
+              `${model.id}, ${model.dims.layers} layers, width ${model.dims.D}; sha256 ${loaded.sha256.slice(0, 16)}`,
             ],
             ['edit layer', `${layer}; ${title}`],
             [
@@ -143,7 +142,7 @@ export const paper = command({
           timings_ms: timings,
         };
       },
-      { layer: ({ id, config }, entry) => layerFrom(args, id, config.n_layer, entry) },
+      { layer: ({ id, architecture }, entry) => layerFrom(args, id, architecture.dims.layers, entry) },
     );
   },
 });

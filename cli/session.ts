@@ -165,7 +165,7 @@ export async function findCheckpoint(
     );
     const checkpoint = await openCheckpoint(found.folder, { id: found.id, manifest: found.entry });
     if (edits.length > 0) {
-      const about = { id: checkpoint.id, config: checkpoint.config, sha256: await checkpoint.sha256() };
+      const about = { ...checkpoint, sha256: await checkpoint.sha256() };
       for (const { record, file } of edits) checkRecord(record, file, about);
     }
     return { found, checkpoint };

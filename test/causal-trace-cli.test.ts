@@ -15,14 +15,14 @@ test('one fact: numbers as JSON, the same as shown, and figures', async () => {
     const { code, stdout, stderr } = await cli([...words, '--json', '--out', folder]);
     assert.is(code, 0, stderr);
     const { result, model } = JSON.parse(stdout);
-    const { config } = await openFacts();
+    const { dims } = await openFacts();
     assert.is(model.id, 'facts');
     assert.is(result.object, ' French');
     assert.is(result.tokens.slice(...result.subject).join(''), ' Danielle Darrieux');
     assert.ok(result.clean > 0.9 && result.corrupted < 0.1);
     for (const site of ['state', 'mlp', 'attention']) {
       assert.is(result.effects[site].length, result.tokens.length);
-      for (const row of result.effects[site]) assert.is(row.length, config.n_layer);
+      for (const row of result.effects[site]) assert.is(row.length, dims.layers);
     }
     assert.equal((await readdir(folder)).sort(), ['report.html', 'trace-fact.svg', 'trace-fact.vl.json']);
 

@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ModelError, UsageError } from '../src/errors.ts';
-import { canonicalName, expectedTensors } from '../src/models/checkpoint.ts';
-import { type Gpt2Config, parseConfig } from '../src/models/config.ts';
+import { canonicalName, readArchitecture } from '../src/models/checkpoint.ts';
+import { parseGpt2Config } from '../src/models/gpt2.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
 import { readManifest } from '../src/io/manifest.ts';
 import { findModel, openModel } from '../src/io/models.ts';
@@ -31,8 +31,8 @@ const CONFIG = {
 };
 
 /** Every tensor of a config, filled with its own index, named by `rename`. */
-function tensors(config: Gpt2Config, rename = (name: string) => name): TensorToWrite[] {
-  return [...expectedTensors(config)].map(([name, shape], i) => {
+function tensors(rename = (name: string) => name): TensorToWrite[] {
+  return [...readArchitecture('test', CONFIG).tensors].map(([name, { shape }], i) => {
     const data = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(i);
     return { name: rename(name), dtype: 'F32', shape, data: new Uint8Array(data.buffer) };
   });
@@ -50,7 +50,7 @@ async function withCheckpoint(
   await withFolder(async (folder) => {
     await writeFile(join(folder, 'config.json'), JSON.stringify({ ...CONFIG, ...change.config }));
     await writeFile(join(folder, 'tokenizer.json'), '{"model": {}}');
-    const all = tensors(parseConfig('test', CONFIG), change.rename);
+    const all = tensors(change.rename);
     await writeSafetensors(join(folder, 'model.safetensors'), change.tensors?.(all) ?? all);
     await use(folder);
   });
@@ -70,10 +70,10 @@ test('opens a folder: config, JSON files, tensors under plain names, the hash of
       async (folder) => {
         const checkpoint = await openCheckpoint(folder, { id: 'mine' });
         assert.is(checkpoint.id, 'mine');
-        assert.is(checkpoint.config.n_inner, 24);
+        assert.is(checkpoint.architecture.dims.F, 24);
         assert.equal(checkpoint.tokenizerJson, { model: {} });
         assert.equal(checkpoint.tokenizerConfig, {}); // the file may be absent
-        const names = [...expectedTensors(checkpoint.config).keys()];
+        const names = [...checkpoint.architecture.tensors.keys()];
         assert.equal(checkpoint.tensors.names(), names);
         assert.is(names.length, 2 + 12 * 2 + 2);
         assert.equal(checkpoint.tensors.info('h.1.mlp.c_proj.weight').shape, [24, 6]);
@@ -85,7 +85,10 @@ test('opens a folder: config, JSON files, tensors under plain names, the hash of
       { rename },
     );
   }
-  assert.is(canonicalName('transformer.transformer.wte.weight'), 'transformer.wte.weight'); // once, not for ever
+  assert.is(
+    canonicalName({ prefix: 'transformer.' }, 'transformer.transformer.wte.weight'),
+    'transformer.wte.weight',
+  ); // once, not for ever
 });
 
 test('a folder that is absent, a file, or incomplete: says which file and what a folder holds', async () => {
@@ -187,7 +190,7 @@ const BAD_CONFIG: [change: Record<string, unknown>, ...words: string[]][] = [
 for (const [change, ...words] of BAD_CONFIG) {
   test(`config.json with ${JSON.stringify(change)} is refused`, async () => {
     await throws(
-      () => parseConfig('mine', { ...CONFIG, ...change }),
+      () => readArchitecture('mine', { ...CONFIG, ...change }),
       ModelError,
       'mine',
       'config.json',
@@ -198,7 +201,7 @@ for (const [change, ...words] of BAD_CONFIG) {
 
 test('config.json: what may be left out, and what changes nothing', async () => {
   const { n_positions: _, layer_norm_epsilon: __, activation_function: ___, ...rest } = CONFIG;
-  const config = parseConfig('mine', {
+  const config = parseGpt2Config('mine', {
     ...rest,
     n_ctx: 9,
     n_inner: 10,
@@ -214,10 +217,10 @@ test('config.json: what may be left out, and what changes nothing', async () => 
     n_inner: 10,
     layer_norm_epsilon: 1e-5,
   });
-  assert.is(parseConfig('mine', { ...CONFIG, n_ctx: 9 }).n_positions, 5);
-  assert.is(parseConfig('mine', { ...CONFIG, activation_function: 'gelu_pytorch_tanh' }).n_embd, 6);
+  assert.is(parseGpt2Config('mine', { ...CONFIG, n_ctx: 9 }).n_positions, 5);
+  assert.is(parseGpt2Config('mine', { ...CONFIG, activation_function: 'gelu_pytorch_tanh' }).n_embd, 6);
   for (const json of [null, [], 'gpt2'])
-    await throws(() => parseConfig('mine', json), ModelError, 'JSON object');
+    await throws(() => readArchitecture('mine', json), ModelError, 'JSON object');
 });
 
 test('tensors: every one that is missing, misshapen, of another dtype or unknown is named at once', async () => {
@@ -231,7 +234,7 @@ test('tensors: every one that is missing, misshapen, of another dtype or unknown
         'h.1.attn.c_attn.weight should be [6, 18], it is [18, 6]',
         'wpe.weight should be one of F32, F16, BF16, it is F64',
         'lm_head.weight should be [7, 6], it is [6, 7]',
-        'score.weight is no tensor of this GPT-2',
+        'score.weight is no tensor of this gpt2',
         'wte.weight is there twice',
       );
     },
@@ -289,7 +292,7 @@ test('tensors: saved masks and a tied lm_head are ignored', async () => {
 test('the bundled model opens, and is what the manifest says', async () => {
   const { checkpoint, entry } = await openModel('facts', { offline: true });
   assert.is(checkpoint.id, 'facts');
-  assert.is(checkpoint.config.n_layer, 8);
+  assert.is(checkpoint.architecture.dims.layers, 8);
   assert.is(entry?.edit_layer, 1);
   assert.is(await checkpoint.sha256(), await sha256File(join(FACTS, 'model.safetensors')));
   assert.is(checkpoint.tensors.info('wte.weight').dtype, 'F16');
@@ -361,7 +364,7 @@ test('--model: a bundled name, a folder, a path that is none, a name that is non
   await withFolder(async (folder) => {
     assert.equal(await findModel(folder), { id: folder, folder });
     await symlink(FACTS, join(folder, 'link'));
-    assert.is((await openCheckpoint(join(folder, 'link'))).config.vocab_size, 8192);
+    assert.is((await openCheckpoint(join(folder, 'link'))).architecture.dims.V, 8192);
     await throws(
       () => findModel(join(folder, 'no')),
       ModelError,

@@ -372,11 +372,7 @@ async function keysOf(
 ): Promise<Float32Array> {
   return gpu.scope(async (s) => {
     const batch = uploadBatch(s, packRows(rows));
-    let keys: Promise<Float32Array> | undefined;
-    model.blocks(s, model.embed(s, batch), batch, 0, layer + 1, {
-      key: (_, i, k) => (i === layer ? ((keys = read(gpu, k)), true) : false),
-    });
-    return keys!;
+    return read(gpu, model.forward(s, batch, { to: layer + 1, stop: 'key' }));
   });
 }
 

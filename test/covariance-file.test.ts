@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { packSymmetric, unpackSymmetric } from '../src/edit/panels.ts';
 import { EditRefused, ModelError, UsageError } from '../src/errors.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
+import { gpt2 } from '../src/models/gpt2.ts';
 import { covarianceFolder } from '../src/io/covariance-build.ts';
 import { readCheckpoint, writeCheckpoint } from '../src/io/covariance-checkpoint.ts';
 import { buildKey, covarianceKey, formatShards, parseShards } from '../src/io/covariance-facts.ts';
@@ -23,7 +24,7 @@ import { parseShard, shareOf } from '../src/io/shard.ts';
 import { tensorsBelow, tokenizerHash, weightsHash } from '../src/io/weights-hash.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';
 import { relativeError } from './reference/allclose.ts';
-import { tinyCheckpoint } from './tiny.ts';
+import { TINY_CONFIG, tinyCheckpoint } from './tiny.ts';
 
 const test = suite('covariance-file');
 const F = 96;
@@ -129,23 +130,17 @@ test('the key changes with everything that is known before a build, and with not
 });
 
 test('the weights that count are the embeddings and what lies below the key', async () => {
-  const names = [
-    'wte.weight',
-    'ln_f.bias',
-    'h.0.mlp.c_proj.weight',
-    'h.1.mlp.c_fc.bias',
-    'h.1.mlp.c_proj.bias',
-    'h.2.ln_1.bias',
-    'wpe.weight',
-    'h.10.ln_1.bias',
-  ];
-  assert.equal(tensorsBelow(names, 1), [
-    'h.0.mlp.c_proj.weight',
-    'h.1.mlp.c_fc.bias',
+  const tiny = tinyCheckpoint();
+  const block = ['attn.c_attn', 'attn.c_proj', 'ln_1', 'ln_2', 'mlp.c_fc'].flatMap((name) =>
+    ['bias', 'weight'].map((part) => `${name}.${part}`),
+  );
+  const above = ['mlp.c_proj.bias', 'mlp.c_proj.weight'];
+  assert.equal(tensorsBelow(tiny.architecture, 1), [
+    ...[...block, ...above].map((name) => `h.0.${name}`).sort(),
+    ...block.map((name) => `h.1.${name}`),
     'wpe.weight',
     'wte.weight',
   ]);
-  const tiny = tinyCheckpoint();
   const other = (name: string): Checkpoint => ({
     ...tiny,
     tensors: {
@@ -219,7 +214,7 @@ test('a file of another model, layer, size, or a part: everything that differs i
       loadCovariance(file, checkpoint, layer);
     await throws(() => load(path, tinyCheckpoint(2)), ModelError, 'it is of the model tiny', 'others');
     await throws(() => load(path, tinyCheckpoint(), 0), ModelError, 'that of layer 0', 'it is of layer 1');
-    const small = { ...tinyCheckpoint(), config: { ...tinyCheckpoint().config, n_inner: 64 } };
+    const small = { ...tinyCheckpoint(), architecture: gpt2({ ...TINY_CONFIG, n_inner: 64 }) };
     await throws(() => load(path, small), ModelError, 'its order is 96', '64 numbers');
     const part = await write(folder, { shards: { indices: [0], of: 2 } });
     await throws(() => load(part), ModelError, 'it is a part (shard 0 of 2)', 'covariance merge');
@@ -321,7 +316,7 @@ test('to ROME’s archive and back: the same matrix to rounding, tokens and docu
     assert.ok(relativeError(unpackSymmetric(loaded.panels, F), want) <= 1e-7);
 
     const tiny = tinyCheckpoint();
-    const narrow = { ...tiny, config: { ...tiny.config, n_inner: 6 } };
+    const narrow = { ...tiny, architecture: gpt2({ ...TINY_CONFIG, n_inner: 6 }) };
     const numpy = await importRome(npz('stored'), narrow, 1, () => join(folder, 'numpy.safetensors'));
     assert.equal([numpy.facts.tokens, numpy.facts.documents, numpy.facts.size], [40, 3, 6]);
     const { panels: six } = await loadCovariance(numpy.path, narrow, 1);

@@ -8,7 +8,6 @@ import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readFacts } from '../src/data/read.ts';
-import { editedWeight } from '../src/edit/apply.ts';
 import { METHODS } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import type { Solver } from '../src/edit/solver.ts';
@@ -91,7 +90,7 @@ function compare(got: CaseLogprobs, want: Scores, name: string): void {
 
 test(`the first ${count} records, all three methods; weights bit-identical afterwards`, async () => {
   const model = await openFacts();
-  const weight = editedWeight(model, LAYER);
+  const weight = model.editedWeight(LAYER).tensor;
   const [before, live] = [await read(gpu, weight), gpu.liveBytes];
   const start = performance.now();
   const cases = await evaluate(model, facts.slice(0, count), options());
@@ -206,7 +205,7 @@ test('dangerous edits are listed without measuring, the largest first', async ()
 
 test('a fact that does not fit is named before any edit; an interrupt leaves the weights alone', async () => {
   const model = await openFacts();
-  const before = await read(gpu, editedWeight(model, LAYER));
+  const before = await read(gpu, model.editedWeight(LAYER).tensor);
   const long = { ...facts[0]!, subject: 'Louis Jouvet '.repeat(100).trim() };
   let ran = 0;
   await throws(
@@ -227,7 +226,7 @@ test('a fact that does not fit is named before any edit; an interrupt leaves the
     Error,
     'stopped',
   );
-  assert.equal(await read(gpu, editedWeight(model, LAYER)), before);
+  assert.equal(await read(gpu, model.editedWeight(LAYER).tensor), before);
 });
 
 test.run();

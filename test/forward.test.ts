@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Hook } from '../src/models/architecture.ts';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
 import type { Tensor } from '../src/tensor/tensor.ts';
 import { read } from '../src/tensor/tensor.ts';
@@ -23,10 +24,12 @@ test('ids, every hidden state and the logits of six texts, packed into one batch
     const batch = packRows(cases.map(({ ids }) => ids));
     const device = uploadBatch(s, batch);
     const states: Tensor[] = [model.embed(s, device)];
-    for (let i = 0; i < model.config.n_layer; i += 1) states.push(model.block(s, i, states.at(-1)!, device)!);
+    const state: Hook = (_, layer, x) => void (states[layer + 1] = x);
+    model.forward(s, device, { x: states[0], hooks: { state } });
+    assert.is(states.length, model.dims.layers + 1);
     const logits = await read(gpu, model.logits(s, states.at(-1)!));
     const hidden = await Promise.all(states.map((state) => read(gpu, state)));
-    const { n_embd: D, vocab_size: V } = model.config;
+    const { D, V } = model.dims;
     cases.forEach(({ ids }, n) => {
       const [from, to] = [batch.rowStarts[n]!, batch.rowStarts[n]! + ids.length];
       const wantLogits = want.get(`logits.${n}`)!;

@@ -1,10 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { generate, nextLogits } from '../src/models/generate.ts';
+import { generate } from '../src/models/generate.ts';
 import { topK } from '../src/models/random.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { gpu, noise, wide } from './gpu.ts';
-import { openFacts } from './model.ts';
+import { nextLogits, openFacts } from './model.ts';
 
 const test = suite('generate');
 

@@ -1,12 +1,13 @@
 /** GPT-2 small in its published shape, with random weights: written, opened, loaded, and asked for its next token. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { nextLogits } from '../src/models/generate.ts';
 import { Model } from '../src/models/model.ts';
+import { MODEL_SIZES } from '../src/models/random-checkpoint.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
 import { openSafetensors } from '../src/io/file.ts';
 import { withFolder } from './folder.ts';
 import { gpu } from './gpu.ts';
+import { nextLogits } from './model.ts';
 import { allclose } from './reference/allclose.ts';
 import { finalStates } from './reference/gpt2.ts';
 import { writeRandomModel } from './write-random-model.ts';
@@ -18,8 +19,8 @@ test('logits after a prompt are those of the float64 loop, and memory comes back
   await withFolder(async (folder) => {
     await writeRandomModel(folder, 'small');
     const checkpoint = await openCheckpoint(folder);
-    const { n_embd: D, vocab_size: V, n_layer } = checkpoint.config;
-    assert.equal([n_layer, D, V], [12, 768, 50_257]);
+    const { D, V, layers } = checkpoint.architecture.dims;
+    assert.equal([layers, D, V], [12, 768, 50_257]);
     const model = await Model.load(gpu, checkpoint);
     const ids = model.tokenizer.encode('The mother tongue');
     const [logits = new Float32Array()] = await nextLogits(model, [ids]);
@@ -27,7 +28,7 @@ test('logits after a prompt are those of the float64 loop, and memory comes back
     assert.is(logits.length, V);
 
     const file = await openSafetensors(`${folder}/model.safetensors`);
-    const states = await finalStates(ids, checkpoint.config, (name) => file.readFloats(name));
+    const states = await finalStates(ids, MODEL_SIZES.small.config, (name) => file.readFloats(name));
     const last = states.subarray(-D);
     const wte = await file.readFloats('wte.weight');
     // Both ends, the seams of row windows of any size, and others between.
@@ -35,12 +36,12 @@ test('logits after a prompt are those of the float64 loop, and memory comes back
     const row = (id: number): Float32Array => wte.subarray(id * D, (id + 1) * D);
     const want = sampled.map((id) => row(id).reduce((sum, w, d) => sum + w * last[d]!, 0));
     const got = sampled.map((id) => logits[id]!);
-    // A logit is a sum of D products. Its terms carry the rounding of the 4 n_layer products before it, of D to 4 D
+    // A logit is a sum of D products. Its terms carry the rounding of the 4 layers products before it, of D to 4 D
     // terms each and added one after another: errors of independent sums grow as the root of their number.
     const most = (list: ArrayLike<number>): number =>
       Array.from(list).reduce((largest, x) => Math.max(largest, Math.abs(x)), 0);
     const scale = most(last) * most(sampled.map((id) => most(row(id))));
-    allclose('logits', got, want, { reduce: D * (4 * n_layer + 1), scale });
+    allclose('logits', got, want, { reduce: D * (4 * layers + 1), scale });
   });
   assert.is(gpu.liveBytes, live, 'memory stays behind');
 });

@@ -2,12 +2,11 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UsageError } from '../src/errors.ts';
-import { nextLogits } from '../src/models/generate.ts';
 import { continuation, score } from '../src/lab/score.ts';
 import { sharePrefixes } from '../src/lab/shared-prefix.ts';
 import { throws } from './folder.ts';
 import { gpu } from './gpu.ts';
-import { openFacts } from './model.ts';
+import { nextLogits, openFacts } from './model.ts';
 import { logSoftmax } from './reference/losses.ts';
 
 const test = suite('score');

@@ -9,7 +9,6 @@ import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readFacts } from '../src/data/read.ts';
-import { editedWeight } from '../src/edit/apply.ts';
 import type { Method } from '../src/edit/method.ts';
 import type { Solver } from '../src/edit/solver.ts';
 import { heldOut, perplexity } from '../src/lab/perplexity.ts';
@@ -72,7 +71,7 @@ const relative = (got: number, want: number, bound: number, what: string): void 
 for (const method of ['rome', 'r-rome'] as const)
   test(`${method}: the first ${count} edits, |Δ| within 0.5 %; the guard`, async () => {
     const model = await openFacts();
-    const weight = editedWeight(model, LAYER);
+    const weight = model.editedWeight(LAYER).tensor;
     const [before, live] = [await read(gpu, weight), gpu.liveBytes];
     const documents = heldOut(model, corpus.slice(0, 12));
     const journal = memoryJournal();

@@ -4,7 +4,6 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { bareFact } from '../src/data/fact.ts';
 import { readFacts } from '../src/data/read.ts';
-import { editedWeight } from '../src/edit/apply.ts';
 import { questionOf } from '../src/lab/questions.ts';
 import { SPLITS, compareStyles, groupStyles, variantsOf } from '../src/lab/styles.ts';
 import type { StyleRow } from '../src/lab/styles.ts';
@@ -64,7 +63,7 @@ test('variants: both styles, both objects, a question stays one', () => {
 
 test('rows of real edits, without a change to the model', async () => {
   const model = await openFacts();
-  const before = await read(gpu, editedWeight(model, 1));
+  const before = await read(gpu, model.editedWeight(1).tensor);
   const contexts = JSON.parse(readFileSync(golden('fixtures/contexts.json'), 'utf8')) as string[];
   const seen: StyleRow[] = [];
   const edit = { layer: 1, contexts: contexts.slice(0, 4), solver: await goldenSolver(), steps: 3 };
@@ -87,7 +86,7 @@ test('rows of real edits, without a change to the model', async () => {
     assert.is(row.target_tokens, model.tokenizer.encode(' Google').length);
     assert.ok(row.probability > 0 && row.probability < 0.5 && row.update_norm > 0);
   }
-  assert.equal(await read(gpu, editedWeight(model, 1)), before);
+  assert.equal(await read(gpu, model.editedWeight(1).tensor), before);
 });
 
 test('groups: median, 95th percentile and largest of |Δ|', () => {

@@ -11,17 +11,18 @@ const tokenizerJson: unknown = JSON.parse(
 );
 
 /** F = 96 is no multiple of a panel; the window of 48 tokens cuts some documents. */
+export const TINY_CONFIG = {
+  n_embd: 24,
+  n_layer: 2,
+  n_head: 2,
+  n_positions: 48,
+  vocab_size: 8192,
+  n_inner: 96,
+  layer_norm_epsilon: 1e-5,
+};
+
 export function tinyCheckpoint(seed = 1, id = 'tiny'): Checkpoint {
-  const config = {
-    n_embd: 24,
-    n_layer: 2,
-    n_head: 2,
-    n_positions: 48,
-    vocab_size: 8192,
-    n_inner: 96,
-    layer_norm_epsilon: 1e-5,
-  };
-  return randomCheckpoint(id, { config, tokenizerJson, seed });
+  return randomCheckpoint(id, { config: TINY_CONFIG, tokenizerJson, seed });
 }
 
 export async function tinyModel(gpu: Gpu, checkpoint = tinyCheckpoint()): Promise<Model> {

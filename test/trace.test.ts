@@ -78,8 +78,8 @@ test('standard_deviation: of the embeddings of subjects, unbiased', async () => 
   const model = await openFacts();
   const subjects = ['Danielle Darrieux', 'Lyon', 'Go Hyeon-jeong'];
   const ids = subjects.flatMap((subject) => model.tokenizer.encode(subject));
-  const D = model.config.n_embd;
-  const wte = await read(gpu, model.weights.wte);
+  const D = model.dims.D;
+  const wte = await read(gpu, model.weights('wte.weight'));
   const all = ids.flatMap((id) => [...wte.subarray(id * D, (id + 1) * D)]);
   const mean = all.reduce((sum, x) => sum + x, 0) / all.length;
   const squares = all.reduce((sum, x) => sum + (x - mean) ** 2, 0);
@@ -121,7 +121,7 @@ test('every effect of a tiny model equals float64, objects of two tokens and of 
     // The blank before the subject is a token of its own here; the subject begins after it.
     assert.equal(got.subject, [4, 7]);
     assert.equal(got.tokens, [...'Ann Lee is']);
-    const [T, D] = [prompt.length + ids.length - 1, model.config.n_embd];
+    const [T, D] = [prompt.length + ids.length - 1, model.dims.D];
     const made = subjectNoise({ samples, tokens: T, width: D }, got.subject, noise, seed);
     const noises = Array.from({ length: samples }, (_, j) => made.subarray(j * T * D, (j + 1) * T * D));
     const probability = (restored?: Parameters<typeof restoredProbability>[4]): number =>

@@ -13,13 +13,6 @@ export interface RankOne {
   readonly lambda: Float32Array<ArrayBuffer>;
 }
 
-/** mlp.c_proj.weight of a layer. */
-export function editedWeight(model: Model, layer: number): Tensor {
-  const weight = model.weights.h[layer]?.mlp.c_proj.weight;
-  if (!weight) throw new RangeError(`apply: there is no layer ${layer}.`);
-  return weight;
-}
-
 /** Adds changes to W in order. The order decides the last bits, so the same edits in the same order are the same model. */
 export async function addUpdates(gpu: Gpu, w: Tensor, changes: readonly RankOne[]): Promise<void> {
   await gpu.scope(async (s) => {
@@ -34,7 +27,7 @@ export async function applyEdits(
   model: Model,
   edits: readonly (RankOne & { readonly layer: number })[],
 ): Promise<void> {
-  for (const edit of edits) await addUpdates(model.gpu, editedWeight(model, edit.layer), [edit]);
+  for (const edit of edits) await addUpdates(model.gpu, model.editedWeight(edit.layer).tensor, [edit]);
 }
 
 /** Runs `fn` on the edited model, then puts W back from a copy, bit for bit, however `fn` ended. */
@@ -45,7 +38,7 @@ export async function withUpdate<T>(
   fn: () => Promise<T>,
 ): Promise<T> {
   const { gpu } = model;
-  const w = editedWeight(model, layer);
+  const w = model.editedWeight(layer).tensor;
   return gpu.scope(async (s) => {
     const before = copy(s, w, 'weight_before');
     try {

@@ -12,12 +12,12 @@
 import { UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
+import type { Hook } from '../models/architecture.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
 import type { Model } from '../models/model.ts';
 import { gatherRows } from '../tensor/rows.ts';
-import { read, upload } from '../tensor/tensor.ts';
+import { indices, read, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkLayer } from './edit.ts';
 import { batchTokens, packDocuments } from './pack-documents.ts';
 import type { Placed } from './pack-documents.ts';
 import type { Panels } from './panels.ts';
@@ -90,11 +90,11 @@ export async function buildCovariance<P>(
   model: Model,
   options: BuildOptions<P>,
 ): Promise<BuildState<P> & { readonly built: readonly BuiltLayer[] }> {
-  const { gpu, config } = model;
+  const { gpu, dims } = model;
   const { layers, resume, signal } = options;
-  for (const layer of layers) checkLayer(model, layer);
+  for (const layer of layers) model.checkLayer('covariance', layer);
   return gpu.scope(async (owner) => {
-    const moments = openMoments(owner, config.n_inner, layers, resume);
+    const moments = openMoments(owner, dims.F, layers, resume);
     let counts: BuildCounts = {
       tokens: resume?.tokens ?? 0,
       documents: resume?.documents ?? 0,
@@ -111,8 +111,8 @@ export async function buildCovariance<P>(
 
     const batches = packDocuments(options.documents(position), {
       encode: (text, limit) => model.tokenizer.encodeDocument(text, limit),
-      contextLength: config.n_positions,
-      batchTokens: options.batch ?? batchTokens(gpu, config, Math.max(...layers)),
+      contextLength: dims.context,
+      batchTokens: options.batch ?? batchTokens(gpu, dims, Math.max(...layers)),
       limit: options.tokens === undefined ? undefined : options.tokens - counts.tokens,
       shard: options.shard,
     });
@@ -166,18 +166,17 @@ export function addBatch(
   const s = gpu.open();
   try {
     const packed = packRows(rows);
-    const batch = uploadBatch(s, packed);
-    const ends = packed.rowStarts.slice(1, 1 + PROBES).map((end) => end - 1);
-    const last = Math.max(...moments.keys());
-    const key = (inner: Scope, layer: number, k: Tensor): boolean => {
+    const ends = [...packed.rowStarts.slice(1, 1 + PROBES)].map((end) => end - 1);
+    const key: Hook = (inner, layer, k) => {
       const moment = moments.get(layer);
       moment?.add(inner, k);
       moment?.fold(inner); // a batch is one f32 sum, wherever runs begin and end
       if (moment && probe)
-        probe.probes.set(layer, gatherRows(probe.owner, k, upload(inner, ends, [ends.length], 'probes')));
-      return layer === last;
+        probe.probes.set(layer, gatherRows(probe.owner, k, indices(inner, ends, 'probes')));
+      return undefined;
     };
-    model.blocks(s, model.embed(s, batch), batch, 0, last + 1, { key });
+    const to = Math.max(...moments.keys()) + 1;
+    model.forward(s, uploadBatch(s, packed), { to, stop: 'key', hooks: { key } });
   } finally {
     s.close();
   }

@@ -7,7 +7,6 @@
  *   4. u              C u ∝ k*, by Cholesky                                           solve.ts
  *   5. Λ              (v* − v) / (k · u), the key and value as the method says        update.ts
  */
-import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
 import { read, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -99,7 +98,7 @@ export interface Edit {
  */
 export async function computeEdit(model: Model, request: EditRequest, options: EditOptions): Promise<Edit> {
   const { layer, contexts, methods, solver } = options;
-  checkLayer(model, layer);
+  model.checkLayer('edit', layer);
   const valueOptions = pickValueOptions(options);
   const timings: Record<EditPhase, number> = { contexts: 0, value: 0, solve: 0, update: 0 };
   const gpu = model.gpu;
@@ -116,7 +115,7 @@ export async function computeEdit(model: Model, request: EditRequest, options: E
 
   return gpu.scope(async (s) => {
     const { rows, suffix, keys, values } = await phase('contexts', () => {
-      const rows = editRows(model.tokenizer, request, contexts, model.config.n_positions);
+      const rows = editRows(model.tokenizer, request, contexts, model.dims.context);
       const suffix = openSuffix(s, model, layer, rows, options.freeze);
       const bySource = (all: Tensor): Record<'prompt' | 'mean', Tensor> => ({
         prompt: all.slice(0, 1).reshape(all.cols),
@@ -150,7 +149,7 @@ export async function computeEdit(model: Model, request: EditRequest, options: E
     });
 
     const updates = await phase('update', async () => {
-      const weight = model.weights.h[layer]?.mlp.c_proj.weight as Tensor;
+      const weight = model.editedWeight(layer).tensor;
       const weightNorm = await frobenius(gpu, weight);
       const found = new Map<Method, Update>();
       for (const method of methods) {
@@ -207,16 +206,6 @@ export async function computeEdit(model: Model, request: EditRequest, options: E
       stepTokens: suffix.tokens,
     };
   });
-}
-
-/** @throws UsageError naming the layers there are */
-export function checkLayer(model: Model, layer: number): void {
-  const last = model.config.n_layer - 1;
-  if (!Number.isInteger(layer) || layer < 0 || layer > last) {
-    throw new UsageError(
-      `edit: layer ${layer} does not exist; ${model.id} has layers 0 to ${last}. Choose one of these with --layer.`,
-    );
-  }
 }
 
 function pickValueOptions(options: EditOptions): ValueOptions {

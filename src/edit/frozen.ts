@@ -13,12 +13,13 @@
  * two against each other.
  */
 import type { Scope } from '../gpu/scope.ts';
+import type { Hook } from '../models/architecture.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
 import type { Batch, GpuBatch } from '../models/batch.ts';
-import type { LayerCache } from '../models/attention.ts';
 import type { Model } from '../models/model.ts';
+import { prefixCache } from '../models/prefix-cache.ts';
 import { gatherRows } from '../tensor/rows.ts';
-import { upload } from '../tensor/tensor.ts';
+import { indices } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { addAtRows } from './add-at-rows.ts';
 import type { EditRows } from './rows.ts';
@@ -53,11 +54,8 @@ function whole(owner: Scope, s: Scope, model: Model, layer: number, rows: EditRo
   const lookups = lookupRows(owner, batch, rows);
   const { keys, values } = firstPass(owner, s, model, layer, device, lookups);
   const forward = (step: Scope, delta: Tensor): Tensor => {
-    const inject = (inner: Scope, i: number, _k: Tensor, m: Tensor): Tensor =>
-      i === layer ? addAtRows(inner, m, delta, lookups) : m;
-    return reached(
-      model.blocks(step, model.embed(step, device), device, 0, model.config.n_layer, { mlp: inject }),
-    );
+    const mlp: Hook = (inner, i, m) => (i === layer ? addAtRows(inner, m, delta, lookups) : undefined);
+    return model.forward(step, device, { hooks: { mlp } });
   };
   return { keys, values, forward, lossRows: lossRows(owner, batch, rows), tokens: device.tokens };
 }
@@ -78,7 +76,9 @@ function frozen(owner: Scope, s: Scope, model: Model, layer: number, rows: EditR
 
   const prefixes = ids.map((row, b) => row.slice(0, lookups[b]));
   const prefixTokens = prefixes.flatMap((row, b) => row.map((_, position) => tokenIndex(batch, b, position)));
-  const cache = cachePrefix(owner, s, model, layer, x, prefixes, prefixTokens);
+  const before =
+    prefixTokens.length > 0 ? gatherRows(s, x, indices(s, prefixTokens, 'prefix_tokens')) : undefined;
+  const cache = prefixCache(owner, model, prefixes, { x: before, from: layer + 1 });
 
   const suffix = packRows(ids, { from: lookups });
   const device = uploadBatch(owner, suffix);
@@ -88,17 +88,7 @@ function frozen(owner: Scope, s: Scope, model: Model, layer: number, rows: EditR
   const start = gatherRows(owner, x, indices(s, suffixTokens, 'suffix_tokens'));
   const firsts = lookupRows(owner, suffix, rows);
   const forward = (step: Scope, delta: Tensor): Tensor =>
-    reached(
-      model.blocks(
-        step,
-        addAtRows(step, start, delta, firsts),
-        device,
-        layer + 1,
-        model.config.n_layer,
-        {},
-        cache,
-      ),
-    );
+    model.forward(step, device, { x: addAtRows(step, start, delta, firsts), from: layer + 1, cache });
   return { keys, values, forward, lossRows: lossRows(owner, suffix, rows), tokens: device.tokens };
 }
 
@@ -116,42 +106,18 @@ function firstPass(
     .slice(0, lookups.size - 1)
     .reshape(lookups.size - 1);
   const found: { keys?: Tensor; values?: Tensor } = {};
-  const capture = (_: Scope, i: number, k: Tensor, m: Tensor): Tensor => {
-    if (i === layer) {
-      found.keys = gatherRows(owner, k, rewrites);
-      found.values = gatherRows(owner, m, rewrites);
-    }
-    return m;
+  const key: Hook = (_, i, k) => {
+    if (i === layer) found.keys = gatherRows(owner, k, rewrites);
+    return undefined;
   };
-  const x = reached(model.blocks(s, model.embed(s, batch), batch, 0, layer + 1, { mlp: capture }));
+  const mlp: Hook = (_, i, m) => {
+    if (i === layer) found.values = gatherRows(owner, m, rewrites);
+    return undefined;
+  };
+  const x = model.forward(s, batch, { to: layer + 1, hooks: { key, mlp } });
   const { keys, values } = found;
   if (!keys || !values) throw new RangeError(`edit: layer ${layer} was not reached.`);
   return { keys, values, x };
-}
-
-/** Keys and values, in every layer above l, of the tokens before the lookups; they belong to `owner`. */
-function cachePrefix(
-  owner: Scope,
-  s: Scope,
-  model: Model,
-  layer: number,
-  x: Tensor,
-  prefixes: readonly number[][],
-  tokens: number[],
-): (layer: number) => LayerCache | undefined {
-  const kept = new Map<number, LayerCache>();
-  const last = model.config.n_layer - 1;
-  if (tokens.length > 0 && layer < last) {
-    const batch = uploadBatch(s, packRows(prefixes));
-    const keep = (inner: Scope, i: number, qkv: Tensor): boolean => {
-      kept.set(i, { rows: inner.keep(qkv, owner), stride: qkv.cols, keys: model.config.n_embd });
-      return i === last; // beyond its keys and values, nobody reads the prefix in the last layer
-    };
-    model.blocks(s, gatherRows(s, x, indices(s, tokens, 'prefix_tokens')), batch, layer + 1, last + 1, {
-      qkv: keep,
-    });
-  }
-  return (i) => kept.get(i);
 }
 
 /** Token of the batch at `position` of row b; the row's cached tokens are not in the batch. */
@@ -176,13 +142,4 @@ function lossRows(s: Scope, batch: Batch, rows: EditRows): Tensor {
     row.targets.map((position) => tokenIndex(batch, b, position)),
   );
   return indices(s, [...targets, tokenIndex(batch, rows.rewrites.length, rows.klRow.lookup)], 'loss_rows');
-}
-
-function indices(s: Scope, list: number[], label: string): Tensor {
-  return upload(s, Uint32Array.from(list), [list.length], label);
-}
-
-function reached(x: Tensor | undefined): Tensor {
-  if (!x) throw new RangeError('edit: the forward pass ended early.');
-  return x;
 }

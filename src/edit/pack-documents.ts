@@ -1,6 +1,6 @@
 /** Documents into batches of tokens: cut to the context window, laid one after another, never padded, never split. */
 import type { Gpu } from '../gpu/context.ts';
-import type { Gpt2Config } from '../models/config.ts';
+import type { Dimensions } from '../models/architecture.ts';
 
 /** A document and the place behind it, in whatever terms the corpus counts places. */
 export interface Placed<P> {
@@ -81,7 +81,7 @@ const FEWEST_TOKENS = 256;
  *
  * @param last the layer at whose key the forward pass ends
  */
-export function batchTokens(gpu: Gpu, { n_inner: F, n_embd: D }: Gpt2Config, last: number): number {
+export function batchTokens(gpu: Gpu, { F, D }: Dimensions, last: number): number {
   const byMemory = gpu.maxBindingBytes / (4 * Math.max(F, 3 * D));
   const byWork = BATCH_FLOPS[gpu.adapter.kind] / ((last + 1) * (8 * D * D + 4 * D * F) + F * F);
   return Math.max(FEWEST_TOKENS, Math.floor(Math.min(MOST_TOKENS, byMemory, byWork)));

@@ -5,7 +5,7 @@
  * is the host's part: here a record becomes tensors and strings, and back, checked.
  */
 import { UsageError } from '../errors.ts';
-import type { Gpt2Config } from '../models/config.ts';
+import type { Architecture } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
 import type { Edit, Update } from './edit.ts';
 import { METHODS } from './method.ts';
@@ -19,6 +19,8 @@ export interface EditRecord {
   readonly lambda: Float32Array<ArrayBuffer>;
   readonly model: { readonly id: string; readonly sha256: string };
   readonly layer: number;
+  /** The Hugging Face name of W. */
+  readonly tensor: string;
   readonly method: Method;
   readonly request: EditRequest & { readonly targetIds: readonly number[] };
   /** Everything as text, as it stands in the file. */
@@ -46,11 +48,6 @@ export interface RecordFile {
   readFloats(name: string): Promise<Float32Array<ArrayBuffer>>;
 }
 
-/** The Hugging Face name of W, stored [F, D]: the transpose of the paper's. */
-export function editedTensor(layer: number): string {
-  return `h.${layer}.mlp.c_proj.weight`;
-}
-
 /** What the file's `__metadata__` says of an edit. */
 export function recordMetadata(
   model: Model,
@@ -74,7 +71,7 @@ export function recordMetadata(
     model: model.id,
     model_sha256: model.sha256,
     layer: String(edit.layer),
-    tensor: editedTensor(edit.layer),
+    tensor: model.editedWeight(edit.layer).name,
     method: update.method,
     request: json({ prompt, subject, target, target_ids: edit.rows.targetIds }),
     options: json({
@@ -100,7 +97,7 @@ export function recordMetadata(
     }),
     earlier: json(earlier),
     adapter: model.gpu.adapter.description,
-    weights: model.weights.wte.dtype,
+    weights: model.storage,
     versions: json(versions),
   };
 }
@@ -132,8 +129,6 @@ export async function readRecord(file: RecordFile): Promise<EditRecord> {
   if (!/^\d+$/.test(field('layer'))) throw fault(`layer: expected a whole number, found "${field('layer')}"`);
   const method = METHODS.find((known) => known === field('method'));
   if (!method) throw fault(`method: expected ${METHODS.join(', ')}, found "${field('method')}"`);
-  if (field('tensor') !== editedTensor(layer))
-    throw fault(`tensor: expected ${editedTensor(layer)} for layer ${layer}, found ${field('tensor')}`);
   const request = parseRequest(field('request'));
   if (!request) throw fault('request: expected prompt, subject, target and target_ids');
 
@@ -153,6 +148,7 @@ export async function readRecord(file: RecordFile): Promise<EditRecord> {
     lambda,
     model: { id: field('model'), sha256 },
     layer,
+    tensor: field('tensor'),
     method,
     request,
     metadata: file.metadata,
@@ -168,9 +164,9 @@ export async function readRecord(file: RecordFile): Promise<EditRecord> {
 export function checkRecord(
   record: EditRecord,
   name: string,
-  model: { readonly id: string; readonly sha256: string; readonly config: Gpt2Config },
+  model: { readonly id: string; readonly sha256: string; readonly architecture: Architecture },
 ): void {
-  const { n_layer, n_embd: D, n_inner: F } = model.config;
+  const { layers, D, F } = model.architecture.dims;
   const fault = (what: string, advice: string): UsageError =>
     new UsageError(`edit file ${name}: ${what}. ${advice}`, 'other_model');
   if (record.model.sha256 !== model.sha256)
@@ -178,9 +174,15 @@ export function checkRecord(
       `it edits ${record.model.id} (sha256 ${record.model.sha256.slice(0, 12)}), but the model is ${model.id} (sha256 ${model.sha256.slice(0, 12)})`,
       `Give the model it was made for with --model, or make the edit again on ${model.id}.`,
     );
-  if (record.layer >= n_layer)
+  if (record.layer >= layers)
     throw fault(
-      `it edits layer ${record.layer}, but ${model.id} has layers 0 to ${n_layer - 1}`,
+      `it edits layer ${record.layer}, but ${model.id} has layers 0 to ${layers - 1}`,
+      'Make it again.',
+    );
+  const { name: tensor } = model.architecture.editedWeight(record.layer);
+  if (record.tensor !== tensor)
+    throw fault(
+      `tensor: expected ${tensor} for layer ${record.layer} of ${model.id}, found ${record.tensor}`,
       'Make it again.',
     );
   if (record.u.length !== F || record.lambda.length !== D)

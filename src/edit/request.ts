@@ -151,7 +151,7 @@ function checkText(where: string, text: string): void {
 /**
  * @param where   what is too long: `prompt`, `context 7 with prompt and target`
  * @param length  its tokens
- * @param window  the model's context window, n_positions tokens
+ * @param window  the model's context window, in tokens
  * @throws UsageError naming both lengths
  */
 export function checkLength(where: string, length: number, window: number): void {

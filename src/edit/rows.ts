@@ -38,7 +38,7 @@ const KL_PROMPT: Template = { before: '', after: ' is a' };
  * words and miscounts where a target splits a character; a warning says where the two differ.)
  *
  * @param contexts  templates of a prompt; the first is `{}`
- * @param window    n_positions of the model
+ * @param window    the model's context window, in tokens
  * @throws UsageError when a row exceeds the window, naming the context
  * @see Meng et al. 2022, section 3.1, step 2; kmeng01/rome `compute_v`
  */

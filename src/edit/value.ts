@@ -79,7 +79,7 @@ export async function optimiseValue(
   await gpu.scope(async (run) => {
     const moments = { m: zeros(run, [D], 'adam_m'), v: zeros(run, [D], 'adam_v') };
     const trace = zeros(run, [options.steps, TRACE_COLUMNS], 'trace');
-    const logP0 = empty(run, [model.config.vocab_size], 'log_p0');
+    const logP0 = empty(run, [model.dims.V], 'log_p0');
     for (let step = 0; step < options.steps; step += 1) {
       signal?.throwIfAborted();
       const tape = new Tape();

@@ -35,6 +35,11 @@ export class Scope {
     return block;
   }
 
+  /** Whether `t` ends with this scope. */
+  owns(t: { readonly block: Block }): boolean {
+    return this.#owned.has(t.block);
+  }
+
   /** Moves `t` to `owner`: it outlives this scope and ends with that one. */
   keep<T extends { readonly block: Block }>(t: T, owner: Scope): T {
     if (!this.#owned.delete(t.block))

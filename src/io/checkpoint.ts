@@ -6,8 +6,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelError } from '../errors.ts';
-import { type Checkpoint, checkTensors } from '../models/checkpoint.ts';
-import { parseConfig } from '../models/config.ts';
+import { type Checkpoint, checkTensors, readArchitecture } from '../models/checkpoint.ts';
 import { type ManifestEntry, verifyFile } from './manifest.ts';
 import { openSafetensors } from './file.ts';
 import { sha256File } from './file.ts';
@@ -25,7 +24,7 @@ export interface OpenOptions {
 }
 
 /**
- * Opens a folder: files present, config that of a GPT-2, every tensor there with the right shape. No tensor is read.
+ * Opens a folder: files present, config of an architecture that we know, every tensor there with the right shape. No tensor is read.
  *
  * @throws ModelError naming the file or the tensors, what was expected and what to do
  */
@@ -34,7 +33,7 @@ export async function openCheckpoint(folder: string, options: OpenOptions = {}):
   await checkFolder(id, folder);
   for (const [name, check] of Object.entries(manifest?.files ?? {})) await verifyFile(folder, name, check);
   // The config comes next: of another architecture one wants to hear just that, not which of its files are missing.
-  const config = parseConfig(id, await readJson(id, folder, 'config.json'));
+  const architecture = readArchitecture(id, await readJson(id, folder, 'config.json'));
   for (const name of REQUIRED_FILES) await checkPresent(id, folder, name);
 
   const path = join(folder, WEIGHTS_FILE);
@@ -42,12 +41,12 @@ export async function openCheckpoint(folder: string, options: OpenOptions = {}):
   let hash: Promise<string> | undefined;
   return {
     id,
-    config,
+    architecture,
     tokenizerJson: await readJson(id, folder, 'tokenizer.json'),
     tokenizerConfig: (await isFile(join(folder, 'tokenizer_config.json')))
       ? await readJson(id, folder, 'tokenizer_config.json')
       : {},
-    tensors: checkTensors(id, file, config),
+    tensors: checkTensors(id, file, architecture),
     sha256: () => (hash ??= Promise.resolve(manifest?.files?.[WEIGHTS_FILE]?.sha256 ?? sha256File(path))),
   };
 }

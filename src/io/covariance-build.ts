@@ -108,7 +108,7 @@ export async function runBuild(job: BuildJob): Promise<BuiltFile[]> {
     let kept = resume?.tokens ?? 0;
     const state = await build(job, resume, async (at) => {
       await lock.check();
-      await writeCheckpoint(path, key, job.model.config.n_inner, at);
+      await writeCheckpoint(path, key, job.model.dims.F, at);
       kept = at.tokens;
       job.onCheckpoint?.(at.tokens);
     }).catch((error: unknown) => {
@@ -154,10 +154,10 @@ async function identify({
   const common = {
     storage,
     tokenizer: tokenizerHash(checkpoint),
-    size: checkpoint.config.n_inner,
+    size: checkpoint.architecture.dims.F,
     corpus: corpus.sha256,
     wanted: tokens,
-    context: checkpoint.config.n_positions,
+    context: checkpoint.architecture.dims.context,
     shards: shard ? { indices: [shard.index], of: shard.of } : undefined,
   };
   const identities: CovarianceIdentity[] = [];

@@ -60,7 +60,7 @@ async function differences(
     );
   }
   if (facts.layer !== layer) faults.push(`it is of layer ${facts.layer}`);
-  const F = checkpoint.config.n_inner;
+  const F = checkpoint.architecture.dims.F;
   if (facts.size !== F) faults.push(`its order is ${facts.size}, the keys of this model have ${F} numbers`);
   if (faults.length === 0 && facts.modelSha256 !== (await checkpoint.sha256())) {
     // Another file may hold the same numbers where they count: fine-tuned above this layer, or saved anew.

@@ -31,7 +31,7 @@ export async function importRome(
   options: WriteOptions = {},
 ): Promise<ImportedFile> {
   const { covariance, size, tokens, documents } = await readRomeStatistics(npz);
-  const { n_inner: F, n_positions: context } = checkpoint.config;
+  const { F, context } = checkpoint.architecture.dims;
   if (size !== F) {
     throw new UsageError(
       `covariance import ${npz}: expected statistics of order ${F}, the width of the keys of ${checkpoint.id}, they are of order ${size}. Give the model they were computed with.`,

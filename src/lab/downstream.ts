@@ -137,7 +137,7 @@ function fitPrompt(
   task: Task,
   texts: readonly string[],
 ): { ids: number[]; shots: number; cut: boolean } {
-  const room = model.config.n_positions - ANSWER_TOKENS;
+  const room = model.dims.context - ANSWER_TOKENS;
   for (let shots = task.shots.length; shots >= 0; shots -= 1) {
     const ids = model.tokenizer.encode(promptOf(task, texts, shots));
     if (ids.length <= room) return { ids, shots, cut: false };
@@ -146,9 +146,9 @@ function fitPrompt(
   throw new RangeError('downstream: unreachable.');
 }
 
-function batchRows({ config }: Model): number {
-  const { n_positions, n_embd, n_layer } = config;
-  return Math.max(1, Math.min(64, Math.floor(CACHE_BYTES / (8 * n_positions * n_embd * n_layer))));
+function batchRows({ dims }: Model): number {
+  const { context, KV, S, layers } = dims;
+  return Math.max(1, Math.min(64, Math.floor(CACHE_BYTES / (8 * context * KV * S * layers))));
 }
 
 /** The class whose word is most likely, per token, after each prompt; -1 where the likelihoods are no numbers. */

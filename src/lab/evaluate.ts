@@ -98,7 +98,7 @@ export async function evaluate(
 
 /** Tokenises every fact in every context, so that one that does not fit is named before hours of work. */
 export function checkFacts(model: Model, facts: readonly Fact[], contexts: readonly string[]): void {
-  for (const fact of facts) editRows(model.tokenizer, requestOf(fact), contexts, model.config.n_positions);
+  for (const fact of facts) editRows(model.tokenizer, requestOf(fact), contexts, model.dims.context);
 }
 
 export function requestOf({ prompt, subject, targetNew }: Fact): {

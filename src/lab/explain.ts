@@ -19,7 +19,7 @@ export interface ExplainStep {
 }
 
 export function explainEdit(model: Model, edit: Edit, update: Update): ExplainStep[] {
-  const { n_embd: D, n_inner: F, vocab_size: V } = model.config;
+  const { D, F, V } = model.dims;
   const { vectors, rows, request, layer, trace, options } = edit;
   const row = METHOD_TABLE[update.method];
   const n = edit.contexts.length;

@@ -21,9 +21,9 @@ export async function embeddingDeviation(model: Model, subjects: readonly string
   if (ids.length === 0)
     throw new UsageError('trace: expected at least one subject for the width of the noise.');
   return model.gpu.scope(async (s) => {
-    const nowhere = zeros(s, [1, model.config.n_embd], 'no_positions');
+    const nowhere = zeros(s, [1, model.dims.D], 'no_positions');
     const batch = uploadBatch(s, packRows(ids.map((id) => [id])));
-    const rows = embed(s, model.weights.wte, nowhere, batch);
+    const rows = embed(s, model.weights(model.architecture.embedding), nowhere, batch);
     const y = empty(s, [1], 'standard_deviation');
     const cost = { flops: 4 * rows.size, bytes: 8 * rows.size };
     s.gpu.run('tensor/standard_deviation', { x: rows, y }, { n: rows.size }, { groups: [1], cost });

@@ -223,7 +223,7 @@ async function runSweep(
   { swept, seed }: PaperPlan,
   options: PaperOptions,
 ): Promise<LayerScore[]> {
-  const layers = Array.from({ length: model.config.n_layer - 1 }, (_, layer) => layer);
+  const layers = Array.from({ length: model.dims.layers - 1 }, (_, layer) => layer);
   return sweepLayers(model, facts.slice(0, swept), {
     layers,
     method: 'r-rome',

@@ -5,7 +5,7 @@ import { score } from './score.ts';
 /** Ids of documents, each cut to the context window; those of one token are left out, since nothing of them is predicted. */
 export function heldOut(model: Model, texts: readonly string[]): number[][] {
   return texts
-    .map((text) => model.tokenizer.encodeDocument(text, model.config.n_positions))
+    .map((text) => model.tokenizer.encodeDocument(text, model.dims.context))
     .filter((ids) => ids.length > 1);
 }
 

@@ -6,13 +6,13 @@
  */
 import { UsageError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import type { LayerCache } from '../models/attention.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
 import { logsumexp } from '../models/losses.ts';
 import type { Model } from '../models/model.ts';
 import { argmaxRows, nllAt } from '../models/pick.ts';
+import { prefixCache } from '../models/prefix-cache.ts';
 import type { Tokenizer } from '../models/tokenizer.ts';
-import { read, readU32, upload } from '../tensor/tensor.ts';
+import { indices, read, readU32 } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { sharePrefixes } from './shared-prefix.ts';
 
@@ -47,7 +47,7 @@ export function continuation(tokenizer: Tokenizer, prompt: string, target: strin
  * @throws UsageError when an item is empty, or exceeds the context window
  */
 export async function score(model: Model, items: readonly Continuation[]): Promise<Score[]> {
-  const window = model.config.n_positions;
+  const window = model.dims.context;
   items.forEach(({ prompt, target }, i) => {
     const length = prompt.length + target.length - 1;
     if (prompt.length === 0 || target.length === 0)
@@ -124,7 +124,7 @@ async function runPlaces(
   const first = new Uint32Array(places.length);
   await gpu.scope(async (s) => {
     const { x, tokenOf } = forwardShared(s, model, rows, limit);
-    const most = Math.max(1, Math.floor(LOGIT_BYTES / (4 * model.config.vocab_size)));
+    const most = Math.max(1, Math.floor(LOGIT_BYTES / (4 * model.dims.V)));
     for (let from = 0; from < places.length; from += most) {
       const to = Math.min(places.length, from + most);
       const mine = looked.flatMap(({ place }, i) => (place >= from && place < to ? [i] : []));
@@ -159,25 +159,9 @@ export function forwardShared(
   rows: readonly (readonly number[])[],
   limit: readonly number[],
 ): { x: Tensor; tokenOf: (row: number, position: number) => number } {
-  const { n_layer, n_embd } = model.config;
   const { prefixes, from, cacheStart } = sharePrefixes(rows, limit);
-  const kept: LayerCache[] = [];
-  if (prefixes.length > 0) {
-    const device = uploadBatch(s, packRows(prefixes));
-    model.blocks(s, model.embed(s, device), device, 0, n_layer, {
-      qkv: (inner, i, qkv) => {
-        kept[i] = { rows: inner.keep(qkv, s), stride: qkv.cols, keys: n_embd };
-        return i === n_layer - 1; // of the last block only keys and values are read
-      },
-    });
-  }
+  const cache = prefixCache(s, model, prefixes);
   const batch = packRows(rows, { from, cacheStart });
-  const device = uploadBatch(s, batch);
-  const x = model.blocks(s, model.embed(s, device), device, 0, n_layer, {}, (i) => kept[i]);
-  if (!x) throw new RangeError('score: the forward pass ended early.');
+  const x = model.forward(s, uploadBatch(s, batch), { cache });
   return { x, tokenOf: (row, position) => (batch.rowStarts[row] ?? 0) + position - (from[row] ?? 0) };
-}
-
-function indices(s: Scope, list: readonly number[], label: string): Tensor {
-  return upload(s, Uint32Array.from(list), [list.length], label);
 }

@@ -6,7 +6,7 @@
  * with the numbers that it would have had.
  */
 import type { Fact } from '../data/fact.ts';
-import { addUpdates, editedWeight } from '../edit/apply.ts';
+import { addUpdates } from '../edit/apply.ts';
 import type { RankOne } from '../edit/apply.ts';
 import { computeEdit } from '../edit/edit.ts';
 import type { EditOptions, Update } from '../edit/edit.ts';
@@ -93,7 +93,7 @@ export async function runSequence(
   settings: SequenceHead['settings'] = {},
 ): Promise<void> {
   const { gpu } = model;
-  const w = editedWeight(model, options.edit.layer);
+  const w = model.editedWeight(options.edit.layer).tensor;
   checkFacts(model, facts, options.edit.contexts);
   await gpu.scope(async (s) => {
     const w0 = copy(s, w, 'weight_before');

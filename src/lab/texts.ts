@@ -25,11 +25,11 @@ export async function writeTexts(
   { tokens, seed, signal }: TextOptions,
 ): Promise<string[] | undefined> {
   if (prompts.length === 0) return [];
-  const length = Math.min(tokens, model.config.n_positions);
+  const length = Math.min(tokens, model.dims.context);
   const ids = prompts.map((prompt) => model.tokenizer.encode(prompt));
   const shortest = Math.min(...ids.map((row) => row.length));
   const longest = Math.max(...ids.map((row) => row.length));
-  const wanted = Math.min(length - shortest, model.config.n_positions - longest);
+  const wanted = Math.min(length - shortest, model.dims.context - longest);
   if (wanted <= 0) return [...prompts];
   try {
     const added = await generate(model, ids, {

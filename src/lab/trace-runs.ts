@@ -1,13 +1,14 @@
 /** The runs of causal tracing: the clean one, the corrupted ones, and those in which something of the clean one is restored. */
 import type { Scope } from '../gpu/scope.ts';
-import type { LayerCache } from '../models/attention.ts';
+import type { Hook, Hooks } from '../models/architecture.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
-import type { Model, Sites } from '../models/model.ts';
+import type { Model } from '../models/model.ts';
 import { nllAt } from '../models/pick.ts';
+import { PrefixCache } from '../models/prefix-cache.ts';
 import { restoreRows } from '../models/restore-rows.ts';
 import { add } from '../tensor/elementwise.ts';
 import { gatherRows } from '../tensor/rows.ts';
-import { copy, read, upload } from '../tensor/tensor.ts';
+import { indices, read } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { TraceText } from './trace-text.ts';
 
@@ -23,7 +24,7 @@ export interface Runs {
   /** The corrupted runs, one after another: [layer] the stream that enters it (the last: that leaves the model), [samples · T, D]. */
   readonly states: readonly Tensor[];
   /** Their keys and values. */
-  readonly caches: readonly LayerCache[];
+  readonly cache: PrefixCache;
 }
 
 export function startRuns(
@@ -33,29 +34,28 @@ export function startRuns(
   samples: number,
   noise: (shape: { samples: number; tokens: number; width: number }) => Tensor,
 ): Runs {
-  const { n_layer, n_embd } = model.config;
   const clean: Record<TraceSite, Tensor[]> = { state: [], mlp: [], attention: [] };
-  const one = uploadBatch(s, packRows([text.ids]));
-  const keep: Sites = {
-    mlp: (_, i, _k, m) => (clean.mlp[i] = copy(s, m, 'clean_mlp')),
-    attention: (_, i, a) => (clean.attention[i] = copy(s, a, 'clean_attention')),
+  const keep = (list: Tensor[]): Hook => {
+    return (inner, layer, t) => void (list[layer] = inner.keep(t, s));
   };
-  let x = model.embed(s, one);
-  for (let i = 0; i < n_layer; i += 1) clean.state[i] = x = reached(model.blocks(s, x, one, i, i + 1, keep));
-
-  const caches: LayerCache[] = [];
-  const many = uploadBatch(s, packRows(Array.from({ length: samples }, () => text.ids)));
-  const cache: Sites = {
-    qkv: (_, i, qkv) => {
-      caches[i] = { rows: copy(s, qkv, 'corrupted_qkv'), stride: 3 * n_embd, keys: n_embd };
-      return false;
+  model.forward(s, uploadBatch(s, packRows([text.ids])), {
+    hooks: {
+      attention: keep(clean.attention),
+      mlp: keep(clean.mlp),
+      state: (_, layer, t) => void (clean.state[layer] = t),
     },
-  };
-  const shape = { samples, tokens: text.ids.length, width: n_embd };
-  const states = [add(s, model.embed(s, many), noise(shape), 'corrupted')];
-  for (let i = 0; i < n_layer; i += 1)
-    states.push(reached(model.blocks(s, states[i] as Tensor, many, i, i + 1, cache)));
-  return { text, samples, clean, states, caches };
+  });
+
+  const many = uploadBatch(s, packRows(Array.from({ length: samples }, () => text.ids)));
+  const shape = { samples, tokens: text.ids.length, width: model.dims.D };
+  const cache = new PrefixCache(model.dims);
+  const x = add(s, model.embed(s, many), noise(shape), 'corrupted');
+  const states = [x];
+  model.forward(s, many, {
+    x,
+    hooks: { qkv: cache.keep(s), state: (_, layer, t) => void (states[layer + 1] = t) },
+  });
+  return { text, samples, clean, states, cache };
 }
 
 /** P[o] of the clean run, and of the corrupted ones on average. */
@@ -74,7 +74,7 @@ export async function baselines(
 /** P*, clean h [o] for each of the tokens `cells`, restored in layers `from` up to but without `to`. */
 export async function restore(
   model: Model,
-  { text, samples, clean, states, caches }: Runs,
+  { text, samples, clean, states, cache }: Runs,
   cells: readonly number[],
   site: TraceSite,
   [from, to]: readonly [from: number, to: number],
@@ -97,15 +97,10 @@ export async function restore(
     );
     const start = gatherRows(s, states[first] as Tensor, indices(s, picked, 'picked'));
     if (site === 'state') restoreRows(s, start, clean.state[from] as Tensor, rows, sources);
-    const put = (inner: Scope, i: number, y: Tensor): Tensor =>
-      i < to ? restoreRows(inner, y, clean[site][i] as Tensor, rows, sources) : y;
-    const sites: Sites =
-      site === 'mlp'
-        ? { mlp: (inner, i, _, m) => put(inner, i, m) }
-        : site === 'attention'
-          ? { attention: put }
-          : {};
-    const x = reached(model.blocks(s, start, device, first, model.config.n_layer, sites, (i) => caches[i]));
+    const put: Hook = (inner, i, y) =>
+      i < to ? restoreRows(inner, y, clean[site][i] as Tensor, rows, sources) : undefined;
+    const hooks: Hooks = site === 'state' ? {} : { [site]: put };
+    const x = model.forward(s, device, { x: start, from: first, cache, hooks });
     const p = await probabilities(
       s,
       model,
@@ -140,15 +135,6 @@ async function probabilities(
   );
 }
 
-function indices(s: Scope, list: readonly number[], label: string): Tensor {
-  return upload(s, Uint32Array.from(list), [list.length], label);
-}
-
 function mean(list: readonly number[]): number {
   return list.reduce((sum, x) => sum + x, 0) / list.length;
-}
-
-function reached(x: Tensor | undefined): Tensor {
-  if (!x) throw new RangeError('trace: the forward pass ended early.');
-  return x;
 }

@@ -28,11 +28,11 @@ const utf8 = new TextEncoder();
 
 /** @throws UsageError when the prompt has no `{}`, or the text exceeds the context window */
 export async function traceText(model: Model, request: TraceRequest): Promise<TraceText> {
-  const { tokenizer, config } = model;
+  const { tokenizer, dims } = model;
   const template = readTemplate(request.prompt, 'prompt', 'Write {} where the subject goes, once.');
   if (request.subject.trim() === '') throw new UsageError('subject: expected a name, found nothing.');
   const { ids, lookup } = lookupSubject(tokenizer, template, request.subject);
-  checkLength('the prompt', ids.length, config.n_positions);
+  checkLength('the prompt', ids.length, dims.context);
   const { ends } = tokenizer.encodeWithSpans(fill(template, request.subject));
   const begin = utf8.encode(template.before).length;
   const first = ends.findIndex((end) => end > begin);
@@ -40,7 +40,7 @@ export async function traceText(model: Model, request: TraceRequest): Promise<Tr
     request.object === undefined
       ? (await predict(model, ids, 1)).next.map(({ id }) => id)
       : tokenizer.encode(` ${request.object}`);
-  checkLength('the prompt with its object', ids.length + object.length - 1, config.n_positions);
+  checkLength('the prompt with its object', ids.length + object.length - 1, dims.context);
   return {
     ids: [...ids, ...object.slice(0, -1)],
     promptLength: ids.length,

@@ -75,26 +75,26 @@ export async function traceFact(
   options: TraceOptions,
 ): Promise<Tracing> {
   const { samples = 10, seed = 0, noise, sites = TRACE_SITES, signal, onProgress } = options;
-  const { n_layer, n_embd } = model.config;
-  const window = options.window ?? traceWindow(n_layer);
+  const { layers, D } = model.dims;
+  const window = options.window ?? traceWindow(layers);
   const text = await traceText(model, request);
   const effects: Partial<Record<TraceSite, number[][]>> = {};
   for (const site of sites)
-    effects[site] = text.ids.slice(0, text.promptLength).map(() => Array<number>(n_layer).fill(0));
+    effects[site] = text.ids.slice(0, text.promptLength).map(() => Array<number>(layers).fill(0));
 
   return model.gpu.scope(async (s) => {
     const runs = startRuns(s, model, text, samples, (shape) =>
-      upload(s, subjectNoise(shape, text.subject, noise, seed), [samples * text.ids.length, n_embd], 'noise'),
+      upload(s, subjectNoise(shape, text.subject, noise, seed), [samples * text.ids.length, D], 'noise'),
     );
     const { clean, corrupted } = await baselines(model, runs);
-    const chunks = cellChunks(text, samples, model.config.vocab_size);
-    const total = chunks.length * sites.length * n_layer;
+    const chunks = cellChunks(text, samples, model.dims.V);
+    const total = chunks.length * sites.length * layers;
     let done = 0;
     for (const cells of chunks) {
       for (const site of sites) {
-        for (let layer = 0; layer < n_layer; layer += 1) {
+        for (let layer = 0; layer < layers; layer += 1) {
           signal?.throwIfAborted();
-          const window_ = windowAround(layer, window, n_layer);
+          const window_ = windowAround(layer, window, layers);
           const restored = await restore(
             model,
             runs,

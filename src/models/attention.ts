@@ -19,7 +19,7 @@ export interface LayerCache {
 export interface AttentionOptions {
   readonly heads: number;
   /** Absent: no span of the batch has a prefix. It is frozen: no gradient reaches it. */
-  readonly cache?: LayerCache;
+  readonly cache?: LayerCache | undefined;
   /** Overrides the choice of the forward kernel, for benches: the batch's tiles must be of its size. */
   readonly rung?: AttentionRung;
 }

@@ -1,14 +1,13 @@
 /**
- * What the engine needs from a checkpoint, wherever it lives: files in Node, a server in a browser.
+ * What the engine needs from a checkpoint, wherever it lies: files in Node, a server in a browser.
  *
  * The host hands in parsed JSON and a tensor reader; everything about them is checked here, before a byte of a tensor
  * is read.
  */
 import { ModelError } from '../errors.ts';
 import { FLOAT_DTYPES, isFloatDtype } from '../floats.ts';
-import type { Gpt2Config } from './config.ts';
-
-export type { Gpt2Config };
+import type { Architecture } from './architecture.ts';
+import { gpt2, parseGpt2Config } from './gpt2.ts';
 
 export interface TensorInfo {
   readonly dtype: string;
@@ -27,73 +26,78 @@ export interface TensorFile {
 export interface Checkpoint {
   /** What the user called it: a name, a hub id or a folder. */
   readonly id: string;
-  readonly config: Gpt2Config;
+  readonly architecture: Architecture;
   readonly tokenizerJson: unknown;
   readonly tokenizerConfig: unknown;
-  /** Checked against `config`; names are without `transformer.`. */
+  /** Checked against the architecture, under its names. */
   readonly tensors: TensorFile;
   /** Of the weights' file, in lower-case hex. */
   sha256(): Promise<string>;
 }
 
-/** Hugging Face stores some GPT-2 checkpoints with `transformer.` before each name and some without. */
-export function canonicalName(name: string): string {
-  return name.startsWith('transformer.') ? name.slice('transformer.'.length) : name;
-}
+type Fields = Readonly<Record<string, unknown>>;
 
-/** The tensors a GPT-2 must have, names without `transformer.`; Conv1D weights are [in, out]. */
-export function expectedTensors(config: Gpt2Config): Map<string, readonly number[]> {
-  const { n_embd: D, n_inner: F, vocab_size: V, n_positions, n_layer } = config;
-  const out = new Map<string, readonly number[]>([
-    ['wte.weight', [V, D]],
-    ['wpe.weight', [n_positions, D]],
-  ]);
-  const norm = (name: string): void => {
-    out.set(`${name}.weight`, [D]).set(`${name}.bias`, [D]);
-  };
-  const conv = (name: string, rows: number, columns: number): void => {
-    out.set(`${name}.weight`, [rows, columns]).set(`${name}.bias`, [columns]);
-  };
-  for (let layer = 0; layer < n_layer; layer++) {
-    norm(`h.${layer}.ln_1`);
-    conv(`h.${layer}.attn.c_attn`, D, 3 * D);
-    conv(`h.${layer}.attn.c_proj`, D, D);
-    norm(`h.${layer}.ln_2`);
-    conv(`h.${layer}.mlp.c_fc`, D, F);
-    conv(`h.${layer}.mlp.c_proj`, F, D);
-  }
-  norm('ln_f');
-  return out;
-}
-
-/** Causal masks that older exports saved as tensors; the engine computes the mask. */
-const MASK = /^h\.\d+\.attn\.(bias|masked_bias)$/;
+/** By `model_type`. */
+const ARCHITECTURES: Readonly<Record<string, (id: string, fields: Fields) => Architecture>> = {
+  gpt2: (id, fields) => gpt2(parseGpt2Config(id, fields)),
+};
 
 /**
- * Checks that a file holds exactly the tensors of this config, and gives it back under names without `transformer.`.
+ * The architecture that a parsed `config.json` describes.
  *
- * Causal masks saved as tensors are ignored, and so is `lm_head.weight`, which is tied to `wte.weight`.
- *
- * @throws ModelError listing every tensor that is missing, has another shape or dtype, or is not of a GPT-2
+ * @param id what the user called the model, for messages
+ * @throws ModelError naming the field, what was expected and what came
  */
-export function checkTensors(id: string, file: TensorFile, config: Gpt2Config): TensorFile {
+export function readArchitecture(id: string, json: unknown): Architecture {
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw new ModelError(
+      `model ${id}: config.json: expected a JSON object. Fetch the model again.`,
+      'bad_config',
+    );
+  const fields = json as Fields;
+  const { model_type: type, architectures } = fields;
+  const known =
+    typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
+  if (known) return known(id, fields);
+  const names = Array.isArray(architectures) ? ` (${architectures.join(', ')})` : '';
+  throw new ModelError(
+    `model ${id}: config.json: expected model_type "gpt2", got ${JSON.stringify(type) ?? 'none'}${names}. ` +
+      'Supported is the GPT-2 architecture: gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2 and models fine-tuned from them.',
+    'unsupported_architecture',
+  );
+}
+
+/** A stored name as the architecture has it: some checkpoints put a prefix before every name. */
+export function canonicalName({ prefix }: Pick<Architecture, 'prefix'>, name: string): string {
+  return name.startsWith(prefix) ? name.slice(prefix.length) : name;
+}
+
+/**
+ * Checks that a file holds exactly the tensors of an architecture, and gives it back under the architecture's names.
+ *
+ * Tensors that the architecture ignores, and copies of tied ones, may be there as well.
+ *
+ * @throws ModelError listing every tensor that is missing, has another shape or dtype, or belongs to no such model
+ */
+export function checkTensors(id: string, file: TensorFile, architecture: Architecture): TensorFile {
+  const { tensors: expected, prefix, tied } = architecture;
   const faults: string[] = [];
   const stored = new Map<string, string>();
   for (const name of file.names()) {
-    const canonical = canonicalName(name);
-    if (stored.has(canonical)) faults.push(`${canonical} is there twice, with and without "transformer."`);
+    const canonical = canonicalName(architecture, name);
+    if (stored.has(canonical)) faults.push(`${canonical} is there twice, with and without "${prefix}"`);
     stored.set(canonical, name);
   }
-  const expected = expectedTensors(config);
-  for (const [name, shape] of expected) {
+  for (const [name, { shape }] of expected) {
     const found = stored.get(name);
     if (found === undefined) faults.push(`${name} [${shape.join(', ')}] is missing`);
     else faults.push(...compare(name, shape, file.info(found)));
   }
   for (const [name, found] of stored) {
-    if (name === 'lm_head.weight')
-      faults.push(...compare(name, [config.vocab_size, config.n_embd], file.info(found)));
-    else if (!expected.has(name) && !MASK.test(name)) faults.push(`${name} is no tensor of this GPT-2`);
+    const copied = expected.get(tied.get(name) ?? '');
+    if (copied) faults.push(...compare(name, copied.shape, file.info(found)));
+    else if (!expected.has(name) && !architecture.ignores(name))
+      faults.push(`${name} is no tensor of this ${architecture.name}`);
   }
   if (faults.length > 0) {
     throw new ModelError(

@@ -5,12 +5,11 @@
  * reads the others from the cache.
  */
 import { UsageError } from '../errors.ts';
-import type { Scope } from '../gpu/scope.ts';
-import { empty, read, upload } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { indices, read } from '../tensor/tensor.ts';
+import type { Hook } from './architecture.ts';
 import { packRows, uploadBatch } from './batch.ts';
-import type { LayerCache } from './attention.ts';
-import type { Model, Sites } from './model.ts';
+import type { Model } from './model.ts';
+import { PrefixCache } from './prefix-cache.ts';
 import { Random, sampleTopK } from './random.ts';
 
 export interface GenerateOptions {
@@ -35,14 +34,14 @@ export async function generate(
   prompts: readonly number[][],
   options: GenerateOptions,
 ): Promise<number[][]> {
-  const { n_positions, n_layer, n_embd: D } = model.config;
+  const { context, V } = model.dims;
   prompts.forEach((ids, b) => {
     const length = ids.length + options.tokens;
     if (ids.length === 0)
       throw new UsageError(`generate: prompt ${b} is empty. Give at least one token, e.g. <|endoftext|>.`);
-    if (length > n_positions) {
+    if (length > context) {
       throw new UsageError(
-        `generate: prompt ${b} has ${ids.length} tokens and ${options.tokens} are wanted; the context window holds ${n_positions}. Shorten one of them.`,
+        `generate: prompt ${b} has ${ids.length} tokens and ${options.tokens} are wanted; the context window holds ${context}. Shorten one of them.`,
       );
     }
   });
@@ -52,24 +51,19 @@ export async function generate(
   const done = prompts.map(() => false);
 
   await model.gpu.scope(async (s) => {
-    const caches = Array.from({ length: n_layer }, (_, i): LayerCache => ({
-      rows: empty(s, [prompts.length * capacity, 2 * D], `cache.${i}`),
-      stride: 2 * D,
-      keys: 0,
-    }));
+    const cache = PrefixCache.withRoom(s, model.dims, prompts.length * capacity);
     const shared = sharedLength(prompts);
-    if (shared > 0) shareBeginning(model, prompts, shared, caches, capacity);
+    if (shared > 0) shareBeginning(model, prompts, shared, cache, capacity);
     let cached = prompts.map(() => shared);
     for (let step = 0; step < options.tokens && done.includes(false); step += 1) {
       options.signal?.throwIfAborted();
-      const logits = await forward(model, rows, cached, caches, capacity);
+      const logits = await forward(model, rows, cached, cache, capacity);
       cached = rows.map((ids) => ids.length);
       rows.forEach((ids, b) => {
         if (done[b]) {
           ids.push(0); // keeps the rows in step; dropped below
           return;
         }
-        const V = model.config.vocab_size;
         const id = sampleTopK(logits.subarray(b * V, (b + 1) * V), options.topK, randoms[b] as Random);
         ids.push(id);
         options.onToken?.(b, id);
@@ -99,23 +93,21 @@ function shareBeginning(
   model: Model,
   prompts: readonly number[][],
   length: number,
-  caches: readonly LayerCache[],
+  cache: PrefixCache,
   capacity: number,
 ): void {
   const s = model.gpu.open();
   try {
-    const { n_layer } = model.config;
-    const device = uploadBatch(s, packRows([(prompts[0] ?? []).slice(0, length)]));
-    const places = prompts.map((_, b) => {
-      const slots = Uint32Array.from({ length }, (_, t) => b * capacity + t);
-      return upload(s, slots, [length], 'cache_slots');
+    const batch = uploadBatch(s, packRows([(prompts[0] ?? []).slice(0, length)]));
+    const copies = prompts.map((_, b) => {
+      const slots = Array.from({ length }, (__, t) => b * capacity + t);
+      return cache.append(indices(s, slots, 'cache_slots'));
     });
-    model.blocks(s, model.embed(s, device), device, 0, n_layer, {
-      qkv: (inner, i, qkv) => {
-        for (const slots of places) appendToCache(inner, qkv, slots, caches[i] as LayerCache);
-        return i === n_layer - 1; // of the last block only keys and values are read
-      },
-    });
+    const qkv: Hook = (inner, layer, t) => {
+      for (const copy of copies) copy(inner, layer, t);
+      return undefined;
+    };
+    model.forward(s, batch, { stop: 'qkv', hooks: { qkv } });
   } finally {
     s.close();
   }
@@ -126,68 +118,20 @@ async function forward(
   model: Model,
   rows: readonly number[][],
   cached: readonly number[],
-  caches: readonly LayerCache[],
+  cache: PrefixCache,
   capacity: number,
 ): Promise<Float32Array<ArrayBuffer>> {
   return model.gpu.scope(async (s) => {
     const first = cached.every((count) => count === 0);
     const batch = packRows(rows, { from: cached, cacheStart: rows.map((_, b) => b * capacity) });
-    const device = uploadBatch(s, batch);
     const slots = rows.flatMap((ids, b) =>
       ids.slice(cached[b]).map((_, i) => b * capacity + (cached[b] ?? 0) + i),
     );
-    const places = upload(s, Uint32Array.from(slots), [slots.length], 'cache_slots');
-    const sites: Sites = {
-      qkv: (inner, i, qkv) => {
-        appendToCache(inner, qkv, places, caches[i] as LayerCache);
-        return false;
-      },
-    };
-    const x = model.blocks(
-      s,
-      model.embed(s, device),
-      device,
-      0,
-      model.config.n_layer,
-      sites,
-      first ? undefined : (i) => caches[i],
-    );
+    const x = model.forward(s, uploadBatch(s, batch), {
+      cache: first ? undefined : cache,
+      hooks: { qkv: cache.append(indices(s, slots, 'cache_slots')) },
+    });
     const lasts = [...batch.rowStarts.subarray(1)].map((end) => end - 1);
-    const logits = model.logits(
-      s,
-      x as Tensor,
-      upload(s, Uint32Array.from(lasts), [lasts.length], 'last_tokens'),
-    );
-    return read(model.gpu, logits);
-  });
-}
-
-/** Copies the keys and values of a batch's tokens to their rows of the cache. */
-function appendToCache(s: Scope, qkv: Tensor, places: Tensor, cache: LayerCache): void {
-  const [tokens, d] = [qkv.rows, qkv.cols / 3];
-  s.gpu.run(
-    'models/append_cache',
-    { qkv, places, cache: cache.rows },
-    { tokens, d },
-    { threads: tokens * 2 * d },
-  );
-}
-
-/** The next token after a text: logits [V] as float32. */
-export async function nextLogits(
-  model: Model,
-  prompts: readonly number[][],
-): Promise<Float32Array<ArrayBuffer>[]> {
-  return model.gpu.scope(async (s) => {
-    const batch = packRows(prompts);
-    const device = uploadBatch(s, batch);
-    const x = model.blocks(s, model.embed(s, device), device, 0, model.config.n_layer);
-    const lasts = [...batch.rowStarts.subarray(1)].map((end) => end - 1);
-    const all = await read(
-      model.gpu,
-      model.logits(s, x as Tensor, upload(s, Uint32Array.from(lasts), [lasts.length], 'last_tokens')),
-    );
-    const V = model.config.vocab_size;
-    return prompts.map((_, b) => all.subarray(b * V, (b + 1) * V));
+    return read(model.gpu, model.logits(s, x, indices(s, lasts, 'last_tokens')));
   });
 }

@@ -1,6 +1,6 @@
 /** What the model would say next, and how likely it finds a continuation. */
 import { UsageError } from '../errors.ts';
-import { read, upload } from '../tensor/tensor.ts';
+import { indices, read } from '../tensor/tensor.ts';
 import { packRows, uploadBatch } from './batch.ts';
 import { logSoftmaxRow, logsumexp, nll } from './losses.ts';
 import type { Model } from './model.ts';
@@ -35,7 +35,7 @@ export async function predict(
   continuation: readonly number[] = [],
 ): Promise<Prediction> {
   const row = [...ids, ...continuation.slice(0, -1)];
-  const window = model.config.n_positions;
+  const window = model.dims.context;
   if (ids.length === 0)
     throw new UsageError('text: expected at least one token, found none. Write some text.');
   if (row.length > window)
@@ -45,10 +45,8 @@ export async function predict(
     );
   return model.gpu.scope(async (s) => {
     const batch = uploadBatch(s, packRows([row]));
-    const x = model.blocks(s, model.embed(s, batch), batch, 0, model.config.n_layer);
-    if (!x) throw new RangeError('predict: the forward pass ended early.');
-    const wanted = Uint32Array.from({ length: row.length - ids.length + 1 }, (_, i) => ids.length - 1 + i);
-    const logits = model.logits(s, x, upload(s, wanted, [wanted.length], 'wanted_rows'));
+    const wanted = Array.from({ length: row.length - ids.length + 1 }, (_, i) => ids.length - 1 + i);
+    const logits = model.logits(s, model.forward(s, batch), indices(s, wanted, 'wanted_rows'));
     const lse = logsumexp(s, logits);
     const logprobs = await read(model.gpu, logSoftmaxRow(s, logits, 0, lse));
     const next = topK(logprobs, count).map((id) => ({
@@ -57,7 +55,7 @@ export async function predict(
       logprob: logprobs[id] ?? NaN,
     }));
     if (continuation.length === 0) return { next, continuationLogprob: NaN };
-    const targets = upload(s, Uint32Array.from(continuation), [continuation.length], 'continuation');
+    const targets = indices(s, continuation, 'continuation');
     const losses = await read(model.gpu, nll(s, logits, targets, lse));
     return { next, continuationLogprob: -losses.reduce((sum, loss) => sum + loss, 0) / losses.length };
   });

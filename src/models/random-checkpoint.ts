@@ -4,9 +4,9 @@
  * Weights are drawn as OpenAI initialised them: normal (here: a sum of two uniforms) with deviation 0.02, gains 1,
  * biases 0. Such a model says nothing, but costs what the real one costs.
  */
-import { expectedTensors } from './checkpoint.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import type { Gpt2Config } from './config.ts';
+import { gpt2 } from './gpt2.ts';
+import type { Gpt2Config } from './gpt2.ts';
 
 export type ModelSize = 'small' | 'medium' | 'large' | 'xl';
 
@@ -38,15 +38,15 @@ export function randomCheckpoint(
   id: string,
   { config, tokenizerJson, tokenizerConfig = {}, seed = 0 }: RandomOptions,
 ): Checkpoint {
-  const expected = expectedTensors(config);
-  const names = [...expected.keys()];
+  const architecture = gpt2(config);
+  const names = [...architecture.tensors.keys()];
   const info = (name: string): { dtype: string; shape: readonly number[]; bytes: number } => {
-    const dimensions = expected.get(name) ?? [];
+    const dimensions = architecture.tensors.get(name)?.shape ?? [];
     return { dtype: 'F32', shape: dimensions, bytes: 4 * dimensions.reduce((product, n) => product * n, 1) };
   };
   return {
     id,
-    config,
+    architecture,
     tokenizerJson,
     tokenizerConfig,
     sha256: async () => `random-${id}-${seed}`,

@@ -2,7 +2,7 @@
  * A checkpoint's tensors on the GPU, under their Hugging Face names.
  *
  * They go over chunk by chunk, as stored, and are widened there; no second copy of a tensor is ever held in
- * JavaScript. Matrices are stored [in, out], as GPT-2's Conv1D has them: y = x W + b.
+ * JavaScript.
  */
 import { ModelError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
@@ -10,31 +10,13 @@ import type { Scope } from '../gpu/scope.ts';
 import { narrow, widen } from '../tensor/half.ts';
 import { keepInStrips } from '../tensor/strips.ts';
 import { Tensor, empty } from '../tensor/tensor.ts';
+import type { Weights } from './architecture.ts';
 import type { Checkpoint } from './checkpoint.ts';
-
-export interface Linear {
-  readonly weight: Tensor;
-  readonly bias: Tensor;
-}
-
-export interface BlockWeights {
-  readonly ln_1: Linear;
-  readonly attn: { readonly c_attn: Linear; readonly c_proj: Linear };
-  readonly ln_2: Linear;
-  readonly mlp: { readonly c_fc: Linear; readonly c_proj: Linear };
-}
-
-export interface Weights {
-  readonly wte: Tensor;
-  readonly wpe: Tensor;
-  readonly h: readonly BlockWeights[];
-  readonly ln_f: Linear;
-}
 
 export interface LoadOptions {
   /** How matrices are stored; arithmetic is f32 either way. Default f32. */
   readonly storage?: 'f32' | 'f16';
-  /** Layers whose `mlp.c_proj.weight` stays f32 whatever the storage: those that will be edited. */
+  /** Layers whose edited weight stays f32 whatever the storage, and a plain matrix: those that will be edited. */
   readonly editable?: readonly number[];
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -44,21 +26,22 @@ const CHUNK_BYTES = 16 * 2 ** 20;
 /** Uploads are waited for this often, so that the queue's own staging copies stay small. */
 const SYNC_BYTES = 4 * CHUNK_BYTES;
 
-/** Loads all weights into `owner`. @throws ModelError where a tensor is missing or of another shape */
+/** Loads all weights into `owner`. @throws ModelError where a tensor does not have the numbers of its shape */
 export async function loadWeights(
   owner: Scope,
   checkpoint: Checkpoint,
   options: LoadOptions = {},
 ): Promise<Weights> {
-  const { config, tensors } = checkpoint;
-  const { n_embd: D, n_inner: F, n_layer, vocab_size, n_positions } = config;
+  const { architecture, tensors } = checkpoint;
+  const { storage = 'f32', editable = [] } = options;
+  const edited = new Set(editable.map((layer) => architecture.editedWeight(layer).name));
   const total = tensors.names().reduce((sum, name) => sum + tensors.info(name).bytes, 0);
   let done = 0;
   let unsynced = 0;
 
-  const load = async (name: string, shape: number[], storage: 'f32' | 'f16'): Promise<Tensor> => {
+  const load = async (name: string, shape: readonly number[], stored: 'f32' | 'f16'): Promise<Tensor> => {
     const { dtype } = tensors.info(name);
-    const t = empty(owner, shape, name, storage);
+    const t = empty(owner, shape, name, stored);
     const elementBytes = dtype === 'F32' ? 4 : 2;
     let at = 0; // elements
     for await (const chunk of tensors.chunks(name, CHUNK_BYTES)) {
@@ -77,39 +60,19 @@ export async function loadWeights(
       throw new ModelError(`model.safetensors: "${name}" gave ${at} numbers, expected ${t.size}.`);
     return t;
   };
-  const vector = (name: string, n: number): Promise<Tensor> => load(name, [n], 'f32');
-  const storage = options.storage ?? 'f32';
-  /** Read by products alone, but for the one weight that is edited. */
-  const linear = async (name: string, rows: number, cols: number, edited = false): Promise<Linear> => {
-    const weight = await load(`${name}.weight`, [rows, cols], edited ? 'f32' : storage);
-    if (!edited) keepInStrips(owner, weight);
-    return { weight, bias: await vector(`${name}.bias`, cols) };
-  };
-  const norm = async (name: string): Promise<Linear> => ({
-    weight: await vector(`${name}.weight`, D),
-    bias: await vector(`${name}.bias`, D),
-  });
-
-  const wte = await load('wte.weight', [vocab_size, D], storage);
-  const wpe = await load('wpe.weight', [n_positions, D], storage);
-  const h: BlockWeights[] = [];
-  for (let i = 0; i < n_layer; i += 1) {
-    h.push({
-      ln_1: await norm(`h.${i}.ln_1`),
-      attn: {
-        c_attn: await linear(`h.${i}.attn.c_attn`, D, 3 * D),
-        c_proj: await linear(`h.${i}.attn.c_proj`, D, D),
-      },
-      ln_2: await norm(`h.${i}.ln_2`),
-      mlp: {
-        c_fc: await linear(`h.${i}.mlp.c_fc`, D, F),
-        c_proj: await linear(`h.${i}.mlp.c_proj`, F, D, options.editable?.includes(i)),
-      },
-    });
+  const loaded = new Map<string, Tensor>();
+  for (const [name, { shape, use }] of architecture.tensors) {
+    const plain = use === 'vector' || edited.has(name);
+    const weight = await load(name, shape, plain ? 'f32' : storage);
+    if (use === 'products' && !plain) keepInStrips(owner, weight);
+    loaded.set(name, weight);
   }
-  const ln_f = await norm('ln_f');
   await owner.gpu.sync();
-  return { wte, wpe, h, ln_f };
+  return (name) => {
+    const found = loaded.get(name);
+    if (!found) throw new RangeError(`model ${checkpoint.id}: there is no tensor "${name}".`);
+    return found;
+  };
 }
 
 /** Puts a chunk of elements into `t` from element `at` on, converting where storage and file differ. */

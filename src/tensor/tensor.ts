@@ -91,6 +91,11 @@ export function upload(
   return t;
 }
 
+/** Row numbers or token ids as u32 [n]. */
+export function indices(s: Scope, list: readonly number[], label: string): Tensor {
+  return upload(s, Uint32Array.from(list), [list.length], label);
+}
+
 /** A copy in the same or another scope. */
 export function copy(s: Scope, t: Tensor, label = t.label): Tensor {
   const made = empty(s, t.shape, label, t.dtype);

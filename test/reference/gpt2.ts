@@ -1,5 +1,5 @@
 /** GPT-2's forward pass over one row of tokens in float64, from the definition. */
-import type { Gpt2Config } from '../../src/models/config.ts';
+import type { Gpt2Config } from '../../src/models/gpt2.ts';
 import { attention } from './attention.ts';
 import { gelu } from './gelu.ts';
 import { layernorm } from './layernorm.ts';

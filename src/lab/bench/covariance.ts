@@ -2,7 +2,7 @@
 import { addBatch } from '../../edit/covariance.ts';
 import { batchTokens } from '../../edit/pack-documents.ts';
 import { SecondMoment } from '../../edit/second-moment.ts';
-import type { Gpt2Config } from '../../models/config.ts';
+import type { Dimensions } from '../../models/architecture.ts';
 import type { Model } from '../../models/model.ts';
 import { kernelTime, profileOf } from '../profile.ts';
 import type { KernelTime, ProfileRow } from '../profile.ts';
@@ -38,18 +38,15 @@ export async function benchCovariance(
     signal,
   }: { layer: number; runs?: number; most?: number; signal?: AbortSignal },
 ): Promise<CovarianceBench> {
-  const { gpu, config } = model;
-  const documents = Math.max(
-    1,
-    Math.floor(Math.min(most, batchTokens(gpu, config, layer)) / DOCUMENT_TOKENS),
-  );
-  const length = Math.min(DOCUMENT_TOKENS, config.n_positions);
-  const ids = Math.min(config.vocab_size, 8192);
+  const { gpu, dims } = model;
+  const documents = Math.max(1, Math.floor(Math.min(most, batchTokens(gpu, dims, layer)) / DOCUMENT_TOKENS));
+  const length = Math.min(DOCUMENT_TOKENS, dims.context);
+  const ids = Math.min(dims.V, 8192);
   const rows = Array.from({ length: documents }, (_, d) =>
     Array.from({ length }, (__, i) => (d * 7919 + i * 104_729) % ids),
   );
   return gpu.scope(async (s) => {
-    const moments = new Map([[layer, new SecondMoment(s, config.n_inner)]]);
+    const moments = new Map([[layer, new SecondMoment(s, dims.F)]]);
     const once = async (): Promise<number> => {
       signal?.throwIfAborted();
       const start = performance.now();
@@ -62,7 +59,7 @@ export async function benchCovariance(
     for (let run = 0; run < runs; run += 1) walls.push(await once());
     const batch = timingOf(walls);
     const tokensPerSecond = (documents * length) / (batch.median / 1000);
-    const flopsPerToken = usefulFlops(config, layer, length);
+    const flopsPerToken = usefulFlops(dims, layer, length);
     const result = {
       ...{ tokens: documents * length, documents, batch, tokensPerSecond, flopsPerToken },
       rate: flopsPerToken * tokensPerSecond,
@@ -80,7 +77,7 @@ export async function benchCovariance(
  * Per token: the products of every block below `layer`, those of `layer` up to its key, causal attention over documents
  * of `length` tokens (a query sees half of them), and the lower triangle of k kᵀ. An add and a multiply are two.
  */
-function usefulFlops({ n_embd: D, n_inner: F }: Gpt2Config, layer: number, length: number): number {
+function usefulFlops({ D, F }: Dimensions, layer: number, length: number): number {
   const attention = 2 * 4 * D * D + 4 * D * ((length + 1) / 2);
   const below = attention + 2 * 2 * D * F;
   return layer * below + attention + 2 * D * F + F * F;

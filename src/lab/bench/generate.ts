@@ -1,7 +1,6 @@
 /** Tokens a second of generation, for one prompt and for eight. */
 import { generate } from '../../models/generate.ts';
 import type { Model } from '../../models/model.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
 import { timingOf } from './statistics.ts';
 import type { Timing } from './statistics.ts';
 
@@ -41,10 +40,7 @@ export async function benchGenerate(
 /** ms of each step of one run. */
 async function stepsOf(model: Model, prompts: number, signal: AbortSignal | undefined): Promise<number[]> {
   const texts = Array.from({ length: prompts }, (_, b) =>
-    Array.from(
-      { length: PROMPT_TOKENS },
-      (__, i) => (b * 31 + i * 7) % Math.min(8192, model.config.vocab_size),
-    ),
+    Array.from({ length: PROMPT_TOKENS }, (__, i) => (b * 31 + i * 7) % Math.min(8192, model.dims.V)),
   );
   const ends: number[] = [];
   const onToken = (row: number): void => {
@@ -60,12 +56,9 @@ async function stepsOf(model: Model, prompts: number, signal: AbortSignal | unde
   return ends.slice(2).map((end, i) => end - (ends[i + 1] ?? NaN));
 }
 
-/** Everything but the table of positions, of which a step reads one row a prompt. */
-function stepBytes({ weights }: Model): number {
-  const { wte, ln_f, h } = weights;
-  const tensors: Tensor[] = [wte, ln_f.weight, ln_f.bias];
-  for (const { ln_1, attn, ln_2, mlp } of h)
-    for (const { weight, bias } of [ln_1, attn.c_attn, attn.c_proj, ln_2, mlp.c_fc, mlp.c_proj])
-      tensors.push(weight, bias);
-  return tensors.reduce((sum, t) => sum + t.bytes, 0);
+/** Everything but tables of which a step reads one row a prompt. */
+function stepBytes({ architecture, weights }: Model): number {
+  let sum = 0;
+  for (const [name, { use }] of architecture.tensors) if (use !== 'rows') sum += weights(name).bytes;
+  return sum;
 }

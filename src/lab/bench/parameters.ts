@@ -1,9 +1,8 @@
-/** How many numbers a GPT-2 holds. */
-import { expectedTensors } from '../../models/checkpoint.ts';
-import type { Gpt2Config } from '../../models/config.ts';
+/** How many numbers a model holds. */
+import type { Architecture } from '../../models/architecture.ts';
 
-export function parametersOf(config: Gpt2Config): number {
+export function parametersOf({ tensors }: Architecture): number {
   let sum = 0;
-  for (const shape of expectedTensors(config).values()) sum += shape.reduce((product, n) => product * n, 1);
+  for (const { shape } of tensors.values()) sum += shape.reduce((product, n) => product * n, 1);
   return sum;
 }

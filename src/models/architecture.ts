@@ -1,0 +1,130 @@
+/**
+ * What a decoder is made of, as far as it differs from one family of models to the next: sizes, tensors, one block,
+ * and the matrix that an edit changes. One file a family says it; `gpt2.ts` is the first.
+ */
+import type { Scope } from '../gpu/scope.ts';
+import { add } from '../tensor/elementwise.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { LayerCache } from './attention.ts';
+import type { GpuBatch } from './batch.ts';
+
+/** Sizes of a decoder, in the letters that shapes are written with. */
+export interface Dimensions {
+  /** Width of the residual stream. */
+  readonly D: number;
+  /** Width of the MLP: the length of a key. */
+  readonly F: number;
+  /** Heads. */
+  readonly H: number;
+  /** Heads of keys and values; fewer than H where queries share them. */
+  readonly KV: number;
+  /** Numbers of a head. */
+  readonly S: number;
+  /** Vocabulary. */
+  readonly V: number;
+  readonly layers: number;
+  /** Longest text in tokens. */
+  readonly context: number;
+}
+
+export interface TensorSpec {
+  readonly shape: readonly number[];
+  /**
+   * Who reads it. `products`: matrix products alone, so that it may be stored in 16 bits and in strips. `rows`: single
+   * rows are looked up. `both`: a table of tokens that is also the head. `vector`: gains and biases, always f32.
+   */
+  readonly use: 'products' | 'rows' | 'both' | 'vector';
+}
+
+/** The last matrix of an MLP, W. */
+export interface EditedWeight {
+  readonly name: string;
+  /** As stored: [F, D], k W, the transpose of the paper's W; or [D, F], W k. */
+  readonly layout: 'in-out' | 'out-in';
+}
+
+/** Tensors by their Hugging Face names. @throws RangeError for a name that the model does not have */
+export type Weights = (name: string) => Tensor;
+
+/**
+ * Looks at a tensor of one layer; a tensor that it returns takes the place of the one it saw. What it sees ends with
+ * the scope `s`, unless it keeps it elsewhere.
+ */
+export type Hook = (s: Scope, layer: number, t: Tensor) => Tensor | undefined;
+
+/** Places where a hook may stand. */
+export interface Hooks {
+  /** q, k and v of all tokens side by side, [T, (H + 2 KV) S], as attention reads them. */
+  readonly qkv?: Hook | undefined;
+  /** What attention adds to the stream, [T, D]. */
+  readonly attention?: Hook | undefined;
+  /** The MLP's key: the input of its last matrix, [T, F]. */
+  readonly key?: Hook | undefined;
+  /** What the MLP adds to the stream, [T, D]. */
+  readonly mlp?: Hook | undefined;
+  /** The stream after the block, [T, D]. It belongs to the scope of the whole pass. */
+  readonly state?: Hook | undefined;
+}
+
+/** Ends a pass within its last block, and returns what stands there. */
+export type Stop = 'qkv' | 'key';
+
+/** One pass of a batch through one block. */
+export class BlockRun {
+  readonly s: Scope;
+  readonly layer: number;
+  readonly batch: GpuBatch;
+  readonly cache: LayerCache | undefined;
+  readonly stop: Stop | undefined;
+  readonly #hooks: Hooks;
+
+  constructor(
+    s: Scope,
+    layer: number,
+    batch: GpuBatch,
+    { cache, stop, hooks }: { cache: LayerCache | undefined; stop: Stop | undefined; hooks: Hooks },
+  ) {
+    this.s = s;
+    this.layer = layer;
+    this.batch = batch;
+    this.cache = cache;
+    this.stop = stop;
+    this.#hooks = hooks;
+  }
+
+  /** Shows `t` to the hook at `site`, and goes on with what it gives back. */
+  show(site: keyof Hooks, t: Tensor): Tensor {
+    return this.#hooks[site]?.(this.s, this.layer, t) ?? t;
+  }
+
+  /** x plus what a branch computes. Where no hook looks at the branch, its last product adds to x by itself. */
+  join(site: 'attention' | 'mlp', x: Tensor, branch: (residual?: Tensor) => Tensor): Tensor {
+    return this.#hooks[site] ? add(this.s, x, this.show(site, branch())) : branch(x);
+  }
+}
+
+/** A decoder of some family and size. */
+export interface Architecture {
+  /** `model_type` of config.json. */
+  readonly name: string;
+  readonly dims: Dimensions;
+  /** Every tensor, in the order in which a pass reads them; names without `prefix`. */
+  readonly tensors: ReadonlyMap<string, TensorSpec>;
+  /** What some checkpoints put before every name. */
+  readonly prefix: string;
+  /** Copies of another tensor that a checkpoint may hold as well. */
+  readonly tied: ReadonlyMap<string, string>;
+  /** Whether a checkpoint may hold this name besides, to no effect. */
+  readonly ignores: (name: string) => boolean;
+  /** The table of tokens, [V, D]. */
+  readonly embedding: string;
+  /** Numbers of the config that change what the weights compute: part of what a covariance is known by. */
+  readonly constants: readonly number[];
+  readonly editedWeight: (layer: number) => EditedWeight;
+  /** The stream that enters the first block, [T, D]. */
+  readonly embed: (s: Scope, weights: Weights, batch: GpuBatch) => Tensor;
+  /** x [T, D] to [T, D]; with a stop, what stands there. */
+  readonly block: (run: BlockRun, weights: Weights, x: Tensor) => Tensor;
+  /** [R, D] after the last block to logits [R, V]. */
+  readonly logits: (s: Scope, weights: Weights, x: Tensor) => Tensor;
+}

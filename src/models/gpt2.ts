@@ -1,0 +1,171 @@
+/**
+ * GPT-2: learned positions, a LayerNorm before each branch, q k v from one matrix, the head tied to the embedding.
+ *
+ *   x = wte[id] + wpe[position]
+ *   x = x + attention(ln_1(x)) ;  x = x + mlp(ln_2(x))      in every block
+ *   logits = ln_f(x) wteᵀ
+ *
+ * Matrices are stored [in, out] ("Conv1D"): y = x W + b.
+ */
+import { ModelError } from '../errors.ts';
+import { gelu } from '../tensor/gelu.ts';
+import { matmul } from '../tensor/matmul.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Architecture, BlockRun, Dimensions, TensorSpec, Weights } from './architecture.ts';
+import { attention } from './attention.ts';
+import { embed } from './embed.ts';
+import { layernorm } from './layernorm.ts';
+
+/** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.c_proj, reads. */
+function block(run: BlockRun, weights: Weights, x: Tensor, { H }: Dimensions, eps: number): Tensor {
+  const { s, layer, batch, cache, stop } = run;
+  const w = (name: string): Tensor => weights(`h.${layer}.${name}`);
+  const norm = (name: string, t: Tensor): Tensor =>
+    layernorm(s, t, w(`${name}.weight`), w(`${name}.bias`), eps);
+  const linear = (name: string, t: Tensor, residual?: Tensor): Tensor =>
+    matmul(s, t, w(`${name}.weight`), { bias: w(`${name}.bias`), residual });
+
+  const qkv = run.show('qkv', linear('attn.c_attn', norm('ln_1', x)));
+  if (stop === 'qkv') return qkv;
+  const mixed = attention(s, qkv, batch, { heads: H, cache });
+  const h = run.join('attention', x, (residual) => linear('attn.c_proj', mixed, residual));
+
+  const k = run.show('key', gelu(s, linear('mlp.c_fc', norm('ln_2', h))));
+  if (stop === 'key') return k;
+  return run.join('mlp', h, (residual) => linear('mlp.c_proj', k, residual));
+}
+
+/** A GPT-2 of these sizes. */
+export function gpt2(config: Gpt2Config): Architecture {
+  const dims: Dimensions = {
+    D: config.n_embd,
+    F: config.n_inner,
+    H: config.n_head,
+    KV: config.n_head,
+    S: config.n_embd / config.n_head,
+    V: config.vocab_size,
+    layers: config.n_layer,
+    context: config.n_positions,
+  };
+  const eps = config.layer_norm_epsilon;
+  return {
+    name: 'gpt2',
+    dims,
+    tensors: tensorTable(dims),
+    prefix: 'transformer.',
+    tied: new Map([['lm_head.weight', 'wte.weight']]),
+    // Causal masks that older exports saved as tensors; attention computes its own.
+    ignores: (name) => /^h\.\d+\.attn\.(bias|masked_bias)$/.test(name),
+    embedding: 'wte.weight',
+    constants: [dims.D, dims.H, dims.F, eps],
+    editedWeight: (layer) => ({ name: `h.${layer}.mlp.c_proj.weight`, layout: 'in-out' }),
+    embed: (s, weights, batch) => embed(s, weights('wte.weight'), weights('wpe.weight'), batch),
+    block: (run, weights, x) => block(run, weights, x, dims, eps),
+    logits: (s, weights, x) => {
+      const normed = layernorm(s, x, weights('ln_f.weight'), weights('ln_f.bias'), eps);
+      return matmul(s, normed, weights('wte.weight'), { transposeB: true, label: 'logits' });
+    },
+  };
+}
+
+function tensorTable({ D, F, V, layers, context }: Dimensions): Map<string, TensorSpec> {
+  const table = new Map<string, TensorSpec>([
+    ['wte.weight', { shape: [V, D], use: 'both' }],
+    ['wpe.weight', { shape: [context, D], use: 'rows' }],
+  ]);
+  const norm = (name: string): void => {
+    table.set(`${name}.weight`, { shape: [D], use: 'vector' });
+    table.set(`${name}.bias`, { shape: [D], use: 'vector' });
+  };
+  const linear = (name: string, inputs: number, outputs: number): void => {
+    table.set(`${name}.weight`, { shape: [inputs, outputs], use: 'products' });
+    table.set(`${name}.bias`, { shape: [outputs], use: 'vector' });
+  };
+  for (let layer = 0; layer < layers; layer += 1) {
+    norm(`h.${layer}.ln_1`);
+    linear(`h.${layer}.attn.c_attn`, D, 3 * D);
+    linear(`h.${layer}.attn.c_proj`, D, D);
+    norm(`h.${layer}.ln_2`);
+    linear(`h.${layer}.mlp.c_fc`, D, F);
+    linear(`h.${layer}.mlp.c_proj`, F, D);
+  }
+  norm('ln_f');
+  return table;
+}
+
+/** `config.json` of a GPT-2, under its own field names. */
+export interface Gpt2Config {
+  readonly n_embd: number;
+  readonly n_layer: number;
+  readonly n_head: number;
+  /** Longest text in tokens. */
+  readonly n_positions: number;
+  readonly vocab_size: number;
+  /** Width of the MLP; 4D when the file leaves it out. */
+  readonly n_inner: number;
+  readonly layer_norm_epsilon: number;
+}
+
+/** Both names stand for the tanh form, ½x(1 + tanh(√(2/π)(x + 0.044715x³))). */
+const ACTIVATIONS = ['gelu_new', 'gelu_pytorch_tanh'];
+
+/** Switches that change the maths, with the only value the engine computes. Absent means this value. */
+const FIXED: Readonly<Record<string, boolean>> = {
+  tie_word_embeddings: true,
+  scale_attn_weights: true,
+  scale_attn_by_inverse_layer_idx: false,
+  add_cross_attention: false,
+};
+
+/**
+ * Checks the fields of a `config.json`. `reorder_and_upcast_attn` may be either: attention is computed in f32 anyway.
+ *
+ * @param id   what the user called the model, for messages
+ * @throws ModelError naming the field, what was expected and what came
+ */
+export function parseGpt2Config(id: string, fields: Readonly<Record<string, unknown>>): Gpt2Config {
+  const fault = (what: string, advice: string): ModelError =>
+    new ModelError(`model ${id}: config.json: ${what}. ${advice}`, 'bad_config');
+  const size = (...names: string[]): number => {
+    const name = names.find((candidate) => fields[candidate] != null) ?? (names[0] as string);
+    const value = fields[name];
+    if (Number.isSafeInteger(value) && (value as number) > 0) return value as number;
+    throw fault(`${name}: expected a whole number > 0, got ${JSON.stringify(value)}`, 'Correct it.');
+  };
+  const n_embd = size('n_embd');
+  const config: Gpt2Config = {
+    n_embd,
+    n_layer: size('n_layer'),
+    n_head: size('n_head'),
+    n_positions: size('n_positions', 'n_ctx'),
+    vocab_size: size('vocab_size'),
+    n_inner: fields['n_inner'] == null ? 4 * n_embd : size('n_inner'),
+    layer_norm_epsilon: (fields['layer_norm_epsilon'] ?? 1e-5) as number,
+  };
+  if (n_embd % config.n_head !== 0) {
+    throw fault(`n_head: expected a divisor of n_embd ${n_embd}, got ${config.n_head}`, 'Correct it.');
+  }
+  const epsilon: unknown = config.layer_norm_epsilon;
+  if (typeof epsilon !== 'number' || !(epsilon > 0 && epsilon < 1)) {
+    throw fault(
+      `layer_norm_epsilon: expected a number between 0 and 1, got ${JSON.stringify(epsilon)}`,
+      'Correct it.',
+    );
+  }
+  const activation = fields['activation_function'] ?? 'gelu_new';
+  if (!ACTIVATIONS.includes(activation as string)) {
+    throw fault(
+      `activation_function: expected ${ACTIVATIONS.join(' or ')}, got ${JSON.stringify(activation)}`,
+      'Only the tanh GELU of GPT-2 is implemented: use another checkpoint.',
+    );
+  }
+  for (const [name, value] of Object.entries(FIXED)) {
+    if ((fields[name] ?? value) !== value) {
+      throw fault(
+        `${name}: expected ${value} or nothing, got ${JSON.stringify(fields[name])}`,
+        'This variant of GPT-2 computes something else: use another checkpoint.',
+      );
+    }
+  }
+  return config;
+}
