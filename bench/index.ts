@@ -5,26 +5,22 @@
  *
  * Each family lies in its own file of src/lab/bench, since the published command measures them too.
  */
+import { spawnSync } from 'node:child_process';
 import process from 'node:process';
-import { parse } from '../cli/parse.ts';
-import { bench } from '../cli/bench.ts';
-import { Terminal } from '../cli/terminal.ts';
+import { fileURLToPath } from 'node:url';
 
+const MAIN = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
 const words = process.argv.slice(2);
 const named = words.length > 0 && !words[0]?.startsWith('-');
-const controller = new AbortController();
-process.on('SIGINT', () => controller.abort(new Error('interrupted')));
 
-for (const family of named ? [words[0] as string] : ['matmul', 'edit']) {
-  const rest = named ? words.slice(1) : words;
-  const chosen = await parse(['bench', family, ...rest], [bench]);
-  if (!chosen) break;
-  const { json, quiet, verbose } = chosen.common;
-  const terminal = new Terminal({ json, quiet, verbose });
-  const { error, ...report } = await chosen.run({ terminal, signal: controller.signal });
-  if (json) terminal.document(report);
-  if (error) {
-    terminal.error(error.message);
-    process.exitCode = 1;
-  }
+for (const line of named
+  ? [words]
+  : [
+      ['matmul', ...words],
+      ['edit', ...words],
+    ]) {
+  const { status } = spawnSync(process.execPath, ['--import', 'tsx', MAIN, 'bench', ...line], {
+    stdio: 'inherit',
+  });
+  if (status !== 0) process.exit(status ?? 1);
 }

@@ -10,7 +10,7 @@ import type { NamedEdit } from './edit-files.ts';
 import { readEditList, writeEditList } from './edit-list.ts';
 import type { EditList } from './edit-list.ts';
 import { checkEdits, showEdits } from './edits-view.ts';
-import { COMMON_FLAGS, MODEL_FLAGS, text } from './flags.ts';
+import { MODEL_FLAGS, text } from './flags.ts';
 import { checkWritable } from './out-file.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import type { ModelArguments } from './session.ts';
@@ -37,13 +37,10 @@ export interface ListArguments extends Omit<ModelArguments, 'edits'> {
 }
 
 export const apply = command({
-  usage: 'apply <files..>',
-  summary: 'add edit files to an edit list, and check them together',
   flags: (yargs) =>
     yargs
       .positional('files', { type: 'string', array: true, describe: 'edit files, or other edit lists' })
-      .options(LIST_FLAGS)
-      .options(COMMON_FLAGS),
+      .options(LIST_FLAGS),
   run: async (args, run) => {
     const path = args.list ?? DEFAULT_LIST;
     await checkWritable('--list', path);

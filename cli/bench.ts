@@ -12,7 +12,7 @@ import { benchScaling } from './bench-scaling.ts';
 import { MEASURED_LEGEND, roofLine } from './bench-view.ts';
 import { command } from './command.ts';
 import type { Report, Run } from './command.ts';
-import { ADAPTER_FLAGS, COMMON_FLAGS, choice, files, number, text } from './flags.ts';
+import { ADAPTER_FLAGS, choice, files, number, text } from './flags.ts';
 import { versions } from '../src/io/version.ts';
 
 const BUDGET_MS = 150;
@@ -27,8 +27,6 @@ export interface BenchCommand extends PhaseArguments, CompareArguments {
 }
 
 export const bench = command({
-  usage: 'bench [family]',
-  summary: 'how fast the shaders are here: families of kernels, and whole phases',
   flags: (yargs) =>
     yargs
       .positional('family', {
@@ -60,7 +58,6 @@ export const bench = command({
         offline: { type: 'boolean', default: false, describe: 'never use the network' },
       })
       .options(ADAPTER_FLAGS)
-      .options(COMMON_FLAGS)
       .example('$0 bench matmul', 'every matmul rung that this adapter can run')
       .example('$0 bench edit --model-size small', 'one edit of GPT-2 small with random weights'),
   run: (args, run) => runBench(args, run),

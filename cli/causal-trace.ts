@@ -20,7 +20,7 @@ import type { Run } from './command.ts';
 import { readData } from './data-files.ts';
 import { contextsFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
-import { COMMON_FLAGS, EDIT_FLAGS, MODEL_FLAGS, number, once, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, number, once, text } from './flags.ts';
 import { layerSolvers } from './layer-solvers.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
@@ -30,8 +30,6 @@ import { showAverage, showSweep, showTracing } from './causal-trace-view.ts';
 const SUBJECTS = 1000;
 
 export const causalTrace = command({
-  usage: 'trace [sentence] [object]',
-  summary: 'causal tracing of a fact, or of many: which layer to edit',
   flags: (yargs) =>
     yargs
       .positional('sentence', once('sentence', 'a prompt with its subject in [brackets]'))
@@ -63,7 +61,6 @@ export const causalTrace = command({
       })
       .options(EDIT_FLAGS)
       .options(MODEL_FLAGS)
-      .options(COMMON_FLAGS)
       .example('$0 trace "The mother tongue of [Danielle Darrieux] is"', 'one fact'),
   run: async (args, run) => {
     const request = requestOf(args);

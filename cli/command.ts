@@ -1,7 +1,6 @@
-/** What a command is: its words and flags for yargs, and what it does with them. */
+/** What a command is: its flags for yargs, and what it does with them. */
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import type { Terminal } from './terminal.ts';
-import { written } from './words.ts';
 
 /** What a run of a command is given. */
 export interface Run {
@@ -17,30 +16,25 @@ export interface Report {
   readonly result: unknown;
   readonly timings_ms?: Readonly<Record<string, number>>;
   /** An error that the result explains, e.g. what `doctor` found without an adapter. */
-  readonly error?: Error;
+  readonly error?: Error | undefined;
 }
 
+/** A command as the parser takes it. */
 export interface Command {
-  readonly name: string;
-  /** Name and positionals as yargs writes them: `predict <text>`. */
-  readonly usage: string;
-  /** Tells yargs; `chosen` is called when the line names this command. */
-  readonly register: (yargs: Argv, chosen: (run: (run: Run) => Promise<Report>) => void) => Argv;
+  readonly builder: (yargs: Argv) => Argv;
+  readonly handler: (args: ArgumentsCamelCase, run: Run) => Promise<Report>;
 }
 
 interface Spec<T> {
-  readonly usage: string;
-  readonly summary: string;
+  /** Positionals, flags and examples. The examples of all commands run one after another in an empty folder. */
   readonly flags: (yargs: Argv) => Argv<T>;
   readonly run: (args: ArgumentsCamelCase<T>, run: Run) => Promise<Report>;
 }
 
-export function command<T>({ usage, summary, flags, run }: Spec<T>): Command {
+/** A command whose `run` is typed by its flags. */
+export function command<T>({ flags, run }: Spec<T>): Command {
   return {
-    name: usage.split(' ')[0] as string,
-    usage,
-    // The command runs after parsing has ended, so that none of its errors pass through yargs.
-    register: (yargs, chosen) =>
-      yargs.command(usage, summary, flags, (args) => chosen((context) => run(written(args), context))),
+    builder: (yargs) => flags(yargs) as Argv,
+    handler: (args, context) => run(args as ArgumentsCamelCase<T>, context),
   };
 }

@@ -1,37 +1,133 @@
-/** All commands, in the order that --help lists them. */
-import { apply } from './apply.ts';
-import { bench } from './bench.ts';
-import { causalTrace } from './causal-trace.ts';
+/** All commands, in the order that --help lists them. A command's file is loaded when the line names it, not before. */
 import type { Command } from './command.ts';
-import { covariance } from './covariance.ts';
-import { doctor } from './doctor.ts';
-import { edit } from './edit.ts';
-import { evaluate } from './evaluate.ts';
-import { explain } from './explain.ts';
-import { exportModel } from './export.ts';
-import { generate } from './generate.ts';
-import { history } from './history.ts';
-import { models } from './models.ts';
-import { paper } from './paper.ts';
-import { predict } from './predict.ts';
-import { revert } from './revert.ts';
-import { sequence } from './sequence.ts';
 
-export const COMMANDS: readonly Command[] = [
-  edit,
-  predict,
-  generate,
-  apply,
-  revert,
-  history,
-  exportModel,
-  covariance,
-  evaluate,
-  sequence,
-  causalTrace,
-  explain,
-  paper,
-  bench,
-  models,
-  doctor,
+/** A command, or a word that takes one of several actions. */
+export type Entry = {
+  /** Name and positionals as yargs writes them: `predict <text>`. */
+  readonly usage: string;
+  readonly summary: string;
+} & ({ readonly load: () => Promise<Command> } | { readonly actions: readonly Entry[] });
+
+const COVARIANCE: readonly Entry[] = [
+  {
+    usage: 'build',
+    summary: 'sum the keys of a corpus; interrupted, the same command goes on',
+    load: async () => (await import('./covariance-build.ts')).build,
+  },
+  {
+    usage: 'info <file>',
+    summary: 'what a covariance file is of; its numbers are checked',
+    load: async () => (await import('./covariance.ts')).info,
+  },
+  {
+    usage: 'merge <files..>',
+    summary: 'the shards of one build brought together',
+    load: async () => (await import('./covariance.ts')).merge,
+  },
+  {
+    usage: 'import <npz>',
+    summary: "take over statistics that ROME's or MEMIT's code wrote",
+    load: async () => (await import('./covariance.ts')).importNpz,
+  },
+  {
+    usage: 'export <file>',
+    summary: "write a covariance as ROME's .npz",
+    load: async () => (await import('./covariance.ts')).exportNpz,
+  },
+];
+
+const MODELS: readonly Entry[] = [
+  {
+    usage: 'list',
+    summary: 'the known models, and where they are on this machine',
+    load: async () => (await import('./models.ts')).list,
+  },
+  {
+    usage: 'fetch <model>',
+    summary: 'download a model into the Hugging Face cache, and check it',
+    load: async () => (await import('./models.ts')).fetchModel,
+  },
+];
+
+export const COMMANDS: readonly Entry[] = [
+  {
+    usage: 'edit [sentence] [continuation]',
+    summary: 'one edit: before and after, and every number of it',
+    load: async () => (await import('./edit.ts')).edit,
+  },
+  {
+    usage: 'predict <text>',
+    summary: 'the most likely next tokens after a text',
+    load: async () => (await import('./predict.ts')).predict,
+  },
+  {
+    usage: 'generate <prompt..>',
+    summary: 'continue prompts, sampled with a seed or greedily',
+    load: async () => (await import('./generate.ts')).generate,
+  },
+  {
+    usage: 'apply <files..>',
+    summary: 'add edit files to an edit list, and check them together',
+    load: async () => (await import('./apply.ts')).apply,
+  },
+  {
+    usage: 'revert <edits..>',
+    summary: 'take edits out of an edit list: exactly, even out of the middle',
+    load: async () => (await import('./revert.ts')).revert,
+  },
+  {
+    usage: 'history',
+    summary: 'the edits of an edit list, in order',
+    load: async () => (await import('./history.ts')).history,
+  },
+  {
+    usage: 'export <folder>',
+    summary: 'write the edited model as a full Hugging Face checkpoint',
+    load: async () => (await import('./export.ts')).exportModel,
+  },
+  {
+    usage: 'covariance',
+    summary: 'C of a layer: build, info, merge, import, export',
+    actions: COVARIANCE,
+  },
+  {
+    usage: 'evaluate [data]',
+    summary: 'single edits over a data set: efficacy, paraphrase, neighbourhood, score, fluency',
+    load: async () => (await import('./evaluate.ts')).evaluate,
+  },
+  {
+    usage: 'sequence [data]',
+    summary: 'one edit after another on the same weights, judged, measured, resumable',
+    load: async () => (await import('./sequence.ts')).sequence,
+  },
+  {
+    usage: 'trace [sentence] [object]',
+    summary: 'causal tracing of a fact, or of many: which layer to edit',
+    load: async () => (await import('./causal-trace.ts')).causalTrace,
+  },
+  {
+    usage: 'explain [file]',
+    summary: 'an edit file step by step: equation, shapes, shaders, numbers',
+    load: async () => (await import('./explain.ts')).explain,
+  },
+  {
+    usage: 'paper',
+    summary: 'the whole study of "Rebuilding ROME" on one model, with its report',
+    load: async () => (await import('./paper.ts')).paper,
+  },
+  {
+    usage: 'bench [family]',
+    summary: 'how fast the shaders are here: families of kernels, and whole phases',
+    load: async () => (await import('./bench.ts')).bench,
+  },
+  {
+    usage: 'models',
+    summary: 'checkpoints: list, fetch',
+    actions: MODELS,
+  },
+  {
+    usage: 'doctor',
+    summary: 'adapter, limits, caches, versions: the text to paste into an issue',
+    load: async () => (await import('./doctor.ts')).doctor,
+  },
 ];

@@ -16,7 +16,7 @@ import type { Run } from './command.ts';
 import { BuildProgressView } from './covariance-progress.ts';
 import { count, describeFacts, warnOfText } from './covariance-words.ts';
 import { Watch, quality, tellQuality } from './covariance-watch.ts';
-import { COMMON_FLAGS, MODEL_FLAGS, choice, files, number, text } from './flags.ts';
+import { MODEL_FLAGS, choice, files, number, text } from './flags.ts';
 import { checkWritable } from './out-file.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
@@ -28,8 +28,6 @@ const CHECKPOINT_SECONDS = 60;
 const { edits: _edits, ...OWN_MODEL_FLAGS } = MODEL_FLAGS;
 
 export const build = command({
-  usage: 'build',
-  summary: 'sum the keys of a corpus; interrupted, the same command goes on',
   flags: (yargs) =>
     yargs
       .options({
@@ -64,7 +62,6 @@ export const build = command({
         },
       })
       .options(OWN_MODEL_FLAGS)
-      .options(COMMON_FLAGS)
       .example(
         '$0 covariance build --corpus books/ --tokens 200000',
         'C of the edit layer from a folder of text',

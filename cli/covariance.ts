@@ -10,21 +10,15 @@ import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { exportRome, importRome } from '../src/io/covariance-rome.ts';
 import { openModel } from '../src/io/models.ts';
 import { command } from './command.ts';
-import type { Command } from './command.ts';
-import { build } from './covariance-build.ts';
 import { count, describeFacts } from './covariance-words.ts';
-import { COMMON_FLAGS, number, text } from './flags.ts';
+import { number, text } from './flags.ts';
 import { checkWritable } from './out-file.ts';
 import { BUNDLED_MODEL } from './session.ts';
 import { megabytes } from './terminal.ts';
 
-const info = command({
-  usage: 'info <file>',
-  summary: 'what a covariance file is of; its numbers are checked',
+export const info = command({
   flags: (yargs) =>
-    yargs
-      .positional('file', { type: 'string', demandOption: true, describe: 'a covariance file' })
-      .options(COMMON_FLAGS),
+    yargs.positional('file', { type: 'string', demandOption: true, describe: 'a covariance file' }),
   run: async ({ file: path }, { terminal }) => {
     const file = await openCovariance(path);
     await readMatrices(file);
@@ -38,9 +32,7 @@ const info = command({
   },
 });
 
-const merge = command({
-  usage: 'merge <files..>',
-  summary: 'the shards of one build brought together',
+export const merge = command({
   flags: (yargs) =>
     yargs
       .positional('files', {
@@ -49,8 +41,7 @@ const merge = command({
         demandOption: true,
         describe: 'files written with --shard',
       })
-      .options({ out: text('--out', 'write here [default: the cache, where edit finds it]') })
-      .options(COMMON_FLAGS),
+      .options({ out: text('--out', 'write here [default: the cache, where edit finds it]') }),
   run: async ({ files, out }, { terminal }) => {
     if (out !== undefined) await checkWritable('--out', out);
     const { path, key, facts, missing } = await mergeCovariances(files.map(String), out ?? cachePath);
@@ -62,9 +53,7 @@ const merge = command({
   },
 });
 
-const importNpz = command({
-  usage: 'import <npz>',
-  summary: "take over statistics that ROME's or MEMIT's code wrote",
+export const importNpz = command({
   flags: (yargs) =>
     yargs
       .positional('npz', { type: 'string', demandOption: true, describe: 'an archive of layer_stats' })
@@ -73,8 +62,7 @@ const importNpz = command({
         layer: number('--layer', 'the layer it was computed for', { integer: true, min: 0 }),
         out: text('--out', 'write here [default: the cache, where edit finds it]'),
         offline: { type: 'boolean', default: false, describe: 'never use the network' },
-      })
-      .options(COMMON_FLAGS),
+      }),
   run: async ({ npz, model, layer, out, offline }, { terminal, signal }) => {
     if (layer === undefined)
       throw new UsageError(
@@ -95,14 +83,11 @@ const importNpz = command({
   },
 });
 
-const exportNpz = command({
-  usage: 'export <file>',
-  summary: "write a covariance as ROME's .npz",
+export const exportNpz = command({
   flags: (yargs) =>
     yargs
       .positional('file', { type: 'string', demandOption: true, describe: 'a covariance file' })
-      .options({ out: text('--out', 'the archive [default: FILE with .npz at its end]') })
-      .options(COMMON_FLAGS),
+      .options({ out: text('--out', 'the archive [default: FILE with .npz at its end]') }),
   run: async ({ file, out }, { terminal, signal }) => {
     const target = out ?? `${file.replace(/\.safetensors$/, '')}.npz`;
     await checkWritable('--out', target);
@@ -114,18 +99,6 @@ const exportNpz = command({
     return { result: { file: target, tokens: facts.tokens, documents: facts.documents } };
   },
 });
-
-const ACTIONS: readonly Command[] = [build, info, merge, importNpz, exportNpz];
-
-export const covariance: Command = {
-  name: 'covariance',
-  usage: 'covariance <action>',
-  register: (yargs, chosen) =>
-    yargs.command('covariance', 'C of a layer: build, info, merge, import, export', (inner) => {
-      for (const action of ACTIONS) action.register(inner, chosen);
-      return inner.demandCommand(1, `covariance: expected ${ACTIONS.map(({ name }) => name).join(', ')}.`);
-    }),
-};
 
 function cachePath(facts: CovarianceFacts): string {
   return join(covarianceFolder(facts.model, facts.modelSha256), covarianceFileName(facts));

@@ -14,7 +14,7 @@ import { readManifest } from '../src/io/manifest.ts';
 import { add } from '../src/tensor/elementwise.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './command.ts';
-import { ADAPTER_FLAGS, COMMON_FLAGS } from './flags.ts';
+import { ADAPTER_FLAGS } from './flags.ts';
 import { megabytes } from './terminal.ts';
 import type { Terminal } from './terminal.ts';
 import { versions } from '../src/io/version.ts';
@@ -48,9 +48,7 @@ const LIMITS = [
 type Section = Record<string, string | number>;
 
 export const doctor = command({
-  usage: 'doctor',
-  summary: 'adapter, limits, caches, versions: the text to paste into an issue',
-  flags: (yargs) => yargs.options(ADAPTER_FLAGS).options(COMMON_FLAGS),
+  flags: (yargs) => yargs.options(ADAPTER_FLAGS),
   run: async (args, { terminal }) => {
     // Before the search for an adapter, which sets VK_ICD_FILENAMES itself.
     const environment = Object.fromEntries(

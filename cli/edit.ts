@@ -24,7 +24,7 @@ import type { EditArguments } from './edit-options.ts';
 import { editResult, probeOf } from './edit-result.ts';
 import type { Probe } from './edit-result.ts';
 import { LossView, showComparison, showNumbers, showTokens } from './edit-view.ts';
-import { COMMON_FLAGS, EDIT_FLAGS, MODEL_FLAGS, once, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, once, text } from './flags.ts';
 import { checkWritable } from './out-file.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
@@ -39,8 +39,6 @@ export interface EditCommand extends EditArguments, ModelArguments {
 }
 
 export const edit = command({
-  usage: 'edit [sentence] [continuation]',
-  summary: 'one edit: before and after, and every number of it',
   flags: (yargs) =>
     yargs
       .positional('sentence', once('sentence', 'a prompt with its subject in [brackets]'))
@@ -54,7 +52,6 @@ export const edit = command({
       })
       .options(EDIT_FLAGS)
       .options(MODEL_FLAGS)
-      .options(COMMON_FLAGS)
       .example('$0 edit "[Paris] lies in" "Italy"', 'one edit by r-ROME'),
   run: async (args, run) => runEdit(args, requestFrom(args), run),
 });

@@ -12,7 +12,7 @@ import { command } from './command.ts';
 import type { Report, Run } from './command.ts';
 import { methodsFrom } from './edit-options.ts';
 import { showDangerous, showSummaries } from './evaluate-view.ts';
-import { COMMON_FLAGS, EDIT_FLAGS, MODEL_FLAGS, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, text } from './flags.ts';
 import { DATA, LAB_FLAGS, factsFrom, withLab } from './lab.ts';
 import type { LabArguments } from './lab.ts';
 import { reportTimings } from './session.ts';
@@ -23,8 +23,6 @@ interface EvaluateCommand extends LabArguments {
 }
 
 export const evaluate = command({
-  usage: 'evaluate [data]',
-  summary: 'single edits over a data set: efficacy, paraphrase, neighbourhood, score, fluency',
   flags: (yargs) =>
     yargs
       .positional('data', DATA)
@@ -39,7 +37,6 @@ export const evaluate = command({
       })
       .options(EDIT_FLAGS)
       .options(MODEL_FLAGS)
-      .options(COMMON_FLAGS)
       .example('$0 evaluate --method all --count 40', 'the three methods on the first 40 facts'),
   run: async (args: EvaluateCommand, run) => runEvaluate(args, run),
 });

@@ -12,15 +12,13 @@ import { command } from './command.ts';
 import { readEdit, readEdits } from './edit-files.ts';
 import type { NamedEdit } from './edit-files.ts';
 import { isEditList } from './edit-list.ts';
-import { COMMON_FLAGS, EDIT_FLAGS, MODEL_FLAGS, once } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, once } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import { chooseSolver } from './solver.ts';
 import { short } from './terminal.ts';
 import type { Terminal } from './terminal.ts';
 
 export const explain = command({
-  usage: 'explain [file]',
-  summary: 'an edit file step by step: equation, shapes, shaders, numbers',
   flags: (yargs) =>
     yargs
       .positional(
@@ -28,8 +26,7 @@ export const explain = command({
         once('file', `an edit file, or a list whose last edit is meant [default: ${DEFAULT_LIST}]`),
       )
       .options({ covariance: EDIT_FLAGS.covariance })
-      .options(MODEL_FLAGS)
-      .options(COMMON_FLAGS),
+      .options(MODEL_FLAGS),
   run: async (args, run) => {
     const { file, id, record, before } = await lastEdit(args.file ?? DEFAULT_LIST);
     const edits = args.edits ?? before;

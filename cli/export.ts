@@ -8,17 +8,14 @@ import { exportCheckpoint } from '../src/io/export.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './command.ts';
 import { SHORT_ID, namedEditResult, readEdits } from './edit-files.ts';
-import { COMMON_FLAGS, MODEL_FLAGS, once } from './flags.ts';
+import { MODEL_FLAGS, once } from './flags.ts';
 import { findCheckpoint, reportTimings, stopwatch } from './session.ts';
 import { megabytes, plural } from './terminal.ts';
 
 const { weights: _, ...FLAGS } = MODEL_FLAGS;
 
 export const exportModel = command({
-  usage: 'export <folder>',
-  summary: 'write the edited model as a full Hugging Face checkpoint',
-  flags: (yargs) =>
-    yargs.positional('folder', once('folder', 'a new folder')).options(FLAGS).options(COMMON_FLAGS),
+  flags: (yargs) => yargs.positional('folder', once('folder', 'a new folder')).options(FLAGS),
   run: async (args, run) => {
     const { terminal, signal } = run;
     const { timings, timed } = stopwatch(run);

@@ -10,84 +10,56 @@ interface Range {
   readonly above?: number;
 }
 
+/** A flag or positional given at most once; its text may be empty: the command says what it expects. */
+export function once(name: string, describe: string) {
+  return { type: 'string', describe, coerce: (value: unknown) => single(name, value) } as const;
+}
+
+/** A flag with one text that is not empty. */
+export function text(name: string, describe: string) {
+  return { type: 'string', nargs: 1, describe, coerce: (value: unknown) => filled(name, value) } as const;
+}
+
 /** A flag with one number. It has no type for yargs, which would turn what is no number into NaN before we see it. */
 export function number(name: string, describe: string, range: Range = {}) {
-  return { requiresArg: true, describe, coerce: coerceNumber(name, range) } as const;
+  const coerce = (value: unknown): number | undefined => inRange(name, filled(name, value), range);
+  return { nargs: 1, describe, coerce } as const;
 }
 
-/** A flag with one text, given at most once and not empty. */
-export function text(name: string, describe: string) {
-  return { type: 'string', requiresArg: true, describe, coerce: coerceText(name) } as const;
-}
-
-/** A positional or a flag whose text may be empty: the command says what it expects. */
-export function once(name: string, describe: string) {
-  return { type: 'string', describe, coerce: coerceOnce(name) } as const;
+/** A flag with one of a few words. */
+export function choice<const T extends string>(name: string, choices: readonly T[], describe: string) {
+  const coerce = (value: unknown): T | undefined => single(name, value) as T | undefined; // yargs checks it next
+  return { nargs: 1, describe, choices, coerce } as const;
 }
 
 /** A flag with one or more files. */
 export function files(name: string, describe: string) {
-  return { type: 'string', array: true, requiresArg: true, describe, coerce: coerceFiles(name) } as const;
+  const coerce = (value: readonly unknown[] | undefined): string[] | undefined =>
+    value?.map((one) => String(filled(name, one)));
+  return { type: 'string', array: true, requiresArg: true, describe, coerce } as const;
 }
 
-function coerceOnce(name: string) {
-  return (value: unknown): string | undefined => {
-    if (value === undefined) return undefined;
-    if (Array.isArray(value))
-      throw new UsageError(`${name}: expected it once, it was given ${value.length} times.`);
-    return String(value);
-  };
+function single(name: string, value: unknown): string | undefined {
+  if (Array.isArray(value))
+    throw new UsageError(`${name}: expected it once, it was given ${value.length} times.`);
+  return value === undefined ? undefined : String(value);
 }
 
-function coerceText(name: string) {
-  return (value: unknown): string | undefined => {
-    const one = coerceOnce(name)(value);
-    if (one === '') throw new UsageError(`${name}: expected a value, found an empty one.`);
-    return one;
-  };
+function filled(name: string, value: unknown): string | undefined {
+  const one = single(name, value);
+  if (one === '') throw new UsageError(`${name}: expected a value, found an empty one.`);
+  return one;
 }
 
-function coerceNumber(name: string, { integer = false, min, above }: Range) {
-  return (value: unknown): number | undefined => {
-    const one = coerceText(name)(value);
-    if (one === undefined) return undefined;
-    const x = Number(one);
-    const fits =
-      one.trim() !== '' &&
-      Number.isFinite(x) &&
-      (!integer || Number.isSafeInteger(x)) &&
-      (min === undefined || x >= min) &&
-      (above === undefined || x > above);
-    if (fits) return x;
-    const kind = integer ? 'a whole number' : 'a number';
-    const from = min !== undefined ? ` from ${min}` : above !== undefined ? ` above ${above}` : '';
-    throw new UsageError(`${name}: expected ${kind}${from}, found "${one}".`);
-  };
-}
-
-function coerceFiles(name: string) {
-  return (value: unknown): string[] | undefined => {
-    if (value === undefined) return undefined;
-    const list = (Array.isArray(value) ? value : [value]).map(String);
-    if (list.length === 0 || list.includes(''))
-      throw new UsageError(`${name}: expected names of files, found an empty one.`);
-    return list;
-  };
-}
-
-function oneOf<const T extends readonly string[]>(name: string, choices: T) {
-  return (value: unknown): T[number] | undefined => {
-    const one = coerceOnce(name)(value);
-    if (one === undefined) return undefined;
-    if (choices.includes(one)) return one as T[number];
-    throw new UsageError(`${name}: expected ${choices.join(', ')}, found "${one}".`);
-  };
-}
-
-/** A flag with one of a few words. */
-export function choice<const T extends readonly string[]>(name: string, choices: T, describe: string) {
-  const all = `${describe} [${choices.join(', ')}]`;
-  return { type: 'string', requiresArg: true, describe: all, coerce: oneOf(name, choices) } as const;
+function inRange(name: string, one: string | undefined, { integer = false, min, above }: Range) {
+  if (one === undefined) return undefined;
+  const x = one.trim() === '' ? NaN : Number(one);
+  const isNumber = integer ? Number.isSafeInteger(x) : Number.isFinite(x);
+  if (isNumber && x >= (min ?? -Infinity) && x > (above ?? -Infinity)) return x;
+  const from = min !== undefined ? ` from ${min}` : above !== undefined ? ` above ${above}` : '';
+  throw new UsageError(
+    `${name}: expected ${integer ? 'a whole number' : 'a number'}${from}, found "${one}".`,
+  );
 }
 
 /** All commands. */

@@ -3,19 +3,16 @@ import { UsageError } from '../src/errors.ts';
 import { generate as generateText } from '../src/models/generate.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { command } from './command.ts';
-import { COMMON_FLAGS, MODEL_FLAGS, SEED_FLAG, number } from './flags.ts';
+import { MODEL_FLAGS, SEED_FLAG, number } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 
 const TOKENS = 40;
 const TOP_K = 5;
 
 export const generate = command({
-  usage: 'generate <prompt..>',
-  summary: 'continue prompts, sampled with a seed or greedily',
   flags: (yargs) =>
     yargs
       .positional('prompt', { type: 'string', array: true, describe: 'each a text in quotes' })
-      .options(COMMON_FLAGS)
       .options(MODEL_FLAGS)
       .options({
         tokens: number('--tokens', `tokens to add to each [default: ${TOKENS}]`, { integer: true, min: 1 }),

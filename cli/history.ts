@@ -4,14 +4,11 @@ import { command } from './command.ts';
 import { namedEditResult, readEdits } from './edit-files.ts';
 import { readEditList } from './edit-list.ts';
 import { showEdits } from './edits-view.ts';
-import { COMMON_FLAGS, text } from './flags.ts';
+import { text } from './flags.ts';
 import { plural } from './terminal.ts';
 
 export const history = command({
-  usage: 'history',
-  summary: 'the edits of an edit list, in order',
-  flags: (yargs) =>
-    yargs.options({ list: text('--list', `the edit list [default: ${DEFAULT_LIST}]`) }).options(COMMON_FLAGS),
+  flags: (yargs) => yargs.options({ list: text('--list', `the edit list [default: ${DEFAULT_LIST}]`) }),
   run: async (args, { terminal }) => {
     const path = args.list ?? DEFAULT_LIST;
     const { model } = await readEditList(path);

@@ -9,7 +9,7 @@ import process from 'node:process';
 import { hideBin } from 'yargs/helpers';
 import { Interrupted, PalimpsestError } from '../src/errors.ts';
 import { COMMANDS } from './commands.ts';
-import type { Report, Run } from './command.ts';
+import type { Report } from './command.ts';
 import { parse } from './parse.ts';
 import { Terminal } from './terminal.ts';
 
@@ -24,23 +24,23 @@ async function main(words: string[]): Promise<number> {
     if (error.code === 'EPIPE') process.exit(0);
     throw error;
   });
-  // Until the line is parsed, the words themselves say how an error is to be told.
+  // Until the line is parsed, the words themselves say how an error is to be told, and of what.
   const flags = words.slice(0, words.includes('--') ? words.indexOf('--') : words.length);
   let terminal = new Terminal({ json: flags.includes('--json'), quiet: false, verbose: false });
-  let name = words.find((word) => COMMANDS.some((command) => command.name === word)) ?? null;
+  let name = words.find((word) => COMMANDS.some(({ usage }) => usage.split(' ')[0] === word)) ?? null;
+  let code = 0;
   const interrupt = listen(() => terminal);
   try {
-    const chosen = await parse(words, COMMANDS);
-    if (!chosen) return 0; // --help or --version
-    const { json, quiet, verbose, color } = chosen.common;
-    if (!color) process.env['NO_COLOR'] = '1';
-    terminal = new Terminal({ json, quiet, verbose });
-    name = chosen.name;
-    const run: Run = { terminal, signal: interrupt.signal };
-    const { error, ...report } = await chosen.run(run);
-    if (json) writeDocument(terminal, name, report, error);
-    else if (error) terminal.error(error.message);
-    return error ? exitCode(error) : 0;
+    await parse(words, async (chosen, { handler }, args) => {
+      name = chosen;
+      if (!args.color) process.env['NO_COLOR'] = '1';
+      terminal = new Terminal(args);
+      const { error, ...report } = await handler(args, { terminal, signal: interrupt.signal });
+      if (args.json) writeDocument(terminal, name, report, error);
+      else if (error) terminal.error(error.message);
+      if (error) code = exitCode(error);
+    });
+    return code;
   } catch (error) {
     const reason: unknown = interrupt.signal.aborted ? interrupt.signal.reason : error;
     if (terminal.json) writeDocument(terminal, name, undefined, reason);

@@ -3,8 +3,6 @@ import { openCheckpoint } from '../src/io/checkpoint.ts';
 import { readManifest } from '../src/io/manifest.ts';
 import { findModel } from '../src/io/models.ts';
 import { command } from './command.ts';
-import type { Command } from './command.ts';
-import { COMMON_FLAGS } from './flags.ts';
 import { megabytes } from './terminal.ts';
 
 /** Where a known model is: nothing is fetched to find out. */
@@ -15,10 +13,8 @@ async function whereIs(id: string): Promise<string | null> {
   );
 }
 
-const list = command({
-  usage: 'list',
-  summary: 'the known models, and where they are on this machine',
-  flags: (yargs) => yargs.options(COMMON_FLAGS),
+export const list = command({
+  flags: (yargs) => yargs,
   run: async (_args, { terminal }) => {
     const { models } = await readManifest();
     const rows = await Promise.all(
@@ -38,14 +34,11 @@ const list = command({
   },
 });
 
-const fetchModel = command({
-  usage: 'fetch <model>',
-  summary: 'download a model into the Hugging Face cache, and check it',
+export const fetchModel = command({
   flags: (yargs) =>
     yargs
       .positional('model', { type: 'string', demandOption: true, describe: 'a known name or a hub id' })
-      .options({ offline: { type: 'boolean', default: false, describe: 'never use the network' } })
-      .options(COMMON_FLAGS),
+      .options({ offline: { type: 'boolean', default: false, describe: 'never use the network' } }),
   run: async ({ model, offline }, { terminal }) => {
     const bar = terminal.progress('fetch', megabytes);
     try {
@@ -63,15 +56,3 @@ const fetchModel = command({
     }
   },
 });
-
-const ACTIONS = [list, fetchModel];
-
-export const models: Command = {
-  name: 'models',
-  usage: 'models <action>',
-  register: (yargs, chosen) =>
-    yargs.command('models', 'checkpoints: list, fetch', (inner) => {
-      for (const action of ACTIONS) action.register(inner, chosen);
-      return inner.demandCommand(1, `models: expected ${ACTIONS.map(({ name }) => name).join(', ')}.`);
-    }),
-};

@@ -16,7 +16,7 @@ import type { SequenceHead, SequenceJournal, SequenceLine } from '../src/lab/seq
 import { command } from './command.ts';
 import { readData } from './data-files.ts';
 import { contextsFrom, layerFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
-import { COMMON_FLAGS, EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
 import { layerSolvers } from './layer-solvers.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import { chooseSolver } from './solver.ts';
@@ -27,8 +27,6 @@ const HELD_OUT = 12;
 const COUNT = { integer: true, min: 0 };
 
 export const paper = command({
-  usage: 'paper',
-  summary: 'the whole study of "Rebuilding ROME" on one model, with its report',
   flags: (yargs) =>
     yargs
       .options({
@@ -62,8 +60,7 @@ export const paper = command({
         resume: { type: 'boolean', default: false, describe: 'go on with sequences that are in the folder' },
       })
       .options(EDIT_FLAGS)
-      .options(MODEL_FLAGS)
-      .options(COMMON_FLAGS),
+      .options(MODEL_FLAGS),
   run: async (args, run) => {
     const out = args.out ?? 'paper';
     const data = await readData('--data', args.data, 'counterfact-100.json');

@@ -1,41 +1,45 @@
-/** From words to a command and its flags. Nothing runs here, so that every error is one of usage. */
+/** From words to a command: yargs, with messages in our form. */
 import yargs from 'yargs';
-import { PalimpsestError, UsageError } from '../src/errors.ts';
-import type { Command, Report, Run } from './command.ts';
+import type { ArgumentsCamelCase, Argv } from 'yargs';
+import { UsageError } from '../src/errors.ts';
+import type { Command } from './command.ts';
+import { COMMANDS } from './commands.ts';
+import type { Entry } from './commands.ts';
 import { COMMON_FLAGS } from './flags.ts';
 import { readVersion } from '../src/io/version.ts';
-import { AFTER, ready } from './words.ts';
 
-export interface Chosen {
-  readonly name: string;
-  readonly common: {
-    readonly json: boolean;
-    readonly quiet: boolean;
-    readonly verbose: boolean;
-    readonly color: boolean;
-  };
-  readonly run: (run: Run) => Promise<Report>;
+/** The flags of every command, and what the line says otherwise. */
+export interface CommonArguments {
+  readonly json: boolean;
+  readonly quiet: boolean;
+  readonly verbose: boolean;
+  readonly color: boolean;
 }
 
+type Execute = (name: string, command: Command, args: ArgumentsCamelCase & CommonArguments) => Promise<void>;
+
 const EPILOGUE =
-  'Exit codes: 0 done, 1 a bug, 2 wrong usage or unreadable input, 3 the edit was refused, ' +
+  'Exit codes: 0 done, 1 a bug, 2 wrong usage or unreadable input, 3 the edit was refused or missed, ' +
   '4 no adapter or device lost, 5 a model, network or cache problem, 130 interrupted.';
 
+/** Stands for `--`: the files of a flag end before it. */
+const AFTER = 'words-follow';
+/** Stands for a dash, which would begin a flag. Of Unicode's private use area: in no text that means anything. */
+const HIDDEN_DASH = '\uf8fe';
+
 /**
- * @returns undefined when the words asked for help or the version, which is printed
- * @throws UsageError
+ * Runs the command that the words name; help and version are printed.
+ *
+ * @throws UsageError, and whatever the command throws
  */
-export async function parse(
-  words: readonly string[],
-  commands: readonly Command[],
-): Promise<Chosen | undefined> {
-  let chosen: { name: string; run: Chosen['run'] } | undefined;
+export async function parse(words: readonly string[], execute: Execute): Promise<void> {
   const parser = yargs(ready(words))
     .scriptName('palimpsest')
     .usage('$0 <command>\n\nRewrites facts in a language model: ROME, p-ROME and r-ROME.')
     .locale('en')
     .parserConfiguration({ 'parse-numbers': false, 'parse-positional-numbers': false })
     .options(COMMON_FLAGS)
+    .group([...Object.keys(COMMON_FLAGS), 'help', 'version'], 'Flags of every command:')
     .option(AFTER, { type: 'boolean', hidden: true })
     .strict()
     .demandCommand(1, 'expected a command.')
@@ -44,56 +48,112 @@ export async function parse(
     .version(readVersion())
     .epilogue(EPILOGUE)
     .exitProcess(false)
-    // A handler that returned would let the command run in spite of the error.
-    .fail((message: string | null, error?: Error) => {
-      throw error ?? new UsageError(message ?? 'unreadable command line.');
-    });
-  for (const command of commands)
-    command.register(parser, (run) => {
-      chosen = { name: command.name, run };
+    // To return would let the command run in spite of the error.
+    .fail((message: string, error?: Error) => {
+      throw error ?? new UsageError(advise(message, words));
     });
   try {
-    const common = await parser.parseAsync();
-    return chosen ? { ...chosen, common } : undefined;
+    await register(parser, COMMANDS, execute).parseAsync();
   } catch (error) {
-    if (error instanceof PalimpsestError && !(error instanceof UsageError)) throw error;
-    throw new UsageError(advise(error instanceof Error ? error.message : String(error), words, commands));
+    if (error instanceof Error && error.name === 'YError') throw new UsageError(advise(error.message, words));
+    throw error;
   }
+}
+
+function register(parser: Argv, entries: readonly Entry[], execute: Execute, outer = ''): Argv {
+  for (const entry of entries) {
+    const name = outer + nameOf(entry);
+    if ('actions' in entry) {
+      const { actions } = entry;
+      parser.command(entry.usage, entry.summary, (inner) =>
+        register(inner, actions, execute, `${name} `).demandCommand(
+          1,
+          `${name}: expected ${actions.map(nameOf).join(', ')}.`,
+        ),
+      );
+    } else {
+      parser.command(
+        entry.usage,
+        entry.summary,
+        async (inner) => (await entry.load()).builder(inner),
+        async (args) =>
+          execute(name, await entry.load(), written(args) as ArgumentsCamelCase & CommonArguments),
+      );
+    }
+  }
+  return parser;
+}
+
+function nameOf({ usage }: Entry): string {
+  return usage.split(' ')[0] ?? usage;
+}
+
+/**
+ * The words for yargs, which would misread two of them. A lone `-` after a flag of files is its value, stdin. What follows
+ * `--` are plain words; yargs counts them too late to be positionals, so one that begins with a dash hides it.
+ */
+function ready(words: readonly string[]): string[] {
+  const end = words.includes('--') ? words.indexOf('--') : words.length;
+  const flags = words.slice(0, end);
+  flags.forEach((word, i) => {
+    if (word === '-' && /^--[a-z-]+$/.test(flags[i - 1] ?? '')) flags.splice(i - 1, 2, `${flags[i - 1]}=-`);
+  });
+  const plain = words.slice(end + 1).map((word) => word.replace(/^-/, HIDDEN_DASH));
+  return plain.length > 0 ? [...flags, `--${AFTER}`, ...plain] : flags;
+}
+
+/** Parsed arguments as they were typed. */
+function written(value: unknown): unknown {
+  if (typeof value === 'string') return value.replace(HIDDEN_DASH, '-');
+  if (Array.isArray(value)) return value.map(written);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, written(inner)]));
 }
 
 /** yargs' message as a sentence of ours, and where to read on. */
-function advise(message: string, words: readonly string[], commands: readonly Command[]): string {
-  const [first = ''] = words;
-  const command = commands.find(({ name }) => name === first);
-  const help = `See palimpsest ${command ? `${command.name} ` : ''}--help.`;
-  if (!command && first !== '' && !first.startsWith('-')) {
-    const guess = /^Did you mean (.+)\?$/.exec(message)?.[1];
-    const names = guess
-      ? `Did you mean ${guess}?`
-      : `There are ${commands.map(({ name }) => name).join(', ')}.`;
-    return `there is no command "${first}". ${names}\n${help}`;
+function advise(message: string, words: readonly string[]): string {
+  const found = COMMANDS.find((entry) => nameOf(entry) === words[0]);
+  const name = found ? nameOf(found) : 'palimpsest';
+  const forms: readonly [RegExp, (...groups: string[]) => string][] = [
+    [/^Did you mean (.+)\?$/, (guess) => `there is no command "${words[0]}". Did you mean ${guess}?`],
+    [
+      /^Unknown (?:argument|command)s?: (.+)$/,
+      (unknown = '') =>
+        found
+          ? `${name}: expected ${found.usage} and its flags, found ${unknown
+              .split(', ')
+              .map((one) => typed(one, words))
+              .join(', ')}.`
+          : `there is no command "${unknown}". There are ${COMMANDS.map(nameOf).join(', ')}.`,
+    ],
+    [
+      /^Not enough non-option arguments/,
+      () =>
+        `${name}: expected ${found?.usage}, but nothing was given for ${found?.usage.split(' ')[1]}.` +
+        (words.includes('--edits')
+          ? ' All words after --edits are its files: write it before --edits, or after --.'
+          : ''),
+    ],
+    [/^Not enough arguments following: (.+)$/, (flag) => `--${flag}: expected a value after it, found none.`],
+    [
+      /^Arguments (.+) and (.+) are mutually exclusive$/,
+      (a, b) => `${name}: expected ${a} or ${b}, found both.`,
+    ],
+    [
+      /^Invalid values:\s+Argument: (.+), Given: (.+), Choices: (.+)$/,
+      (flag, given, choices = '') => `--${flag}: expected ${choices.replaceAll('"', '')}, found ${given}.`,
+    ],
+  ];
+  const help = `See palimpsest ${found ? `${name} ` : ''}--help.`;
+  for (const [form, say] of forms) {
+    const groups = form.exec(message)?.slice(1);
+    if (groups) return `${say(...groups)}\n${help}`;
   }
-  const unknown = /^Unknown arguments?: (.+)$/.exec(message)?.[1];
-  if (unknown !== undefined) {
-    const written = unknown
-      .split(', ')
-      .map((name) => words.find((word) => isFlag(word, name)) ?? `"${name}"`);
-    return `${command?.name ?? 'palimpsest'}: expected ${command?.usage ?? 'a command'} and its flags, found ${written.join(', ')}.\n${help}`;
-  }
-  if (/^Not enough non-option arguments/.test(message)) {
-    const swallowed = words.includes('--edits')
-      ? ' All words after --edits are its files: write it before --edits, or after --.'
-      : '';
-    return `${command?.name}: expected ${command?.usage}, but nothing was given for ${command?.usage.split(' ')[1]}.${swallowed}\n${help}`;
-  }
-  const missing = /^Not enough arguments following: (.+)$/.exec(message)?.[1];
-  if (missing !== undefined) return `--${missing}: expected a value after it, found none.\n${help}`;
-  const flat = message.replace(/\s*\n\s*/g, '\n  ');
-  return `${flat}${/[.?!]$/.test(flat) ? '' : '.'}\n${help}`;
+  return `${message}${/[.?!]$/.test(message) ? '' : '.'}\n${help}`;
 }
 
-function isFlag(word: string, name: string): boolean {
-  return [`-${name}`, `--${name}`, `--no-${name}`].some(
-    (flag) => word === flag || word.startsWith(`${flag}=`),
-  );
+/** A flag as the user typed it. */
+function typed(name: string, words: readonly string[]): string {
+  const forms = [`-${name}`, `--${name}`, `--no-${name}`];
+  return words.find((word) => forms.includes(word.split('=')[0] ?? word)) ?? `"${name}"`;
 }

@@ -2,7 +2,7 @@
 import { UsageError } from '../src/errors.ts';
 import { predict as predictNext } from '../src/models/predict.ts';
 import { command } from './command.ts';
-import { COMMON_FLAGS, MODEL_FLAGS, number, once } from './flags.ts';
+import { MODEL_FLAGS, number, once } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import { percent } from './terminal.ts';
 import { quoted } from './text-width.ts';
@@ -11,12 +11,9 @@ import { printStrip } from './token-strip.ts';
 const TOP = 10;
 
 export const predict = command({
-  usage: 'predict <text>',
-  summary: 'the most likely next tokens after a text',
   flags: (yargs) =>
     yargs
       .positional('text', once('text', 'the text, in quotes'))
-      .options(COMMON_FLAGS)
       .options(MODEL_FLAGS)
       .options({ top: number('--top', `how many tokens [default: ${TOP}]`, { integer: true, min: 1 }) }),
   run: (args, run) => {

@@ -4,14 +4,11 @@ import { DEFAULT_LIST, LIST_FLAGS, keepList } from './apply.ts';
 import { command } from './command.ts';
 import { SHORT_ID, readEdits } from './edit-files.ts';
 import type { NamedEdit } from './edit-files.ts';
-import { COMMON_FLAGS } from './flags.ts';
 import { checkWritable } from './out-file.ts';
 
 const LEAST_ID = 4;
 
 export const revert = command({
-  usage: 'revert <edits..>',
-  summary: 'take edits out of an edit list: exactly, even out of the middle',
   flags: (yargs) =>
     yargs
       .positional('edits', {
@@ -19,8 +16,7 @@ export const revert = command({
         array: true,
         describe: `numbers, or ids of ${LEAST_ID} characters or more, as history shows them`,
       })
-      .options(LIST_FLAGS)
-      .options(COMMON_FLAGS),
+      .options(LIST_FLAGS),
   run: async (args, run) => {
     const path = args.list ?? DEFAULT_LIST;
     await checkWritable('--list', path);

@@ -16,7 +16,7 @@ import type { Report, Run } from './command.ts';
 import { readData } from './data-files.ts';
 import { DOWNSTREAM_FLAGS, PER_CLASS, downstreamFrom, examplesFrom } from './downstream-options.ts';
 import type { DownstreamArguments } from './downstream-options.ts';
-import { COMMON_FLAGS, EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
 import { DATA, LAB_FLAGS, factsFrom, withLab } from './lab.ts';
 import type { Lab, LabArguments } from './lab.ts';
 import { showEnd } from './sequence-view.ts';
@@ -37,8 +37,6 @@ interface SequenceCommand extends LabArguments, DownstreamArguments {
 }
 
 export const sequence = command({
-  usage: 'sequence [data]',
-  summary: 'one edit after another on the same weights, judged, measured, resumable',
   flags: (yargs) =>
     yargs
       .positional('data', DATA)
@@ -55,7 +53,6 @@ export const sequence = command({
       .options(DOWNSTREAM_FLAGS)
       .options(EDIT_FLAGS)
       .options(MODEL_FLAGS)
-      .options(COMMON_FLAGS)
       .example(
         '$0 sequence --method rome --count 40',
         'forty edits; the guard marks those that disable the model',
