@@ -19,7 +19,7 @@ import { sampleContexts } from '../src/edit/sample-contexts.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/checkpoint.ts';
-import { loadCovariance } from '../src/io/covariance-load.ts';
+import { loadCovariance } from '../src/io/covariance-files.ts';
 import { runSequence } from '../src/lab/sequence.ts';
 import type { SequenceJournal } from '../src/lab/sequence.ts';
 

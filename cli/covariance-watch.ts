@@ -5,7 +5,8 @@ import type { BuildView } from '../src/edit/covariance.ts';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import { EditRefused } from '../src/errors.ts';
 import type { Gpu } from '../src/gpu/context.ts';
-import { openCovariance, readMatrices } from '../src/io/covariance-file.ts';
+import { readC } from '../src/formats/covariance-file.ts';
+import { openCovariance } from '../src/io/covariance-files.ts';
 import type { BuiltFile } from '../src/io/covariance-build.ts';
 import { count } from './covariance-words.ts';
 import type { Terminal } from './terminal.ts';
@@ -50,14 +51,14 @@ export async function quality(
 ): Promise<Record<string, number> | undefined> {
   if (facts.shards) return undefined;
   const file = await openCovariance(path);
-  const { C } = await readMatrices(file);
+  const panels = await readC(file);
   try {
     const { size, tokens } = facts;
     const solver = await covarianceSolver(gpu, {
       key: file.key,
       size,
       tokens,
-      panels: C as Float32Array<ArrayBuffer>,
+      panels,
     });
     try {
       const { condition, effectiveRank } = await solver.spectrum();

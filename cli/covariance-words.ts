@@ -1,6 +1,6 @@
 /** What the covariance commands say of a file. */
-import { formatShards } from '../src/io/covariance-facts.ts';
-import type { CovarianceFacts } from '../src/io/covariance-facts.ts';
+import { formatShards } from '../src/formats/covariance-file.ts';
+import type { CovarianceFacts } from '../src/formats/covariance-file.ts';
 import type { Terminal } from './terminal.ts';
 
 export function describeFacts(facts: CovarianceFacts): string {

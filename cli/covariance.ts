@@ -1,11 +1,7 @@
 /** `palimpsest covariance build|info|merge|import|export`: C of a layer, the part of an edit that takes longest. */
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { UsageError } from '../src/errors.ts';
-import { covarianceFolder } from '../src/io/covariance-build.ts';
-import { covarianceFileName } from '../src/io/covariance-facts.ts';
-import type { CovarianceFacts } from '../src/io/covariance-facts.ts';
-import { openCovariance, readMatrices } from '../src/io/covariance-file.ts';
+import { readMatrices } from '../src/formats/covariance-file.ts';
+import { openCovariance } from '../src/io/covariance-files.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { exportRome, importRome } from '../src/io/covariance-rome.ts';
 import { openModel } from '../src/io/models.ts';
@@ -44,7 +40,7 @@ export const merge = command({
       .options({ out: text('--out', 'write here [default: the cache, where edit finds it]') }),
   run: async ({ files, out }, { terminal }) => {
     if (out !== undefined) await checkWritable('--out', out);
-    const { path, key, facts, missing } = await mergeCovariances(files.map(String), out ?? cachePath);
+    const { path, key, facts, missing } = await mergeCovariances(files.map(String), out);
     terminal.print(`${path}`);
     terminal.say(describeFacts(facts));
     if (missing.length > 0)
@@ -59,24 +55,17 @@ export const importNpz = command({
       .positional('npz', { type: 'string', demandOption: true, describe: 'an archive of layer_stats' })
       .options({
         model: text('--model', 'the model it was computed with [default: facts, which is bundled]'),
-        layer: number('--layer', 'the layer it was computed for', { integer: true, min: 0 }),
+        layer: number('--layer', 'the layer it was computed for [default: as the archive or its name says]', {
+          integer: true,
+          min: 0,
+        }),
         out: text('--out', 'write here [default: the cache, where edit finds it]'),
         offline: { type: 'boolean', default: false, describe: 'never use the network' },
       }),
   run: async ({ npz, model, layer, out, offline }, { terminal, signal }) => {
-    if (layer === undefined)
-      throw new UsageError(
-        `covariance import: expected --layer, since ${npz} does not say which layer it is of.`,
-      );
     if (out !== undefined) await checkWritable('--out', out);
     const { checkpoint } = await openModel(model ?? BUNDLED_MODEL, { offline });
-    const { path, key, facts } = await importRome(
-      npz,
-      checkpoint,
-      layer,
-      (found) => out ?? cachePath(found),
-      { signal },
-    );
+    const { path, key, facts } = await importRome(npz, checkpoint, { layer, out, signal });
     terminal.print(path);
     terminal.say(describeFacts(facts));
     return { result: { file: path, key, tokens: facts.tokens, documents: facts.documents } };
@@ -99,7 +88,3 @@ export const exportNpz = command({
     return { result: { file: target, tokens: facts.tokens, documents: facts.documents } };
   },
 });
-
-function cachePath(facts: CovarianceFacts): string {
-  return join(covarianceFolder(facts.model, facts.modelSha256), covarianceFileName(facts));
-}

@@ -2,7 +2,7 @@
 import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
 import type { Solver } from '../src/edit/solver.ts';
 import { EditRefused, ModelError } from '../src/errors.ts';
-import { findCovariance, loadCovariance } from '../src/io/covariance-load.ts';
+import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import type { Session } from './session.ts';
 
 export interface ChosenSolver {

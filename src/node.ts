@@ -10,7 +10,7 @@ import { UsageError } from './errors.ts';
 import { bytesOf } from './floats.ts';
 import type { Gpu } from './gpu/context.ts';
 import { openCheckpoint } from './io/checkpoint.ts';
-import { findCovariance, loadCovariance as readLayer } from './io/covariance-load.ts';
+import { findCovariance, loadCovariance as readLayer } from './io/covariance-files.ts';
 import type { ManifestEntry } from './io/manifest.ts';
 import { findModel } from './io/models.ts';
 import { openSafetensors } from './io/file.ts';

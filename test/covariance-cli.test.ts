@@ -71,7 +71,7 @@ test('build, the same again, info, export and import', async () => {
       assert.match(info.out, line);
     const npz = join(cache, 'layer.npz');
     assert.is((await run(cache, ['export', built!.file, '--out', npz])).code, 0);
-    const imported = await run(cache, ['import', npz, '--layer', '0', '--json']);
+    const imported = await run(cache, ['import', npz, '--json']);
     assert.is(imported.code, 0, imported.err);
     const again = json(await run(cache, ['info', json(imported).result.file, '--json'])).result;
     assert.is(again.tokens, '300');
@@ -118,8 +118,7 @@ test('what cannot be used is an error with its exit code, and leaves nothing', a
       [['build', '--corpus', bad, '--shard', '2/2'], 2, /expected a shard from 0\/2 to 1\/2/],
       [['build', '--corpus', bad, '--edits', 'x'], 2, /--edits/],
       [['info', bad], 5, /bad\.jsonl/],
-      [['import', bad, '--layer', '1'], 2, /bad\.jsonl/],
-      [['import', bad], 2, /expected --layer/],
+      [['import', bad], 2, /bad\.jsonl/],
       [['merge', bad], 5, /bad\.jsonl/],
     ];
     for (const [words, code, message] of cases) {

@@ -8,17 +8,29 @@ import { packSymmetric, unpackSymmetric } from '../src/edit/panels.ts';
 import { EditRefused, ModelError, UsageError } from '../src/errors.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { gpt2 } from '../src/models/gpt2.ts';
-import { covarianceFolder } from '../src/io/covariance-build.ts';
+import { buildKey } from '../src/io/covariance-build.ts';
 import { readCheckpoint, writeCheckpoint } from '../src/io/covariance-checkpoint.ts';
-import { buildKey, covarianceKey, formatShards, parseShards } from '../src/io/covariance-facts.ts';
-import type { CovarianceFacts } from '../src/io/covariance-facts.ts';
-import { openCovariance, panelTensors, readMatrices, writeCovariance } from '../src/io/covariance-file.ts';
-import { findCovariance, loadCovariance } from '../src/io/covariance-load.ts';
+import {
+  covarianceKey,
+  formatShards,
+  panelTensors,
+  parseShards,
+  readMatrices,
+} from '../src/formats/covariance-file.ts';
+import type { CovarianceFacts } from '../src/formats/covariance-file.ts';
+import {
+  findCovariance,
+  loadCovariance,
+  openCovariance,
+  writeCovariance,
+  covarianceFolder,
+} from '../src/io/covariance-files.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { exportRome, importRome } from '../src/io/covariance-rome.ts';
 import { readManifest } from '../src/io/manifest.ts';
 import type { Manifest } from '../src/io/manifest.ts';
-import { readRomeStatistics } from '../src/io/rome-statistics.ts';
+import { readRomeStatistics } from '../src/formats/rome-statistics.ts';
+import { FileSource } from '../src/io/file.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
 import { parseShard, shareOf } from '../src/io/shard.ts';
 import { tensorsBelow, tokenizerHash, weightsHash } from '../src/io/weights-hash.ts';
@@ -86,7 +98,7 @@ test('a file gives back its facts and its numbers', async () => {
     const path = await write(folder, { wanted: 1000 });
     const file = await openCovariance(path);
     assert.equal(file.facts, await factsOf(tinyCheckpoint(), { wanted: 1000 }));
-    assert.is(file.key, covarianceKey(file.facts));
+    assert.is(file.key, await covarianceKey(file.facts));
     assert.equal((await readMatrices(file))['C'], panels());
     const loaded = await loadCovariance(path, tinyCheckpoint(), 1);
     assert.equal([loaded.key, loaded.size, loaded.tokens], [file.key, F, 1000]);
@@ -111,8 +123,8 @@ test('the key changes with everything that is known before a build, and with not
     { shards: { indices: [1], of: 2 } },
     { shards: { indices: [0], of: 3 } },
   ];
-  const keys = changes.map((change) => covarianceKey({ ...facts, ...change }));
-  assert.is(new Set([covarianceKey(facts), ...keys]).size, changes.length + 1);
+  const keys = await Promise.all(changes.map((change) => covarianceKey({ ...facts, ...change })));
+  assert.is(new Set([await covarianceKey(facts), ...keys]).size, changes.length + 1);
   const others = {
     model: 'x',
     modelSha256: 'x',
@@ -123,10 +135,10 @@ test('the key changes with everything that is known before a build, and with not
     empty: 9,
     invalid: 9,
   };
-  assert.is(covarianceKey({ ...facts, ...others }), covarianceKey(facts));
+  assert.is(await covarianceKey({ ...facts, ...others }), await covarianceKey(facts));
   // An unfinished build serves any number of tokens.
-  assert.is(buildKey([{ ...facts, wanted: 5 }]), buildKey([facts]));
-  assert.is.not(buildKey([facts, { ...facts, layer: 0 }]), buildKey([facts]));
+  assert.is(await buildKey([{ ...facts, wanted: 5 }]), await buildKey([facts]));
+  assert.is.not(await buildKey([facts, { ...facts, layer: 0 }]), await buildKey([facts]));
 });
 
 test('the weights that count are the embeddings and what lies below the key', async () => {
@@ -304,25 +316,44 @@ test('to ROME’s archive and back: the same matrix to rounding, tokens and docu
     const path = await write(folder);
     const archive = join(folder, 'c.npz');
     await exportRome(path, archive);
-    const { covariance, size, tokens, documents } = await readRomeStatistics(archive);
+    const { covariance, size, tokens, documents } = await readRomeStatistics(await FileSource.open(archive));
     assert.equal([size, tokens, documents], [F, 1000, 30]);
     const want = unpackSymmetric(panels(), F);
     assert.ok(relativeError(covariance, want) <= 1e-7);
 
     const out = join(folder, 'back.safetensors');
-    const back = await importRome(archive, tinyCheckpoint(), 1, () => out);
+    // Our own archive says which layer and weights it is of.
+    const back = await importRome(archive, tinyCheckpoint(), { out });
+    assert.is(back.facts.layer, 1);
+    const import_ =
+      (layer: number | undefined, seed: number, from = archive) =>
+      () =>
+        importRome(from, tinyCheckpoint(seed), { layer, out });
+    await throws(import_(0, 1), UsageError, 'c.npz', 'of layer 0, they are of layer 1', '--layer');
+    await throws(import_(undefined, 2), UsageError, 'they are of another model', '--model');
     assert.equal([back.facts.tokens, back.facts.documents, back.facts.corpusName], [1000, 30, 'c.npz']);
     const loaded = await loadCovariance(out, tinyCheckpoint(), 1);
     assert.ok(relativeError(unpackSymmetric(loaded.panels, F), want) <= 1e-7);
 
     const tiny = tinyCheckpoint();
     const narrow = { ...tiny, architecture: gpt2({ ...TINY_CONFIG, n_inner: 6 }) };
-    const numpy = await importRome(npz('stored'), narrow, 1, () => join(folder, 'numpy.safetensors'));
+    const numpy = await importRome(npz('stored'), narrow, {
+      layer: 1,
+      out: join(folder, 'numpy.safetensors'),
+    });
     assert.equal([numpy.facts.tokens, numpy.facts.documents, numpy.facts.size], [40, 3, 6]);
     const { panels: six } = await loadCovariance(numpy.path, narrow, 1);
-    assert.equal(unpackSymmetric(six, 6), (await readRomeStatistics(npz('stored'))).covariance);
+    assert.equal(
+      unpackSymmetric(six, 6),
+      (await readRomeStatistics(await FileSource.open(npz('stored')))).covariance,
+    );
+    await throws(() => importRome(npz('stored'), narrow, { out }), UsageError, 'Say it with --layer');
+    // ROME's has its layer in the name.
+    const named = join(folder, 'transformer.h.1.mlp.c_proj_float32_mom2_40.npz');
+    await copyFile(npz('stored'), named);
+    assert.is((await importRome(named, narrow, { out })).facts.layer, 1);
     await throws(
-      () => importRome(npz('stored'), tinyCheckpoint(), 1, () => out),
+      () => importRome(npz('stored'), tinyCheckpoint(), { layer: 1, out }),
       UsageError,
       'order 96',
       'of order 6',

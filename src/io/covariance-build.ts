@@ -7,12 +7,12 @@
  */
 import { readdir, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { sha256 } from '../formats/checksums.ts';
 import { buildCovariance } from '../edit/covariance.ts';
 import type { BuildState, BuildView, BuiltLayer } from '../edit/covariance.ts';
 import { Interrupted, UsageError } from '../errors.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import type { Model } from '../models/model.ts';
-import { cacheFolder } from './cache.ts';
 import { type CorpusPosition, documents } from './corpus.ts';
 import type { Corpus } from './corpus-files.ts';
 import {
@@ -22,13 +22,14 @@ import {
   writeCheckpoint,
 } from './covariance-checkpoint.ts';
 import {
-  buildKey,
+  covarianceFault,
   covarianceFileName,
   type CovarianceFacts,
   type CovarianceIdentity,
   covarianceKey,
-} from './covariance-facts.ts';
-import { faultOf, openCovariance, readMatrices, writeCovariance } from './covariance-file.ts';
+  readMatrices,
+} from '../formats/covariance-file.ts';
+import { covarianceFolder, modelName, openCovariance, writeCovariance } from './covariance-files.ts';
 import { takeLock } from './lock.ts';
 import { tokenizerHash, weightsHash } from './weights-hash.ts';
 
@@ -88,16 +89,15 @@ export async function runBuild(job: BuildJob): Promise<BuiltFile[]> {
     );
   const identities = await identify(job);
   const folder = covarianceFolder(modelName(job.checkpoint.id), await job.checkpoint.sha256(), job.cache);
-  const targets = identities.map((identity) => ({
-    identity,
-    path: out ?? join(folder, covarianceFileName(identity)),
-  }));
+  const targets: { identity: CovarianceIdentity; path: string }[] = [];
+  for (const identity of identities)
+    targets.push({ identity, path: out ?? join(folder, await covarianceFileName(identity)) });
   if (!job.restart) {
     const there = await Promise.all(targets.map(({ identity, path }) => finished(path, identity)));
     if (there.every((file) => file !== undefined)) return there;
   }
 
-  const key = buildKey(identities);
+  const key = await buildKey(identities);
   const path = join(folder, `build-${key}.checkpoint.safetensors`);
   const lock = await takeLock(join(folder, `build-${key}.lock`));
   try {
@@ -123,7 +123,7 @@ export async function runBuild(job: BuildJob): Promise<BuiltFile[]> {
         ? { 'S.high': layer.high, 'S.low': layer.low }
         : { C: layer.covariance };
       await writeCovariance(target, facts, matrices);
-      files.push({ path: target, key: covarianceKey(identity), facts, reused: false });
+      files.push({ path: target, key: await covarianceKey(identity), facts, reused: false });
     }
     await removeCheckpoint(path);
     return files;
@@ -132,14 +132,10 @@ export async function runBuild(job: BuildJob): Promise<BuiltFile[]> {
   }
 }
 
-/** `covariance/MODEL/SHA` in the cache: of every model a folder, of every version of its weights one below it. */
-export function covarianceFolder(model: string, sha256: string, cache = cacheFolder()): string {
-  return join(cache, 'covariance', model.replaceAll('/', '--'), sha256.slice(0, 12));
-}
-
-/** A hub id as it is; of a folder, the last part of its path. */
-export function modelName(id: string): string {
-  return /^[./~]|[\\:]/.test(id) ? basename(id) || 'model' : id;
+/** The key of an unfinished build: of all its layers, and whatever the number of tokens wanted. */
+export async function buildKey(identities: readonly CovarianceIdentity[]): Promise<string> {
+  const keys = identities.map((identity) => covarianceKey({ ...identity, wanted: undefined }));
+  return (await sha256(JSON.stringify(await Promise.all(keys)))).slice(0, 16);
 }
 
 async function identify({
@@ -181,9 +177,9 @@ async function factsOf(
 async function finished(path: string, identity: CovarianceIdentity): Promise<BuiltFile | undefined> {
   if (!(await stat(path).catch(() => undefined))) return undefined;
   const file = await openCovariance(path);
-  const key = covarianceKey(identity);
+  const key = await covarianceKey(identity);
   if (file.key !== key) {
-    throw faultOf(path)(
+    throw covarianceFault(path)(
       `expected the file of this build (key ${key}), there is another one (key ${file.key}). Choose another name, or replace it with --restart`,
     );
   }

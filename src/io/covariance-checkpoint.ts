@@ -3,13 +3,13 @@ import { rm, stat } from 'node:fs/promises';
 import { ModelError } from '../errors.ts';
 import type { BuildState, LayerSum } from '../edit/covariance.ts';
 import type { CorpusPosition } from './corpus.ts';
-import { checksumOf, COVARIANCE_FORMAT, type Matrices, panelTensors } from './covariance-file.ts';
+import { checksumOf, type Matrices, panelTensors } from '../formats/covariance-file.ts';
 import { openSafetensors } from './file.ts';
 import { writeSafetensors } from './atomic.ts';
 
 export type CorpusBuild = BuildState<CorpusPosition>;
 
-const FORMAT = `${COVARIANCE_FORMAT} checkpoint`;
+const FORMAT = 'palimpsest covariance checkpoint';
 
 /** What is kept of a build beside its sums. */
 interface Progress {
@@ -33,7 +33,7 @@ export async function writeCheckpoint(
     matrices[`${layer}.S.low`] = low;
   }
   const progress = JSON.stringify({ tokens, documents, cut, position });
-  const metadata = { format: FORMAT, key, progress, checksum: checksumOf(matrices) };
+  const metadata = { format: FORMAT, key, progress, checksum: await checksumOf(matrices) };
   await writeSafetensors(path, panelTensors(matrices, size), { metadata });
 }
 
@@ -66,7 +66,7 @@ export async function readCheckpoint(
   }
   const matrices: Record<string, Float32Array<ArrayBuffer>> = {};
   for (const name of file.names()) matrices[name] = await file.readFloats(name);
-  if (checksumOf(matrices as Matrices) !== checksum)
+  if ((await checksumOf(matrices as Matrices)) !== checksum)
     throw fault('its numbers are damaged, their checksum differs');
   const sums = layers.map((layer): LayerSum => {
     const [high, low] = [matrices[`${layer}.S.high`], matrices[`${layer}.S.low`]];

@@ -1,13 +1,14 @@
 /** Shards of one build brought together: S = Σ S_i, summed in float64, so that the order of the files does not matter. */
 import { UsageError } from '../errors.ts';
-import { type CovarianceFacts, covarianceKey, type Shards } from './covariance-facts.ts';
 import {
+  type CovarianceFacts,
   type CovarianceFile,
+  covarianceKey,
   type Matrices,
-  openCovariance,
   readMatrices,
-  writeCovariance,
-} from './covariance-file.ts';
+  type Shards,
+} from '../formats/covariance-file.ts';
+import { covariancePath, openCovariance, writeCovariance } from './covariance-files.ts';
 
 export interface MergedFile {
   readonly path: string;
@@ -20,14 +21,11 @@ export interface MergedFile {
 /**
  * Merges parts, some of which may be merged ones themselves.
  *
- * @param out where to; a function of what comes out, when the place depends on it
+ * @param out where to; undefined: the cache
  * @throws UsageError naming the files that do not go together: other model, layer or corpus, or the same shard twice
  * @throws ModelError when one is damaged
  */
-export async function mergeCovariances(
-  paths: readonly string[],
-  out: string | ((facts: CovarianceFacts) => string),
-): Promise<MergedFile> {
+export async function mergeCovariances(paths: readonly string[], out?: string): Promise<MergedFile> {
   const files: CovarianceFile[] = [];
   for (const path of paths) files.push(await openCovariance(path));
   const [first, ...rest] = files;
@@ -41,19 +39,19 @@ export async function mergeCovariances(
   const matrices: Matrices = facts.shards
     ? split(sums)
     : { C: Float32Array.from(sums, (sum) => sum / facts.tokens) };
-  const path = typeof out === 'string' ? out : out(facts);
+  const path = out ?? (await covariancePath(facts));
   await writeCovariance(path, facts, matrices);
   const have = facts.shards?.indices;
   const missing = have
     ? Array.from({ length: facts.shards.of }, (_, i) => i).filter((i) => !have.includes(i))
     : [];
-  return { path, key: covarianceKey(facts), facts, missing };
+  return { path, key: await covarianceKey(facts), facts, missing };
 }
 
-function checkPart({ path, facts }: CovarianceFile): void {
+function checkPart({ name, facts }: CovarianceFile): void {
   if (facts.shards) return;
   throw new UsageError(
-    `covariance merge: expected parts written with --shard, but ${path} is the covariance of a whole corpus. Leave it out.`,
+    `covariance merge: expected parts written with --shard, but ${name} is the covariance of a whole corpus. Leave it out.`,
   );
 }
 
@@ -78,7 +76,7 @@ function checkTogether(first: CovarianceFile, other: CovarianceFile): void {
     differing.push('tokens asked for (a number, and all)');
   if (differing.length === 0) return;
   throw new UsageError(
-    `covariance merge: expected shards of one build, but ${first.path} and ${other.path} differ in ${differing.join(', ')}. ` +
+    `covariance merge: expected shards of one build, but ${first.name} and ${other.name} differ in ${differing.join(', ')}. ` +
       'Merge only what was built with the same model, layer, corpus and --shard i/n.',
     'foreign_shard',
   );
@@ -92,15 +90,15 @@ function shown(facts: CovarianceFacts, field: keyof typeof COMMON): string {
 
 function checkDisjoint(files: readonly CovarianceFile[]): void {
   const owner = new Map<number, string>();
-  for (const { path, facts } of files) {
+  for (const { name, facts } of files) {
     for (const index of facts.shards?.indices ?? []) {
       const other = owner.get(index);
       if (other !== undefined)
         throw new UsageError(
-          `covariance merge: expected each shard once, but shard ${index} is in ${other} and in ${path}. Its text would weigh double: leave one out.`,
+          `covariance merge: expected each shard once, but shard ${index} is in ${other} and in ${name}. Its text would weigh double: leave one out.`,
           'foreign_shard',
         );
-      owner.set(index, path);
+      owner.set(index, name);
     }
   }
 }

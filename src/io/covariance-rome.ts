@@ -2,62 +2,86 @@
 import { basename } from 'node:path';
 import { packSymmetric, unpackSymmetric } from '../edit/panels.ts';
 import { UsageError } from '../errors.ts';
+import { type CovarianceFacts, covarianceKey, readC } from '../formats/covariance-file.ts';
+import { npzFault } from '../formats/npz.ts';
+import { readRomeStatistics, type RomeOrigin, romeStatisticsBytes } from '../formats/rome-statistics.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
-import type { WriteOptions } from './atomic.ts';
-import { modelName } from './covariance-build.ts';
-import { type CovarianceFacts, covarianceKey } from './covariance-facts.ts';
-import { faultOf, openCovariance, readMatrices, writeCovariance } from './covariance-file.ts';
-import { readRomeStatistics, writeRomeStatistics } from './rome-statistics.ts';
-import { sha256File } from './file.ts';
+import { writeAtomic, type WriteOptions } from './atomic.ts';
+import { covariancePath, modelName, openCovariance, writeCovariance } from './covariance-files.ts';
+import { openSource, sha256File } from './file.ts';
 import { tokenizerHash, weightsHash } from './weights-hash.ts';
 
-export interface ImportedFile {
-  readonly path: string;
-  readonly key: string;
-  readonly facts: CovarianceFacts;
+export interface ImportOptions extends WriteOptions {
+  /** The layer they are of; undefined: as the archive or its name says. */
+  readonly layer?: number | undefined;
+  /** Where to; undefined: the cache. */
+  readonly out?: string | undefined;
 }
 
 /**
- * Turns ROME's statistics into a covariance file. The archive does not say which model and layer it is of: the caller does.
+ * Turns ROME's statistics into a covariance file.
  *
- * @param out where to, given the facts
- * @throws UsageError when the archive is damaged, or of another size than the model's keys
+ * An archive of our own says which layer and weights it is of, one of ROME's has the layer in its name.
+ *
+ * @throws UsageError when the archive is damaged, of another size than the model's keys, of another layer or of other
+ *   weights than it should be, or when nothing says which layer it is of
  */
 export async function importRome(
   npz: string,
   checkpoint: Checkpoint,
-  layer: number,
-  out: (facts: CovarianceFacts) => string,
-  options: WriteOptions = {},
-): Promise<ImportedFile> {
-  const { covariance, size, tokens, documents } = await readRomeStatistics(npz);
+  { layer: wanted, out, signal }: ImportOptions = {},
+): Promise<{ path: string; key: string; facts: CovarianceFacts }> {
+  const source = await openSource(npz, npzFault(npz));
+  const { covariance, size, tokens, documents, origin } = await readRomeStatistics(source);
+  const fault = (what: string): UsageError =>
+    new UsageError(`covariance import ${npz}: ${what}`, 'wrong_covariance');
   const { F, context } = checkpoint.architecture.dims;
-  if (size !== F) {
-    throw new UsageError(
-      `covariance import ${npz}: expected statistics of order ${F}, the width of the keys of ${checkpoint.id}, they are of order ${size}. Give the model they were computed with.`,
-      'wrong_covariance',
+  if (size !== F)
+    throw fault(
+      `expected statistics of order ${F}, the width of the keys of ${checkpoint.id}, they are of order ${size}. Give the model they were computed with.`,
     );
-  }
+  const layer = layerOf(origin, wanted, fault);
+  const weights = await weightsHash(checkpoint, layer, signal);
+  if (origin?.weights !== undefined && origin.weights !== weights)
+    throw fault(
+      `expected statistics of ${checkpoint.id} (weights ${weights.slice(0, 12)}), they are of another model (${origin.weights.slice(0, 12)}). Give that one with --model.`,
+    );
   const facts: CovarianceFacts = {
     model: modelName(checkpoint.id),
     modelSha256: await checkpoint.sha256(),
-    weights: await weightsHash(checkpoint, layer, options.signal),
+    weights,
     storage: 'f32',
     tokenizer: tokenizerHash(checkpoint),
     layer,
     size,
     corpusName: basename(npz),
     corpus: await sha256File(npz),
+    wanted: undefined,
     context,
+    shards: undefined,
     tokens,
     documents,
     cut: 0,
     empty: 0,
     invalid: 0,
   };
-  const path = out(facts);
-  await writeCovariance(path, facts, { C: packSymmetric(covariance, size) }, options);
-  return { path, key: covarianceKey(facts), facts };
+  const path = out ?? (await covariancePath(facts));
+  await writeCovariance(path, facts, { C: packSymmetric(covariance, size) }, { signal });
+  return { path, key: await covarianceKey(facts), facts };
+}
+
+function layerOf(
+  origin: RomeOrigin | undefined,
+  wanted: number | undefined,
+  fault: (what: string) => Error,
+): number {
+  if (origin && wanted !== undefined && origin.layer !== wanted)
+    throw fault(
+      `expected statistics of layer ${wanted}, they are of layer ${origin.layer}. Correct --layer.`,
+    );
+  const layer = wanted ?? origin?.layer;
+  if (layer !== undefined) return layer;
+  throw fault('neither the archive nor its name says which layer it is of. Say it with --layer.');
 }
 
 /**
@@ -71,12 +95,9 @@ export async function exportRome(
   options: WriteOptions = {},
 ): Promise<CovarianceFacts> {
   const file = await openCovariance(path);
-  const { facts } = file;
-  if (facts.shards)
-    throw faultOf(path)('expected the covariance of a whole corpus, it is a part. Merge all parts first');
-  const { C } = await readMatrices(file);
-  const { size, tokens, documents } = facts;
-  const covariance = unpackSymmetric(C as Float32Array, size);
-  await writeRomeStatistics(npz, { covariance, size, tokens, documents }, options);
-  return facts;
+  const { size, tokens, documents, layer, weights } = file.facts;
+  const covariance = unpackSymmetric(await readC(file), size);
+  const origin = { layer, weights };
+  await writeAtomic(npz, romeStatisticsBytes({ covariance, size, tokens, documents, origin }), options);
+  return file.facts;
 }

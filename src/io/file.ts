@@ -60,16 +60,20 @@ async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>):
   }
 }
 
+/** Opens a file to read it in pieces. @throws what `fault` makes of a file that is missing or cannot be read */
+export async function openSource(path: string, fault: (what: string) => Error): Promise<FileSource> {
+  return FileSource.open(path).catch((error: unknown) => {
+    throw error instanceof FormatFault ? fault(error.message) : error;
+  });
+}
+
 /**
  * Opens a safetensors file of the disk.
  *
  * @param Failure what to throw: ModelError for a model or a covariance, UsageError for a file the user handed in
  */
 export async function openSafetensors(path: string, Failure: ErrorClass = ModelError): Promise<Safetensors> {
-  const source = await FileSource.open(path).catch((error: unknown) => {
-    throw error instanceof FormatFault ? safetensorsFault(path, Failure)(error.message) : error;
-  });
-  return readSafetensors(source, Failure);
+  return readSafetensors(await openSource(path, safetensorsFault(path, Failure)), Failure);
 }
 
 /**

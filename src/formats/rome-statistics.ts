@@ -4,9 +4,9 @@
  * @see kmeng01/rome util/runningstats.py `SecondMoment.state_dict`, rome/layer_stats.py
  */
 import { UsageError } from '../errors.ts';
-import type { WriteOptions } from './atomic.ts';
 import type { NpyArray } from './npy.ts';
-import { readNpz, writeNpz } from './npz.ts';
+import { npzBytes, readNpz } from './npz.ts';
+import type { ByteSource } from './source.ts';
 
 export interface RomeStatistics {
   /** C [F, F], row by row: the mean of kkᵀ. The file holds the sum S = tokens · C. */
@@ -17,6 +17,21 @@ export interface RomeStatistics {
   readonly tokens: number;
   /** `sample_size`: documents read. ROME computes a file anew when it is not the number asked for. */
   readonly documents: number;
+  /** What palimpsest adds to its own exports, and ROME's loaders ignore. */
+  readonly origin?: RomeOrigin | undefined;
+}
+
+/** What statistics are of. */
+export interface RomeOrigin {
+  readonly layer: number;
+  /** Hash of the weights that its keys depend on; undefined where it is not known. */
+  readonly weights: string | undefined;
+}
+
+/** ROME names its files by the module, e.g. `transformer.h.17.mlp.c_proj_float32_mom2_100000.npz`. */
+function originFromName(name: string): RomeOrigin | undefined {
+  const layer = /\bh\.(\d+)\.mlp\.c_proj_[^/\\]*$/.exec(name)?.[1];
+  return layer === undefined ? undefined : { layer: Number(layer), weights: undefined };
 }
 
 /**
@@ -24,11 +39,11 @@ export interface RomeStatistics {
  *
  * @throws UsageError naming the member: missing, of another shape or kind, not finite, not symmetric, an empty count
  */
-export async function readRomeStatistics(path: string): Promise<RomeStatistics> {
-  const arrays = await readNpz(path);
+export async function readRomeStatistics(source: ByteSource): Promise<RomeStatistics> {
+  const arrays = await readNpz(source);
   const fault = (what: string): UsageError =>
     new UsageError(
-      `ROME statistics ${path}: ${what}. Give a file that ROME's layer_stats wrote.`,
+      `ROME statistics ${source.name}: ${what}. Give a file that ROME's layer_stats wrote.`,
       'bad_statistics',
     );
   const member = (name: string): NpyArray => {
@@ -36,14 +51,16 @@ export async function readRomeStatistics(path: string): Promise<RomeStatistics> 
     if (array) return array;
     throw fault(`expected "${name}", the file has ${[...arrays.keys()].join(', ') || 'nothing'}`);
   };
-  const count = (name: string): number => {
+  const whole = (name: string, least = 0): number => {
     const { dtype, data, shape } = member(name);
     const value = shape.length === 0 && (dtype === '<i8' || dtype === '<i4') ? Number(data[0]) : NaN;
-    if (Number.isSafeInteger(value) && value > 0) return value;
-    throw fault(`"${name}": expected one whole number > 0, got ${dtype} [${shape.join(', ')}] ${data[0]}`);
+    if (Number.isSafeInteger(value) && value >= least) return value;
+    throw fault(
+      `"${name}": expected one whole number >= ${least}, got ${dtype} [${shape.join(', ')}] ${data[0]}`,
+    );
   };
-  const tokens = count('mom2.count');
-  const documents = count('sample_size');
+  const tokens = whole('mom2.count', 1);
+  const documents = whole('sample_size', 1);
   const { dtype, data, shape } = member('mom2.mom2');
   const [size = 0, columns] = shape;
   if ((dtype !== '<f4' && dtype !== '<f8') || shape.length !== 2 || size !== columns || size === 0) {
@@ -53,7 +70,11 @@ export async function readRomeStatistics(path: string): Promise<RomeStatistics> 
   for (let i = 0; i < data.length; i++) covariance[i] = (data[i] as number) / tokens;
   const wrong = momentFault(covariance, size);
   if (wrong) throw fault(`"mom2.mom2": ${wrong}`);
-  return { covariance, size, tokens, documents };
+  const weights = arrays.get('palimpsest.weights_sha256')?.data[0];
+  const origin = arrays.has('palimpsest.layer')
+    ? { layer: whole('palimpsest.layer'), weights: weights === undefined ? undefined : String(weights) }
+    : originFromName(source.name);
+  return { covariance, size, tokens, documents, origin };
 }
 
 /**
@@ -75,25 +96,24 @@ function momentFault(C: Float32Array, size: number): string | undefined {
   return undefined;
 }
 
-/** Writes a file that ROME's, MEMIT's and EasyEdit's loaders read. */
-export async function writeRomeStatistics(
-  path: string,
-  { covariance, size, tokens, documents }: RomeStatistics,
-  options: WriteOptions = {},
-): Promise<void> {
-  const integer = (value: number): NpyArray => ({
-    dtype: '<i8',
-    shape: [],
-    data: BigInt64Array.of(BigInt(value)),
+/** A file that ROME's, MEMIT's and EasyEdit's loaders read. */
+export function romeStatisticsBytes(statistics: RomeStatistics): Uint8Array {
+  const { covariance, size, tokens, documents, origin } = statistics;
+  const sum = covariance.map((value) => value * tokens);
+  return npzBytes({
+    'mom2.constructor': text('util.runningstats.SecondMoment()'),
+    'mom2.count': integer(tokens),
+    'mom2.mom2': { dtype: '<f4', shape: [size, size], data: sum },
+    sample_size: integer(documents),
+    ...(origin && { 'palimpsest.layer': integer(origin.layer) }),
+    ...(origin?.weights !== undefined && { 'palimpsest.weights_sha256': text(origin.weights) }),
   });
-  await writeNpz(
-    path,
-    {
-      'mom2.constructor': { dtype: '<U', shape: [], data: ['util.runningstats.SecondMoment()'] },
-      'mom2.count': integer(tokens),
-      'mom2.mom2': { dtype: '<f4', shape: [size, size], data: covariance.map((value) => value * tokens) },
-      sample_size: integer(documents),
-    },
-    options,
-  );
+}
+
+function integer(value: number): NpyArray {
+  return { dtype: '<i8', shape: [], data: BigInt64Array.of(BigInt(value)) };
+}
+
+function text(value: string): NpyArray {
+  return { dtype: '<U', shape: [], data: [value] };
 }

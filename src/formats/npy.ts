@@ -3,6 +3,7 @@
  *
  * @see numpy.lib.format
  */
+import { FormatFault } from './source.ts';
 
 export type NpyArray = { readonly shape: readonly number[] } & (
   | { readonly dtype: '<f4'; readonly data: Float32Array }
@@ -13,21 +14,19 @@ export type NpyArray = { readonly shape: readonly number[] } & (
   | { readonly dtype: '<U'; readonly data: readonly string[] }
 );
 
-/** What is wrong with an array, without the file's name: the caller knows which file it was. */
-export class NpyFault extends Error {}
-
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]; // \x93NUMPY
 
-/** @throws NpyFault saying what was expected and what came */
+/** @throws FormatFault saying what was expected and what came */
 export function parseNpy(bytes: Uint8Array): NpyArray {
-  if (bytes.length < 10 || MAGIC.some((byte, i) => bytes[i] !== byte)) throw new NpyFault('not a .npy array');
+  if (bytes.length < 10 || MAGIC.some((byte, i) => bytes[i] !== byte))
+    throw new FormatFault('not a .npy array');
   const version = bytes[6] as number;
-  if (version < 1 || version > 3) throw new NpyFault(`expected .npy version 1 to 3, got ${version}`);
+  if (version < 1 || version > 3) throw new FormatFault(`expected .npy version 1 to 3, got ${version}`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const start = version === 1 ? 10 : 12;
-  if (bytes.length < start) throw new NpyFault('the header is truncated');
+  if (bytes.length < start) throw new FormatFault('the header is truncated');
   const length = version === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
-  if (start + length > bytes.length) throw new NpyFault('the header is truncated');
+  if (start + length > bytes.length) throw new FormatFault('the header is truncated');
   const text = new TextDecoder(version === 3 ? 'utf-8' : 'latin1').decode(
     bytes.subarray(start, start + length),
   );
@@ -41,14 +40,16 @@ function parseDescription(text: string): { dtype: string; shape: number[] } {
   const fortran = /'fortran_order'\s*:\s*(True|False)/.exec(text)?.[1];
   const shape = /'shape'\s*:\s*\(([\d\s,]*)\)/.exec(text)?.[1];
   if (dtype === undefined || fortran === undefined || shape === undefined) {
-    throw new NpyFault(`expected a header with a plain dtype, fortran_order and shape, got ${text.trim()}`);
+    throw new FormatFault(
+      `expected a header with a plain dtype, fortran_order and shape, got ${text.trim()}`,
+    );
   }
   const sizes = shape
     .split(',')
     .filter((size) => size.trim() !== '')
     .map(Number);
   if (fortran === 'True' && sizes.length > 1) {
-    throw new NpyFault('expected C order, got Fortran order: save numpy.ascontiguousarray(x)');
+    throw new FormatFault('expected C order, got Fortran order: save numpy.ascontiguousarray(x)');
   }
   return { dtype, shape: sizes };
 }
@@ -57,11 +58,11 @@ function readData(dtype: string, shape: number[], raw: Uint8Array): NpyArray {
   const width = /^<U(\d+)$/.exec(dtype)?.[1];
   const item = width === undefined ? { '<f4': 4, '<f8': 8, '<i4': 4, '<i8': 8 }[dtype] : 4 * Number(width);
   if (item === undefined) {
-    throw new NpyFault(`expected little-endian f4, f8, i4, i8 or text (<U), got dtype ${dtype}`);
+    throw new FormatFault(`expected little-endian f4, f8, i4, i8 or text (<U), got dtype ${dtype}`);
   }
   const count = shape.reduce((product, n) => product * n, 1);
   if (raw.length !== count * item) {
-    throw new NpyFault(
+    throw new FormatFault(
       `${dtype} [${shape.join(', ')}] takes ${count * item} bytes, but ${raw.length} follow the header`,
     );
   }
@@ -87,7 +88,7 @@ function readStrings(raw: Uint8Array, count: number, item: number): string[] {
   return Array.from({ length: count }, (_, i) => {
     const points = Array.from({ length: item / 4 }, (_, j) => view.getUint32(i * item + 4 * j, true));
     if (points.some((point) => point > 0x10ffff))
-      throw new NpyFault('a string holds a code point beyond Unicode');
+      throw new FormatFault('a string holds a code point beyond Unicode');
     return String.fromCodePoint(...points).replace(/\0+$/, '');
   });
 }

@@ -1,53 +1,55 @@
 /** NumPy archives (`.npz`): a ZIP of `.npy` arrays, stored (`numpy.savez`) or deflated (`numpy.savez_compressed`). */
-import { readFile } from 'node:fs/promises';
-import { crc32 } from 'node:zlib';
 import { unzipSync, zipSync } from 'fflate';
 import { UsageError } from '../errors.ts';
-import { type WriteOptions, writeAtomic } from './atomic.ts';
-import { formatNpy, type NpyArray, NpyFault, parseNpy } from './npy.ts';
+import { crc32 } from './checksums.ts';
+import { formatNpy, type NpyArray, parseNpy } from './npy.ts';
+import { type ByteSource, FormatFault } from './source.ts';
+
+export function npzFault(name: string): (what: string) => UsageError {
+  return (what) => new UsageError(`npz ${name}: ${what}. Save it again with numpy.savez.`, 'bad_npz');
+}
 
 /**
- * All arrays of a file by name, the `.npy` of the members taken off.
+ * All arrays of an archive by name, the `.npy` of the members taken off.
  *
  * @throws UsageError naming the file and the member, when it is no archive, damaged, or holds another kind of array
  */
-export async function readNpz(path: string): Promise<Map<string, NpyArray>> {
-  const fault = (what: string): UsageError =>
-    new UsageError(`npz ${path}: ${what}. Save it again with numpy.savez.`, 'bad_npz');
-  const bytes = await readFile(path).catch((error: Error) => {
-    throw fault(`expected a readable file, but ${error.message}`);
-  });
+export async function readNpz(source: ByteSource): Promise<Map<string, NpyArray>> {
+  try {
+    return parseNpz(await source.read(0, source.size));
+  } catch (error) {
+    throw error instanceof FormatFault ? npzFault(source.name)(error.message) : error;
+  }
+}
+
+function parseNpz(bytes: Uint8Array): Map<string, NpyArray> {
   const checksums = readChecksums(bytes);
-  if (!checksums) throw fault('expected a ZIP archive under 4 GB; it is another kind of file, or truncated');
+  if (!checksums)
+    throw new FormatFault('expected a ZIP archive under 4 GB; it is another kind of file, or truncated');
   let members: Record<string, Uint8Array>;
   try {
     members = unzipSync(bytes);
   } catch (error) {
-    throw fault(`the archive is damaged: ${(error as Error).message}`);
+    throw new FormatFault(`the archive is damaged: ${(error as Error).message}`);
   }
   const arrays = new Map<string, NpyArray>();
   for (const [member, data] of Object.entries(members)) {
     const name = member.replace(/\.npy$/, '');
-    if (crc32(data) !== checksums.get(member)) throw fault(`"${name}" is damaged: its checksum differs`);
+    if (crc32(data) !== checksums.get(member))
+      throw new FormatFault(`"${name}" is damaged: its checksum differs`);
     try {
       arrays.set(name, parseNpy(data));
     } catch (error) {
-      throw error instanceof NpyFault ? fault(`"${name}": ${error.message}`) : error;
+      throw error instanceof FormatFault ? new FormatFault(`"${name}": ${error.message}`) : error;
     }
   }
   return arrays;
 }
 
-/** Writes an archive as `numpy.savez` does, stored; whole or not at all. */
-export async function writeNpz(
-  path: string,
-  arrays: Readonly<Record<string, NpyArray>>,
-  options: WriteOptions = {},
-): Promise<void> {
+/** An archive as `numpy.savez` writes it, stored. The same arrays always give the same bytes. */
+export function npzBytes(arrays: Readonly<Record<string, NpyArray>>): Uint8Array {
   const members = Object.entries(arrays).map(([name, array]) => [`${name}.npy`, formatNpy(array)] as const);
-  // A fixed date: the same arrays always give the same bytes.
-  const archive = zipSync(Object.fromEntries(members), { level: 0, mtime: new Date(1980, 0, 1) });
-  await writeAtomic(path, archive, options);
+  return zipSync(Object.fromEntries(members), { level: 0, mtime: new Date(1980, 0, 1) });
 }
 
 /**
