@@ -6,10 +6,9 @@ import { pathToFileURL } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compile } from 'vega-lite';
-import { logAxis, powerOfTen } from '../src/lab/report/log-axis.ts';
 import { makeReport } from '../src/lab/report/page.ts';
-import { PALETTE, RAMP } from '../src/lab/report/palette.ts';
 import { loadRenderer } from '../src/lab/report/render.ts';
+import { PALETTE, RAMP } from '../src/lab/report/theme.ts';
 import { launch } from './browser.ts';
 import type { Browser, Page } from './browser.ts';
 import { sampleStudy } from './study.ts';
@@ -115,9 +114,16 @@ for (const [screen, width, height] of [
   }
 }
 
-/** No sideways scrolling of the page, and letters of at least 10.5 px. */
+/** No sideways scrolling of the page, tables within the column, and letters of at least 10.5 px. */
 async function legible(page: Page, width: number): Promise<void> {
   assert.is(await page.evaluate('document.documentElement.scrollWidth'), width);
+  const tables = await page.evaluate<{ inside: number; room: number; width: number }[]>(
+    `[...document.querySelectorAll('.table')].map((table) => ({
+      inside: table.scrollWidth, room: table.clientWidth, width: document.querySelector('h1').clientWidth }))`,
+  );
+  for (const { inside, room, width: column } of tables)
+    assert.ok(inside <= room && room <= column, `a table of ${inside} px in a column of ${column} px`);
+  assert.is(tables.length, 4);
   const smallest = await page.evaluate<number>(`Math.min(...[...document.querySelectorAll('svg text')]
     .filter((text) => text.checkVisibility() && text.textContent)
     .map((text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a))`);
@@ -150,7 +156,7 @@ test('numbers of the page are those of the study', async () => {
     new RegExp(`<b>ROME</b>, 100 edits in sequence: \\d+ of them suspect or disabling, the first at edit 17`),
   );
   assert.match(html, /<b>r-ROME<\/b>, 100 edits in sequence: none of them suspect or disabling/);
-  assert.ok(html.includes(`${worst.normalised_update.toExponential(1).split('e')[0]}×10<sup>−3</sup>`));
+  assert.ok(html.includes(`${worst.normalised_update.toExponential(1).split('e')[0]}×10⁻³`));
 });
 
 test('marks under the pointer say what they are', async () => {
@@ -207,11 +213,71 @@ test('a specification that vega-lite warns about is an error', async () => {
   assert.match(failure, /\w/);
 });
 
-test('ticks of small numbers', () => {
-  assert.equal([1e-3, 2e-5, 5e2, 1, 1e-12].map(powerOfTen), ['10⁻³', '2×10⁻⁵', '5×10²', '10⁰', '10⁻¹²']);
-  assert.equal(logAxis([2e-5, 1e-3], 9).axis.values, [2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3]);
-  assert.equal(logAxis([2e-5, 1e-3], 3).axis.values, [1e-4, 1e-3]);
-  assert.ok(logAxis([1e-9, 1e9], 6).axis.values.length <= 6);
+test('a subject is text wherever a sentence is filled with it', async () => {
+  const subject = "$& of {} $'";
+  const line = { ...study.sequences![0]!.lines[0]!, prompt: 'Who is {}?', subject };
+  const trace = { ...study.trace!, request: { prompt: 'Who is {}?', subject } };
+  const sequences = [{ ...study.sequences![0]!, lines: [line] }];
+  const files = await makeReport({ title: 'x', about: [], command: 'x', trace, sequences });
+  const html = files.get('report.html')!;
+  assert.ok(html.includes('“Who is $&#38; of {} $&#39;?”: the model gives French 97.0 %'));
+  assert.ok(html.includes('Who is <u>$&#38; of {} $&#39;</u>?'));
+});
+
+test('tasks that the model never did are not drawn; the reason stands in their place', async () => {
+  const about = { title: 'x', about: [], command: 'x' };
+  const rows = study.downstream!.map((row) => ({ ...row, result: { ...row.result, f1: 0, invalid: 98 } }));
+  const silent = await makeReport({ ...about, downstream: rows });
+  assert.equal([...silent.keys()], ['report.html']);
+  assert.match(
+    silent.get('report.html')!,
+    /before the first edit the model answers none.*SST-2 98 %, MRPC 98 %/,
+  );
+  // Answers to one task are enough for a figure, and so are those that only an edit has spoilt.
+  const spoilt = rows.map((row, i) => ({ ...row, result: { ...row.result, invalid: i === 0 ? 90 : 98 } }));
+  const drawn = await makeReport({ ...about, downstream: spoilt });
+  assert.ok(drawn.has('downstream.svg'));
+});
+
+test('tracing and sweep: said where they point to two layers, and only there', async () => {
+  const { average, sweep } = study;
+  const told = async (layer: number): Promise<string> => {
+    const scores = sweep!.map((one) => ({ ...one, score: one.layer === layer ? 99 : 50 }));
+    const files = await makeReport({ title: 'x', about: [], command: 'x', average, sweep: scores });
+    return files.get('report.html')!;
+  };
+  assert.match(await told(4), /Tracing and edits disagree: layer 2 against layer 4/);
+  assert.not.match(await told(2), /disagree/);
+});
+
+test('captions claim nothing of the model: what it was trained on is not known here', () => {
+  assert.not.match(files.get('report.html')!, /trained on|held-out/);
+});
+
+/** Texts of a figure at their places, from left or from above. */
+function labels(svg: string): string[] {
+  return [...svg.matchAll(/<text [^>]*>([^<]*)<\/text>/g)].map(([, text = '']) => text);
+}
+
+test('ticks of small numbers: powers of ten, and 2, 3 and 5 of them', async () => {
+  const [run] = study.sequences!;
+  const lines = run!.lines.slice(0, 3).map((line, i) => ({
+    ...line,
+    normalised_update: [1.1e-7, 1e-6, 9e-6][i]!,
+  }));
+  const drawn = await makeReport({ title: 'x', about: [], command: 'x', sequences: [{ ...run!, lines }] });
+  const ticks = labels(drawn.get('update-by-edit.svg')!).filter((text) => text.includes('10⁻'));
+  assert.equal(ticks.toSorted(), [
+    '10⁻⁵',
+    '10⁻⁶',
+    '10⁻⁷',
+    '2×10⁻⁶',
+    '2×10⁻⁷',
+    '3×10⁻⁶',
+    '3×10⁻⁷',
+    '5×10⁻⁶',
+    '5×10⁻⁷',
+  ]);
 });
 
 test.run();

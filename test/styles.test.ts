@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { bareFact } from '../src/data/fact.ts';
 import { readFacts } from '../src/data/read.ts';
 import { questionOf } from '../src/lab/questions.ts';
-import { SPLITS, compareStyles, groupStyles, variantsOf } from '../src/lab/styles.ts';
+import { compareStyles, variantsOf } from '../src/lab/styles.ts';
 import type { StyleRow } from '../src/lab/styles.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { goldenSolver } from './covariance.ts';
@@ -87,54 +87,6 @@ test('rows of real edits, without a change to the model', async () => {
     assert.ok(row.probability > 0 && row.probability < 0.5 && row.update_norm > 0);
   }
   assert.equal(await read(gpu, model.editedWeight(1).tensor), before);
-});
-
-test('groups: median, 95th percentile and largest of |Δ|', () => {
-  const row = (size: number, tokens: number, verdict: StyleRow['verdict'] = 'ok'): StyleRow => ({
-    case_id: 0,
-    source: 'counterfact',
-    style: 'completion',
-    target: 'new',
-    prompt: '',
-    subject: '',
-    target_text: '',
-    target_tokens: tokens,
-    probability: 0.5,
-    subject_first: false,
-    method: 'rome',
-    update_norm: 0,
-    normalised_update: size,
-    relative_update: 0,
-    divisor: 0,
-    cosine: 0,
-    verdict,
-  });
-  const groups = groupStyles(
-    [row(3, 1), row(1, 1), row(2, 1, 'disabling'), row(9, 2, 'suspect')],
-    SPLITS['tokens']!,
-  );
-  assert.equal(groups, [
-    {
-      group: 'single-token target',
-      method: 'rome',
-      n: 3,
-      median: 2,
-      p95: 2.9,
-      most: 3,
-      flagged: 1,
-      disabling: 1,
-    },
-    {
-      group: 'multi-token target',
-      method: 'rome',
-      n: 1,
-      median: 9,
-      p95: 9,
-      most: 9,
-      flagged: 1,
-      disabling: 0,
-    },
-  ]);
 });
 
 test.run();

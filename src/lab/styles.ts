@@ -17,7 +17,6 @@ import type { Model } from '../models/model.ts';
 import { factPrompt } from './probes.ts';
 import { questionOf } from './questions.ts';
 import { continuation, score } from './score.ts';
-import { quantile } from '../statistics.ts';
 
 export type Style = 'completion' | 'question';
 
@@ -114,49 +113,4 @@ export async function compareStyles(
     }
   }
   return rows;
-}
-
-export interface StyleGroup {
-  readonly group: string;
-  readonly method: Method;
-  readonly n: number;
-  /** Of the paper's |Δ|. */
-  readonly median: number;
-  readonly p95: number;
-  readonly most: number;
-  /** Edits that are not `ok`. */
-  readonly flagged: number;
-  readonly disabling: number;
-}
-
-/** The paper's questions, each splitting the rows in two. */
-export const SPLITS: Readonly<Record<string, (row: StyleRow) => string>> = {
-  style: ({ style }) => style,
-  tokens: ({ target_tokens }) => (target_tokens === 1 ? 'single-token target' : 'multi-token target'),
-  // Below 1 %, the model would not have said it.
-  probability: ({ probability }) => (probability < 0.01 ? 'unlikely target' : 'likely target'),
-  subject: ({ subject_first }) => (subject_first ? 'subject first' : 'subject later'),
-};
-
-/** The distribution of |Δ| in each group, method by method. */
-export function groupStyles(rows: readonly StyleRow[], split: (row: StyleRow) => string): StyleGroup[] {
-  const groups = new Map<string, StyleRow[]>();
-  for (const row of rows) {
-    const key = `${row.method}\n${split(row)}`;
-    groups.set(key, [...(groups.get(key) ?? []), row]);
-  }
-  return [...groups.values()].map((list) => {
-    const [first] = list as [StyleRow];
-    const sizes = list.map((row) => row.normalised_update).sort((a, b) => a - b);
-    return {
-      group: split(first),
-      method: first.method,
-      n: list.length,
-      median: quantile(sizes, 0.5),
-      p95: quantile(sizes, 0.95),
-      most: sizes.at(-1) ?? NaN,
-      flagged: list.filter(({ verdict }) => verdict !== 'ok').length,
-      disabling: list.filter(({ verdict }) => verdict === 'disabling').length,
-    };
-  });
 }

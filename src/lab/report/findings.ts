@@ -1,14 +1,13 @@
-/** What the numbers say, in sentences: the top of a report. */
+/** What the numbers say, in sentences of HTML: the top of a report. */
 import type { Method } from '../../edit/method.ts';
+import { median } from '../../statistics.ts';
 import { summariseMethod } from '../evaluate-summary.ts';
 import { bestLayer } from '../sweep.ts';
 import { recommendedLayer } from '../trace-average.ts';
+import { bySize, count, fixed, power } from './numbers.ts';
 import type { Study } from './study.ts';
 import { title } from './theme.ts';
-import { count, fixed, power } from './words.ts';
-import { median } from '../../statistics.ts';
 
-/** Sentences of HTML. */
 export function findings(study: Study): string[] {
   return [...ofSequences(study), ...ofSingleEdits(study), ...ofLayers(study)];
 }
@@ -16,7 +15,7 @@ export function findings(study: Study): string[] {
 function ofSequences({ sequences = [] }: Study): string[] {
   return sequences.flatMap(({ method, lines }) => {
     const bad = lines.filter(({ verdict }) => verdict !== 'ok');
-    const worst = [...lines].sort((a, b) => b.normalised_update - a.normalised_update)[0];
+    const worst = bySize(lines)[0];
     if (!worst) return [];
     const times = worst.normalised_update / median(lines.map(({ normalised_update }) => normalised_update));
     const judged =
@@ -45,14 +44,20 @@ function ofSingleEdits({ evaluation }: Study): string[] {
 function ofLayers({ average, sweep = [] }: Study): string[] {
   const traced = average && recommendedLayer(average);
   const swept = bestLayer(sweep);
-  return [
-    ...(average && traced !== undefined
-      ? [
-          `Causal tracing of ${count(average.n, 'fact')} points to layer ${traced}: there the MLPs at the subject's last token restore most, ${fixed(100 * (average.effects.mlp?.['last subject token'][traced] ?? NaN))} of the ${fixed(100 * (average.clean - average.corrupted))} points of probability that the noise takes.`,
-        ]
-      : []),
-    ...(swept === undefined
-      ? []
-      : [`Editing ${count(sweep[0]?.n ?? 0, 'fact')} at each layer works best at layer ${swept}.`]),
-  ];
+  const found: string[] = [];
+  if (average && traced !== undefined) {
+    const restored = average.effects.mlp?.['last subject token'][traced];
+    found.push(
+      `Causal tracing of ${count(average.n, 'fact')} points to layer ${traced}: there the MLPs at the subject's last token restore most, ` +
+        `${fixed(100 * (restored ?? NaN))} of the ${fixed(100 * (average.clean - average.corrupted))} points of probability that the noise takes.`,
+    );
+  }
+  if (swept !== undefined)
+    found.push(`Editing ${count(sweep[0]?.n ?? 0, 'fact')} at each layer works best at layer ${swept}.`);
+  if (traced !== undefined && swept !== undefined && traced !== swept)
+    found.push(
+      `Tracing and edits disagree: layer ${traced} against layer ${swept}. Tracing shows where a fact is recalled, which need not be where it is best written ` +
+        `(Hase et al. 2023). To choose an edit layer, trust the edits, and the more so the more facts were edited.`,
+    );
+  return found;
 }

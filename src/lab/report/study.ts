@@ -17,13 +17,13 @@ export interface Study {
   /** How to run it again. */
   readonly command: string;
   /** Single edits, each on the unedited model. */
-  readonly evaluation?: { readonly cases: readonly CaseResult[]; readonly seed: number };
-  readonly sequences?: readonly SequenceRun[];
-  readonly styles?: readonly StyleSize[];
-  readonly downstream?: readonly DownstreamRow[];
-  readonly trace?: Tracing;
-  readonly average?: AverageTracing;
-  readonly sweep?: readonly LayerScore[];
+  readonly evaluation?: { readonly cases: readonly CaseResult[]; readonly seed: number } | undefined;
+  readonly sequences?: readonly SequenceRun[] | undefined;
+  readonly styles?: readonly StyleSize[] | undefined;
+  readonly downstream?: readonly DownstreamRow[] | undefined;
+  readonly trace?: Tracing | undefined;
+  readonly average?: AverageTracing | undefined;
+  readonly sweep?: readonly LayerScore[] | undefined;
 }
 
 export interface SequenceRun {
@@ -39,7 +39,7 @@ export type StyleSize = Pick<StyleRow, 'style' | 'target' | 'method' | 'normalis
 export interface DownstreamRow {
   readonly result: Pick<TaskResult, 'task' | 'f1' | 'constant_f1' | 'invalid'>;
   /** undefined: the unedited model. */
-  readonly method?: Method;
+  readonly method?: Method | undefined;
   /** Edits in the model. */
   readonly edit: number;
 }
@@ -51,5 +51,6 @@ export interface Figure {
   readonly title: string;
   /** How to read it. */
   readonly caption: string;
-  readonly draw: (size: Size) => TopLevelSpec;
+  /** undefined: it would show nothing, and the caption says why. A figure of one plot is given its width. */
+  readonly draw?: ((size: Size) => TopLevelSpec) | undefined;
 }

@@ -1,185 +1,192 @@
 /** The report's tables: methods on single edits, sequences, and the edits that did most harm. */
 import type { Method } from '../../edit/method.ts';
+import { fill, readTemplate } from '../../edit/template.ts';
 import { median } from '../../statistics.ts';
 import { summariseBefore, summariseMethod } from '../evaluate-summary.ts';
 import type { MethodSummary } from '../evaluate-summary.ts';
 import type { SequenceLine } from '../sequence.ts';
-import { htmlTable } from './html-table.ts';
+import { bySize, escape, fixed, keepTogether, large, power, shorten } from './numbers.ts';
 import type { SequenceRun, Study } from './study.ts';
 import { title } from './theme.ts';
-import { escape, fixed, large, power, shorten } from './words.ts';
 
-const METRICS = ['ES', 'PS', 'NS', 'S', 'EM', 'PM', 'NM', 'GE'] as const;
-/** Edits listed as the worst. */
+/** Edits listed as the worst, and characters shown of what the model writes after each. */
 const WORST = 10;
+const EXCERPT = 220;
+
+interface Column {
+  /** HTML, as all cells: whoever makes them escapes what came from outside. */
+  readonly title: string;
+  /** Numbers are set to the right. */
+  readonly number?: boolean;
+}
+
+interface Table {
+  readonly caption: string;
+  readonly columns: readonly Column[];
+  readonly rows: readonly (readonly string[])[];
+  /** On a phone each row becomes a block, with the column's name before each value. */
+  readonly blocks?: boolean;
+}
+
+/** Blank without rows. */
+function write({ caption, columns, rows, blocks = false }: Table): string {
+  if (rows.length === 0) return '';
+  const kind = ({ number = false }: Column): string => (number ? ' class="n"' : '');
+  const head = columns.map((column) => `<th scope="col"${kind(column)}>${column.title}</th>`);
+  const body = rows.map((row) => {
+    const cells = columns.map((column, c) =>
+      c === 0
+        ? `<th scope="row">${row[c] ?? ''}</th>`
+        : `<td${kind(column)} data-name="${column.title.replace(/<[^>]*>/g, '')}">${row[c] ?? ''}</td>`,
+    );
+    return `<tr>${cells.join('')}</tr>`;
+  });
+  return [
+    `<p class="caption">${keepTogether(escape(caption))}</p>`,
+    `<div class="table"><table${blocks ? ' class="blocks"' : ''}><thead><tr>${head.join('')}</tr></thead><tbody>`,
+    ...body,
+    '</tbody></table></div>',
+  ].join('\n');
+}
+
+/** Rows of numbers, a column for each method: it fits a phone and puts side by side what is compared. */
+function byColumn<T>(
+  caption: string,
+  columns: readonly (readonly [title: string, T])[],
+  rows: Readonly<Record<string, (column: T) => string>>,
+): string {
+  if (columns.length === 0) return '';
+  return write({
+    caption,
+    columns: [{ title: '' }, ...columns.map(([title]) => ({ title, number: true }))],
+    rows: Object.entries(rows).map(([name, cell]) => [name, ...columns.map(([, column]) => cell(column))]),
+  });
+}
+
+const METRICS = {
+  ES: 'efficacy, ES',
+  PS: 'paraphrase, PS',
+  NS: 'neighbourhood, NS',
+  S: 'score, S',
+  EM: 'efficacy, EM',
+  PM: 'paraphrase, PM',
+  NM: 'neighbourhood, NM',
+  GE: 'fluency, GE',
+} as const;
 
 export function methodsTable({ evaluation }: Study): string {
   const { cases = [], seed = 0 } = evaluation ?? {};
   const methods = [...new Set(cases.flatMap(({ methods }) => Object.keys(methods) as Method[]))];
-  if (methods.length === 0) return '';
-  const cell = (summary: MethodSummary, name: (typeof METRICS)[number]): string => {
-    const interval = summary.interval[name];
-    const apart = interval && fixed(interval[0]) !== fixed(interval[1]);
-    const around = apart ? `<small>${fixed(interval[0])}–${fixed(interval[1])}</small>` : '';
-    return `${fixed(summary[name])}${around}`;
-  };
   const before = summariseBefore(cases, seed);
-  const rows = methods.map((method) => {
-    const summary = summariseMethod(cases, method, seed);
+  const columns = methods.map((method) => {
     const updates = cases.flatMap(({ methods }) => methods[method]?.normalised_update ?? []);
-    return [
-      mark(method),
-      ...METRICS.map((name) => cell(summary, name)),
-      power(median(updates)),
-      power(Math.max(...updates)),
-      `${summary.disabling ?? 0}`,
-    ];
+    return [mark(method), { summary: summariseMethod(cases, method, seed), updates }] as const;
   });
-  const columns = [...METRICS, 'median |Δ|', 'worst |Δ|', 'disabling'].map((name) => ({
-    title: name,
-    number: true,
-  }));
-  return htmlTable(
-    [{ title: 'method' }, ...columns],
-    before.n === 0 ? rows : [...rows, ['unedited', ...METRICS.map((name) => cell(before, name)), '', '', '']],
-    `${cases.length} single edits, in percent with 95 % bootstrap intervals. ES, PS, NS, S: by comparison of probabilities. EM, PM, NM: by arg-max. The two families cannot be compared with each other. GE: fluency.`,
+  const cell =
+    (name: keyof typeof METRICS) =>
+    ({ summary }: { summary: MethodSummary }): string => {
+      const [low, high] = (summary.interval[name] ?? []).map((bound) => fixed(bound));
+      return `${fixed(summary[name])}${low === high ? '' : `<small>${low}–${high}</small>`}`;
+    };
+  return byColumn<{ summary: MethodSummary; updates: readonly number[] }>(
+    `${cases.length} single edits, in percent with 95 % bootstrap intervals. ES, PS, NS, S: by comparison of probabilities. EM, PM, NM: by arg-max. The two families cannot be compared with each other.`,
+    before.n === 0 ? columns : [...columns, ['unedited', { summary: before, updates: [] }]],
+    {
+      ...Object.fromEntries(
+        (Object.keys(METRICS) as (keyof typeof METRICS)[]).map((name) => [METRICS[name], cell(name)]),
+      ),
+      'median |Δ|': ({ updates }) => (updates.length === 0 ? '' : power(median(updates))),
+      'largest |Δ|': ({ updates }) => (updates.length === 0 ? '' : power(Math.max(...updates))),
+      disabling: ({ summary }) => `${summary.disabling ?? ''}`,
+    },
   );
 }
 
 export function sequencesTable({ sequences = [] }: Study): string {
-  if (sequences.length === 0) return '';
-  const numbers = [
-    'edits',
-    'disabling',
-    'suspect',
-    'median |Δ|',
-    'worst |Δ|',
-    '‖W − W₀‖/‖W₀‖',
-    'perplexity',
-    'S, last edits',
-    'S, earlier edits',
-  ];
-  return htmlTable(
-    [{ title: 'method' }, ...numbers.map((name) => ({ title: name, number: true }))],
-    sequences.map(sequenceRow),
-    'One edit after another on the same weights. Perplexity of held-out text: unedited, and after the last measurement. S: the score, in percent.',
+  const judged = (verdict: string) => (run: SequenceRun) =>
+    `${run.lines.filter((line) => line.verdict === verdict).length}`;
+  const last = <T>({ lines }: SequenceRun, of: (line: SequenceLine) => T | undefined): T | undefined =>
+    lines.flatMap((line) => of(line) ?? []).at(-1);
+  return byColumn<SequenceRun>(
+    'One edit after another on the same weights. Perplexity, of text that none of the edits is about: unedited, and at the last measurement. S: the score, in percent.',
+    sequences.map((run) => [mark(run.method), run]),
+    {
+      edits: ({ lines }) => `${lines.length}`,
+      disabling: judged('disabling'),
+      suspect: judged('suspect'),
+      'median |Δ|': ({ lines }) => power(median(lines.map(({ normalised_update }) => normalised_update))),
+      'largest |Δ|': ({ lines }) => {
+        const [worst] = bySize(lines);
+        return worst ? `${power(worst.normalised_update)}<small>edit ${worst.edit}</small>` : '';
+      },
+      '‖W − W₀‖/‖W₀‖': ({ lines }) => fixed(lines.at(-1)?.relative_total, 2),
+      perplexity: (run) =>
+        `${large(run.head.before.perplexity)} → ${large(last(run, ({ perplexity }) => perplexity))}`,
+      'S, last edits': (run) => fixed(last(run, ({ metrics }) => metrics?.recent.values.S)),
+      'S, earlier edits': (run) => fixed(last(run, ({ metrics }) => metrics?.earlier.values.S)),
+    },
   );
 }
 
-function sequenceRow({ method, head, lines }: SequenceRun): string[] {
-  const updates = lines.map(({ normalised_update }) => normalised_update);
-  const worst = lines.reduce<SequenceLine | undefined>(
-    (most, line) => (most && most.normalised_update >= line.normalised_update ? most : line),
-    undefined,
-  );
-  const lastly = <T>(of: (line: SequenceLine) => T | undefined): T | undefined =>
-    lines
-      .map(of)
-      .filter((x) => x !== undefined)
-      .at(-1);
-  const number = (verdict: string): string => `${lines.filter((line) => line.verdict === verdict).length}`;
-  return [
-    mark(method),
-    `${lines.length}`,
-    number('disabling'),
-    number('suspect'),
-    power(median(updates)),
-    worst ? `${power(worst.normalised_update)}<small>edit ${worst.edit}</small>` : '',
-    fixed(lines.at(-1)?.relative_total, 2),
-    `${large(head.before.perplexity)} → ${large(lastly(({ perplexity }) => perplexity))}`,
-    fixed(lastly(({ metrics }) => metrics?.recent.values.S)),
-    fixed(lastly(({ metrics }) => metrics?.earlier.values.S)),
-  ];
-}
-
-interface WorstEdit {
-  readonly method: Method;
+type ListedEdit = Pick<
+  SequenceLine,
+  'method' | 'prompt' | 'subject' | 'target_new' | 'normalised_update' | 'cosine' | 'verdict'
+> & {
   readonly where: string;
-  readonly prompt: string;
-  readonly subject: string;
-  readonly target: string;
-  readonly update: number;
-  readonly cosine: number;
-  readonly verdict: string;
+  /** What the edited model writes. */
   readonly text?: string | undefined;
-}
+};
 
-/** The single edits, with what the model writes after each. */
-export function worstSingleTable(study: Study): string {
+export function worstSingleTable({ evaluation }: Study): string {
+  const edits = (evaluation?.cases ?? []).flatMap(({ methods, case_id, ...fact }) =>
+    (Object.keys(methods) as Method[]).flatMap((method): ListedEdit[] => {
+      const result = methods[method];
+      return result
+        ? [{ ...fact, ...result, method, where: `case ${case_id}`, text: result.texts?.[0] }]
+        : [];
+    }),
+  );
   return worstTable(
-    singleEdits(study),
+    edits,
     (n) =>
       `The ${n} single edits with the largest |Δ|, and the beginning of a text that the edited model writes.`,
   );
 }
 
-export function worstSequenceTable(study: Study): string {
-  return worstTable(sequenceEdits(study), (n) => `The ${n} edits of the sequences with the largest |Δ|.`);
+export function worstSequenceTable({ sequences = [] }: Study): string {
+  const edits = sequences.flatMap(({ lines }) =>
+    lines.map((line) => ({ ...line, where: `edit ${line.edit}, case ${line.case_id}` })),
+  );
+  return worstTable(edits, (n) => `The ${n} edits of the sequences with the largest |Δ|.`);
 }
 
-function worstTable(edits: readonly WorstEdit[], caption: (n: number) => string): string {
-  const worst = [...edits].sort((a, b) => b.update - a.update).slice(0, WORST);
-  if (worst.length === 0) return '';
-  const texts = worst.some(({ text }) => text !== undefined);
-  return htmlTable(
-    [
+function worstTable(edits: readonly ListedEdit[], caption: (n: number) => string): string {
+  const worst = bySize(edits).slice(0, WORST);
+  return write({
+    caption: `${caption(worst.length)} The subject is underlined. Cosine: of the angle between key and u; near 0 an update must be huge.`,
+    columns: [
       { title: 'edit' },
       { title: 'method' },
       { title: '|Δ|', number: true },
       { title: 'cosine', number: true },
       { title: 'verdict' },
-      ...(texts ? [{ title: 'text', prose: true }] : []),
     ],
-    worst.map(({ method, where, prompt, subject, target, update, cosine, verdict, text = '' }) => [
-      `${sentence(prompt, subject)} <b>${escape(target)}</b><small>${escape(where)}</small>`,
-      mark(method),
-      power(update),
-      fixed(cosine, 3),
-      `<span class="verdict ${verdict}">${verdict}</span>`,
-      ...(texts ? [text === '' ? '' : `<q>${escape(shorten(text, 220))}</q>`] : []),
-    ]),
-    `${caption(worst.length)} The subject is underlined. Cosine: of the angle between key and u; near 0 an update must be huge.`,
-  );
-}
-
-function singleEdits({ evaluation }: Study): WorstEdit[] {
-  return (evaluation?.cases ?? []).flatMap(({ case_id, prompt, subject, target_new, methods }) =>
-    (Object.keys(methods) as Method[]).flatMap((method) => {
-      const result = methods[method];
-      if (!result) return [];
-      const { normalised_update: update, cosine, verdict, texts } = result;
-      const where = `case ${case_id}`;
-      return [
-        { method, where, prompt, subject, target: target_new, update, cosine, verdict, text: texts?.[0] },
-      ];
-    }),
-  );
-}
-
-function sequenceEdits({ sequences = [] }: Study): WorstEdit[] {
-  return sequences.flatMap(({ lines }) =>
-    lines.map(
-      ({
-        edit,
-        case_id,
-        method,
-        prompt,
-        subject,
-        target_new,
-        normalised_update: update,
-        cosine,
-        verdict,
-      }) => {
-        const where = `edit ${edit}, case ${case_id}`;
-        return { method, where, prompt, subject, target: target_new, update, cosine, verdict };
-      },
+    rows: worst.map(
+      ({ method, where, target_new, normalised_update, cosine, verdict, text = '', ...fact }) => [
+        `${sentence(fact)} <b>${escape(target_new)}</b><small>${escape(where)}</small>` +
+          (text === '' ? '' : `<q>${escape(shorten(text, EXCERPT))}</q>`),
+        mark(method),
+        power(normalised_update),
+        fixed(cosine, 3),
+        `<span class="verdict ${verdict}">${verdict}</span>`,
+      ],
     ),
-  );
+    blocks: true,
+  });
 }
 
-function sentence(prompt: string, subject: string): string {
-  const [before = '', after = ''] = prompt.split('{}');
-  return `${escape(before)}<u>${escape(subject)}</u>${escape(after)}`;
+function sentence({ prompt, subject }: Pick<ListedEdit, 'prompt' | 'subject'>): string {
+  return fill(readTemplate(escape(prompt), 'prompt', ''), `<u>${escape(subject)}</u>`);
 }
 
 function mark(method: Method): string {
