@@ -15,7 +15,7 @@ import { SecondMoment, addOuterProducts } from '../src/edit/second-moment.ts';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
 import { Model } from '../src/models/model.ts';
 import { openGpu } from '../src/gpu/node.ts';
-import { openCheckpoint } from '../src/io/checkpoint.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
 import { openCorpus } from '../src/io/corpus-files.ts';
 import { documents } from '../src/io/corpus.ts';
 import { read } from '../src/tensor/tensor.ts';

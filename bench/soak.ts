@@ -18,7 +18,7 @@ import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import { sampleContexts } from '../src/edit/sample-contexts.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { Model } from '../src/models/model.ts';
-import { openCheckpoint } from '../src/io/checkpoint.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
 import { loadCovariance } from '../src/io/covariance-files.ts';
 import { runSequence } from '../src/lab/sequence.ts';
 import type { SequenceJournal } from '../src/lab/sequence.ts';

@@ -5,7 +5,7 @@ import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
 import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import type { ModelSize } from '../src/models/random-checkpoint.ts';
-import { openCheckpoint } from '../src/io/checkpoint.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
 import { findModel } from '../src/io/models.ts';
 import { parametersOf } from '../src/lab/bench/parameters.ts';
 import type { Run } from './command.ts';
@@ -61,7 +61,7 @@ async function openBenchModel(args: BenchModelArguments): Promise<{ checkpoint: 
   const found = await findModel(args.modelSize ? BUNDLED_MODEL : (args.model ?? BUNDLED_MODEL), {
     offline: args.offline,
   });
-  const named = await openCheckpoint(found.folder, { id: found.id, manifest: found.entry });
+  const named = await openCheckpoint(found.folder, { id: found.id, files: found.entry?.files });
   const middle = Math.floor((named.architecture.dims.layers - 1) / 2);
   if (!args.modelSize) return { checkpoint: named, layer: args.layer ?? found.entry?.edit_layer ?? middle };
   // Random weights are read with the bundled model's words: what they mean makes no difference to the time.

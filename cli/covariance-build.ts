@@ -5,7 +5,7 @@ import process from 'node:process';
 import { UsageError } from '../src/errors.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { cacheFolder } from '../src/io/cache.ts';
-import { openCheckpoint } from '../src/io/checkpoint.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
 import { openCorpus } from '../src/io/corpus-files.ts';
 import type { Corpus } from '../src/io/corpus-files.ts';
 import { runBuild } from '../src/io/covariance-build.ts';

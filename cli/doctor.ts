@@ -8,9 +8,9 @@ import { GpuError } from '../src/errors.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { cacheFolder } from '../src/io/cache.ts';
-import { openCheckpoint } from '../src/io/checkpoint.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
 import { hubCacheFolder } from '../src/io/hub-cache.ts';
-import { readManifest } from '../src/io/manifest.ts';
+import { readManifest } from '../src/io/models.ts';
 import { add } from '../src/tensor/elementwise.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './command.ts';
@@ -176,7 +176,7 @@ async function bundledModels(): Promise<Section> {
     const section: Section = {};
     for (const [name, entry] of Object.entries(models)) {
       if (entry.folder === undefined) continue;
-      section[name] = await openCheckpoint(join(root, entry.folder), { id: name, manifest: entry }).then(
+      section[name] = await openCheckpoint(join(root, entry.folder), { id: name, files: entry?.files }).then(
         ({ architecture: { dims } }) => `${dims.layers} layers of ${dims.D}, checksums right`,
         (error: unknown) => (error as Error).message,
       );

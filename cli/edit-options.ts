@@ -8,8 +8,8 @@ import type { EditRequest } from '../src/edit/request.ts';
 import { SAMPLING_VERSION, sampleContexts } from '../src/edit/sample-contexts.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import { UsageError } from '../src/errors.ts';
-import { contextsFile, readContexts, writeContexts } from '../src/io/context-cache.ts';
-import type { ManifestEntry } from '../src/io/manifest.ts';
+import { contextsFile, readContexts, writeContexts } from '../src/io/cache.ts';
+import type { ManifestEntry } from '../src/io/models.ts';
 import type { Run } from './command.ts';
 import type { Session } from './session.ts';
 

@@ -1,6 +1,6 @@
 /** `palimpsest models list|fetch`: which checkpoints there are, and getting one before it is needed. */
-import { openCheckpoint } from '../src/io/checkpoint.ts';
-import { readManifest } from '../src/io/manifest.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
+import { readManifest } from '../src/io/models.ts';
 import { findModel } from '../src/io/models.ts';
 import { command } from './command.ts';
 import { megabytes } from './terminal.ts';
@@ -47,7 +47,7 @@ export const fetchModel = command({
         onProgress: ({ bytes, total }) => bar.update(bytes, total),
         onNotice: (text) => terminal.note(`palimpsest: ${text}`),
       });
-      const checkpoint = await openCheckpoint(found.folder, { id: found.id, manifest: found.entry });
+      const checkpoint = await openCheckpoint(found.folder, { id: found.id, files: found.entry?.files });
       const sha256 = await checkpoint.sha256();
       terminal.say(`${found.id} is complete: ${found.folder}`);
       return { model: { id: found.id, sha256 }, result: { folder: found.folder } };

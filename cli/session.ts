@@ -5,8 +5,8 @@ import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
-import { openCheckpoint } from '../src/io/checkpoint.ts';
-import type { ManifestEntry } from '../src/io/manifest.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
+import type { ManifestEntry } from '../src/io/models.ts';
 import { findModel } from '../src/io/models.ts';
 import type { FoundModel } from '../src/io/models.ts';
 import type { Report, Run } from './command.ts';
@@ -163,7 +163,7 @@ export async function findCheckpoint(
         onNotice: (text) => terminal.note(`palimpsest: ${text}`),
       }),
     );
-    const checkpoint = await openCheckpoint(found.folder, { id: found.id, manifest: found.entry });
+    const checkpoint = await openCheckpoint(found.folder, { id: found.id, files: found.entry?.files });
     if (edits.length > 0) {
       const about = { ...checkpoint, sha256: await checkpoint.sha256() };
       for (const { record, file } of edits) checkRecord(record, file, about);

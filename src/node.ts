@@ -9,10 +9,8 @@ import type { EditRecord } from './edit/record.ts';
 import { UsageError } from './errors.ts';
 import { bytesOf } from './floats.ts';
 import type { Gpu } from './gpu/context.ts';
-import { openCheckpoint } from './io/checkpoint.ts';
 import { findCovariance, loadCovariance as readLayer } from './io/covariance-files.ts';
-import type { ManifestEntry } from './io/manifest.ts';
-import { findModel } from './io/models.ts';
+import { type ManifestEntry, openModel } from './io/models.ts';
 import { openSafetensors } from './io/file.ts';
 import { writeSafetensors } from './io/atomic.ts';
 import type { TensorToWrite } from './formats/safetensors.ts';
@@ -21,7 +19,7 @@ import { Model } from './models/model.ts';
 import { versions } from './io/version.ts';
 
 export { openGpu } from './gpu/node.ts';
-export { openCheckpoint } from './io/checkpoint.ts';
+export { openCheckpoint } from './io/model-folder.ts';
 
 export interface LoadModelOptions {
   /** Never asks the network. Default false. */
@@ -52,8 +50,7 @@ export async function loadModel(
   name: string,
   { offline = false, ...options }: LoadModelOptions = {},
 ): Promise<LoadedModel> {
-  const { id, folder, entry } = await findModel(name, { offline });
-  const checkpoint = await openCheckpoint(folder, { id, manifest: entry });
+  const { checkpoint, entry } = await openModel(name, { offline });
   return { model: await Model.load(gpu, checkpoint, options), checkpoint, entry };
 }
 

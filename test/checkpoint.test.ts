@@ -6,8 +6,8 @@ import * as assert from 'uvu/assert';
 import { ModelError, UsageError } from '../src/errors.ts';
 import { canonicalName, readArchitecture } from '../src/models/checkpoint.ts';
 import { parseGpt2Config } from '../src/models/gpt2.ts';
-import { openCheckpoint } from '../src/io/checkpoint.ts';
-import { readManifest } from '../src/io/manifest.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
+import { readManifest } from '../src/io/models.ts';
 import { findModel, openModel } from '../src/io/models.ts';
 import { openSafetensors } from '../src/io/file.ts';
 import type { TensorToWrite } from '../src/formats/safetensors.ts';
@@ -308,22 +308,33 @@ test('a bundled file that was changed: expected and actual size or sha256', asyn
     const check = manifest!.files![name]!;
     await withFolder(async (folder) => {
       await cp(FACTS, folder, { recursive: true });
-      await openCheckpoint(folder, { manifest });
+      await openCheckpoint(folder, { files: manifest?.files });
       const path = join(folder, name);
       const text = await readFile(path, 'utf8');
       await writeFile(path, text.replace('"', "'"));
       const actual = await sha256File(path);
-      await throws(() => openCheckpoint(folder, { manifest }), ModelError, path, check.sha256, actual);
+      await throws(
+        () => openCheckpoint(folder, { files: manifest?.files }),
+        ModelError,
+        path,
+        check.sha256,
+        actual,
+      );
       await appendFile(path, ' ');
       await throws(
-        () => openCheckpoint(folder, { manifest }),
+        () => openCheckpoint(folder, { files: manifest?.files }),
         ModelError,
         path,
         `${check.bytes} bytes`,
         `has ${check.bytes + 1}`,
       );
       await rm(path);
-      await throws(() => openCheckpoint(folder, { manifest }), ModelError, path, 'there is none');
+      await throws(
+        () => openCheckpoint(folder, { files: manifest?.files }),
+        ModelError,
+        path,
+        'there is none',
+      );
     });
   }
 });
@@ -331,7 +342,7 @@ test('a bundled file that was changed: expected and actual size or sha256', asyn
 test('the manifest: malformed entries are named', async () => {
   const good = { folder: 'x', edit_layer: 1, clamp: 4 };
   const bad: [unknown, ...string[]][] = [
-    ['text', '"m"', 'object'],
+    ['text', '"m"', 'Object'],
     [{ ...good, hub: 'a/b' }, '"m"', 'either "folder" or "hub"'],
     [{ ...good, edit_layer: -1 }, '"m"', 'edit_layer'],
     [{ ...good, clamp: 0 }, '"m"', 'clamp'],
@@ -362,7 +373,7 @@ test('--model: a bundled name, a folder, a path that is none, a name that is non
   assert.equal(await findModel('facts'), { id: 'facts', folder: FACTS, entry: models['facts'] });
   assert.equal(await findModel(FACTS), { id: FACTS, folder: FACTS, entry: models['facts'] }); // by its path, still checked
   await withFolder(async (folder) => {
-    assert.equal(await findModel(folder), { id: folder, folder });
+    assert.equal(await findModel(folder), { id: folder, folder, entry: undefined });
     await symlink(FACTS, join(folder, 'link'));
     assert.is((await openCheckpoint(join(folder, 'link'))).architecture.dims.V, 8192);
     await throws(

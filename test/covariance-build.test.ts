@@ -14,7 +14,7 @@ import { unpackSymmetric } from '../src/edit/panels.ts';
 import { EditRefused, Interrupted, UsageError } from '../src/errors.ts';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
 import type { Model } from '../src/models/model.ts';
-import { openCheckpoint } from '../src/io/checkpoint.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
 import { openCorpus } from '../src/io/corpus-files.ts';
 import { documents } from '../src/io/corpus.ts';
 import { runBuild } from '../src/io/covariance-build.ts';
@@ -22,7 +22,7 @@ import type { BuildJob } from '../src/io/covariance-build.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { readMatrices } from '../src/formats/covariance-file.ts';
 import { findCovariance, loadCovariance, openCovariance } from '../src/io/covariance-files.ts';
-import { readManifest } from '../src/io/manifest.ts';
+import { readManifest } from '../src/io/models.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';
 import { gpu } from './gpu.ts';
@@ -161,7 +161,7 @@ test('keys of the bundled model, 2,000 tokens of its corpus: within 1e-6 of the 
 test('the bundled covariance: C of the fixture within 1e-5, u of every fixture edit within 1e-5', async () => {
   const manifest = await readManifest();
   const entry = manifest.models['facts'];
-  const checkpoint = await openCheckpoint(FACTS, { id: 'facts', manifest: entry });
+  const checkpoint = await openCheckpoint(FACTS, { id: 'facts', files: entry?.files });
   const path = await findCovariance(checkpoint, 1, entry, { cache: join(FACTS, 'no-cache') });
   const covariance = await loadCovariance(path, checkpoint, 1);
   assert.is(covariance.tokens, 240041);

@@ -27,13 +27,13 @@ import {
 } from '../src/io/covariance-files.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { exportRome, importRome } from '../src/io/covariance-rome.ts';
-import { readManifest } from '../src/io/manifest.ts';
-import type { Manifest } from '../src/io/manifest.ts';
+import { readManifest } from '../src/io/models.ts';
+import type { Manifest } from '../src/io/models.ts';
 import { readRomeStatistics } from '../src/formats/rome-statistics.ts';
 import { FileSource } from '../src/io/file.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
 import { parseShard, shareOf } from '../src/io/shard.ts';
-import { tensorsBelow, tokenizerHash, weightsHash } from '../src/io/weights-hash.ts';
+import { tensorsBelow, tokenizerHash, weightsHash } from '../src/io/model-folder.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';
 import { relativeError } from './reference/allclose.ts';
 import { TINY_CONFIG, tinyCheckpoint } from './tiny.ts';

@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Model } from '../src/models/model.ts';
 import { MODEL_SIZES } from '../src/models/random-checkpoint.ts';
-import { openCheckpoint } from '../src/io/checkpoint.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
 import { openSafetensors } from '../src/io/file.ts';
 import { withFolder } from './folder.ts';
 import { gpu } from './gpu.ts';

@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
 import { Model } from '../src/models/model.ts';
-import { openCheckpoint } from '../src/io/checkpoint.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
 import { openSafetensors } from '../src/io/file.ts';
 import { indices, read } from '../src/tensor/tensor.ts';
 import { gpu } from './gpu.ts';

@@ -31,7 +31,7 @@ import {
 } from '../formats/covariance-file.ts';
 import { covarianceFolder, modelName, openCovariance, writeCovariance } from './covariance-files.ts';
 import { takeLock } from './lock.ts';
-import { tokenizerHash, weightsHash } from './weights-hash.ts';
+import { tokenizerHash, weightsHash } from './model-folder.ts';
 
 export interface BuildProgress {
   readonly tokens: number;

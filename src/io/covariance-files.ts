@@ -17,9 +17,9 @@ import {
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { type WriteOptions, writeSafetensors } from './atomic.ts';
 import { cacheFolder } from './cache.ts';
-import { openSafetensors } from './file.ts';
-import { type Manifest, type ManifestEntry, readManifest, verifyFile } from './manifest.ts';
-import { weightsHash } from './weights-hash.ts';
+import { openSafetensors, verifyFile } from './file.ts';
+import { weightsHash } from './model-folder.ts';
+import { type Manifest, type ManifestEntry, readManifest } from './models.ts';
 
 /** Opens a file and checks everything but its numbers. @throws ModelError naming the file and what is wrong with it */
 export async function openCovariance(path: string): Promise<CovarianceFile> {

@@ -9,7 +9,7 @@ import type { Checkpoint } from '../models/checkpoint.ts';
 import { writeAtomic, type WriteOptions } from './atomic.ts';
 import { covariancePath, modelName, openCovariance, writeCovariance } from './covariance-files.ts';
 import { openSource, sha256File } from './file.ts';
-import { tokenizerHash, weightsHash } from './weights-hash.ts';
+import { tokenizerHash, weightsHash } from './model-folder.ts';
 
 export interface ImportOptions extends WriteOptions {
   /** The layer they are of; undefined: as the archive or its name says. */

@@ -5,7 +5,7 @@ import { copyFile, mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { UsageError } from '../errors.ts';
-import { WEIGHTS_FILE } from './checkpoint.ts';
+import { WEIGHTS_FILE } from './model-folder.ts';
 import { openSafetensors } from './file.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import { writeSafetensors } from './atomic.ts';

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { ModelError } from '../errors.ts';
 import { type Safetensors, readSafetensors, safetensorsFault } from '../formats/safetensors.ts';
@@ -91,6 +92,29 @@ export async function sha256File(path: string): Promise<string> {
     );
   }
   return hash.digest('hex');
+}
+
+/** What a file must be. */
+export interface FileCheck {
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+/**
+ * Checks a file against what is known of it: first the size, then the SHA-256.
+ *
+ * @throws ModelError with the expected and the actual value
+ */
+export async function verifyFile(folder: string, name: string, check: FileCheck): Promise<void> {
+  const path = join(folder, name);
+  const fault = (what: string): ModelError =>
+    new ModelError(`${path}: ${what}. The file was changed or damaged: fetch it again.`, 'checksum');
+  const { size } = await stat(path).catch(() => {
+    throw fault('expected a file, there is none');
+  });
+  if (size !== check.bytes) throw fault(`expected ${check.bytes} bytes, it has ${size}`);
+  const actual = await sha256File(path);
+  if (actual !== check.sha256) throw fault(`expected sha256 ${check.sha256}, got ${actual}`);
 }
 
 /** Whether there is a file or folder of that name. */

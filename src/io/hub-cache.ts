@@ -9,7 +9,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { REQUIRED_FILES } from './checkpoint.ts';
+import { REQUIRED_FILES } from './model-folder.ts';
 
 type Env = NodeJS.ProcessEnv;
 

@@ -3,7 +3,7 @@ import { realpath, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ModelError } from '../errors.ts';
 import { writeAtomic } from './atomic.ts';
-import { OPTIONAL_FILES, REQUIRED_FILES } from './checkpoint.ts';
+import { OPTIONAL_FILES, REQUIRED_FILES } from './model-folder.ts';
 import { findSnapshot, hubEndpoint, hubToken, isCommit, repositoryFolder } from './hub-cache.ts';
 import { sha256File } from './file.ts';
 

@@ -1,60 +1,123 @@
-/** What `--model` means: a bundled model, a folder, a known name or a hub id, in this order. */
-import { stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+/** The models that can be named: those that came with the program, known ones, folders, and ids of the Hugging Face hub. */
+import { readFile, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import * as v from 'valibot';
 import { ModelError } from '../errors.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
-import { openCheckpoint } from './checkpoint.ts';
+import { exists } from './file.ts';
 import { type HubOptions, resolveHubModel } from './hub.ts';
-import { type Manifest, type ManifestEntry, readManifest } from './manifest.ts';
+import { openCheckpoint } from './model-folder.ts';
+
+const Check = v.object({
+  sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits')),
+  bytes: v.pipe(v.number(), v.safeInteger()),
+});
+
+/** A known model lies in a `folder` beside the manifest, or on the hub under the id `hub`. */
+const Entry = v.pipe(
+  v.object({
+    folder: v.optional(v.string()),
+    hub: v.optional(v.string()),
+    /** Commit on the hub; without it, the branch `main`. */
+    revision: v.optional(v.string()),
+    /** The layer whose MLP is edited when nothing else is said, counted from 0. */
+    edit_layer: v.pipe(v.number(), v.integer(), v.minValue(0)),
+    /** κ: the longest δ, in lengths of v0. */
+    clamp: v.pipe(v.number(), v.gtValue(0)),
+    files: v.optional(v.record(v.string(), Check)),
+    /** Second moments that came with the model, by layer: `layer-1`; `file` lies in `folder`. */
+    covariance: v.optional(v.record(v.string(), v.object({ ...Check.entries, file: v.string() }))),
+  }),
+  v.check(
+    ({ folder, hub }) => (folder === undefined) !== (hub === undefined),
+    'expected either "folder" or "hub"',
+  ),
+);
+
+export type ManifestEntry = Readonly<v.InferOutput<typeof Entry>>;
+
+/** `weights/manifest.json`: the models known by name, and the checksums of the files that came with them. */
+export interface Manifest {
+  /** The folder that holds the manifest and the bundled models. */
+  readonly root: string;
+  readonly models: Readonly<Record<string, ManifestEntry>>;
+}
+
+/** @throws ModelError if the manifest is missing or an entry of it is malformed */
+export async function readManifest(path?: string): Promise<Manifest> {
+  const file = path ?? (await bundledManifest());
+  const fault = (what: string): ModelError =>
+    new ModelError(
+      `manifest ${file}: ${what}. The installation is incomplete: reinstall it.`,
+      'bad_manifest',
+    );
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(file, 'utf8'));
+  } catch (error) {
+    throw fault((error as Error).message);
+  }
+  const models = v.safeParse(v.record(v.string(), Entry), json);
+  if (models.success) return { root: dirname(file), models: models.output };
+  const [issue] = models.issues;
+  const [{ key: name } = { key: undefined }, ...rest] = issue.path ?? [];
+  const where = rest.map(({ key }) => String(key)).join('.');
+  throw fault(`model "${String(name)}": ${where}${where && ': '}${issue.message}`);
+}
+
+/** The manifest lies in `weights/`, beside `src/` or, in the published package, beside `dist/`. */
+async function bundledManifest(): Promise<string> {
+  const near = fileURLToPath(new URL('../../weights/manifest.json', import.meta.url));
+  const published = fileURLToPath(new URL('../../../weights/manifest.json', import.meta.url));
+  return (await exists(near)) ? near : published;
+}
 
 export interface FoundModel {
+  /** What the user called it. */
   readonly id: string;
   readonly folder: string;
   /** What the manifest knows of it: edit layer, clamp, checksums. */
-  readonly entry?: ManifestEntry;
+  readonly entry: ManifestEntry | undefined;
 }
 
 /**
- * Finds the folder of a model, downloading it if it is neither bundled nor cached.
+ * The folder of a model: a bundled one, a folder, a known name or a hub id, in this order. It is downloaded if it is
+ * neither bundled nor cached.
  *
  * @throws ModelError, UsageError as `resolveHubModel`
  */
-export async function findModel(
-  model: string,
-  options: HubOptions = {},
-  manifest?: Manifest,
-): Promise<FoundModel> {
-  const { root, models } = manifest ?? (await readManifest());
+export async function findModel(model: string, options: HubOptions = {}): Promise<FoundModel> {
+  const { root, models } = await readManifest();
   const known = Object.hasOwn(models, model) ? models[model] : undefined;
   if (known?.folder !== undefined) return { id: model, folder: join(root, known.folder), entry: known };
 
   const found = await stat(model).catch(() => undefined);
   // A folder goes before a known name, as in Python; a file of that name is no model.
   if (found?.isDirectory() || (found && !known)) {
-    const here = resolve(model);
     const entry = Object.values(models).find(
-      ({ folder }) => folder !== undefined && resolve(root, folder) === here,
+      ({ folder }) => folder !== undefined && resolve(root, folder) === resolve(model),
     );
-    return { id: model, folder: model, ...(entry ? { entry } : {}) };
+    return { id: model, folder: model, entry };
   }
-  if (/^[./~]|[\\:]/.test(model)) {
+  if (/^[./~]|[\\:]/.test(model))
     throw new ModelError(
       `model ${model}: expected a folder with config.json, tokenizer.json and model.safetensors, there is none. ` +
         `Correct the path, or give a known name (${Object.keys(models).join(', ')}) or a hub id.`,
       'no_model',
     );
-  }
   const entry = known ?? Object.values(models).find(({ hub }) => hub === model);
   const { folder } = await resolveHubModel(entry?.hub ?? model, { revision: entry?.revision, ...options });
-  return { id: model, folder, ...(entry ? { entry } : {}) };
+  return { id: model, folder, entry };
 }
 
-/** Finds and opens a model: `findModel`, then `openCheckpoint`. */
-export async function openModel(
-  model: string,
-  options: HubOptions = {},
-): Promise<{ checkpoint: Checkpoint; entry?: ManifestEntry }> {
-  const { id, folder, entry } = await findModel(model, options);
-  const checkpoint = await openCheckpoint(folder, { id, manifest: entry });
-  return { checkpoint, ...(entry ? { entry } : {}) };
+export interface OpenedModel extends FoundModel {
+  readonly checkpoint: Checkpoint;
+}
+
+/** Finds a model and opens its files; no tensor is read. @throws as `findModel` and `openCheckpoint` */
+export async function openModel(model: string, options: HubOptions = {}): Promise<OpenedModel> {
+  const found = await findModel(model, options);
+  const { id, folder, entry } = found;
+  return { ...found, checkpoint: await openCheckpoint(folder, { id, files: entry?.files }) };
 }

@@ -1,15 +1,11 @@
-/**
- * A checkpoint folder in the Hugging Face layout, on disk.
- *
- * This file fulfils the contract that the engine states in `models/checkpoint.ts`; it is the one place where io imports a room.
- */
+/** The folder of a model in the Hugging Face layout: the engine's `Checkpoint` on a disk, and the hashes of what is in it. */
+import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelError } from '../errors.ts';
+import type { Architecture } from '../models/architecture.ts';
 import { type Checkpoint, checkTensors, readArchitecture } from '../models/checkpoint.ts';
-import { type ManifestEntry, verifyFile } from './manifest.ts';
-import { openSafetensors } from './file.ts';
-import { sha256File } from './file.ts';
+import { type FileCheck, openSafetensors, sha256File, verifyFile } from './file.ts';
 
 /** Without these a folder is no checkpoint; `tokenizer_config.json` may be there as well. */
 export const REQUIRED_FILES = ['config.json', 'tokenizer.json', 'model.safetensors'] as const;
@@ -19,8 +15,8 @@ export const WEIGHTS_FILE = 'model.safetensors';
 export interface OpenOptions {
   /** What the user called the model; the folder when absent. */
   readonly id?: string;
-  /** What the manifest knows of this folder: sizes and checksums are verified before anything else is read. */
-  readonly manifest?: ManifestEntry | undefined;
+  /** Sizes and checksums of its files, by name; they are verified before anything else is read. */
+  readonly files?: Readonly<Record<string, FileCheck>> | undefined;
 }
 
 /**
@@ -29,9 +25,9 @@ export interface OpenOptions {
  * @throws ModelError naming the file or the tensors, what was expected and what to do
  */
 export async function openCheckpoint(folder: string, options: OpenOptions = {}): Promise<Checkpoint> {
-  const { id = folder, manifest } = options;
+  const { id = folder, files = {} } = options;
   await checkFolder(id, folder);
-  for (const [name, check] of Object.entries(manifest?.files ?? {})) await verifyFile(folder, name, check);
+  for (const [name, check] of Object.entries(files)) await verifyFile(folder, name, check);
   // The config comes next: of another architecture one wants to hear just that, not which of its files are missing.
   const architecture = readArchitecture(id, await readJson(id, folder, 'config.json'));
   for (const name of REQUIRED_FILES) await checkPresent(id, folder, name);
@@ -47,7 +43,7 @@ export async function openCheckpoint(folder: string, options: OpenOptions = {}):
       ? await readJson(id, folder, 'tokenizer_config.json')
       : {},
     tensors: checkTensors(id, file, architecture),
-    sha256: () => (hash ??= Promise.resolve(manifest?.files?.[WEIGHTS_FILE]?.sha256 ?? sha256File(path))),
+    sha256: () => (hash ??= Promise.resolve(files[WEIGHTS_FILE]?.sha256 ?? sha256File(path))),
   };
 }
 
@@ -95,4 +91,39 @@ async function isFile(path: string): Promise<boolean> {
     (found) => found.isFile(),
     () => false,
   );
+}
+
+/**
+ * sha256 over all that the forward pass reads before the edited weight of `layer`, as it is stored.
+ *
+ * An edit writes into that weight, a fine-tuned head lies above: neither changes it.
+ */
+export async function weightsHash(
+  checkpoint: Checkpoint,
+  layer: number,
+  signal?: AbortSignal,
+): Promise<string> {
+  const { architecture, tensors } = checkpoint;
+  const hash = createHash('sha256');
+  hash.update(JSON.stringify(architecture.constants));
+  for (const name of tensorsBelow(architecture, layer)) {
+    const { dtype, shape } = tensors.info(name);
+    hash.update(JSON.stringify([name, dtype, shape]));
+    for await (const piece of tensors.chunks(name, 2 ** 24)) {
+      signal?.throwIfAborted();
+      hash.update(piece);
+    }
+  }
+  return hash.digest('hex');
+}
+
+/** The names of those tensors, sorted. */
+export function tensorsBelow({ tensors, editedWeight }: Architecture, layer: number): string[] {
+  const names = [...tensors.keys()];
+  return names.slice(0, names.indexOf(editedWeight(layer).name)).sort();
+}
+
+/** sha256 of `tokenizer.json`, its white space aside. */
+export function tokenizerHash(checkpoint: Checkpoint): string {
+  return createHash('sha256').update(JSON.stringify(checkpoint.tokenizerJson)).digest('hex');
 }
