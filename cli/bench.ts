@@ -53,7 +53,7 @@ export const bench = command({
         figure: text('--figure', 'with --scaling: write the curves as SVG'),
         table: { type: 'boolean', default: false, describe: 'matmul: which rung wins, by storage and rows' },
         compare: files('--compare', 'two .wgsl files with the interface of one kernel: A and B in turns'),
-        as: text('--as', 'with --compare: the kernel they stand in for, as tensor/matmul_2'),
+        as: text('--as', 'with --compare: the kernel they stand in for, as tensor/matmul_tiles'),
         budget: number('--budget', `ms to spend on a case [default: ${BUDGET_MS}]`, { above: 0 }),
         offline: { type: 'boolean', default: false, describe: 'never use the network' },
       })

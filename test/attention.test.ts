@@ -1,11 +1,16 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { attention } from '../src/models/attention.ts';
-import { ATTENTION_RUNGS, attentionGrid, chooseAttention } from '../src/models/attention-rungs.ts';
+import {
+  ATTENTION,
+  ATTENTION_BACKWARD_KV,
+  ATTENTION_BACKWARD_Q,
+  tileSizeFor,
+} from '../src/models/attention-rungs.ts';
 import type { AttentionRung, AttentionShape } from '../src/models/attention-rungs.ts';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
 import type { Batch, GpuBatch } from '../src/models/batch.ts';
-import type { Grid } from '../src/gpu/context.ts';
+import { choose, gridOf } from '../src/gpu/rung.ts';
 import type { Scope } from '../src/gpu/scope.ts';
 import type { Tensor } from '../src/tensor/tensor.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
@@ -66,16 +71,16 @@ function inputs(e: Example): {
   return { qkv, cache, c: { qkv, cache, cacheStride: stride, cacheK, spans, heads: e.heads, size: e.size } };
 }
 
-function shapeOf(e: Example): AttentionShape & { scale: number } & Record<string, number> {
-  const scale = 1 / Math.sqrt(e.size);
-  return {
-    m: e.batch.ids.length,
-    heads: e.heads,
-    s: e.size,
-    cache_stride: e.cache[1],
-    cache_k: e.cache[2],
-    scale,
-  };
+function shapeOf(e: Example, batch: GpuBatch): AttentionShape {
+  const [rows, cacheStride, cacheKeys] = e.cache;
+  const cache = { cached: rows > 0, cacheStride, cacheKeys };
+  const { tokens, tileSize, tiles } = batch;
+  return { tokens, heads: e.heads, size: e.size, ...cache, tiles: tiles.rows, tileSize };
+}
+
+/** Params as the shaders name them. */
+function paramsOf({ tokens, heads, size }: AttentionShape) {
+  return { m: tokens, heads, s: size, scale: 1 / Math.sqrt(size) };
 }
 
 function upload(
@@ -92,102 +97,117 @@ function upload(
   return P > 0 ? { ...made, cache: { rows: tensor(s, cache, [P, stride]), stride, keys } } : made;
 }
 
-interface Setting {
-  rung: AttentionRung;
-  tile: number;
-  overrides: Record<string, number>;
+/** Overrides to try instead of those that a rung takes by itself, and the longest tiles that go with them. */
+function settings(rung: AttentionRung, e: Example): { overrides: Record<string, number>; tile: number }[] {
+  const { tile = 2, kernel } = rung;
+  if (kernel.endsWith('_1')) return [32, 64, 256].map((WG) => ({ overrides: { WG }, tile }));
+  if (kernel === 'models/attention_workgroup')
+    return [
+      { overrides: {}, tile },
+      { overrides: { WG: 32, KEYS: 31 }, tile: 32 },
+      { overrides: { WG: 16, KEYS: 8 }, tile: 16 },
+    ];
+  const short = [tile, 1].map((length) => ({ overrides: {}, tile: length }));
+  // Without a prefix anywhere, PREFIX may have either value.
+  const prefix = e.cache[0] > 0 || kernel.includes('_kv_') ? {} : { PREFIX: 1 };
+  return [...short, { overrides: prefix, tile }];
 }
 
-/** Every rung that this adapter runs and this head width suits, with its settings. */
-function settings(e: Example): Setting[] {
-  const lanes = gpu.adapter.subgroupSize;
-  const { definition, pairs, eights, workgroup } = ATTENTION_RUNGS;
-  const list: Setting[] = [32, 64, 256].map((WG) => ({ rung: definition, tile: 2, overrides: { WG } }));
-  if (e.size % 4 !== 0) return list;
-  // Without a prefix anywhere, PREFIX may have either value.
-  const prefixes = lanes < 4 ? [] : e.cache[0] > 0 ? [1] : [0, 1];
-  for (const rung of [pairs, eights])
-    for (const PREFIX of prefixes) list.push({ rung, tile: rung.tile, overrides: { LANES: lanes, PREFIX } });
-  if (e.size > workgroup.widest) return list;
-  for (const [WG, KEYS] of [
-    [64, 16],
-    [32, 31],
-    [16, 8],
-  ] as const)
-    list.push({ rung: workgroup, tile: WG, overrides: { WG, KEYS } });
-  return list;
+async function forward(
+  rung: AttentionRung,
+  e: Example,
+  want: ReturnType<typeof reference.attention>,
+): Promise<number> {
+  let tried = 0;
+  for (const { overrides, tile } of settings(rung, e))
+    await gpu.scope(async (s) => {
+      const { qkv, batch, cache } = upload(s, e, tile);
+      const shape = shapeOf(e, batch);
+      if (!rung.fits(shape, gpu.adapter)) return;
+      tried += 1;
+      const { tokens, heads, cacheStride, cacheKeys } = shape;
+      const [out, logsumexp] = [wide(s, [tokens, heads * e.size]), wide(s, [tokens, heads])];
+      const operands = {
+        qkv,
+        cache: cache?.rows ?? qkv,
+        spans: batch.spans,
+        out: out.t,
+        logsumexp: logsumexp.t,
+      };
+      const grid = gridOf(rung, shape, gpu.adapter);
+      gpu.run(
+        rung.kernel,
+        rung.tile ? { ...operands, tiles: batch.tiles } : operands,
+        { ...paramsOf(shape), cache_stride: cacheStride, cache_k: cacheKeys },
+        { ...grid, overrides: { ...grid.overrides, ...overrides } },
+      );
+      // A score is a sum of S products of size 3²; its error, magnified by nothing, is the relative error of p.
+      const bound = { reduce: e.size, scale: 6 };
+      const name = `${rung.kernel}, tiles of ${tile} ${JSON.stringify(overrides)}`;
+      allclose(name, (await read(gpu, out.t)).subarray(0, out.t.size), want.out, bound);
+      allclose(name, (await read(gpu, logsumexp.t)).subarray(0, tokens * heads), want.logsumexp, bound);
+      await out.canaries();
+      await logsumexp.canaries();
+    });
+  return tried;
 }
 
 for (const e of EXAMPLES)
   test(`forward: ${e.name}`, async () => {
     const want = reference.attention(inputs(e).c);
-    for (const { rung, tile, overrides } of settings(e))
-      await gpu.scope(async (s) => {
-        const { qkv, batch, cache } = upload(s, e, tile);
-        const shape = shapeOf(e);
-        const { m, heads } = shape;
-        const [out, logsumexp] = [wide(s, [m, heads * e.size]), wide(s, [m, heads])];
-        const bindings = {
-          qkv,
-          cache: cache?.rows ?? qkv,
-          spans: batch.spans,
-          out: out.t,
-          logsumexp: logsumexp.t,
-        };
-        const grid = { ...attentionGrid(rung.subgroups, batch.tiles.rows, shape, gpu.adapter), overrides };
-        if (rung.tile === 0) gpu.run(rung.kernel, bindings, shape, { threads: m * heads, overrides });
-        else gpu.run(rung.kernel, { ...bindings, tiles: batch.tiles }, shape, grid);
-        // A score is a sum of S products of size 3²; its error, magnified by nothing, is the relative error of p.
-        const bound = { reduce: e.size, scale: 6 };
-        const name = `${rung.kernel} ${JSON.stringify(overrides)}`;
-        allclose(name, (await read(gpu, out.t)).subarray(0, out.t.size), want.out, bound);
-        allclose(name, (await read(gpu, logsumexp.t)).subarray(0, m * heads), want.logsumexp, bound);
-        await out.canaries();
-        await logsumexp.canaries();
-      });
+    const tried: string[] = [];
+    for (const rung of ATTENTION) if ((await forward(rung, e, want)) > 0) tried.push(rung.kernel);
+    if (gpu.adapter.kind === 'software') assert.is(tried.length, e.size % 4 > 0 ? 1 : e.size > 64 ? 3 : 4);
   });
 
 for (const e of EXAMPLES)
   test(`backward: ${e.name}`, async () => {
     const { c } = inputs(e);
-    const forward = reference.attention(c);
-    const lanes = gpu.adapter.subgroupSize;
-    const shape = shapeOf(e);
-    const { m, heads, cache_stride, cache_k, ...rest } = shape;
-    const D = heads * e.size;
-    const dout = noise(m * D, 7);
+    const { out, logsumexp } = reference.attention(c);
+    const dout = noise(out.length, 7);
     const want = reference.attentionBackward(c, dout);
-    const threads = { threads: m * heads };
-    const grids = [32, 64, 256].map((WG) => {
-      const grid: Grid = { ...threads, overrides: { WG } };
-      return { n: 1, q: grid, kv: grid };
-    });
-    const kv = attentionGrid(true, m, shape, gpu.adapter);
-    for (const PREFIX of e.cache[0] > 0 ? [1] : [0, 1])
-      if (lanes >= 4 && e.size % 4 === 0)
-        grids.push({ n: 2, q: { ...kv, overrides: { ...kv.overrides, PREFIX } }, kv });
-    for (const { n, q, kv } of grids)
-      await gpu.scope(async (s) => {
-        const { qkv, batch, cache } = upload(s, e);
-        const [dqkv, delta] = [wide(s, [m, 3 * D]), wide(s, [m, heads])];
-        const common = {
-          qkv,
-          logsumexp: tensor(s, Float32Array.from(forward.logsumexp), [m, heads]),
-          dout: tensor(s, dout, [m, D]),
-          dqkv: dqkv.t,
-          delta: delta.t,
-        };
-        const out = tensor(s, Float32Array.from(forward.out), [m, D]);
-        const queries = { ...common, cache: cache?.rows ?? qkv, spans: batch.spans, out };
-        gpu.run(`models/attention_backward_q_${n}`, queries, shape, q);
-        const keys = { ...common, followers: batch.followers };
-        gpu.run(`models/attention_backward_kv_${n}`, keys, { m, heads, ...rest }, kv);
-        // Sums of S products twice over, then of as many as there are tokens; terms up to 4³.
-        const bound = { reduce: e.size, scale: 30 };
-        allclose(`backward ${n}`, (await read(gpu, dqkv.t)).subarray(0, m * 3 * D), want, bound);
-        await dqkv.canaries();
-        await delta.canaries();
-      });
+    for (const q of ATTENTION_BACKWARD_Q)
+      for (const kv of ATTENTION_BACKWARD_KV)
+        for (const { change, tile } of [
+          ...settings(q, e).map(({ overrides, tile }) => ({ change: [overrides, {}] as const, tile })),
+          ...settings(kv, e).map(({ overrides, tile }) => ({ change: [{}, overrides] as const, tile })),
+        ])
+          await gpu.scope(async (s) => {
+            const { qkv, batch, cache } = upload(s, e, tile);
+            const shape = shapeOf(e, batch);
+            if (!q.fits(shape, gpu.adapter) || !kv.fits(shape, gpu.adapter)) return;
+            const { tokens, heads, cacheStride, cacheKeys } = shape;
+            const [dqkv, delta] = [wide(s, [tokens, 3 * heads * e.size]), wide(s, [tokens, heads])];
+            const common = {
+              qkv,
+              logsumexp: tensor(s, Float32Array.from(logsumexp), [tokens, heads]),
+              dout: tensor(s, dout, [tokens, heads * e.size]),
+              dqkv: dqkv.t,
+              delta: delta.t,
+            };
+            const run = (rung: AttentionRung, bind: object, params: object, overrides: object): void => {
+              const grid = gridOf(rung, shape, gpu.adapter);
+              gpu.run(
+                rung.kernel,
+                { ...common, ...bind },
+                { ...paramsOf(shape), ...params },
+                { ...grid, overrides: { ...grid.overrides, ...overrides } },
+              );
+            };
+            const context = {
+              cache: cache?.rows ?? qkv,
+              spans: batch.spans,
+              out: tensor(s, Float32Array.from(out), [tokens, heads * e.size]),
+            };
+            run(q, context, { cache_stride: cacheStride, cache_k: cacheKeys }, change[0]);
+            run(kv, { followers: batch.followers }, {}, change[1]);
+            // Sums of S products twice over, then of as many as there are tokens; terms up to 4³.
+            const bound = { reduce: e.size, scale: 30 };
+            const name = `${q.kernel} ${kv.kernel} ${JSON.stringify(change)}`;
+            allclose(name, (await read(gpu, dqkv.t)).subarray(0, dqkv.t.size), want, bound);
+            await dqkv.canaries();
+            await delta.canaries();
+          });
   });
 
 test('the reference gradient equals its central difference', () => {
@@ -212,18 +232,36 @@ test('the op records its backward', async () => {
   }, tape);
 });
 
-test('the rung follows the tiles, the width and the adapter', () => {
-  const shape = { m: 1, heads: 1, s: 64, cache_stride: 8, cache_k: 4 };
-  const lanes = (subgroupSize: number) => ({ ...gpu.adapter, subgroupSize });
-  const chosen = (tile: number, change: object, size = 8): string =>
-    chooseAttention(tile, { ...shape, ...change }, lanes(size)).kernel;
-  assert.is(chosen(2, {}), 'models/attention_2');
-  assert.is(chosen(8, {}), 'models/attention_3');
-  assert.is(chosen(64, {}), 'models/attention_4');
-  assert.is(chosen(64, { s: 68 }), 'models/attention_1');
-  assert.is(chosen(8, {}, 0), 'models/attention_1');
-  for (const odd of [{ s: 62 }, { cache_stride: 9 }, { cache_k: 3 }])
-    assert.is(chosen(8, odd), 'models/attention_1', JSON.stringify(odd));
+test('the rungs follow the tiles, the width and the adapter', () => {
+  const shape: AttentionShape = {
+    ...{ tokens: 9, heads: 2, size: 64, cached: true, cacheStride: 8, cacheKeys: 4, tiles: 3, tileSize: 8 },
+  };
+  const adapter = (kind: 'gpu' | 'software', subgroupSize: number) => ({
+    ...gpu.adapter,
+    kind,
+    subgroupSize,
+  });
+  const chosen = (change: Partial<AttentionShape>, on = adapter('software', 8)): string =>
+    [ATTENTION, ATTENTION_BACKWARD_Q, ATTENTION_BACKWARD_KV]
+      .map((ladder) => choose(ladder, { ...shape, ...change }, on).kernel.replace(/^.*?attention/, ''))
+      .join(' ');
+  const definitions = '_1 _backward_q_1 _backward_kv_1';
+  assert.is(chosen({ tileSize: 2 }), '_pairs _backward_q_pairs _backward_kv_1');
+  assert.is(chosen({}), '_eights _backward_q_pairs _backward_kv_subgroup');
+  assert.is(chosen({}, adapter('software', 4)), '_eights _backward_q_pairs _backward_kv_subgroup');
+  assert.is(chosen({}, adapter('software', 0)), definitions);
+  assert.is(chosen({ tileSize: 64 }, adapter('gpu', 0)), '_workgroup _backward_q_1 _backward_kv_1');
+  assert.is(chosen({ tileSize: 64, size: 68 }, adapter('gpu', 0)), definitions);
+  for (const odd of [{ size: 62 }, { cacheStride: 9 }, { cacheKeys: 3 }])
+    assert.is(chosen(odd), definitions, JSON.stringify(odd));
+  assert.equal(
+    [3, 4, 15, 16].map((n) => tileSizeFor(n, adapter('software', 8))),
+    [2, 8, 8, 8],
+  );
+  assert.equal(
+    [3, 4, 15, 16].map((n) => tileSizeFor(n, adapter('gpu', 32))),
+    [2, 2, 2, 64],
+  );
 });
 
 test('the op refuses widths and batches that do not fit', async () => {

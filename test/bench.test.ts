@@ -62,7 +62,7 @@ for (const family of FAMILIES) {
 const copies = (): BenchCase[] => FAMILIES.find(({ name }) => name === 'copy')!.cases(gpu) as BenchCase[];
 
 test('a case is timed; one with wrong results is not', async () => {
-  const c = copies().find(({ name, shape }) => name === 'copy_2' && shape === '1 MiB')!;
+  const c = copies().find(({ name, shape }) => name === 'copy_quads' && shape === '1 MiB')!;
   const found = await measure(gpu, c, { budget: 5 });
   assert.ok(found.wall!.samples >= 3 && found.wall!.median > 0);
   if (gpu.timer.available)
@@ -76,18 +76,21 @@ test('a case is timed; one with wrong results is not', async () => {
 });
 
 test('two shaders stand in for the kernel whose interface they have', () => {
-  const names = ['tensor/copy_1', 'tensor/copy_2', 'tensor/gelu', 'tensor/add'];
+  const names = ['tensor/copy_1', 'tensor/copy_quads', 'tensor/gelu', 'tensor/add'];
   const kernels = new Map(names.map((name) => [name, readShader(name)]));
   const variant = (name: string, file: string): { name: string; text: string } => ({
     name,
     text: readShader(file),
   });
-  const [add, copy] = [variant('mine.wgsl', 'tensor/add'), variant('/tmp/copy_2b.wgsl', 'tensor/copy_2')];
+  const [add, copy] = [
+    variant('mine.wgsl', 'tensor/add'),
+    variant('/tmp/copy_quadsb.wgsl', 'tensor/copy_quads'),
+  ];
   assert.is(standsInFor([add, add], kernels), 'tensor/add', 'the only one');
-  assert.is(standsInFor([copy, copy], kernels), 'tensor/copy_2', 'called like it');
+  assert.is(standsInFor([copy, copy], kernels), 'tensor/copy_quads', 'called like it');
   const nameless = variant('mine.wgsl', 'tensor/copy_1');
   const asks = (e: unknown): boolean =>
-    e instanceof UsageError && /copy_1, tensor\/copy_2.*--as/.test(e.message);
+    e instanceof UsageError && /copy_1, tensor\/copy_quads.*--as/.test(e.message);
   assert.throws(() => standsInFor([nameless, nameless], kernels), asks);
   assert.is(standsInFor([nameless, nameless], kernels, 'tensor/copy_1'), 'tensor/copy_1');
   const refused = (e: unknown): boolean => e instanceof UsageError;
@@ -96,8 +99,8 @@ test('two shaders stand in for the kernel whose interface they have', () => {
 });
 
 test('in turns: as many pairs as asked for, ratios around 1 for one and the same shader', async () => {
-  const c = copies().find(({ name, shape }) => name === 'copy_2' && shape === '1 MiB')!;
-  const found = await comparePair([gpu, gpu], c, 'tensor/copy_2', { pairs: 4 });
+  const c = copies().find(({ name, shape }) => name === 'copy_quads' && shape === '1 MiB')!;
+  const found = await comparePair([gpu, gpu], c, 'tensor/copy_quads', { pairs: 4 });
   assert.ok('ratio' in found);
   if ('ratio' in found) {
     assert.is(found.ratio.samples, 4);

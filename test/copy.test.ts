@@ -1,13 +1,13 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { COPY_RUNGS, copyKernel } from '../src/lab/bench/copy.ts';
+import { COPY, copyKernel } from '../src/lab/bench/copy.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { gpu, noise, wide } from './gpu.ts';
 
 const test = suite('copy');
 
-for (const rung of COPY_RUNGS) {
-  test(`${rung}: every element, and nothing behind them`, async () => {
+for (const rung of COPY) {
+  test(`${rung.kernel}: every element, and nothing behind them`, async () => {
     for (const n of [4, 252, 256, 1020, 1024, 1028, 70_000]) {
       await gpu.scope(async (s) => {
         const numbers = noise(n, n);

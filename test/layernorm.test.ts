@@ -1,7 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { layernorm, layernormBackward } from '../src/models/layernorm.ts';
-import { groupPerRow } from '../src/tensor/grid.ts';
+import { LAYERNORM, LAYERNORM_BACKWARD, layernorm, layernormBackward } from '../src/models/layernorm.ts';
+import type { LayernormRung } from '../src/models/layernorm.ts';
+import { gridOf } from '../src/gpu/rung.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
 import { centralDifference, dot } from './reference/difference.ts';
@@ -23,17 +24,21 @@ const SHAPES: [number, number][] = [
   [1, 1600],
 ];
 
-/** Every rung with its settings: rung 2 is one subgroup, whose size the adapter fixes, and takes columns by fours. */
-function rungs(d: number): { rung: number; WG: number }[] {
-  const lanes = gpu.adapter.subgroupSize;
-  const first = [16, 64, 256].map((WG) => ({ rung: 1, WG }));
-  return lanes > 0 && d % 4 === 0 ? [...first, { rung: 2, WG: lanes }] : first;
+/** Every rung that fits, with its settings: only the definition leaves the size of a workgroup open. */
+function rungs(ladder: readonly LayernormRung[], rows: number, d: number) {
+  return ladder
+    .filter((rung) => rung.fits({ rows, d }, gpu.adapter))
+    .flatMap((rung) => {
+      const grid = gridOf(rung, { rows, d }, gpu.adapter);
+      const sizes = rung.kernel.endsWith('_1') ? [{ WG: 16 }, { WG: 64 }, { WG: 256 }] : [grid.overrides];
+      return sizes.map((overrides) => ({ rung, grid: { ...grid, overrides } }));
+    });
 }
 
 for (const mean of [0, 100])
   test(`every shape and workgroup, rows around ${mean}`, async () => {
     for (const [rows, d] of SHAPES)
-      for (const { rung, WG } of rungs(d))
+      for (const { rung, grid } of rungs(LAYERNORM, rows, d))
         await gpu.scope(async (s) => {
           const x = noise(rows * d, rows + d, mean, 3);
           const weight = noise(d, 2, 1, 0.3);
@@ -45,16 +50,16 @@ for (const mean of [0, 100])
             bias: tensor(s, bias, [d]),
             y: y.t,
           };
-          gpu.run(
-            `models/layernorm_${rung}`,
-            bindings,
-            { rows, d, eps: EPS },
-            { groups: groupPerRow(rows), overrides: { WG } },
-          );
+          gpu.run(rung.kernel, bindings, { rows, d, eps: EPS }, grid);
           // x and μ, both about |x| in size, cancel, and their difference is divided by σ: |x|/σ · weight is the scale
           const scale = d === 1 ? 1 : (mean / 3 + 4) * 2;
           const got = (await read(gpu, y.t)).subarray(0, rows * d);
-          allclose(`${rung}: ${rows}x${d}/${WG}`, got, reference.layernorm(x, weight, bias, EPS), { scale });
+          allclose(
+            `${rung.kernel}: ${rows}x${d} ${JSON.stringify(grid.overrides)}`,
+            got,
+            reference.layernorm(x, weight, bias, EPS),
+            { scale },
+          );
           await y.canaries();
         });
   });
@@ -62,7 +67,7 @@ for (const mean of [0, 100])
 for (const mean of [0, 100])
   test(`gradient: every shape and workgroup, rows around ${mean}`, async () => {
     for (const [rows, d] of SHAPES)
-      for (const { rung, WG } of rungs(d))
+      for (const { rung, grid } of rungs(LAYERNORM_BACKWARD, rows, d))
         await gpu.scope(async (s) => {
           const x = noise(rows * d, rows + d, mean, 3);
           const weight = noise(d, 2, 1, 0.3);
@@ -74,15 +79,19 @@ for (const mean of [0, 100])
             dy: tensor(s, dy, [rows, d]),
             dx: dx.t,
           };
-          const grid = { groups: groupPerRow(rows), overrides: { WG } };
-          gpu.run(`models/layernorm_backward_${rung}`, bindings, { rows, d, eps: EPS }, grid);
+          gpu.run(rung.kernel, bindings, { rows, d, eps: EPS }, grid);
           const want = reference.layernormBackward(x, weight, dy, EPS);
           // dx is 1/σ times terms as large as dy and x̂, and x̂ loses |x|/σ roundings. One column: everything
           // cancels and 1/σ = 1/√ε.
           const scale = d === 1 ? 4 / Math.sqrt(EPS) : (mean / 3 + 4) * 2;
-          allclose(`${rung}: ${rows}x${d}/${WG}`, (await read(gpu, dx.t)).subarray(0, rows * d), want, {
-            scale,
-          });
+          allclose(
+            `${rung.kernel}: ${rows}x${d} ${JSON.stringify(grid.overrides)}`,
+            (await read(gpu, dx.t)).subarray(0, rows * d),
+            want,
+            {
+              scale,
+            },
+          );
           await dx.canaries();
         });
   });

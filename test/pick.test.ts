@@ -3,7 +3,6 @@ import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/errors.ts';
 import { logsumexp } from '../src/models/losses.ts';
 import { argmaxRows, nllAt } from '../src/models/pick.ts';
-import { groupPerRow } from '../src/tensor/grid.ts';
 import { empty, readU32 } from '../src/tensor/tensor.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
@@ -33,7 +32,7 @@ for (const WG of [32, 128, 256])
           'models/argmax',
           { logits: tensor(s, x, [rows, v]), y: y.t },
           { rows, v },
-          { groups: groupPerRow(rows), overrides: { WG } },
+          { groups: rows, overrides: { WG } },
         );
         const want = Array.from({ length: rows }, (_, r) => firstLargest(x.subarray(r * v, r * v + v)));
         assert.equal([...(await readU32(gpu, y.t))].slice(0, rows), want);

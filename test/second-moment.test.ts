@@ -1,8 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packSymmetric, readSymmetric, unpackSymmetric, zeroPanels } from '../src/edit/panels.ts';
-import { SecondMoment, addOuterProducts, secondMomentRung } from '../src/edit/second-moment.ts';
-import type { SecondMomentRung } from '../src/edit/second-moment.ts';
+import { SECOND_MOMENT, SecondMoment, addOuterProducts } from '../src/edit/second-moment.ts';
 import { Tensor, read, upload } from '../src/tensor/tensor.ts';
 import { gpu, noise, tensor } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
@@ -30,8 +29,10 @@ test('panels hold a symmetric matrix and nothing beyond it', () => {
   assert.throws(() => packSymmetric(new Float32Array(5), 2), /order 2/);
 });
 
-for (const rung of [1, 2] as SecondMomentRung[]) {
-  test(`rung ${rung}: the sum of outer products, twice the same bits`, async () => {
+for (const rung of SECOND_MOMENT) {
+  const fits = (f: number): boolean => rung.fits({ f, n: Math.ceil(f / 64) }, gpu.adapter);
+
+  test(`${rung.kernel}: the sum of outer products, twice the same bits`, async () => {
     for (const [tokens, f] of [
       [1, 1],
       [5, 63],
@@ -41,7 +42,7 @@ for (const rung of [1, 2] as SecondMomentRung[]) {
       [514, 260],
       [9, 257],
     ] as const) {
-      if (rung > 1 && secondMomentRung(gpu, f) !== rung) continue;
+      if (!fits(f)) continue;
       const keys = noise(tokens * f, f, 0.2);
       const run = (): Promise<Float32Array<ArrayBuffer>> =>
         gpu.scope(async (s) => {
@@ -57,9 +58,9 @@ for (const rung of [1, 2] as SecondMomentRung[]) {
     }
   });
 
-  test(`rung ${rung}: adds to what is there, and reads only the tokens it is told`, async () => {
+  test(`${rung.kernel}: adds to what is there, and reads only the tokens it is told`, async () => {
     const [tokens, f] = [11, 68];
-    if (rung > 1 && secondMomentRung(gpu, f) !== rung) return;
+    if (!fits(f)) return;
     const keys = noise(tokens * f, 1);
     const want = secondMoment(keys.slice(2 * f, 9 * f), f);
     await gpu.scope(async (s) => {
@@ -74,9 +75,9 @@ for (const rung of [1, 2] as SecondMomentRung[]) {
     });
   });
 
-  test(`rung ${rung}: writes nothing behind the panels`, async () => {
+  test(`${rung.kernel}: writes nothing behind the panels`, async () => {
     const f = 100;
-    if (rung > 1 && secondMomentRung(gpu, f) !== rung) return;
+    if (!fits(f)) return;
     await gpu.scope(async (s) => {
       const size = 3 * 64 * 64;
       const whole = upload(s, new Float32Array(size + 64 * 64).fill(NaN), [4 * 64, 64], 'canaries');

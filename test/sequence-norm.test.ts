@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/errors.ts';
-import { fold, frobenius, frobeniusDifference } from '../src/edit/frobenius.ts';
+import { frobenius, frobeniusDifference } from '../src/edit/frobenius.ts';
 import { narrow } from '../src/tensor/half.ts';
 import { empty } from '../src/tensor/tensor.ts';
 import { throws } from './folder.ts';
@@ -49,7 +49,7 @@ for (const WG of [32, 128])
         'edit/sum_squared_differences',
         { a: tensor(s, x, [n]), b: tensor(s, y, [n]), parts: parts.t },
         { n },
-        { groups: fold(count + 1), overrides: { WG, EACH } },
+        { groups: count + 1, overrides: { WG, EACH } },
       );
       const want = Array.from({ length: count }, (_, g) => {
         const [from, to] = [g * WG * EACH, Math.min(n, (g + 1) * WG * EACH)];

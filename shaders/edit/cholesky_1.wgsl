@@ -1,5 +1,4 @@
-// Cholesky factor, rung 1: the definition, column by column, in place. Every later rung must match
-// it.
+// Cholesky factor: the definition, column by column, in place. Every other rung must match it.
 //
 //   L_jj = √(A_jj − Σ_k L_jk²),   L_ij = (A_ij − Σ_k L_ik L_jk) / L_jj   for i > j, sums over k < j
 //

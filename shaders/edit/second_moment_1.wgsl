@@ -1,4 +1,4 @@
-// Sum of outer products of keys, rung 1: the definition. Every later rung must match it.
+// Sum of outer products of keys: the definition. Every other rung must match it.
 //
 //   S_ij += Σ_t K_ti K_tj   for tokens t in first … first + tokens − 1
 //

@@ -1,4 +1,4 @@
-// Copy, rung 1: the definition. It computes nothing: what it reaches is the adapter's memory rate.
+// Copy: the definition. It computes nothing: what it reaches is the adapter's memory rate.
 //
 //   yᵢ = xᵢ
 //

@@ -1,4 +1,4 @@
-// Matrix product, rung 1: the definition.
+// Matrix product: the definition.
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //

@@ -9,7 +9,8 @@
  * of float32.
  */
 import { EditRefused } from '../errors.ts';
-import type { Gpu } from '../gpu/context.ts';
+import { choose, gridOf, isSoftware } from '../gpu/rung.ts';
+import type { Rung } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { empty, read, readU32, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -31,8 +32,41 @@ export interface Factor {
   readonly failed: readonly { readonly ridge: number; readonly row: number }[];
 }
 
-/** Rung 1: column by column in one workgroup. 2: blocked. 3, 4: blocked, for subgroups of 8 and of 4. */
-export type CholeskyRung = 1 | 2 | 3 | 4;
+/** One update: panel q of n by the panels from `first` up to `end`. */
+interface Update {
+  readonly n: number;
+  readonly q: number;
+  readonly first: number;
+  readonly end: number;
+}
+
+/** Rungs differ in the update of a panel, almost all the work; the definition knows no panels. */
+export interface CholeskyRung extends Rung<Update> {
+  readonly blocked: boolean;
+}
+
+const updateGrid = ({ n, q }: Update): { groups: number } => ({ groups: 4 * (n - q) });
+
+export const CHOLESKY: readonly CholeskyRung[] = [
+  // No workgroup memory: lanes hand the elements of rows round.
+  {
+    kernel: 'software/cholesky_update_8',
+    blocked: true,
+    fits: (_, adapter) => isSoftware(adapter, 8),
+    grid: updateGrid,
+  },
+  // The same for subgroups of 4.
+  {
+    kernel: 'software/cholesky_update_4',
+    blocked: true,
+    fits: (_, adapter) => isSoftware(adapter, 4),
+    grid: updateGrid,
+  },
+  // Panel by panel, 4 x 4 elements a thread.
+  { kernel: 'edit/cholesky_update', blocked: true, fits: () => true, grid: updateGrid },
+  // The definition: column by column, in one workgroup.
+  { kernel: 'edit/cholesky_1', blocked: false, fits: () => true, grid: () => ({ groups: 1 }) },
+];
 
 /** 2⁻²³, the relative distance of neighbouring float32 numbers. */
 const EPS = 2 ** -23;
@@ -41,10 +75,6 @@ const NOISE = 2 * EPS;
 const NONE = 0xffffffff;
 /** Panels that one update takes: their rows of panel q, 16 KiB each, are read by every group and stay in the cache. */
 const TOGETHER = 16;
-
-export function choleskyRung(gpu: Gpu): CholeskyRung {
-  return gpu.adapter.subgroupSize === 8 ? 3 : gpu.adapter.subgroupSize === 4 ? 4 : 2;
-}
 
 /**
  * Factorises C; the factor belongs to `s`.
@@ -56,7 +86,7 @@ export function choleskyRung(gpu: Gpu): CholeskyRung {
 export async function factorise(
   s: Scope,
   c: Panels,
-  { ridge = 0, rung = choleskyRung(s.gpu) }: { readonly ridge?: number; readonly rung?: CholeskyRung } = {},
+  { ridge = 0, rung }: { readonly ridge?: number; readonly rung?: CholeskyRung | undefined } = {},
 ): Promise<Factor> {
   const gpu = s.gpu;
   const padded = c.n * BLOCK;
@@ -92,30 +122,29 @@ export async function factorise(
 /** Records a whole factorisation, in place in `l`. */
 function record(
   s: Scope,
-  rung: CholeskyRung,
+  forced: CholeskyRung | undefined,
   t: { l: Panels; inverses: Tensor; diagonal: Tensor; pivots: Tensor; failed: Tensor },
 ): void {
   const { gpu } = s;
   const { n, data: l } = t.l;
   const { diagonal, inverses, pivots, failed } = t;
   const pivoting = { diagonal, l, pivots, failed };
-  if (rung === 1) gpu.run('edit/cholesky_1', pivoting, { n, noise: NOISE }, { groups: [1] });
+  const rung = forced ?? choose(CHOLESKY, { n, q: 0, first: 0, end: 0 }, gpu.adapter);
+  const flops = 2 * BLOCK ** 3;
+  if (!rung.blocked) gpu.run(rung.kernel, pivoting, { n, noise: NOISE }, { groups: 1 });
   for (let q = 0; q < n; q += 1) {
-    const params = { n, q };
-    const flops = 2 * BLOCK ** 3;
-    if (rung > 1) {
+    if (rung.blocked) {
       for (let first = 0; first < q; first += TOGETHER) {
-        const end = Math.min(q, first + TOGETHER);
-        const cost = { flops: flops * (end - first) * (n - q) };
-        const grid = { groups: [4 * (n - q)] as const, cost };
-        gpu.run(`edit/cholesky_update_${rung - 1}`, { failed, l }, { n, q, first, end }, grid);
+        const update = { n, q, first, end: Math.min(q, first + TOGETHER) };
+        const cost = { flops: flops * (update.end - first) * (n - q) };
+        gpu.run(rung.kernel, { failed, l }, { ...update }, gridOf(rung, update, gpu.adapter, cost));
       }
-      gpu.run('edit/cholesky_diagonal', pivoting, { ...params, noise: NOISE }, { groups: [1] });
+      gpu.run('edit/cholesky_diagonal', pivoting, { n, q, noise: NOISE }, { groups: 1 });
     }
-    gpu.run('edit/triangular_inverse', { l, inverses }, params, { groups: [1] });
-    if (rung > 1) {
-      const below = { groups: [4 * (n - q - 1)] as const, cost: { flops: flops * (n - q - 1) } };
-      gpu.run('edit/cholesky_below_1', { inverses, l }, params, below);
+    gpu.run('edit/triangular_inverse', { l, inverses }, { n, q }, { groups: 1 });
+    if (rung.blocked) {
+      const below = { groups: 4 * (n - q - 1), cost: { flops: flops * (n - q - 1) } };
+      gpu.run('edit/cholesky_below', { inverses, l }, { n, q }, below);
     }
   }
 }

@@ -39,7 +39,7 @@ async function norm(
       const n = ((to - from) * cols) / (half ? 2 : 1);
       const parts = empty(s, [Math.ceil(n / STRETCH)], 'sums_of_squares');
       const grid = {
-        groups: fold(parts.size),
+        groups: parts.size,
         overrides: { HALF: half ? 1 : 0 },
         cost: { flops: 2 * n, bytes: 4 * n },
       };
@@ -50,10 +50,4 @@ async function norm(
     for (const parts of sums) for (const part of await read(gpu, parts)) total += part;
     return Math.sqrt(total);
   });
-}
-
-/** Workgroups in two dimensions where one takes too few. */
-export function fold(groups: number): [number, number] {
-  const x = Math.min(groups, 65_535);
-  return [x, Math.ceil(groups / x)];
 }

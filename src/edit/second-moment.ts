@@ -3,7 +3,8 @@
  * running sum of two floats.
  */
 import { ShapeError } from '../errors.ts';
-import type { Gpu } from '../gpu/context.ts';
+import { choose, gridOf, isSoftware } from '../gpu/rung.ts';
+import type { Rung } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { BLOCK, emptyPanels, zeroPanels } from './panels.ts';
@@ -14,12 +15,19 @@ export const TILE_TOKENS = 4096;
 /** Tokens that one dispatch reads: their rows lie on different pages, and more would exceed the TLB. */
 const CHUNK_TOKENS = 256;
 
-export type SecondMomentRung = 1 | 2;
+export type SecondMomentRung = Rung<{ readonly f: number; /** Panels. */ readonly n: number }>;
 
-/** The fastest rung that the adapter can run for keys of width f. */
-export function secondMomentRung(gpu: Gpu, f: number): SecondMomentRung {
-  return [4, 8].includes(gpu.adapter.subgroupSize) && f % 4 === 0 ? 2 : 1;
-}
+export const SECOND_MOMENT: readonly SecondMomentRung[] = [
+  // No workgroup memory: one load of a lane serves 4 LANES rows.
+  {
+    kernel: 'software/second_moment_subgroup',
+    fits: ({ f }, adapter) => (isSoftware(adapter, 4) || isSoftware(adapter, 8)) && f % 4 === 0,
+    grid: ({ n }, { subgroupSize }) => ({ groups: [n * (BLOCK / (4 * subgroupSize)), n] }),
+    overrides: (_, { subgroupSize }) => ({ LANES: subgroupSize }),
+  },
+  // The definition: a thread for each element.
+  { kernel: 'edit/second_moment_1', fits: () => true, grid: ({ n }) => ({ groups: [n * BLOCK, n] }) },
+];
 
 /** sum += KᵀK over the rows `from` up to `to` of keys [T, F], into the lower panels `sum`. */
 export function addOuterProducts(
@@ -28,20 +36,16 @@ export function addOuterProducts(
   keys: Tensor,
   from = 0,
   to = keys.rows,
-  rung = secondMomentRung(s.gpu, sum.f),
+  rung = choose(SECOND_MOMENT, sum, s.gpu.adapter),
 ): void {
-  const { f, n, data } = sum;
+  const { f, data } = sum;
   if (keys.cols !== f)
     throw new ShapeError(`secondMoment: keys [${keys.shape.join(', ')}] into a matrix of order ${f}.`);
-  const lanes = s.gpu.adapter.subgroupSize;
-  const grid =
-    rung === 1
-      ? { groups: [n * BLOCK, n] as const }
-      : { groups: [n * (BLOCK / (4 * lanes)), n] as const, overrides: { LANES: lanes } };
   for (let first = from; first < to; first += CHUNK_TOKENS) {
     const tokens = Math.min(CHUNK_TOKENS, to - first);
     const cost = { flops: f * f * tokens, bytes: 4 * f * tokens + 4 * f * f, shape: `${tokens},${f}` };
-    s.gpu.run(`edit/second_moment_${rung}`, { keys, sum: data }, { f, first, tokens }, { ...grid, cost });
+    const grid = gridOf(rung, sum, s.gpu.adapter, cost);
+    s.gpu.run(rung.kernel, { keys, sum: data }, { f, first, tokens }, grid);
   }
 }
 

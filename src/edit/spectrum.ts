@@ -1,7 +1,6 @@
 /** What the eigenvalues of C look like, without computing them. */
 import type { Scope } from '../gpu/scope.ts';
 import { empty, read } from '../tensor/tensor.ts';
-import { fold } from './frobenius.ts';
 import type { Factor } from './cholesky.ts';
 import { dot, norm } from '../statistics.ts';
 import { BLOCK, panelRow } from './panels.ts';
@@ -56,7 +55,7 @@ async function moments(s: Scope, c: Panels): Promise<{ trace: number; squares: n
   return s.gpu.scope(async (inner) => {
     const blocks = c.data.rows / BLOCK;
     const sums = empty(inner, [blocks, 2], 'block_sums');
-    s.gpu.run('edit/block_sums', { c: c.data, sums }, { blocks }, { groups: fold(blocks) });
+    s.gpu.run('edit/block_sums', { c: c.data, sums }, { blocks }, { groups: blocks });
     const parts = await read(s.gpu, sums);
     let [trace, squares] = [0, 0];
     for (let p = 0, block = 0; p < c.n; p += 1) {

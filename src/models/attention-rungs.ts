@@ -1,67 +1,103 @@
-/** Which attention kernels suit an adapter and a batch, and how they are dispatched. All compute the same. */
-import type { AdapterSummary, Grid } from '../gpu/context.ts';
+/** The ladders of attention and of its two gradients. */
+import type { AdapterSummary } from '../gpu/context.ts';
+import type { Rung } from '../gpu/rung.ts';
 
-export interface AttentionRung {
-  readonly kernel: string;
-  /** Tokens that one workgroup takes together; 0: it reads no tiles. */
-  readonly tile: number;
-  /** Every workgroup is one subgroup, whose size must be known. */
-  readonly subgroups: boolean;
-  /** The widest head. Widths must be multiples of 4, but for the definition. */
-  readonly widest: number;
-}
-
-/** Measured GFLOP/s on lavapipe, H = 12, S = 64: suffixes of 2 tokens, whole rows of 256, one token after 1000. */
-export const ATTENTION_RUNGS = {
-  definition: { kernel: 'models/attention_1', tile: 0, subgroups: false, widest: Infinity }, // 1.1, 1.1, 0.4
-  pairs: { kernel: 'models/attention_2', tile: 2, subgroups: true, widest: Infinity }, // 2.5, 7.3, 2.7
-  eights: { kernel: 'models/attention_3', tile: 8, subgroups: true, widest: Infinity }, // 1.4, 22, 2.0
-  workgroup: { kernel: 'models/attention_4', tile: 64, subgroups: false, widest: 64 }, // for GPUs
-} as const satisfies Record<string, AttentionRung>;
-
-/** What the choice depends on besides the adapter. */
 export interface AttentionShape {
-  readonly m: number;
+  readonly tokens: number;
   readonly heads: number;
-  /** S */
-  readonly s: number;
-  readonly cache_stride: number;
-  readonly cache_k: number;
+  /** Width of a head, S. */
+  readonly size: number;
+  /** Some span has a prefix; where it lies. */
+  readonly cached: boolean;
+  readonly cacheStride: number;
+  readonly cacheKeys: number;
+  /** Runs of tokens of one row that are taken together, and the most tokens of one. */
+  readonly tiles: number;
+  readonly tileSize: number;
 }
 
-/** The rung that takes tiles of this size, else the definition. */
-export function chooseAttention(
-  tileSize: number,
-  shape: AttentionShape,
-  adapter: AdapterSummary,
-): AttentionRung {
-  const fours = [shape.s, shape.cache_stride, shape.cache_k].every((n) => n % 4 === 0);
-  const fits = (rung: AttentionRung): boolean =>
-    rung.tile === tileSize && shape.s <= rung.widest && (!rung.subgroups || adapter.subgroupSize >= 4);
-  const found = Object.values<AttentionRung>(ATTENTION_RUNGS).find(fits);
-  return fours && found ? found : ATTENTION_RUNGS.definition;
+export interface AttentionRung extends Rung<AttentionShape> {
+  /** The most tokens of a run; absent: it reads no tiles. */
+  readonly tile?: number;
 }
 
-/** Rungs of the two backward kernels. */
-export function chooseBackward(
-  tileSize: number,
-  shape: AttentionShape,
-  adapter: AdapterSummary,
-): { readonly q: 1 | 2; readonly kv: 1 | 2 } {
-  const { pairs } = ATTENTION_RUNGS;
-  if (!chooseAttention(pairs.tile, shape, adapter).subgroups) return { q: 1, kv: 1 };
-  // Lanes run along the queries that see a key: where those are few, most lanes would idle.
-  return { q: 2, kv: tileSize > pairs.tile ? 2 : 1 };
+const inQuads = ({ size, cacheStride, cacheKeys }: AttentionShape): boolean =>
+  [size, cacheStride, cacheKeys].every((n) => n % 4 === 0);
+
+/** Workgroups of one subgroup each: lanes stand for two columns of four numbers. */
+const subgroups = (runs: number, { heads, size }: AttentionShape, lanes: number) => ({
+  groups: [runs, heads, Math.ceil(size / (8 * lanes))] as const,
+});
+
+const lanesAndPrefix = ({ cached }: AttentionShape, { subgroupSize }: AdapterSummary) => ({
+  LANES: subgroupSize,
+  PREFIX: cached ? 1 : 0,
+});
+
+const aThreadEach = ({ tokens, heads }: AttentionShape): { threads: number } => ({ threads: tokens * heads });
+
+/**
+ * GFLOP/s as measured on lavapipe, H = 12, S = 64: suffixes of 2 tokens, whole rows of 256, one token after 1000.
+ * Tiles come with the batch, so at most one rung fits besides the definition.
+ */
+export const ATTENTION: readonly AttentionRung[] = [
+  // A subgroup for eight queries: 1.4, 22, 2.0.
+  {
+    kernel: 'software/attention_eights',
+    tile: 8,
+    fits: (shape, { kind, subgroupSize }) =>
+      kind === 'software' && subgroupSize >= 4 && shape.tileSize <= 8 && inQuads(shape),
+    suits: ({ tileSize }) => tileSize > 2,
+    grid: (shape, { subgroupSize }) => subgroups(shape.tiles, shape, subgroupSize),
+    overrides: lanesAndPrefix,
+  },
+  // A subgroup for two queries: 2.5, 7.3, 2.7.
+  {
+    kernel: 'models/attention_pairs',
+    tile: 2,
+    fits: (shape, { subgroupSize }) => subgroupSize >= 4 && shape.tileSize <= 2 && inQuads(shape),
+    grid: (shape, { subgroupSize }) => subgroups(shape.tiles, shape, subgroupSize),
+    overrides: lanesAndPrefix,
+  },
+  // A thread for each query, keys and values in workgroup memory: for GPUs.
+  {
+    kernel: 'models/attention_workgroup',
+    tile: 64,
+    fits: (shape) => shape.tileSize <= 64 && shape.size <= 64 && inQuads(shape),
+    suits: ({ tileSize }) => tileSize > 8,
+    grid: ({ tiles, heads }) => ({ groups: [tiles, heads] }),
+  },
+  // The definition, a thread for each query and head: 1.1, 1.1, 0.4.
+  { kernel: 'models/attention_1', fits: () => true, grid: aThreadEach },
+];
+
+/** Tokens that attention takes together: long runs share loads, but one that is mostly empty computes for nothing. */
+export function tileSizeFor(longestRow: number, { kind }: AdapterSummary): number {
+  if (kind === 'gpu') return longestRow >= 16 ? 64 : 2;
+  return longestRow >= 4 ? 8 : 2;
 }
 
-/** Workgroups for `items` tiles or tokens by heads; of one subgroup each, they also split the columns. */
-export function attentionGrid(
-  subgroups: boolean,
-  items: number,
-  { heads, s }: AttentionShape,
-  adapter: AdapterSummary,
-): Grid & { readonly overrides: Readonly<Record<string, number>> } {
-  const lanes = adapter.subgroupSize;
-  if (!subgroups || lanes === 0) return { groups: [items, heads], overrides: {} };
-  return { groups: [items, heads, Math.ceil(s / (8 * lanes))], overrides: { LANES: lanes } };
-}
+/** dq and δ. */
+export const ATTENTION_BACKWARD_Q: readonly AttentionRung[] = [
+  // A subgroup for two queries.
+  {
+    kernel: 'models/attention_backward_q_pairs',
+    fits: (shape, { subgroupSize }) => subgroupSize >= 4 && inQuads(shape),
+    grid: (shape, { subgroupSize }) => subgroups(shape.tokens, shape, subgroupSize),
+    overrides: lanesAndPrefix,
+  },
+  { kernel: 'models/attention_backward_q_1', fits: () => true, grid: aThreadEach },
+];
+
+/** dk and dv. */
+export const ATTENTION_BACKWARD_KV: readonly AttentionRung[] = [
+  // A subgroup for each key. Lanes run along the queries that see it: where those are few, most would idle.
+  {
+    kernel: 'models/attention_backward_kv_subgroup',
+    fits: (shape, { subgroupSize }) => subgroupSize >= 4 && inQuads(shape),
+    suits: ({ tileSize }) => tileSize > 2,
+    grid: (shape, { subgroupSize }) => subgroups(shape.tokens, shape, subgroupSize),
+    overrides: (_, { subgroupSize }) => ({ LANES: subgroupSize }),
+  },
+  { kernel: 'models/attention_backward_kv_1', fits: () => true, grid: aThreadEach },
+];

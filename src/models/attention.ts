@@ -1,9 +1,10 @@
 /** Causal multi-head attention over a packed batch. */
 import { ShapeError } from '../errors.ts';
+import { choose, gridOf } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { empty } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { attentionGrid, chooseBackward, chooseAttention } from './attention-rungs.ts';
+import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from './attention-rungs.ts';
 import type { AttentionRung, AttentionShape } from './attention-rungs.ts';
 import type { GpuBatch } from './batch.ts';
 
@@ -20,8 +21,8 @@ export interface AttentionOptions {
   readonly heads: number;
   /** Absent: no span of the batch has a prefix. It is frozen: no gradient reaches it. */
   readonly cache?: LayerCache | undefined;
-  /** Overrides the choice of the forward kernel, for benches: the batch's tiles must be of its size. */
-  readonly rung?: AttentionRung;
+  /** Override the choice of kernels, for benches: the batch's tiles must not exceed those of the rung. */
+  readonly rungs?: { readonly [pass in 'forward' | 'q' | 'kv']?: AttentionRung } | undefined;
 }
 
 /**
@@ -33,21 +34,21 @@ export interface AttentionOptions {
  * @throws ShapeError when the width is not 3 · heads · S, or the batch has other tokens
  */
 export function attention(s: Scope, qkv: Tensor, batch: GpuBatch, options: AttentionOptions): Tensor {
-  const { cache } = options;
   const shape = shapeOf(qkv, batch, options);
-  const { m, heads } = shape;
+  const { tokens, heads } = shape;
   const { adapter } = s.gpu;
-  const out = empty(s, [m, qkv.cols / 3], 'attention');
-  const logsumexp = empty(s, [m, heads], 'logsumexp');
-  const rung = options.rung ?? chooseAttention(batch.tileSize, shape, adapter);
-  const bindings = { qkv, cache: cache?.rows ?? qkv, spans: batch.spans, out, logsumexp };
-  const cost = { flops: 4 * batch.keysSeen * out.cols, bytes: 16 * out.size, shape: `${m}x${out.cols}` };
-  if (rung.tile === 0) s.gpu.run(rung.kernel, bindings, scaled(shape), { threads: m * heads, cost });
-  else {
-    const grid = attentionGrid(rung.subgroups, batch.tiles.rows, shape, adapter);
-    const overrides = rung.subgroups ? { ...grid.overrides, PREFIX: cache ? 1 : 0 } : {};
-    s.gpu.run(rung.kernel, { ...bindings, tiles: batch.tiles }, scaled(shape), { ...grid, overrides, cost });
-  }
+  const rung = options.rungs?.forward ?? choose(ATTENTION, shape, adapter);
+  const out = empty(s, [tokens, qkv.cols / 3], 'attention');
+  const logsumexp = empty(s, [tokens, heads], 'logsumexp');
+  const bind = { qkv, cache: options.cache?.rows ?? qkv, spans: batch.spans, out, logsumexp };
+  const cost = {
+    flops: 4 * batch.keysSeen * out.cols,
+    bytes: 16 * out.size,
+    shape: `${tokens}x${out.cols}`,
+  };
+  const grid = gridOf(rung, shape, adapter, cost);
+  const params = { ...own(shape), cache_stride: shape.cacheStride, cache_k: shape.cacheKeys };
+  s.gpu.run(rung.kernel, rung.tile ? { ...bind, tiles: batch.tiles } : bind, params, grid);
   s.tape?.record(out, [qkv], (scope, dout) => [
     attentionBackward(scope, qkv, batch, options, { out, logsumexp, dout }),
   ]);
@@ -73,38 +74,39 @@ export function attentionBackward(
   { out, logsumexp, dout }: AttentionGradient,
 ): Tensor {
   const shape = shapeOf(qkv, batch, options);
-  const { m, heads } = shape;
+  const { adapter } = s.gpu;
   const { spans, followers, keysSeen } = batch;
   const dqkv = empty(s, qkv.shape, `d ${qkv.label}`);
-  const delta = empty(s, [m, heads], 'delta');
-  const rungs = chooseBackward(batch.tileSize, shape, s.gpu.adapter);
-  const grid = attentionGrid(true, m, shape, s.gpu.adapter);
-  const single = { threads: m * heads };
-  const prefix = { ...grid, overrides: { ...grid.overrides, PREFIX: options.cache ? 1 : 0 } };
+  const delta = empty(s, logsumexp.shape, 'delta');
   const common = { qkv, logsumexp, dout, dqkv, delta };
-  const { cache_stride: _stride, cache_k: _keys, ...own } = scaled(shape);
+
+  const q = options.rungs?.q ?? choose(ATTENTION_BACKWARD_Q, shape, adapter);
   s.gpu.run(
-    `models/attention_backward_q_${rungs.q}`,
+    q.kernel,
     { ...common, out, spans, cache: options.cache?.rows ?? qkv },
-    scaled(shape),
-    { ...(rungs.q === 2 ? prefix : single), cost: { flops: 6 * keysSeen * dout.cols } },
+    { ...own(shape), cache_stride: shape.cacheStride, cache_k: shape.cacheKeys },
+    gridOf(q, shape, adapter, { flops: 6 * keysSeen * dout.cols }),
   );
-  s.gpu.run(`models/attention_backward_kv_${rungs.kv}`, { ...common, followers }, own, {
-    ...(rungs.kv === 2 ? grid : single),
-    cost: { flops: 8 * keysSeen * dout.cols },
-  });
+  const kv = options.rungs?.kv ?? choose(ATTENTION_BACKWARD_KV, shape, adapter);
+  const grid = gridOf(kv, shape, adapter, { flops: 8 * keysSeen * dout.cols });
+  s.gpu.run(kv.kernel, { ...common, followers }, own(shape), grid);
   return dqkv;
 }
 
 function shapeOf(qkv: Tensor, batch: GpuBatch, { heads, cache }: AttentionOptions): AttentionShape {
-  const s = qkv.cols / 3 / heads;
-  if (!Number.isInteger(s) || batch.tokens !== qkv.rows)
+  const size = qkv.cols / 3 / heads;
+  if (!Number.isInteger(size) || batch.tokens !== qkv.rows)
     throw new ShapeError(
       `attention: "${qkv.label}" [${qkv.rows}, ${qkv.cols}] is not [${batch.tokens} tokens, 3 · ${heads} heads · S].`,
     );
-  return { m: qkv.rows, heads, s, cache_stride: cache?.stride ?? 0, cache_k: cache?.keys ?? 0 };
+  return {
+    ...{ tokens: qkv.rows, heads, size },
+    ...{ cached: cache !== undefined, cacheStride: cache?.stride ?? 0, cacheKeys: cache?.keys ?? 0 },
+    ...{ tiles: batch.tiles.rows, tileSize: batch.tileSize },
+  };
 }
 
-function scaled(shape: AttentionShape): AttentionShape & { readonly scale: number } & Record<string, number> {
-  return { ...shape, scale: 1 / Math.sqrt(shape.s) };
+/** Params that all three kernels take: the batch's own tokens. */
+function own({ tokens, heads, size }: AttentionShape) {
+  return { m: tokens, heads, s: size, scale: 1 / Math.sqrt(size) };
 }

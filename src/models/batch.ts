@@ -3,10 +3,10 @@
  * each token which earlier ones it sees. Tokens whose keys and values are already in a cache are left out.
  */
 import { ShapeError } from '../errors.ts';
-import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { tileSizeFor } from './attention-rungs.ts';
 
 export interface Batch {
   /** [T] token ids. */
@@ -79,7 +79,11 @@ export interface GpuBatch {
 }
 
 /** @param tileSize 2, 8 or 64; the default suits the adapter and the length of the rows */
-export function uploadBatch(s: Scope, batch: Batch, tileSize = chooseTileSize(s.gpu, batch)): GpuBatch {
+export function uploadBatch(
+  s: Scope,
+  batch: Batch,
+  tileSize = tileSizeFor(longestRow(batch), s.gpu.adapter),
+): GpuBatch {
   const tokens = batch.ids.length;
   const tiles = tilesOf(batch.rowStarts, tileSize);
   const keysSeen = batch.spans.reduce((sum, n, i) => sum + (i % 2 === 1 ? n : 0), 0); // the counts
@@ -95,6 +99,10 @@ export function uploadBatch(s: Scope, batch: Batch, tileSize = chooseTileSize(s.
   };
 }
 
+function longestRow({ rowStarts }: Batch): number {
+  return rowStarts.reduce((most, end, b) => Math.max(most, end - (rowStarts[b - 1] ?? 0)), 0);
+}
+
 /** Cuts rows into runs of at most `size` tokens: first, count of each. */
 export function tilesOf(rowStarts: Uint32Array, size: number): Uint32Array<ArrayBuffer> {
   const tiles: number[] = [];
@@ -103,16 +111,6 @@ export function tilesOf(rowStarts: Uint32Array, size: number): Uint32Array<Array
     for (let first = start; first < end; first += size) tiles.push(first, Math.min(size, end - first));
   });
   return Uint32Array.from(tiles);
-}
-
-/** Long runs share loads, but a run that is mostly empty computes for nothing. */
-function chooseTileSize(gpu: Gpu, batch: Batch): number {
-  const longest = batch.rowStarts.reduce(
-    (most, end, b) => Math.max(most, end - (batch.rowStarts[b - 1] ?? 0)),
-    0,
-  );
-  if (gpu.adapter.kind === 'gpu' && longest >= 16) return 64;
-  return longest >= 4 ? 8 : 2;
 }
 
 function checkedPrefix(length: number, b: number, from: readonly number[]): number {

@@ -1,11 +1,41 @@
 /** Layer normalisation: forward, and the gradient by its input (weights are frozen). */
 import { ShapeError } from '../errors.ts';
-import type { AdapterSummary, Grid } from '../gpu/context.ts';
+import { choose, gridOf } from '../gpu/rung.ts';
+import type { Rung } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { sameShape } from '../tensor/elementwise.ts';
-import { groupPerRow } from '../tensor/grid.ts';
 import { empty } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+
+interface Rows {
+  readonly rows: number;
+  readonly d: number;
+}
+
+export type LayernormRung = Rung<Rows>;
+
+/** A workgroup for each row. */
+const definition: Omit<LayernormRung, 'kernel'> = {
+  fits: () => true,
+  grid: ({ rows }) => ({ groups: rows }),
+};
+
+/** A subgroup of known size for each row, four columns at a time: 3 (lavapipe) to 10 times (SwiftShader) as fast. */
+const subgroup: Omit<LayernormRung, 'kernel'> = {
+  fits: ({ d }, { subgroupSize }) => subgroupSize > 0 && d % 4 === 0,
+  grid: ({ rows }) => ({ groups: rows }),
+  overrides: (_, { subgroupSize }) => ({ WG: subgroupSize }),
+};
+
+export const LAYERNORM: readonly LayernormRung[] = [
+  { kernel: 'models/layernorm_subgroup', ...subgroup },
+  { kernel: 'models/layernorm_1', ...definition },
+];
+
+export const LAYERNORM_BACKWARD: readonly LayernormRung[] = [
+  { kernel: 'models/layernorm_backward_subgroup', ...subgroup },
+  { kernel: 'models/layernorm_backward_1', ...definition },
+];
 
 /**
  * y = (x − μ) / √(σ² + ε) ⊙ weight + bias, row by row.
@@ -15,35 +45,45 @@ import type { Tensor } from '../tensor/tensor.ts';
  * @param bias   [D]
  * @throws ShapeError when weight or bias is not as wide as x
  */
-export function layernorm(s: Scope, x: Tensor, weight: Tensor, bias: Tensor, eps: number): Tensor {
-  const [rows, d] = [x.rows, x.cols];
-  if (weight.size !== d || bias.size !== d)
+export function layernorm(
+  s: Scope,
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+  eps: number,
+  rung = choose(LAYERNORM, rowsOf(x), s.gpu.adapter),
+): Tensor {
+  const shape = rowsOf(x);
+  if (weight.size !== shape.d || bias.size !== shape.d)
     throw new ShapeError(
-      `layernorm: "${x.label}" has ${d} columns, "${weight.label}" ${weight.size}, "${bias.label}" ${bias.size}.`,
+      `layernorm: "${x.label}" has ${shape.d} columns, "${weight.label}" ${weight.size}, "${bias.label}" ${bias.size}.`,
     );
   const y = empty(s, x.shape, 'layernorm');
-  const cost = { flops: 8 * x.size, bytes: 8 * x.size, shape: `${rows}x${d}` };
-  const { number, grid } = rungFor(s.gpu.adapter, rows, d);
-  s.gpu.run(`models/layernorm_${number}`, { x, weight, bias, y }, { rows, d, eps }, { ...grid, cost });
+  const cost = { flops: 8 * x.size, bytes: 8 * x.size, shape: `${shape.rows}x${shape.d}` };
+  const grid = gridOf(rung, shape, s.gpu.adapter, cost);
+  s.gpu.run(rung.kernel, { x, weight, bias, y }, { ...shape, eps }, grid);
   s.tape?.record(y, [x], (scope, dy) => [layernormBackward(scope, x, weight, dy, eps)]);
   return y;
 }
 
 /** dL/dx [T, D] from dL/dy and the forward pass's input. */
-export function layernormBackward(s: Scope, x: Tensor, weight: Tensor, dy: Tensor, eps: number): Tensor {
+export function layernormBackward(
+  s: Scope,
+  x: Tensor,
+  weight: Tensor,
+  dy: Tensor,
+  eps: number,
+  rung = choose(LAYERNORM_BACKWARD, rowsOf(x), s.gpu.adapter),
+): Tensor {
   sameShape('layernormBackward', x, dy);
-  const [rows, d] = [x.rows, x.cols];
+  const shape = rowsOf(x);
   const dx = empty(s, x.shape, `d ${x.label}`);
-  const cost = { flops: 15 * x.size, bytes: 12 * x.size, shape: `${rows}x${d}` };
-  const { number, grid } = rungFor(s.gpu.adapter, rows, d);
-  const name = `models/layernorm_backward_${number}`;
-  s.gpu.run(name, { x, weight, dy, dx }, { rows, d, eps }, { ...grid, cost });
+  const cost = { flops: 15 * x.size, bytes: 12 * x.size, shape: `${shape.rows}x${shape.d}` };
+  const grid = gridOf(rung, shape, s.gpu.adapter, cost);
+  s.gpu.run(rung.kernel, { x, weight, dy, dx }, { ...shape, eps }, grid);
   return dx;
 }
 
-/** Rung 2 gives every row to a subgroup of known size, which is 3 (lavapipe) to 10 times (SwiftShader) as fast. */
-function rungFor(adapter: AdapterSummary, rows: number, d: number): { number: 1 | 2; grid: Grid } {
-  const groups = groupPerRow(rows);
-  if (adapter.subgroupSize === 0 || d % 4 !== 0) return { number: 1, grid: { groups } };
-  return { number: 2, grid: { groups, overrides: { WG: adapter.subgroupSize } } };
+function rowsOf(x: Tensor): Rows {
+  return { rows: x.rows, d: x.cols };
 }

@@ -4,7 +4,6 @@
  */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { groupPerRow } from '../tensor/grid.ts';
 import { empty } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
@@ -13,7 +12,7 @@ export function logsumexp(s: Scope, logits: Tensor): Tensor {
   const [rows, v] = [logits.rows, logits.cols];
   const y = empty(s, [rows, 2], 'logsumexp');
   const cost = { flops: 4 * logits.size, bytes: 4 * logits.size, shape: `${rows}x${v}` };
-  s.gpu.run('models/logsumexp', { logits, y }, { rows, v }, { groups: groupPerRow(rows), cost });
+  s.gpu.run('models/logsumexp', { logits, y }, { rows, v }, { groups: rows, cost });
   return y;
 }
 

@@ -1,7 +1,6 @@
 /** What an evaluation reads off logits: the likelihood of given targets, and the token that comes first. */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { groupPerRow } from '../tensor/grid.ts';
 import { empty } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { logsumexp } from './losses.ts';
@@ -35,6 +34,6 @@ export function argmaxRows(s: Scope, logits: Tensor): Tensor {
   const [rows, v] = [logits.rows, logits.cols];
   const y = empty(s, [rows], 'argmax', 'u32');
   const cost = { bytes: 4 * logits.size, shape: `${rows}x${v}` };
-  s.gpu.run('models/argmax', { logits, y }, { rows, v }, { groups: groupPerRow(rows), cost });
+  s.gpu.run('models/argmax', { logits, y }, { rows, v }, { groups: rows, cost });
   return y;
 }

@@ -118,7 +118,7 @@ export const MATMUL: readonly MatmulRung[] = [
   },
   // Tiles in workgroup memory, 4 x 4 sums a thread: for GPUs.
   {
-    kernel: 'tensor/matmul_2',
+    kernel: 'tensor/matmul_tiles',
     reads: 'words',
     ...tiles(64, 64),
     fits: () => true,

@@ -1,7 +1,7 @@
 /** Attention and its gradient over packed rows, with and without keys and values of earlier tokens. */
 import { attention, attentionBackward } from '../../models/attention.ts';
 import type { AttentionOptions } from '../../models/attention.ts';
-import { ATTENTION_RUNGS } from '../../models/attention-rungs.ts';
+import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from '../../models/attention-rungs.ts';
 import type { AttentionRung } from '../../models/attention-rungs.ts';
 import { packRows, uploadBatch } from '../../models/batch.ts';
 import type { Gpu } from '../../gpu/context.ts';
@@ -32,43 +32,59 @@ const CASES: readonly Rows[] = [
   { name: 'suffix', rows: 22, cached: 17, fresh: 3, backward: true },
 ];
 
+type Rungs = NonNullable<AttentionOptions['rungs']>;
+
 const HEADS = 12;
 const SIZE = 64;
 const D = HEADS * SIZE;
 
-/** Rungs that this adapter can run; the backward pass has two, which go by the first two. */
-function rungsFor(gpu: Gpu, backward: boolean): readonly AttentionRung[] {
-  const { definition, pairs, ...more } = ATTENTION_RUNGS;
-  const all: AttentionRung[] = backward ? [definition, pairs] : [definition, pairs, ...Object.values(more)];
-  return all.filter(({ subgroups }) => !subgroups || gpu.adapter.subgroupSize >= 4);
+/** The rungs of a pass that this adapter can run, from the definition on: one forward, or two backward. */
+function rungsFor({ adapter }: Gpu, { backward, cached }: Rows): readonly Rungs[] {
+  const stride = cached > 0 ? 3 * D : 0;
+  const shape = {
+    tokens: 1,
+    heads: HEADS,
+    size: SIZE,
+    cached: cached > 0,
+    cacheStride: stride,
+    cacheKeys: stride / 3,
+  };
+  const fits = (rung: AttentionRung): boolean =>
+    rung.fits({ ...shape, tiles: 1, tileSize: rung.tile ?? 2 }, adapter);
+  if (!backward)
+    return ATTENTION.filter(fits)
+      .toReversed()
+      .map((forward) => ({ forward }));
+  const kvs = ATTENTION_BACKWARD_KV.filter(fits).toReversed();
+  return ATTENTION_BACKWARD_Q.filter(fits)
+    .toReversed()
+    .flatMap((q, i) => kvs.slice(i, i + 1).map((kv) => ({ q, kv })));
 }
 
-function attentionCase(c: Rows, rung: AttentionRung): BenchCase {
+function attentionCase(c: Rows, rungs: Rungs): BenchCase {
   const tokens = c.rows * c.fresh;
   // Query j of a row sees the cache and j + 1 keys of its own.
   const seen = c.rows * (c.fresh * c.cached + (c.fresh * (c.fresh + 1)) / 2);
-  const back = rung.subgroups ? 2 : 1;
+  const kernels = Object.values(rungs).map((rung) => rung.kernel);
   return {
-    name: c.backward ? `backward_${back}` : rung.kernel.slice('models/'.length),
+    name: kernels.map((name) => name.replace(/^.*\/(attention_)?/, '')).join(' + '),
     shape: `${c.name} ${c.rows}x${c.cached > 0 ? `(${c.cached})+` : ''}${c.fresh}`,
-    kernels: c.backward
-      ? [`models/attention_backward_q_${back}`, `models/attention_backward_kv_${back}`]
-      : [rung.kernel],
+    kernels,
     flops: (c.backward ? 14 : 4) * seen * D,
     bytes: 4 * D * ((c.backward ? 8 : 4) * tokens + 2 * c.rows * c.cached),
-    prepare: (s) => prepareAttention(s, c, rung),
+    prepare: (s) => prepareAttention(s, c, rungs),
   };
 }
 
 async function prepareAttention(
   s: Scope,
   { rows, cached, fresh, backward }: Rows,
-  rung: AttentionRung,
+  rungs: Rungs,
 ): Promise<Awaited<ReturnType<BenchCase['prepare']>>> {
   const { gpu } = s;
   const length = cached + fresh;
   const lists = Array.from({ length: rows }, () => Array.from({ length }, () => 0));
-  const batch = uploadBatch(s, packRows(lists, { from: lists.map(() => cached) }), rung.tile || undefined);
+  const batch = uploadBatch(s, packRows(lists, { from: lists.map(() => cached) }), rungs.forward?.tile);
   const tokens = rows * fresh;
   const own = numbers(tokens * 3 * D, 1);
   const earlier = numbers(Math.max(1, rows * cached) * 3 * D, 2);
@@ -80,7 +96,7 @@ async function prepareAttention(
     stride: 3 * D,
     keys: D,
   };
-  const options: AttentionOptions = { heads: HEADS, rung, ...(cached > 0 ? { cache } : {}) };
+  const options: AttentionOptions = { heads: HEADS, rungs, cache: cached > 0 ? cache : undefined };
 
   const reference = attentionReference({ own, earlier, slopes, heads: HEADS, size: SIZE, cached, fresh });
   if (!backward) {
@@ -103,5 +119,5 @@ async function prepareAttention(
 export const attentionFamily: Family = {
   name: 'attention',
   title: `rows x (cached) + tokens, ${HEADS} heads of ${SIZE}`,
-  cases: (gpu) => CASES.flatMap((c) => rungsFor(gpu, c.backward).map((rung) => attentionCase(c, rung))),
+  cases: (gpu) => CASES.flatMap((c) => rungsFor(gpu, c).map((rungs) => attentionCase(c, rungs))),
 };

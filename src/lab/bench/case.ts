@@ -11,7 +11,7 @@ export interface Prepared {
 }
 
 export interface BenchCase {
-  /** What the table calls it, e.g. `matmul_2`. */
+  /** What the table calls it, e.g. `matmul_tiles`. */
   readonly name: string;
   /** Sizes and storage, e.g. `64,768,3072 f16`. */
   readonly shape: string;

@@ -1,5 +1,5 @@
 /** C + ρI = L Lᵀ, rung by rung, and what one edit solves with it. */
-import { choleskyRung, factorise } from '../../edit/cholesky.ts';
+import { CHOLESKY, factorise } from '../../edit/cholesky.ts';
 import type { CholeskyRung, Factor } from '../../edit/cholesky.ts';
 import { BLOCK, panelRow } from '../../edit/panels.ts';
 import { symmetricProduct, triangularSolves } from '../../edit/product.ts';
@@ -11,16 +11,14 @@ import type { BenchCase, Family } from './case.ts';
 import { numbers, worstError } from './check.ts';
 import { element, placeOf, positiveDefinite } from './symmetric.ts';
 
-/** F of the bundled model, of GPT-2 small and of XL. Rung 1 is for comparison: the first two suffice. */
+/** F of the bundled model, of GPT-2 small and of XL. The definition is for comparison: the first two suffice. */
 const SIZES = [256, 1024, 3072, 6400] as const;
-const RUNGS: readonly CholeskyRung[] = [1, 2, 3, 4];
 
 function choleskyCase(f: number, rung: CholeskyRung): BenchCase {
   return {
-    name: `cholesky_${rung}`,
+    name: rung.kernel.replace(/^.*\//, ''),
     shape: String(f),
-    kernels:
-      rung === 1 ? ['edit/cholesky_1'] : [`edit/cholesky_update_${rung - 1}`, 'edit/cholesky_diagonal'],
+    kernels: rung.blocked ? [rung.kernel, 'edit/cholesky_diagonal'] : [rung.kernel],
     flops: f ** 3 / 3,
     bytes: 4 * f * f,
     prepare: (s) => {
@@ -47,16 +45,21 @@ function choleskyCase(f: number, rung: CholeskyRung): BenchCase {
   };
 }
 
-function usable(gpu: Gpu, rung: CholeskyRung, f: number): boolean {
-  if (rung === 1) return f <= 1024;
-  return rung === 2 ? f <= 3072 : rung === choleskyRung(gpu);
+function usable({ adapter }: Gpu, rung: CholeskyRung, f: number): boolean {
+  if (!rung.fits({ n: Math.ceil(f / BLOCK), q: 0, first: 0, end: 0 }, adapter)) return false;
+  if (!rung.blocked) return f <= 1024;
+  return rung.kernel.startsWith('software/') || f <= 3072 || adapter.kind === 'gpu';
 }
 
 export const choleskyFamily: Family = {
   name: 'cholesky',
   title: 'C = L Lᵀ with its read-backs; F',
   cases: (gpu) =>
-    SIZES.flatMap((f) => RUNGS.filter((rung) => usable(gpu, rung, f)).map((rung) => choleskyCase(f, rung))),
+    SIZES.flatMap((f) =>
+      CHOLESKY.toReversed()
+        .filter((rung) => usable(gpu, rung, f))
+        .map((rung) => choleskyCase(f, rung)),
+    ),
 };
 
 const VECTOR_SIZES = [3072, 6400] as const;

@@ -1,29 +1,39 @@
 /** What memory gives: buffer to buffer, and by kernels that do nothing else. Bytes are counted read and written. */
+import { gridOf } from '../../gpu/rung.ts';
+import type { Rung } from '../../gpu/rung.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { empty, upload } from '../../tensor/tensor.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import type { BenchCase, Family } from './case.ts';
 import { numbers, worstError } from './check.ts';
 
-export const COPY_RUNGS = ['tensor/copy_1', 'tensor/copy_2'] as const;
-export type CopyRung = (typeof COPY_RUNGS)[number];
+/** Of n numbers, a multiple of 4. */
+export const COPY: readonly Rung<{ readonly n: number }>[] = [
+  // Four numbers at a time, four times a thread: 16 bytes a load, a sixteenth of the threads.
+  {
+    kernel: 'tensor/copy_quads',
+    fits: ({ n }) => n % 4 === 0,
+    grid: ({ n }) => ({ groups: Math.ceil(n / (16 * 64)) }),
+  },
+  // The definition: a thread for each number.
+  { kernel: 'tensor/copy_1', fits: () => true, grid: ({ n }) => ({ threads: n }) },
+];
 
-const WG = 64; // of both rungs
 const MEBIBYTES = [1, 16, 64] as const;
 
-/** y = x by a kernel; sizes are multiples of 4. */
-export function copyKernel(s: Scope, rung: CopyRung, x: Tensor, y: Tensor): void {
+/** y = x by a kernel. */
+export function copyKernel(s: Scope, rung: (typeof COPY)[number], x: Tensor, y: Tensor): void {
   const n = x.size;
-  const threads = rung === 'tensor/copy_1' ? n : WG * Math.ceil(n / (16 * WG));
-  s.gpu.run(rung, { x, y }, { n }, { threads, cost: { bytes: 8 * n, shape: String(n) } });
+  const grid = gridOf(rung, { n }, s.gpu.adapter, { bytes: 8 * n, shape: String(n) });
+  s.gpu.run(rung.kernel, { x, y }, { n }, grid);
 }
 
-function copyCase(mebibytes: number, rung: CopyRung | undefined): BenchCase {
+function copyCase(mebibytes: number, rung: (typeof COPY)[number] | undefined): BenchCase {
   const n = mebibytes * 2 ** 18;
   return {
-    name: rung ? rung.slice('tensor/'.length) : 'buffer',
+    name: rung ? rung.kernel.replace(/^.*\//, '') : 'buffer',
     shape: `${mebibytes} MiB`,
-    kernels: rung ? [rung] : [],
+    kernels: rung ? [rung.kernel] : [],
     flops: 0,
     bytes: 8 * n,
     prepare: (s) => {
@@ -43,5 +53,6 @@ function copyCase(mebibytes: number, rung: CopyRung | undefined): BenchCase {
 export const copyFamily: Family = {
   name: 'copy',
   title: 'copies; bytes read and written',
-  cases: () => MEBIBYTES.flatMap((size) => [undefined, ...COPY_RUNGS].map((rung) => copyCase(size, rung))),
+  cases: () =>
+    MEBIBYTES.flatMap((size) => [undefined, ...COPY.toReversed()].map((rung) => copyCase(size, rung))),
 };

@@ -1,5 +1,6 @@
 /** Layer normalisation and its gradient. */
-import { layernorm, layernormBackward } from '../../models/layernorm.ts';
+import { LAYERNORM, LAYERNORM_BACKWARD, layernorm, layernormBackward } from '../../models/layernorm.ts';
+import type { LayernormRung } from '../../models/layernorm.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { upload } from '../../tensor/tensor.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
@@ -13,12 +14,12 @@ const SIZES = [
 ] as const;
 const EPS = 1e-5;
 
-function layernormCase(rows: number, d: number, backward: boolean, subgroups: boolean): BenchCase {
+function layernormCase(rows: number, d: number, backward: boolean, rung: LayernormRung): BenchCase {
   const n = rows * d;
   return {
-    name: backward ? 'backward' : 'layernorm',
+    name: rung.kernel.replace(/^.*\//, ''),
     shape: `${rows}x${d}`,
-    kernels: [`models/layernorm_${backward ? 'backward_' : ''}${subgroups ? 2 : 1}`],
+    kernels: [rung.kernel],
     flops: (backward ? 15 : 8) * n,
     bytes: (backward ? 12 : 8) * n,
     prepare: (s) => {
@@ -28,7 +29,9 @@ function layernormCase(rows: number, d: number, backward: boolean, subgroups: bo
       const weight = upload(s, gain, [d], 'weight');
       const bias = upload(s, offset, [d], 'bias');
       const run = (scope: Scope): Tensor =>
-        backward ? layernormBackward(scope, x, weight, dy, EPS) : layernorm(scope, x, weight, bias, EPS);
+        backward
+          ? layernormBackward(scope, x, weight, dy, EPS, rung)
+          : layernorm(scope, x, weight, bias, EPS, rung);
       const want = (i: number): number => {
         const [from, j] = [i - (i % d), i % d];
         const row = data.subarray(from, from + d);
@@ -51,6 +54,11 @@ export const layernormFamily: Family = {
   title: 'layer normalisation, its gradient; rows x D',
   cases: ({ adapter }) =>
     SIZES.flatMap(([rows, d]) =>
-      [false, true].map((back) => layernormCase(rows, d, back, adapter.subgroupSize > 0)),
+      [LAYERNORM, LAYERNORM_BACKWARD].flatMap((ladder) =>
+        ladder
+          .filter((rung) => rung.fits({ rows, d }, adapter))
+          .toReversed()
+          .map((rung) => layernormCase(rows, d, ladder === LAYERNORM_BACKWARD, rung)),
+      ),
     ),
 };

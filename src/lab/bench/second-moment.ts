@@ -1,8 +1,7 @@
 /** S += KᵀK, rung by rung. */
-import { addOuterProducts, secondMomentRung } from '../../edit/second-moment.ts';
+import { SECOND_MOMENT, addOuterProducts } from '../../edit/second-moment.ts';
 import type { SecondMomentRung } from '../../edit/second-moment.ts';
-import { zeroPanels } from '../../edit/panels.ts';
-import type { Gpu } from '../../gpu/context.ts';
+import { BLOCK, zeroPanels } from '../../edit/panels.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { upload } from '../../tensor/tensor.ts';
 import type { BenchCase, Family } from './case.ts';
@@ -15,13 +14,12 @@ const SIZES = [
   [512, 3072],
   [512, 6400],
 ] as const;
-const RUNGS: readonly SecondMomentRung[] = [1, 2];
 
 function secondMomentCase(tokens: number, f: number, rung: SecondMomentRung): BenchCase {
   return {
-    name: `second_moment_${rung}`,
+    name: rung.kernel.replace(/^.*\//, ''),
     shape: `${tokens},${f}`,
-    kernels: [`edit/second_moment_${rung}`],
+    kernels: [rung.kernel],
     flops: f * f * tokens,
     bytes: 4 * f * tokens + 4 * f * f,
     prepare: (s) => {
@@ -44,15 +42,14 @@ function secondMomentCase(tokens: number, f: number, rung: SecondMomentRung): Be
   };
 }
 
-function usable(gpu: Gpu, rung: SecondMomentRung, i: number): boolean {
-  return rung === 1 ? i === 0 : rung === secondMomentRung(gpu, 4);
-}
-
 export const secondMomentFamily: Family = {
   name: 'second_moment',
   title: 'S += KᵀK; tokens, F',
-  cases: (gpu) =>
+  cases: ({ adapter }) =>
     SIZES.flatMap(([tokens, f], i) =>
-      RUNGS.filter((rung) => usable(gpu, rung, i)).map((rung) => secondMomentCase(tokens, f, rung)),
+      SECOND_MOMENT.toReversed()
+        .slice(i === 0 ? 0 : 1)
+        .filter((rung) => rung.fits({ f, n: Math.ceil(f / BLOCK) }, adapter))
+        .map((rung) => secondMomentCase(tokens, f, rung)),
     ),
 };

@@ -1,4 +1,4 @@
-// Copy, rung 2: four elements at a time, four times a thread.
+// Copy: four elements at a time, four times a thread.
 //
 //   yᵢ = xᵢ
 //

@@ -1,5 +1,4 @@
-// Blocked Cholesky, update of one panel by panels left of it: almost all the work. Rung 1, for any
-// adapter.
+// Blocked Cholesky, update of one panel by panels left of it: almost all the work.
 //
 //   A_ij −= Σ_k L_ik L_jk   for i ≥ 64 q, j in panel q, k in panels first … end − 1, end ≤ q
 //

@@ -1,4 +1,4 @@
-// Blocked Cholesky, update of one panel by panels left of it. Rung 2, for subgroups of 8.
+// Blocked Cholesky, update of one panel by panels left of it. For subgroups of 8.
 //
 //   A_ij −= Σ_k L_ik L_jk   for i ≥ 64 q, j in panel q, k in panels first … end − 1, end ≤ q
 //

@@ -1,4 +1,4 @@
-// Matrix product, rung 2: tiles in workgroup memory, for GPUs.
+// Matrix product: tiles in workgroup memory, for GPUs.
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //

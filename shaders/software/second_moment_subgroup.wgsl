@@ -1,4 +1,4 @@
-// Sum of outer products of keys, rung 2: no workgroup memory, for adapters with subgroups.
+// Sum of outer products of keys: no workgroup memory, for adapters with subgroups.
 //
 //   S_ij += Σ_t K_ti K_tj   for tokens t in first … first + tokens − 1
 //
@@ -7,7 +7,7 @@
 // round with subgroupBroadcast; each vec4 of columns serves them all (on 8 lanes, 16 rows instead
 // of 32 were 25 % slower).
 //
-// Shapes   keys [T, F], F a multiple of 4; sum: the lower panels of S (see rung 1).
+// Shapes   keys [T, F], F a multiple of 4; sum: the lower panels of S (see second_moment_1).
 // Work     a group makes 4 LANES rows x 64 columns; a lane owns 4 adjacent columns.
 // Cost     F² tokens flops; reads of K: F² tokens / (4 LANES) elements.
 // Source   Meng et al. 2022, eq. 2 (C = K Kᵀ).
