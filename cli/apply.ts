@@ -1,29 +1,34 @@
-/** `palimpsest apply FILES...`: adds edit files to an edit list, and checks what the model makes of them. */
-import { dirname, relative, resolve } from 'node:path';
+/** `palimpsest apply`, `revert`, `history`: the edits of an edit list, and what the model makes of them together. */
 import { stat } from 'node:fs/promises';
+import { dirname, relative, resolve } from 'node:path';
+import { applyEdits } from '../src/edit/apply.ts';
+import { METHOD_TABLE } from '../src/edit/method.ts';
+import { lookupSubject } from '../src/edit/subject.ts';
+import { fill, readTemplate } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
+import { predict } from '../src/models/predict.ts';
+import type { Prediction } from '../src/models/predict.ts';
 import { command } from './command.ts';
 import type { Report, Run } from './command.ts';
-import { SHORT_ID, readEdits } from './edit-files.ts';
-import { namedEditResult as editResult } from './edit-files.ts';
-import type { NamedEdit } from './edit-files.ts';
-import { readEditList, writeEditList } from './edit-list.ts';
-import type { EditList } from './edit-list.ts';
-import { checkEdits, showEdits } from './edits-view.ts';
+import { namedEditResult, readEditList, readEdits, shortId, writeEditList } from './edit-list.ts';
+import type { NamedEdit } from './edit-list.ts';
+import { checkWritable } from './files.ts';
 import { MODEL_FLAGS, text } from './flags.ts';
-import { checkWritable } from './out-file.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
-import type { ModelArguments } from './session.ts';
-import { plural } from './terminal.ts';
+import type { ModelArguments, Session } from './session.ts';
+import type { Terminal } from './terminal.ts';
+import { cut, percent, plural } from './text.ts';
 
 export const DEFAULT_LIST = 'edits.json';
+const LEAST_ID = 4;
 
 const { edits: _, ...MODEL_WITHOUT_EDITS } = MODEL_FLAGS;
+const LIST_FLAG = { list: text('--list', `the edit list [default: ${DEFAULT_LIST}]`) } as const;
 
-/** Flags of the commands that keep a list. */
-export const LIST_FLAGS = {
+/** Flags of the commands that change a list. */
+const LIST_FLAGS = {
   ...MODEL_WITHOUT_EDITS,
-  list: text('--list', `the edit list [default: ${DEFAULT_LIST}]`),
+  ...LIST_FLAG,
   check: {
     type: 'boolean',
     default: true,
@@ -31,7 +36,7 @@ export const LIST_FLAGS = {
   },
 } as const;
 
-export interface ListArguments extends Omit<ModelArguments, 'edits'> {
+interface ListArguments extends Omit<ModelArguments, 'edits'> {
   readonly list?: string | undefined;
   readonly check: boolean;
 }
@@ -39,20 +44,73 @@ export interface ListArguments extends Omit<ModelArguments, 'edits'> {
 export const apply = command({
   flags: (yargs) =>
     yargs
-      .positional('files', { type: 'string', array: true, describe: 'edit files, or other edit lists' })
-      .options(LIST_FLAGS),
+      .positional('files', {
+        type: 'string',
+        array: true,
+        describe: 'edit files, other edit lists, or folders of sequence runs',
+      })
+      .options(LIST_FLAGS)
+      .example('$0 apply darrieux.safetensors', 'edits.json now holds this edit, too'),
   run: async (args, run) => {
     const path = args.list ?? DEFAULT_LIST;
     await checkWritable('--list', path);
     const added = await readEdits((args.files ?? []).map(String));
     const here = (await stat(path).catch(() => undefined)) ? await readEdits([path]) : [];
-    for (const edit of added) checkNew(edit, [...here, ...added.slice(0, added.indexOf(edit))], path);
+    for (const [i, edit] of added.entries()) checkNew(edit, [...here, ...added.slice(0, i)], path);
     return keepList(path, here.length, [...here, ...added], args, run);
   },
 });
 
+export const revert = command({
+  flags: (yargs) =>
+    yargs
+      .positional('edits', {
+        type: 'string',
+        array: true,
+        describe: `numbers, or ids of ${LEAST_ID} characters or more, as history shows them`,
+      })
+      .options(LIST_FLAGS)
+      .example('$0 revert 1', 'takes the first edit out; the others stay as they are'),
+  run: async (args, run) => {
+    const path = args.list ?? DEFAULT_LIST;
+    await checkWritable('--list', path);
+    const here = await readEdits([path]);
+    const out = new Set((args.edits ?? []).map((word) => findEdit(String(word), here, path)));
+    const kept = here.filter((edit) => !out.has(edit));
+    // The model is the base and what is left, computed anew: nothing is subtracted, so nothing remains of the edit.
+    return keepList(path, here.length, kept, args, run);
+  },
+});
+
+export const history = command({
+  flags: (yargs) => yargs.options(LIST_FLAG).example('$0 history', 'what edits.json holds'),
+  run: async (args, { terminal }) => {
+    const path = args.list ?? DEFAULT_LIST;
+    const { model } = await readEditList(path);
+    const edits = await readEdits([path]);
+    terminal.say(
+      `${path}: base ${model.id} (sha256 ${model.sha256.slice(0, 12)}) → ${plural(edits.length, 'edit')}`,
+    );
+    const bases = edits.map((edit) => baseOf(edit, edits));
+    showEdits(terminal, edits, { title: 'made on', cells: bases });
+    const moved = edits.flatMap((edit, i) => {
+      const here = edits.slice(0, i).map(({ id }) => id);
+      return here.join() === madeOn(edit).join() ? [] : [i + 1];
+    });
+    if (moved.length > 0)
+      terminal.say(
+        `Made on other edits than those before it here: ${moved.join(', ')}. What was shown then may not hold now; palimpsest apply asks the model.`,
+      );
+    const list = edits.map((edit) => {
+      const { covariance, numbers } = edit.record.metadata;
+      return { ...namedEditResult(edit), made_on: madeOn(edit), covariance, numbers: parsed(numbers) };
+    });
+    return { model, result: { list: path, edits: list } };
+  },
+});
+
 /** Checks the edits together in the model, then writes the list: what `apply` and `revert` end with. */
-export async function keepList(
+async function keepList(
   path: string,
   earlier: number,
   edits: readonly NamedEdit[],
@@ -61,37 +119,93 @@ export async function keepList(
 ): Promise<Report> {
   const { terminal } = run;
   const model = edits[0]?.record.model ?? (await readEditList(path)).model;
-  const list: EditList = {
-    model,
-    edits: edits.map(({ file, id }) => ({ file: fileFrom(path, file), sha256: id })),
-  };
-  const result = {
-    list: path,
-    model,
-    edits: edits.map(editResult),
-  };
-  const done = (): void => {
-    const change = edits.length - earlier;
+  const write = async (): Promise<void> => {
+    const listed = edits.map(({ file, id }) => ({
+      file: relative(dirname(resolve(path)), resolve(file)),
+      sha256: id,
+    }));
+    await writeEditList(path, { model, edits: listed });
     terminal.print();
+    const change = edits.length - earlier;
     terminal.say(
       `${path}: base ${model.id} → ${plural(edits.length, 'edit')} (${change >= 0 ? '+' : ''}${change})`,
     );
   };
+  const result = { list: path, model, edits: edits.map(namedEditResult) };
   if (!args.check || edits.length === 0) {
-    await writeEditList(path, list);
     showEdits(terminal, edits);
-    done();
+    await write();
     return { model, result };
   }
   return withSession({ ...args, edits: edits.map(({ file }) => file) }, run, async (session) => {
     introduce(session, run);
     const checked = await checkEdits(session);
-    await writeEditList(path, list);
-    showEdits(terminal, edits, checked);
-    done();
+    const columns = (['before', 'applied', 'after'] as const).map((state) => ({
+      title: { before: 'base', applied: 'then', after: 'now' }[state],
+      cells: checked.map((found) => percent(found[state])),
+    }));
+    showEdits(terminal, edits, ...columns);
+    warnOfFallen(checked, edits, terminal);
+    await write();
     reportTimings(session, run);
     return { ...session.about, result: { ...result, checked }, timings_ms: session.timings };
   });
+}
+
+/** What the model makes of one edit's target: log-probability per token. */
+interface Checked {
+  readonly id: string;
+  /** Without any edit. */
+  readonly before: number;
+  /** When this edit was the last one. */
+  readonly applied: number;
+  /** With all edits. */
+  readonly after: number;
+  /** Its target was the likeliest and no longer is, or has less than half of its probability. */
+  readonly fallen: boolean;
+}
+
+/** Puts the edits into the model one after another, and asks for every target before, then and at the end. */
+async function checkEdits({ model, edits, timed }: Session): Promise<Checked[]> {
+  const ask = ({ record }: NamedEdit): Promise<Prediction> =>
+    timed('check', () => {
+      const { prompt, subject, targetIds } = record.request;
+      const template = readTemplate(prompt, 'prompt', 'Make the edit again.');
+      return predict(model, lookupSubject(model.tokenizer, template, subject).ids, 1, targetIds);
+    });
+  const before: Prediction[] = [];
+  for (const edit of edits) before.push(await ask(edit));
+  const applied: Prediction[] = [];
+  for (const edit of edits) {
+    await timed('apply', () => applyEdits(model, [edit.record]));
+    applied.push(await ask(edit));
+  }
+  const checked: Checked[] = [];
+  for (const [i, edit] of edits.entries()) {
+    const [was, then, now] = [before[i], applied[i], await ask(edit)];
+    if (!was || !then) continue;
+    const change =
+      (now.continuationLogprob - then.continuationLogprob) * edit.record.request.targetIds.length;
+    checked.push({
+      id: edit.id,
+      before: was.continuationLogprob,
+      applied: then.continuationLogprob,
+      after: now.continuationLogprob,
+      fallen: (then.continuationFirst && !now.continuationFirst) || change < Math.log(0.5),
+    });
+  }
+  return checked;
+}
+
+function warnOfFallen(checked: readonly Checked[], edits: readonly NamedEdit[], terminal: Terminal): void {
+  for (const [i, edit] of edits.entries()) {
+    const found = checked[i];
+    if (!found?.fallen) continue;
+    terminal.warn(
+      `edit ${i + 1} (${shortId(edit)}: ${sentenceOf(edit)}) has fallen: its target had ${percent(found.applied)} when it was applied, ` +
+        `and has ${percent(found.after)} with the edits after it. Take one of these out with palimpsest revert, or make edit ${i + 1} anew on top of them.`,
+    );
+  }
 }
 
 /** @throws UsageError for an edit of another model, or one that is there already */
@@ -106,12 +220,76 @@ function checkNew(edit: NamedEdit, others: readonly NamedEdit[], path: string): 
   const same = others.findIndex(({ id }) => id === edit.id);
   if (same >= 0)
     throw new UsageError(
-      `apply ${edit.file}: expected an edit that is not yet in ${path}, but it is number ${same + 1} (${edit.id.slice(0, SHORT_ID)}). Applying it twice would double it.`,
+      `apply ${edit.file}: expected an edit that is not yet in ${path}, but it is number ${same + 1} (${shortId(edit)}). Applying it twice would double it.`,
       'twice',
     );
 }
 
-/** How the list names a file: relative to the list's own folder. */
-function fileFrom(list: string, file: string): string {
-  return relative(dirname(resolve(list)), resolve(file));
+function findEdit(word: string, edits: readonly NamedEdit[], path: string): NamedEdit {
+  const byNumber = /^\d+$/.test(word) ? edits[Number(word) - 1] : undefined;
+  if (byNumber) return byNumber;
+  const byId = word.length >= LEAST_ID ? edits.filter(({ id }) => id.startsWith(word.toLowerCase())) : [];
+  if (byId.length === 1 && byId[0]) return byId[0];
+  const there = edits.map((edit, i) => `${i + 1} (${shortId(edit)})`).join(', ') || 'none';
+  throw new UsageError(
+    `revert ${word}: expected the number or id of one edit in ${path}, it ${byId.length > 1 ? `fits ${byId.length}` : 'fits none'}. There: ${there}.`,
+  );
+}
+
+function sentenceOf({ record }: NamedEdit): string {
+  const { prompt, subject, target } = record.request;
+  return `${fill(readTemplate(prompt, 'prompt', ''), `[${subject}]`)} → ${target}`;
+}
+
+/** Ids of the edits that were in the model when this one was computed. */
+function madeOn({ record }: NamedEdit): string[] {
+  const found = parsed(record.metadata['earlier']);
+  return Array.isArray(found) ? found.map(String) : [];
+}
+
+/** The same as numbers of the list; those that are not in it by their ids. */
+function baseOf(edit: NamedEdit, edits: readonly NamedEdit[]): string {
+  const names = madeOn(edit).map((id) => {
+    const at = edits.findIndex((one) => one.id === id);
+    return at < 0 ? shortId({ id }) : String(at + 1);
+  });
+  return names.length === 0 ? 'the base' : names.join(', ');
+}
+
+function parsed(text: string | undefined): unknown {
+  try {
+    return text === undefined ? null : JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+interface ListColumn {
+  readonly title: string;
+  readonly cells: readonly string[];
+}
+
+/** A table of edits, with columns of the caller's. */
+function showEdits(terminal: Terminal, edits: readonly NamedEdit[], ...columns: readonly ListColumn[]): void {
+  if (edits.length === 0) return;
+  const right = 'right' as const;
+  const room = Math.max(20, terminal.columns - 34 - 11 * columns.length);
+  terminal.table(
+    [
+      { title: '#', align: right },
+      { title: 'id' },
+      { title: 'method' },
+      { title: 'layer', align: right },
+      ...columns.map(({ title }) => ({ title, align: right })),
+      { title: 'edit' },
+    ],
+    edits.map((edit, i) => [
+      String(i + 1),
+      shortId(edit),
+      METHOD_TABLE[edit.record.method].title,
+      String(edit.record.layer),
+      ...columns.map(({ cells }) => cells[i] ?? ''),
+      cut(sentenceOf(edit), room),
+    ]),
+  );
 }

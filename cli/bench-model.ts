@@ -10,7 +10,7 @@ import { findModel } from '../src/io/models.ts';
 import { parametersOf } from '../src/lab/bench/parameters.ts';
 import type { Run } from './command.ts';
 import { BUNDLED_MODEL } from './session.ts';
-import { megabytes } from './terminal.ts';
+import { megabytes } from './text.ts';
 
 export interface BenchModelArguments {
   readonly model?: string | undefined;

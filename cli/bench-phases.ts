@@ -15,9 +15,9 @@ import { peakResident, residentLimit, withBenchModel } from './bench-model.ts';
 import type { BenchModel, BenchModelArguments } from './bench-model.ts';
 import { giga, ms, percentOf, spread } from './bench-view.ts';
 import type { Run } from './command.ts';
-import { megabytes } from './terminal.ts';
+import { megabytes } from './text.ts';
 import type { Terminal } from './terminal.ts';
-import { printProfile } from './trace.ts';
+import { printProfile } from './profile.ts';
 
 export interface PhaseArguments extends BenchModelArguments {
   readonly contexts?: string | undefined;

@@ -10,7 +10,7 @@ import { loadRenderer } from '../src/lab/report/render.ts';
 import { peakResident, residentLimit, withBenchModel } from './bench-model.ts';
 import type { BenchModelArguments } from './bench-model.ts';
 import type { Run } from './command.ts';
-import { megabytes } from './terminal.ts';
+import { megabytes } from './text.ts';
 
 export interface ScalingArguments extends BenchModelArguments {
   readonly steps?: number | undefined;

@@ -7,9 +7,8 @@ import { TRACE_SITES } from '../src/lab/trace-runs.ts';
 import type { TraceSite } from '../src/lab/trace-runs.ts';
 import type { Tracing } from '../src/lab/trace.ts';
 import type { Column } from './table.ts';
-import { percent } from './terminal.ts';
+import { percent, quoted } from './text.ts';
 import type { Terminal } from './terminal.ts';
-import { quoted } from './text-width.ts';
 
 const SHADES = ' ░▒▓█';
 /** Effects printed as numbers where there are few layers. */

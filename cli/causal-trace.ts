@@ -17,7 +17,7 @@ import { traceFact } from '../src/lab/trace.ts';
 import type { TraceOptions, Tracing } from '../src/lab/trace.ts';
 import { command } from './command.ts';
 import type { Run } from './command.ts';
-import { readData } from './data-files.ts';
+import { readData } from './files.ts';
 import { contextsFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, number, once, text } from './flags.ts';

@@ -71,14 +71,14 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./apply.ts')).apply,
   },
   {
-    usage: 'revert <edits..>',
-    summary: 'take edits out of an edit list: exactly, even out of the middle',
-    load: async () => (await import('./revert.ts')).revert,
-  },
-  {
     usage: 'history',
     summary: 'the edits of an edit list, in order',
-    load: async () => (await import('./history.ts')).history,
+    load: async () => (await import('./apply.ts')).history,
+  },
+  {
+    usage: 'revert <edits..>',
+    summary: 'take edits out of an edit list: exactly, even out of the middle',
+    load: async () => (await import('./apply.ts')).revert,
   },
   {
     usage: 'export <folder>',

@@ -17,10 +17,10 @@ import { BuildProgressView } from './covariance-progress.ts';
 import { count, describeFacts, warnOfText } from './covariance-words.ts';
 import { Watch, quality, tellQuality } from './covariance-watch.ts';
 import { MODEL_FLAGS, choice, files, number, text } from './flags.ts';
-import { checkWritable } from './out-file.ts';
+import { checkWritable } from './files.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
-import { megabytes } from './terminal.ts';
+import { megabytes } from './text.ts';
 
 const CHECKPOINT_SECONDS = 60;
 

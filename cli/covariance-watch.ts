@@ -10,7 +10,7 @@ import { openCovariance } from '../src/io/covariance-files.ts';
 import type { BuiltFile } from '../src/io/covariance-build.ts';
 import { count } from './covariance-words.ts';
 import type { Terminal } from './terminal.ts';
-import { short } from './terminal.ts';
+import { short } from './text.ts';
 
 /** Looking takes at most this part of the time. */
 const SHARE = 0.05;

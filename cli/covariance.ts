@@ -8,9 +8,9 @@ import { openModel } from '../src/io/models.ts';
 import { command } from './command.ts';
 import { count, describeFacts } from './covariance-words.ts';
 import { number, text } from './flags.ts';
-import { checkWritable } from './out-file.ts';
+import { checkWritable } from './files.ts';
 import { BUNDLED_MODEL } from './session.ts';
-import { megabytes } from './terminal.ts';
+import { megabytes } from './text.ts';
 
 export const info = command({
   flags: (yargs) =>

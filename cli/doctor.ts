@@ -15,7 +15,7 @@ import { add } from '../src/tensor/elementwise.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './command.ts';
 import { ADAPTER_FLAGS } from './flags.ts';
-import { megabytes } from './terminal.ts';
+import { megabytes } from './text.ts';
 import type { Terminal } from './terminal.ts';
 import { versions } from '../src/io/version.ts';
 

@@ -6,7 +6,7 @@ import { runTask } from '../src/lab/downstream.ts';
 import { TASKS } from '../src/lab/downstream-tasks.ts';
 import type { Orientation, TaskName } from '../src/lab/downstream-tasks.ts';
 import type { SequenceOptions } from '../src/lab/sequence.ts';
-import { readData } from './data-files.ts';
+import { readData } from './files.ts';
 import { choice, number, text } from './flags.ts';
 
 export const PER_CLASS = 100;

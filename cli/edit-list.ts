@@ -1,20 +1,57 @@
 /**
- * An edit list: which edit files are in a model, in order, as a small JSON file that people may read and keep.
+ * Edits as people name them: an edit file, the folder of a `sequence` run, or an edit list.
+ *
+ * An edit list is a small JSON file that people may read and keep. It says which edit files are in a model, in order:
  *
  *   {"schema": "palimpsest.edits/1", "model": {"id", "sha256"}, "edits": [{"file", "sha256"}, ...]}
  *
  * Files are named relative to the list. The edited model is always the base and these edits in this order, computed
  * anew, so that taking one out of the middle is exact to the last bit.
  */
-import { readFile } from 'node:fs/promises';
+import { open, readFile, readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import * as v from 'valibot';
+import { readRecord } from '../src/edit/record.ts';
+import type { EditRecord } from '../src/edit/record.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
+import { openSafetensors, sha256File } from '../src/io/file.ts';
 
 const SCHEMA = 'palimpsest.edits/1';
 
-export interface EditList {
-  readonly model: { readonly id: string; readonly sha256: string };
-  readonly edits: readonly { readonly file: string; readonly sha256: string }[];
+const EDIT_LIST = v.object({
+  schema: v.literal(SCHEMA),
+  model: v.object({ id: v.string(), sha256: v.string() }),
+  edits: v.array(v.object({ file: v.string(), sha256: v.string() })),
+});
+
+export type EditList = Omit<v.InferOutput<typeof EDIT_LIST>, 'schema'>;
+
+export interface NamedEdit {
+  /** The file as the user named it, or as the list's folder gives it. */
+  readonly file: string;
+  /** sha256 of the file: what `revert`, `history` and later edits call it. */
+  readonly id: string;
+  readonly record: EditRecord;
+}
+
+/** Characters of an id that people see and type. */
+const SHORT_ID = 8;
+
+export function shortId({ id }: { readonly id: string }): string {
+  return id.slice(0, SHORT_ID);
+}
+
+/** An edit as `--json` has it. */
+export function namedEditResult({ id, file, record }: NamedEdit): object {
+  const { targetIds, ...request } = record.request;
+  return {
+    id,
+    file,
+    layer: record.layer,
+    method: record.method,
+    request: { ...request, target_ids: targetIds },
+  };
 }
 
 export function isEditList(name: string): boolean {
@@ -28,30 +65,91 @@ export async function readEditList(path: string): Promise<EditList> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw fault(`expected a readable file, but it cannot be opened (${error.code})`);
   });
-  let found: unknown;
+  let json: unknown;
   try {
-    found = JSON.parse(text);
+    json = JSON.parse(text);
   } catch (error) {
     throw fault(`expected JSON, but ${(error as Error).message}`);
   }
-  const isRecord = (value: unknown): value is Record<string, unknown> =>
-    typeof value === 'object' && value !== null && !Array.isArray(value);
-  if (!isRecord(found) || found['schema'] !== SCHEMA)
-    throw fault(`expected an object with "schema": "${SCHEMA}"`);
-  const { model, edits } = found;
-  if (!isRecord(model) || typeof model['id'] !== 'string' || typeof model['sha256'] !== 'string')
-    throw fault('expected "model" with "id" and "sha256"');
-  const isEntry = (value: unknown): boolean =>
-    isRecord(value) && typeof value['file'] === 'string' && typeof value['sha256'] === 'string';
-  if (!Array.isArray(edits) || !edits.every(isEntry))
-    throw fault('expected "edits", each with "file" and "sha256"');
-  return {
-    model: { id: model['id'], sha256: model['sha256'] },
-    edits: edits as { file: string; sha256: string }[],
-  };
+  const { success, output, issues } = v.safeParse(EDIT_LIST, json);
+  if (!success) throw fault(`expected {"schema": "${SCHEMA}", "model", "edits"}, but ${v.summarize(issues)}`);
+  return output;
 }
 
 export async function writeEditList(path: string, { model, edits }: EditList): Promise<void> {
   const text = `${JSON.stringify({ schema: SCHEMA, model, edits }, undefined, 2)}\n`;
   await writeAtomic(path, text);
+}
+
+/** @throws UsageError naming the file, for one that is missing, damaged, no edit, or not what its list says */
+export async function readEdits(names: readonly string[]): Promise<NamedEdit[]> {
+  const edits: NamedEdit[] = [];
+  for (const name of names) {
+    if ((await stat(name).catch(() => undefined))?.isDirectory()) edits.push(...(await readRun(name)));
+    else if (isEditList(name)) edits.push(...(await readListed(name)));
+    else edits.push(await readEdit(name));
+  }
+  return edits;
+}
+
+/** @throws UsageError saying what the file is instead of an edit */
+export async function readEdit(file: string): Promise<NamedEdit> {
+  const found = await kindOf(file);
+  if (found !== undefined)
+    throw new UsageError(
+      `edit file ${file}: expected a file that palimpsest edit --out wrote, found ${found}.`,
+      'bad_edit_file',
+    );
+  const record = await readRecord(await openSafetensors(file, UsageError));
+  return { file, id: await sha256File(file), record };
+}
+
+/** The edits of a list, each with the bytes that the list says. */
+async function readListed(list: string): Promise<NamedEdit[]> {
+  const { edits } = await readEditList(list);
+  const found: NamedEdit[] = [];
+  for (const [i, { file, sha256 }] of edits.entries()) {
+    const where = `edit list ${list}: edit ${i + 1}`;
+    const edit = await readEdit(resolve(dirname(list), file)).catch((error: unknown) => {
+      if (!(error instanceof UsageError)) throw error;
+      throw new UsageError(`${where}: ${error.message} The list names files relative to itself.`, error.code);
+    });
+    if (edit.id !== sha256)
+      throw new UsageError(
+        `${where}: edit file ${edit.file}: expected sha256 ${sha256.slice(0, 12)}, as the edit list says, found ${edit.id.slice(0, 12)}. The file was changed: restore it, or apply it to a new list.`,
+        'bad_edit_file',
+      );
+    found.push(edit);
+  }
+  return found;
+}
+
+/** The edits that a sequence kept, in its order: DIR/edits/0001.safetensors, ... */
+async function readRun(folder: string): Promise<NamedEdit[]> {
+  const names = await readdir(join(folder, 'edits')).catch(() => []);
+  const files = names
+    .filter((name) => /^\d+\.safetensors$/.test(name))
+    .sort((a, b) => parseInt(a) - parseInt(b));
+  if (files.length === 0)
+    throw new UsageError(
+      `--edits ${folder}: expected the folder of a sequence run, found a folder without edits/0001.safetensors. Name edit files, an edit list, or the folder that palimpsest sequence --out wrote.`,
+      'bad_edit_file',
+    );
+  return Promise.all(files.map((name) => readEdit(join(folder, 'edits', name))));
+}
+
+/** What a file is by its first bytes, and what to name instead; undefined for safetensors, and for what cannot be opened. */
+async function kindOf(file: string): Promise<string | undefined> {
+  const handle = await open(file).catch(() => undefined);
+  if (!handle) return undefined;
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(9), 0, 9, 0).finally(() => handle.close());
+  // safetensors begin with the length of a JSON header, whose brace is the ninth byte.
+  if (bytesRead === 9 && buffer[8] === 0x7b && buffer.readBigUInt64LE() < 1n << 40n) return undefined;
+  if (basename(file) === 'run.jsonl')
+    return `the journal of a sequence. Name its folder: --edits ${dirname(file)}`;
+  if (buffer.toString('latin1', 0, 2) === 'PK')
+    return 'a zip archive. If it is a covariance of ROME, see palimpsest covariance import --help';
+  if (/^\s*[[{]/.test(buffer.toString('latin1', 0, bytesRead)))
+    return 'JSON text. If it is an edit list, give it a name that ends in .json';
+  return bytesRead < 9 ? `only ${bytesRead} bytes` : undefined;
 }

@@ -1,5 +1,6 @@
 /** From the flags of an edit to what the engine takes. Shared by all commands that edit. */
 import { readFile } from 'node:fs/promises';
+import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
 import { parseContexts } from '../src/edit/contexts.ts';
 import { METHODS } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
@@ -7,8 +8,10 @@ import { readBracketed, readRequest } from '../src/edit/request.ts';
 import type { EditRequest } from '../src/edit/request.ts';
 import { SAMPLING_VERSION, sampleContexts } from '../src/edit/sample-contexts.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
-import { UsageError } from '../src/errors.ts';
+import type { Solver } from '../src/edit/solver.ts';
+import { EditRefused, ModelError, UsageError } from '../src/errors.ts';
 import { contextsFile, readContexts, writeContexts } from '../src/io/cache.ts';
+import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
 import type { Run } from './command.ts';
 import type { Session } from './session.ts';
@@ -127,5 +130,35 @@ export async function sampledContexts(session: Session, run: Run, seed: number):
     return contexts;
   } finally {
     bar.stop();
+  }
+}
+
+export interface ChosenSolver {
+  readonly solver: Solver;
+  /** For the line that says what is used. */
+  readonly title: string;
+}
+
+/**
+ * The solver of a layer; it is given back with the session.
+ *
+ * @throws EditRefused when `auto` finds none: an edit without C is another method, and is never chosen silently
+ */
+export async function chooseSolver(session: Session, layer: number, wanted = 'auto'): Promise<ChosenSolver> {
+  if (wanted === 'identity') return { solver: identitySolver(), title: 'no covariance (C = I)' };
+  const path = wanted === 'auto' ? await findOne(session, layer) : wanted;
+  const covariance = await loadCovariance(path, session.checkpoint, layer);
+  const solver = await covarianceSolver(session.gpu, covariance);
+  session.atEnd(() => solver.close());
+  const source = wanted === 'auto' ? 'covariance' : `covariance ${wanted}`;
+  return { solver, title: `${source} of layer ${layer}, ${covariance.tokens.toLocaleString('en')} tokens` };
+}
+
+async function findOne({ checkpoint, found }: Session, layer: number): Promise<string> {
+  try {
+    return await findCovariance(checkpoint, layer, found.entry);
+  } catch (error) {
+    if (!(error instanceof ModelError) || error.code !== 'no_covariance') throw error;
+    throw new EditRefused(error.message, error.code, { cause: error });
   }
 }

@@ -7,12 +7,10 @@ import type { EditRows } from '../src/edit/rows.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { norm } from '../src/statistics.ts';
 import type { Probe } from './edit-result.ts';
-import { sparkline } from './table.ts';
+import { printStrip, sparkline } from './table.ts';
 import type { Cell } from './table.ts';
-import { percent, plural, short } from './terminal.ts';
+import { cut, percent, plural, quoted, short } from './text.ts';
 import type { Terminal } from './terminal.ts';
-import { cut, quoted } from './text-width.ts';
-import { printStrip } from './token-strip.ts';
 
 /** Tokens listed before and after. */
 const LISTED = 5;

@@ -25,10 +25,10 @@ import { editResult, probeOf } from './edit-result.ts';
 import type { Probe } from './edit-result.ts';
 import { LossView, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, once, text } from './flags.ts';
-import { checkWritable } from './out-file.ts';
+import { checkWritable } from './files.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
-import { chooseSolver } from './solver.ts';
+import { chooseSolver } from './edit-options.ts';
 import { versions } from '../src/io/version.ts';
 
 const LISTED = 10;

@@ -9,13 +9,12 @@ import type { ExplainStep } from '../src/lab/explain.ts';
 import { distance, norm } from '../src/statistics.ts';
 import { DEFAULT_LIST } from './apply.ts';
 import { command } from './command.ts';
-import { readEdit, readEdits } from './edit-files.ts';
-import type { NamedEdit } from './edit-files.ts';
-import { isEditList } from './edit-list.ts';
+import { isEditList, readEdit, readEdits } from './edit-list.ts';
+import type { NamedEdit } from './edit-list.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, once } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
-import { chooseSolver } from './solver.ts';
-import { short } from './terminal.ts';
+import { chooseSolver } from './edit-options.ts';
+import { short } from './text.ts';
 import type { Terminal } from './terminal.ts';
 
 export const explain = command({

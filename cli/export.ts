@@ -7,10 +7,10 @@ import { canonicalName } from '../src/models/checkpoint.ts';
 import { exportCheckpoint } from '../src/io/export.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './command.ts';
-import { SHORT_ID, namedEditResult, readEdits } from './edit-files.ts';
+import { namedEditResult, readEdits, shortId } from './edit-list.ts';
 import { MODEL_FLAGS, once } from './flags.ts';
 import { findCheckpoint, reportTimings, stopwatch } from './session.ts';
-import { megabytes, plural } from './terminal.ts';
+import { megabytes, plural } from './text.ts';
 
 const { weights: _, ...FLAGS } = MODEL_FLAGS;
 
@@ -63,7 +63,7 @@ export const exportModel = command({
       );
       bar.stop();
       terminal.say(
-        `Wrote ${checkpoint.id} with ${edits.map(({ id }) => id.slice(0, SHORT_ID)).join(', ')} to ${folder} (sha256 ${sha256.slice(0, 12)}); ` +
+        `Wrote ${checkpoint.id} with ${edits.map(shortId).join(', ')} to ${folder} (sha256 ${sha256.slice(0, 12)}); ` +
           `${[...edited.keys()].join(', ')} ${edited.size === 1 ? 'is' : 'are'} stored as F32, all else as it was.`,
       );
       reportTimings({ timings }, run);

@@ -6,13 +6,12 @@ import { THRESHOLDS } from '../src/edit/guard.ts';
 import type { Thresholds } from '../src/edit/guard.ts';
 import { UsageError } from '../src/errors.ts';
 import type { Run } from './command.ts';
-import { readData } from './data-files.ts';
-import { contextsFrom, layerFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
+import { readData } from './files.ts';
+import { chooseSolver, contextsFrom, layerFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { number, text } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
-import { chooseSolver } from './solver.ts';
 
 const SHARE = { min: 0 } as const;
 

@@ -3,7 +3,7 @@ import { openCheckpoint } from '../src/io/model-folder.ts';
 import { readManifest } from '../src/io/models.ts';
 import { findModel } from '../src/io/models.ts';
 import { command } from './command.ts';
-import { megabytes } from './terminal.ts';
+import { megabytes } from './text.ts';
 
 /** Where a known model is: nothing is fetched to find out. */
 async function whereIs(id: string): Promise<string | null> {

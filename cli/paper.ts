@@ -14,12 +14,11 @@ import { makeReport } from '../src/lab/report/page.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import type { SequenceHead, SequenceJournal, SequenceLine } from '../src/lab/sequence.ts';
 import { command } from './command.ts';
-import { readData } from './data-files.ts';
-import { contextsFrom, layerFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
+import { readData } from './files.ts';
+import { chooseSolver, contextsFrom, layerFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
 import { layerSolvers } from './layer-solvers.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
-import { chooseSolver } from './solver.ts';
 import type { Progress, Terminal } from './terminal.ts';
 
 /** Documents whose perplexity is followed. */

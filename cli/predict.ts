@@ -4,9 +4,8 @@ import { predict as predictNext } from '../src/models/predict.ts';
 import { command } from './command.ts';
 import { MODEL_FLAGS, number, once } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
-import { percent } from './terminal.ts';
-import { quoted } from './text-width.ts';
-import { printStrip } from './token-strip.ts';
+import { percent, quoted } from './text.ts';
+import { printStrip } from './table.ts';
 
 const TOP = 10;
 

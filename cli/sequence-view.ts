@@ -1,6 +1,6 @@
 /** What `sequence` prints when it has ended: the measurements, and the largest edits. */
 import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';
-import { short } from './terminal.ts';
+import { short } from './text.ts';
 import type { Terminal } from './terminal.ts';
 
 const RIGHT = { align: 'right' } as const;

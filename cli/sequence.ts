@@ -13,7 +13,7 @@ import { runSequence } from '../src/lab/sequence.ts';
 import type { SequenceHead, SequenceLine, SequenceOptions } from '../src/lab/sequence.ts';
 import { command } from './command.ts';
 import type { Report, Run } from './command.ts';
-import { readData } from './data-files.ts';
+import { readData } from './files.ts';
 import { DOWNSTREAM_FLAGS, PER_CLASS, downstreamFrom, examplesFrom } from './downstream-options.ts';
 import type { DownstreamArguments } from './downstream-options.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';

@@ -10,15 +10,15 @@ import type { ManifestEntry } from '../src/io/models.ts';
 import { findModel } from '../src/io/models.ts';
 import type { FoundModel } from '../src/io/models.ts';
 import type { Report, Run } from './command.ts';
-import { readEdits } from './edit-files.ts';
-import type { NamedEdit } from './edit-files.ts';
-import { megabytes, plural } from './terminal.ts';
-import { Trace } from './trace.ts';
-import type { TraceArguments } from './trace.ts';
+import { readEdits } from './edit-list.ts';
+import type { NamedEdit } from './edit-list.ts';
+import { megabytes, plural } from './text.ts';
+import { Profiler } from './profile.ts';
+import type { ProfileArguments } from './profile.ts';
 
 export const BUNDLED_MODEL = 'facts';
 
-export interface ModelArguments extends TraceArguments {
+export interface ModelArguments extends ProfileArguments {
   readonly adapter?: string | undefined;
   readonly model?: string | undefined;
   readonly weights?: 'f32' | 'f16' | undefined;
@@ -56,8 +56,8 @@ export async function withSession<T>(
   options: SessionOptions = {},
 ): Promise<T> {
   const { terminal } = run;
-  let trace: Trace | undefined;
-  const { timings, timed } = stopwatch(run, () => trace?.collect());
+  let profiler: Profiler | undefined;
+  const { timings, timed } = stopwatch(run, () => profiler?.collect());
   const edits = await readEdits(args.edits ?? []);
   const { found, checkpoint } = await timed('open', () => findCheckpoint(args, run, edits));
   const layer = options.layer?.(checkpoint, found.entry);
@@ -65,7 +65,7 @@ export async function withSession<T>(
   const closers: (() => void)[] = [];
   let model: Model | undefined;
   try {
-    trace = Trace.open(gpu, args, terminal);
+    profiler = Profiler.open(gpu, args, terminal);
     const editable = [...edits.map((edit) => edit.record.layer), ...(layer === undefined ? [] : [layer])];
     model = await timed('load', () => load(gpu, checkpoint, editable, args, run));
     const { description, kind, backend } = gpu.adapter;
@@ -80,7 +80,7 @@ export async function withSession<T>(
       timed,
       about: { adapter: { description, kind, backend }, model: { id: model.id, sha256: model.sha256 } },
     });
-    await trace?.report(terminal);
+    await profiler?.report(terminal);
     return result;
   } finally {
     for (const close of closers.reverse()) close();

@@ -8,7 +8,7 @@ import { styleText } from 'node:util';
 import { SingleBar } from 'cli-progress';
 import { table } from './table.ts';
 import type { Cell, Column } from './table.ts';
-import { wrap } from './text-width.ts';
+import { wrap } from './text.ts';
 
 type Style = Exclude<Parameters<typeof styleText>[0], readonly unknown[]>;
 
@@ -150,31 +150,4 @@ function fitted(text: string): string {
 function labelled(label: string, style: Style, text: string): void {
   const lines = fitted(`${label} ${text}`).slice(label.length);
   process.stderr.write(`${painted([style, 'bold'], label, process.stderr)}${lines}\n`);
-}
-
-/** `1 edit`, `3 edits`. */
-export function plural(n: number, what: string): string {
-  return `${n.toLocaleString('en')} ${what}${n === 1 ? '' : 's'}`;
-}
-
-/** Bytes as people read them. */
-export function megabytes(bytes: number): string {
-  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
-}
-
-/** A probability from its logarithm: `98.21 %`, `0.0047 %`, `3e-7 %`. */
-export function percent(logprob: number): string {
-  const p = 100 * Math.exp(logprob);
-  if (!(p > 0)) return p === 0 ? '0 %' : 'NaN';
-  if (p >= 0.01) return `${p.toFixed(2)} %`;
-  return `${p >= 1e-4 ? p.toPrecision(2) : p.toExponential(0)} %`;
-}
-
-/** Four digits that mean something. */
-export function short(x: number): string {
-  if (!Number.isFinite(x)) return String(x);
-  if (x === 0) return '0';
-  const size = Math.abs(x);
-  if (size >= 1e5 || size < 1e-3) return x.toExponential(2);
-  return x.toFixed(Math.max(0, 3 - Math.max(0, Math.floor(Math.log10(size)))));
 }

@@ -2,8 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { sparkline, table } from '../cli/table.ts';
-import { percent, short } from '../cli/terminal.ts';
-import { cut, quoted, textWidth, wrap } from '../cli/text-width.ts';
+import { cut, percent, quoted, short, textWidth, wrap } from '../cli/text.ts';
 
 const test = suite('terminal');
 

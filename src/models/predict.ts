@@ -1,9 +1,10 @@
 /** What the model would say next, and how likely it finds a continuation. */
 import { UsageError } from '../errors.ts';
-import { indices, read } from '../tensor/tensor.ts';
+import { indices, read, readU32 } from '../tensor/tensor.ts';
 import { packRows, uploadBatch } from './batch.ts';
 import { logSoftmaxRow, logsumexp, nll } from './losses.ts';
 import type { Model } from './model.ts';
+import { argmaxRows } from './pick.ts';
 import { topK } from './random.ts';
 
 export interface NextToken {
@@ -18,6 +19,8 @@ export interface Prediction {
   readonly next: NextToken[];
   /** Mean ln p of the continuation's tokens, each after those before it; NaN when there is no continuation. */
   readonly continuationLogprob: number;
+  /** Every token of the continuation is the likeliest where it stands; false when there is no continuation. */
+  readonly continuationFirst: boolean;
 }
 
 /**
@@ -54,9 +57,14 @@ export async function predict(
       token: model.tokenizer.token(id),
       logprob: logprobs[id] ?? NaN,
     }));
-    if (continuation.length === 0) return { next, continuationLogprob: NaN };
+    if (continuation.length === 0) return { next, continuationLogprob: NaN, continuationFirst: false };
     const targets = indices(s, continuation, 'continuation');
     const losses = await read(model.gpu, nll(s, logits, targets, lse));
-    return { next, continuationLogprob: -losses.reduce((sum, loss) => sum + loss, 0) / losses.length };
+    const likeliest = await readU32(model.gpu, argmaxRows(s, logits));
+    return {
+      next,
+      continuationLogprob: -losses.reduce((sum, loss) => sum + loss, 0) / losses.length,
+      continuationFirst: continuation.every((id, i) => id === likeliest[i]),
+    };
   });
 }

@@ -1,4 +1,7 @@
-/** How many columns a text takes on a terminal. Tokens are arbitrary Unicode, and tables must still line up. */
+/**
+ * Text as people read it: numbers with digits that mean something, and how many columns a text takes on a terminal.
+ * Tokens are arbitrary Unicode, and tables must still line up.
+ */
 
 const segments = new Intl.Segmenter('en', { granularity: 'grapheme' });
 
@@ -54,4 +57,31 @@ export function quoted(text: string): string {
 function segmentWidth(segment: string): number {
   if (INVISIBLE.test(segment)) return 0;
   return WIDE.test(segment) ? 2 : 1;
+}
+
+/** `1 edit`, `3 edits`. */
+export function plural(n: number, what: string): string {
+  return `${n.toLocaleString('en')} ${what}${n === 1 ? '' : 's'}`;
+}
+
+/** Bytes as people read them. */
+export function megabytes(bytes: number): string {
+  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+}
+
+/** A probability from its logarithm: `98.21 %`, `0.0047 %`, `3e-7 %`. */
+export function percent(logprob: number): string {
+  const p = 100 * Math.exp(logprob);
+  if (!(p > 0)) return p === 0 ? '0 %' : 'NaN';
+  if (p >= 0.01) return `${p.toFixed(2)} %`;
+  return `${p >= 1e-4 ? p.toPrecision(2) : p.toExponential(0)} %`;
+}
+
+/** Four digits that mean something. */
+export function short(x: number): string {
+  if (!Number.isFinite(x)) return String(x);
+  if (x === 0) return '0';
+  const size = Math.abs(x);
+  if (size >= 1e5 || size < 1e-3) return x.toExponential(2);
+  return x.toFixed(Math.max(0, 3 - Math.max(0, Math.floor(Math.log10(size)))));
 }

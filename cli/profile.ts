@@ -9,7 +9,7 @@ import { table } from './table.ts';
 import type { Cell, Column } from './table.ts';
 import type { Terminal } from './terminal.ts';
 
-export interface TraceArguments {
+export interface ProfileArguments {
   readonly trace?: boolean | undefined;
   readonly traceAll?: boolean | undefined;
   readonly traceFile?: string | undefined;
@@ -27,22 +27,22 @@ const HEADS: readonly Column[] = [
 ];
 
 /** Collects dispatches from when the adapter is opened until `report`. */
-export class Trace {
+export class Profiler {
   readonly #gpu: Gpu;
-  readonly #args: TraceArguments;
+  readonly #args: ProfileArguments;
   readonly #found: DispatchTime[] = [];
   readonly #start = performance.now();
 
-  private constructor(gpu: Gpu, args: TraceArguments) {
+  private constructor(gpu: Gpu, args: ProfileArguments) {
     this.#gpu = gpu;
     this.#args = args;
     gpu.timer.start();
   }
 
   /** undefined when nobody asked, or the adapter has no timestamps, which is said. */
-  static open(gpu: Gpu, args: TraceArguments, terminal: Terminal): Trace | undefined {
+  static open(gpu: Gpu, args: ProfileArguments, terminal: Terminal): Profiler | undefined {
     if (!args.trace && !args.traceAll && args.traceFile === undefined) return undefined;
-    if (gpu.timer.available) return new Trace(gpu, args);
+    if (gpu.timer.available) return new Profiler(gpu, args);
     terminal.warn(`--trace: ${gpu.adapter.description} has no timestamp queries, nothing is traced.`);
     return undefined;
   }
