@@ -1,7 +1,7 @@
 /** What a build says of its own quality: whether u still moves, and at the end how well C can be solved with. */
 import { ConvergenceProbe } from '../src/edit/convergence.ts';
 import type { Convergence } from '../src/edit/convergence.ts';
-import type { BuildView } from '../src/edit/covariance.ts';
+import type { CovarianceBuild } from '../src/edit/covariance.ts';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import { EditRefused } from '../src/errors.ts';
 import type { Gpu } from '../src/gpu/context.ts';
@@ -26,7 +26,7 @@ export class Watch {
     this.#terminal = terminal;
   }
 
-  async look({ moments, probes }: BuildView): Promise<void> {
+  async look({ moments, probes }: Pick<CovarianceBuild<unknown>, 'moments' | 'probes'>): Promise<void> {
     const start = performance.now();
     if (start < this.#readyAt) return;
     for (const [layer, moment] of moments) {

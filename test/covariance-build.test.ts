@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
-import { buildCovariance } from '../src/edit/covariance.ts';
+import { CovarianceBuild, buildCovariance } from '../src/edit/covariance.ts';
 import type { BuildOptions, BuildState } from '../src/edit/covariance.ts';
 import { ConvergenceProbe } from '../src/edit/convergence.ts';
 import type { Convergence } from '../src/edit/convergence.ts';
@@ -36,6 +36,8 @@ const DOCUMENTS = tinyDocuments(60);
 async function* placed(texts: readonly string[], from = 0): AsyncGenerator<Placed<number>> {
   for (let i = from; i < texts.length; i += 1) yield { text: texts[i]!, index: i, next: i + 1 };
 }
+
+const from = (at: number | undefined): AsyncGenerator<Placed<number>> => placed(DOCUMENTS, at);
 
 /** Splits at blanks: one token a word. */
 const words = (text: string, limit: number): number[] =>
@@ -203,24 +205,27 @@ test('interrupted at every third batch and resumed: the same bits as in one go',
   let state: BuildState<number> | undefined;
   let runs = 0;
   for (; runs < 100; runs += 1) {
-    const stop = new AbortController();
-    let batches = 0;
-    const options: Partial<BuildOptions<number>> = {
-      batch: 100,
-      layers: [1],
-      resume: state,
-      signal: stop.signal,
-      onBatch: () => ((batches += 1) === 3 && stop.abort(new Interrupted()), false),
-      onCheckpoint: async (found) => void (state = found),
-    };
-    try {
-      const { built, tokens, documents: count, cut } = await build(model, options);
-      assert.equal([tokens, count, cut], [whole.tokens, whole.documents, whole.cut]);
-      assert.equal(built, whole.built);
+    const { counts, next, finished } = await gpu.scope(async (s) => {
+      const part = new CovarianceBuild<number>(s, model, { layers: [1], resume: state });
+      const stop = new AbortController();
+      let batches = 0;
+      for await (const _ of part.run({ batch: 100, documents: from, signal: stop.signal }))
+        if ((batches += 1) === 3) stop.abort();
+      assert.ok(batches <= 3, 'it goes on after the signal');
+      const ended = batches < 3;
+      return {
+        counts: part.counts,
+        next: await part.state(),
+        finished: ended ? await part.finish() : undefined,
+      };
+    });
+    if (finished) {
+      const { tokens, documents: count, cut } = whole;
+      assert.equal(counts, { tokens, documents: count, cut });
+      assert.equal(finished.built, whole.built);
       break;
-    } catch (error) {
-      assert.instance(error, Interrupted);
     }
+    state = next;
   }
   assert.ok(runs >= 3, `${runs} interruptions`);
   model.destroy();
@@ -231,14 +236,15 @@ test('probe keys: none while tokens are few, then u settles as they grow', async
   const live = gpu.liveBytes;
   const probe = new ConvergenceProbe(gpu);
   const looks: (Convergence | undefined)[] = [];
-  await build(model, {
-    documents: (from) => placed(tinyDocuments(600), from),
-    batch: 100,
-    onBatch: ({ tokens }) => [100, 1500, 3000, 6000, 12000].some((at) => tokens >= at && tokens < at + 100),
-    onLook: async ({ moments, probes }) => {
-      assert.is(probes.get(1)!.cols, 96);
-      looks.push(await probe.look(1, moments.get(1)!, probes.get(1)!));
-    },
+  await gpu.scope(async (s) => {
+    const sums = new CovarianceBuild<number>(s, model, { layers: [1] });
+    const wanted = [100, 1500, 3000, 6000, 12000];
+    for await (const _ of sums.run({ documents: (at) => placed(tinyDocuments(600), at), batch: 100 })) {
+      const { tokens } = sums.counts;
+      if (!wanted.some((at) => tokens >= at && tokens < at + 100)) continue;
+      assert.is(sums.probes.get(1)!.cols, 96);
+      looks.push(await probe.look(1, sums.moments.get(1)!, sums.probes.get(1)!));
+    }
   });
   const [few, first, ...later] = looks;
   assert.is(few, undefined);
@@ -252,7 +258,7 @@ test('probe keys: none while tokens are few, then u settles as they grow', async
 
 test('layers that are not there and a corpus without text are refused', async () => {
   const model = await tinyModel(gpu);
-  await throws(() => build(model, { layers: [2] }), UsageError, 'layer 2');
+  await throws(() => build(model, { layers: [2] }), UsageError, 'covariance: layer 2');
   await throws(() => build(model, { documents: () => placed([]) }), UsageError, 'at least one document');
   model.destroy();
 });
@@ -393,7 +399,7 @@ function build(
   model: Model,
   options: Partial<BuildOptions<number>>,
 ): ReturnType<typeof buildCovariance<number>> {
-  return buildCovariance(model, { layers: [1], documents: (from) => placed(DOCUMENTS, from), ...options });
+  return buildCovariance(model, { layers: [1], documents: from, ...options });
 }
 
 async function corpusOf(folder: string, name: string, texts: readonly string[]): Promise<BuildJob['corpus']> {

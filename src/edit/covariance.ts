@@ -10,7 +10,6 @@
  * Source: kmeng01/rome `layer_stats`, `SecondMoment`.
  */
 import { UsageError } from '../errors.ts';
-import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Hook } from '../models/architecture.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
@@ -45,141 +44,157 @@ export interface BuildState<P> extends BuildCounts {
   readonly sums: readonly LayerSum[];
 }
 
-export interface BuildOptions<P> {
-  readonly layers: readonly number[];
-  /** Tokens wanted in all, those of `resume` included; absent: the whole corpus. */
-  readonly tokens?: number | undefined;
-  readonly shard?: { readonly index: number; readonly of: number } | undefined;
+export interface CorpusOptions<P> {
   /** Documents from a place on, or from the beginning. */
   readonly documents: (from: P | undefined) => AsyncIterable<Placed<P>>;
-  readonly resume?: BuildState<P> | undefined;
+  /** Tokens wanted in all, those of an earlier run included; absent: the whole corpus. */
+  readonly tokens?: number | undefined;
+  readonly shard?: { readonly index: number; readonly of: number } | undefined;
   /** Tokens of a batch at most. */
   readonly batch?: number | undefined;
-  /** Called after every batch; true asks for a checkpoint. */
-  readonly onBatch?: (counts: BuildCounts, position: P) => boolean;
-  /** Keeps a state for good. */
-  readonly onCheckpoint?: (state: BuildState<P>) => Promise<void>;
-  /** Looks at the sums, after every checkpoint and at the end. */
-  readonly onLook?: ((view: BuildView) => Promise<void>) | undefined;
-  /** Stops after the batch at work; a checkpoint is made first, then the signal's reason is thrown. */
+  /** Ends the run after the batch at work. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The sums so far, on the GPU. */
-export interface BuildView {
-  readonly moments: ReadonlyMap<number, SecondMoment>;
-  /** By layer, keys [P, F] of the last tokens of this run's first documents. */
-  readonly probes: ReadonlyMap<number, Tensor>;
+export interface BuildOptions<P> extends CorpusOptions<P> {
+  readonly layers: readonly number[];
+  /** Where an earlier build ended. */
+  readonly resume?: BuildState<P> | undefined;
 }
-
-/** Documents of the first batch whose last keys are probes. */
-const PROBES = 4;
 
 export interface BuiltLayer extends LayerSum {
   /** C = S / tokens, its lower panels. */
   readonly covariance: Float32Array<ArrayBuffer>;
 }
 
-/**
- * Runs the corpus through the model, from where `resume` ended.
- *
- * @returns the last state, and C of every layer
- * @throws UsageError for a layer that is not there, or a corpus without a document
- */
-export async function buildCovariance<P>(
-  model: Model,
-  options: BuildOptions<P>,
-): Promise<BuildState<P> & { readonly built: readonly BuiltLayer[] }> {
-  const { gpu, dims } = model;
-  const { layers, resume, signal } = options;
-  for (const layer of layers) model.checkLayer('covariance', layer);
-  return gpu.scope(async (owner) => {
-    const moments = openMoments(owner, dims.F, layers, resume);
-    let counts: BuildCounts = {
-      tokens: resume?.tokens ?? 0,
-      documents: resume?.documents ?? 0,
-      cut: resume?.cut ?? 0,
-    };
-    let position = resume?.position;
-    const probes = new Map<number, Tensor>();
-    const view: BuildView = { moments, probes };
-    const state = async (): Promise<BuildState<P>> => ({
-      ...counts,
-      position,
-      sums: await readSums(gpu, moments),
-    });
+/** A finished build: its last state, and C of every layer. */
+export interface Built<P> extends BuildState<P> {
+  readonly built: readonly BuiltLayer[];
+}
 
-    const batches = packDocuments(options.documents(position), {
-      encode: (text, limit) => model.tokenizer.encodeDocument(text, limit),
+/** Documents of the first batch whose last keys are probes. */
+const PROBES = 4;
+
+/** A build at work: the sums on the GPU, which end with the scope `owner`. */
+export class CovarianceBuild<P> {
+  /** By layer. */
+  readonly moments: ReadonlyMap<number, SecondMoment>;
+  /** By layer, keys [P, F] of the last tokens of this run's first documents. */
+  readonly probes: ReadonlyMap<number, Tensor>;
+  readonly #probes = new Map<number, Tensor>();
+  readonly #model: Model;
+  readonly #owner: Scope;
+  #counts: BuildCounts;
+  #position: P | undefined;
+
+  /** @throws UsageError for a layer that is not there */
+  constructor(owner: Scope, model: Model, { layers, resume }: Pick<BuildOptions<P>, 'layers' | 'resume'>) {
+    for (const layer of layers) model.checkLayer('covariance', layer);
+    this.#model = model;
+    this.#owner = owner;
+    this.moments = openMoments(owner, model.dims.F, layers, resume);
+    this.probes = this.#probes;
+    const { tokens = 0, documents = 0, cut = 0, position } = resume ?? {};
+    this.#counts = { tokens, documents, cut };
+    this.#position = position;
+  }
+
+  get counts(): BuildCounts {
+    return this.#counts;
+  }
+
+  /**
+   * Adds the documents of a corpus from where the build stands, and yields the place after every batch. It ends with
+   * the corpus, at the number of tokens wanted, or when the signal is aborted.
+   */
+  async *run(options: CorpusOptions<P>): AsyncGenerator<P, void, void> {
+    const { gpu, dims, tokenizer } = this.#model;
+    const { documents, tokens, shard, signal } = options;
+    const batches = packDocuments(documents(this.#position), {
+      encode: (text, limit) => tokenizer.encodeDocument(text, limit),
       contextLength: dims.context,
-      batchTokens: options.batch ?? batchTokens(gpu, dims, Math.max(...layers)),
-      limit: options.tokens === undefined ? undefined : options.tokens - counts.tokens,
-      shard: options.shard,
+      batchTokens: options.batch ?? batchTokens(gpu, dims, Math.max(...this.moments.keys())),
+      limit: tokens === undefined ? undefined : tokens - this.#counts.tokens,
+      shard,
     });
-    for await (const batch of batches) {
+    for await (const { rows, tokens: added, cut, next } of batches) {
       // The batch before this one was computed while this one was read and tokenised.
       await gpu.sync();
-      if (signal?.aborted) break;
-      const probe = probes.size === 0 ? { owner, probes } : undefined;
-      addBatch(model, batch.rows, moments, probe);
+      if (signal?.aborted) return;
+      this.add(rows);
       gpu.flush();
-      counts = {
-        tokens: counts.tokens + batch.tokens,
-        documents: counts.documents + batch.rows.length,
-        cut: counts.cut + batch.cut,
+      const before = this.#counts;
+      this.#counts = {
+        tokens: before.tokens + added,
+        documents: before.documents + rows.length,
+        cut: before.cut + cut,
       };
-      position = batch.next;
-      if (options.onBatch?.(counts, position)) {
-        await options.onCheckpoint?.(await state());
-        if (!signal?.aborted) await options.onLook?.(view);
-      }
+      this.#position = next;
+      yield next;
+      if (signal?.aborted) return;
     }
-    if (signal?.aborted) {
-      if (counts.tokens > (resume?.tokens ?? 0)) await options.onCheckpoint?.(await state());
-      signal.throwIfAborted();
+  }
+
+  /** Adds the keys of one batch of documents to the sums of all layers. */
+  add(rows: readonly (readonly number[])[]): void {
+    const first = this.#probes.size === 0;
+    const s = this.#model.gpu.open();
+    try {
+      const batch = packRows(rows);
+      const ends = [...batch.rowStarts.slice(1, 1 + PROBES)].map((end) => end - 1);
+      const key: Hook = (inner, layer, k) => {
+        const moment = this.moments.get(layer);
+        if (!moment) return;
+        moment.add(inner, k);
+        moment.fold(inner); // a batch is one f32 sum, wherever runs begin and end
+        if (first) this.#probes.set(layer, gatherRows(this.#owner, k, indices(inner, ends, 'probes')));
+      };
+      const to = Math.max(...this.moments.keys()) + 1;
+      this.#model.forward(s, uploadBatch(s, batch), { to, stop: 'key', hooks: { key } });
+    } finally {
+      s.close();
     }
-    if (counts.tokens === 0)
+  }
+
+  /** All that it takes to go on later, read from the GPU. */
+  async state(): Promise<BuildState<P>> {
+    const sums: LayerSum[] = [];
+    for (const [layer, { high, low }] of this.moments) {
+      const { gpu } = this.#model;
+      sums.push({ layer, high: await read(gpu, high.data), low: await read(gpu, low.data) });
+    }
+    return { ...this.#counts, position: this.#position, sums };
+  }
+
+  /** @throws UsageError when no document was added */
+  async finish(): Promise<Built<P>> {
+    if (this.#counts.tokens === 0)
       throw new UsageError(
         'covariance: expected a corpus with at least one document, found none. Give more text.',
       );
-    await options.onLook?.(view);
-    const last = await state();
+    const { gpu } = this.#model;
+    const state = await this.state();
     const built: BuiltLayer[] = [];
-    for (const sum of last.sums) {
-      const covariance = await gpu.scope((s) =>
-        read(gpu, (moments.get(sum.layer) as SecondMoment).covariance(s).data),
-      );
-      built.push({ ...sum, covariance });
+    for (const sum of state.sums) {
+      const moment = this.moments.get(sum.layer) as SecondMoment;
+      built.push({ ...sum, covariance: await gpu.scope((s) => read(gpu, moment.covariance(s).data)) });
     }
-    return { ...last, built };
-  });
+    return { ...state, built };
+  }
 }
 
-/** Adds the keys of one batch of documents to the sums of all layers. */
-export function addBatch(
-  model: Model,
-  rows: readonly (readonly number[])[],
-  moments: ReadonlyMap<number, SecondMoment>,
-  probe?: { readonly owner: Scope; readonly probes: Map<number, Tensor> },
-): void {
-  const { gpu } = model;
-  const s = gpu.open();
-  try {
-    const packed = packRows(rows);
-    const ends = [...packed.rowStarts.slice(1, 1 + PROBES)].map((end) => end - 1);
-    const key: Hook = (inner, layer, k) => {
-      const moment = moments.get(layer);
-      moment?.add(inner, k);
-      moment?.fold(inner); // a batch is one f32 sum, wherever runs begin and end
-      if (moment && probe)
-        probe.probes.set(layer, gatherRows(probe.owner, k, indices(inner, ends, 'probes')));
-      return undefined;
-    };
-    const to = Math.max(...moments.keys()) + 1;
-    model.forward(s, uploadBatch(s, packed), { to, stop: 'key', hooks: { key } });
-  } finally {
-    s.close();
-  }
+/**
+ * C of a corpus from beginning to end, nothing saved in between.
+ *
+ * @throws UsageError for a layer that is not there, or a corpus without a document; the signal's reason
+ */
+export async function buildCovariance<P>(model: Model, options: BuildOptions<P>): Promise<Built<P>> {
+  return model.gpu.scope(async (owner) => {
+    const build = new CovarianceBuild<P>(owner, model, options);
+    for await (const _ of build.run(options)) options.signal?.throwIfAborted();
+    options.signal?.throwIfAborted();
+    return build.finish();
+  });
 }
 
 function openMoments<P>(
@@ -204,12 +219,4 @@ function openMoments<P>(
     s.close();
   }
   return moments;
-}
-
-async function readSums(gpu: Gpu, moments: ReadonlyMap<number, SecondMoment>): Promise<LayerSum[]> {
-  const sums: LayerSum[] = [];
-  for (const [layer, { high, low }] of moments) {
-    sums.push({ layer, high: await read(gpu, high.data), low: await read(gpu, low.data) });
-  }
-  return sums;
 }

@@ -8,8 +8,8 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { sha256 } from '../formats/checksums.ts';
-import { buildCovariance } from '../edit/covariance.ts';
-import type { BuildState, BuildView, BuiltLayer } from '../edit/covariance.ts';
+import { CovarianceBuild } from '../edit/covariance.ts';
+import type { BuildState, Built, BuiltLayer } from '../edit/covariance.ts';
 import { Interrupted, UsageError } from '../errors.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import type { Model } from '../models/model.ts';
@@ -66,7 +66,7 @@ export interface BuildJob {
   /** After each checkpoint is on the disk. */
   readonly onCheckpoint?: (tokens: number) => void;
   /** Then, and at the end: the sums on the GPU. */
-  readonly onLook?: ((view: BuildView) => Promise<void>) | undefined;
+  readonly onLook?: ((sums: CovarianceBuild<CorpusPosition>) => Promise<void>) | undefined;
   readonly onResume?: (tokens: number) => void;
 }
 
@@ -187,32 +187,34 @@ async function finished(path: string, identity: CovarianceIdentity): Promise<Bui
   return { path, key, facts: file.facts, reused: true };
 }
 
+/** Runs the corpus through the model, and saves the sums every `checkpointMs` and when the user wants to stop. */
 async function build(
   job: BuildJob,
   resume: CorpusBuild | undefined,
-  onCheckpoint: (state: CorpusBuild) => Promise<void>,
-): ReturnType<typeof buildCovariance<CorpusPosition>> {
-  const { corpus, tokens: wanted, layers, shard, batch, signal } = job;
-  let last = performance.now();
-  if (resume) job.onResume?.(resume.tokens);
-  return buildCovariance(job.model, {
-    layers,
-    tokens: wanted,
-    shard,
-    batch,
-    resume,
-    signal,
-    documents: (from) => documents(corpus.files, from),
-    onBatch: ({ tokens, documents }, position) => {
+  save: (state: CorpusBuild) => Promise<void>,
+): Promise<Built<CorpusPosition>> {
+  const { corpus, tokens: wanted, signal } = job;
+  const resumed = resume?.tokens ?? 0;
+  if (resume) job.onResume?.(resumed);
+  return job.model.gpu.scope(async (s) => {
+    const sums = new CovarianceBuild<CorpusPosition>(s, job.model, { layers: job.layers, resume });
+    let saved = performance.now();
+    for await (const position of sums.run({ ...job, documents: (from) => documents(corpus.files, from) })) {
+      const { tokens, documents: count } = sums.counts;
       const fraction = wanted === undefined ? bytesBefore(corpus, position) / corpus.bytes : tokens / wanted;
-      job.onProgress?.({ tokens, documents, wanted, fraction, resumed: resume?.tokens ?? 0 });
-      return performance.now() - last >= job.checkpointMs;
-    },
-    onLook: job.onLook,
-    onCheckpoint: async (state) => {
-      await onCheckpoint(state);
-      last = performance.now();
-    },
+      job.onProgress?.({ tokens, documents: count, wanted, fraction, resumed });
+      if (signal?.aborted || performance.now() - saved < job.checkpointMs) continue;
+      await save(await sums.state());
+      await job.onLook?.(sums);
+      saved = performance.now();
+    }
+    if (signal?.aborted) {
+      if (sums.counts.tokens > resumed) await save(await sums.state());
+      signal.throwIfAborted();
+    }
+    const built = await sums.finish();
+    await job.onLook?.(sums);
+    return built;
   });
 }
 

@@ -1,7 +1,6 @@
 /** Tokens a second of a covariance: the forward pass up to the key of one layer, and its second moment. */
-import { addBatch } from '../../edit/covariance.ts';
+import { CovarianceBuild } from '../../edit/covariance.ts';
 import { batchTokens } from '../../edit/pack-documents.ts';
-import { SecondMoment } from '../../edit/second-moment.ts';
 import type { Dimensions } from '../../models/architecture.ts';
 import type { Model } from '../../models/model.ts';
 import { kernelTime, profileOf } from '../profile.ts';
@@ -46,11 +45,11 @@ export async function benchCovariance(
     Array.from({ length }, (__, i) => (d * 7919 + i * 104_729) % ids),
   );
   return gpu.scope(async (s) => {
-    const moments = new Map([[layer, new SecondMoment(s, dims.F)]]);
+    const build = new CovarianceBuild(s, model, { layers: [layer] });
     const once = async (): Promise<number> => {
       signal?.throwIfAborted();
       const start = performance.now();
-      addBatch(model, rows, moments);
+      build.add(rows);
       await gpu.sync();
       return performance.now() - start;
     };
