@@ -65,6 +65,8 @@ export const DATA = text(
 export interface Lab {
   readonly session: Session;
   readonly edit: Omit<EditOptions, 'methods' | 'signal'>;
+  /** Where C comes from, in words. */
+  readonly covariance: string;
   readonly thresholds: Thresholds;
   readonly seed: number;
 }
@@ -101,7 +103,7 @@ export async function withLab<T>(args: LabArguments, run: Run, use: (lab: Lab) =
       const contexts = given ?? (await sampledContexts(session, run, seed));
       await applyNamed(session);
       const edit = { ...valueOptionsFrom(args, found.entry), layer, contexts, solver, freeze: args.freeze };
-      return use({ session, edit, thresholds: thresholdsFrom(args), seed });
+      return use({ session, edit, covariance: title, thresholds: thresholdsFrom(args), seed });
     },
     { layer: ({ id, architecture }, entry) => layerFrom(args, id, architecture.dims.layers, entry) },
   );

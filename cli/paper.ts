@@ -15,15 +15,35 @@ import type { Study } from '../src/lab/report/study.ts';
 import type { SequenceHead, SequenceJournal, SequenceLine } from '../src/lab/sequence.ts';
 import { command } from './command.ts';
 import { readData } from './files.ts';
-import { chooseSolver, contextsFrom, layerFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
+import { withLab } from './lab.ts';
 import { layerSolvers } from './layer-solvers.ts';
-import { introduce, reportTimings, withSession } from './session.ts';
+import { reportTimings } from './session.ts';
 import type { Progress, Terminal } from './terminal.ts';
 
 /** Documents whose perplexity is followed. */
 const HELD_OUT = 12;
-const COUNT = { integer: true, min: 0 };
+
+/** Numbers of the plan: the flag of each, what it says, and the least that it takes. */
+const SIZES = {
+  records: ['records', 'single edits', 1],
+  edits: ['count', 'edits of each sequence', 1],
+  every: ['every', 'edits between two measurements', 1],
+  textTokens: ['text-tokens', 'tokens of a generated text, its prompt included', 0],
+  perClass: ['per-class', 'examples of each class of a downstream task', 1],
+  styled: ['styled', 'facts edited in other words', 0],
+  traced: ['traced', 'facts traced', 0],
+  swept: ['swept', 'facts edited at each layer', 0],
+} as const;
+type SizeName = keyof typeof SIZES;
+const SIZE_NAMES = Object.keys(SIZES) as SizeName[];
+
+const SIZE_FLAGS = Object.fromEntries(
+  SIZE_NAMES.map((name) => {
+    const [flag, says, min] = SIZES[name];
+    return [flag, number(`--${flag}`, `${says} [default: ${PAPER_PLAN[name]}]`, { integer: true, min })];
+  }),
+) as Record<(typeof SIZES)[SizeName][0], ReturnType<typeof number>>;
 
 export const paper = command({
   flags: (yargs) =>
@@ -31,157 +51,95 @@ export const paper = command({
       .options({
         out: text('--out', 'folder of the report [default: paper]'),
         data: text('--data', 'records to edit [default: 100 of CounterFact, shuffled]'),
-        records: number('--records', `single edits [default: ${PAPER_PLAN.records}]`, {
-          integer: true,
-          min: 1,
-        }),
-        count: number('--count', `edits of each sequence [default: ${PAPER_PLAN.edits}]`, {
-          integer: true,
-          min: 1,
-        }),
-        every: number('--every', `edits between two measurements [default: ${PAPER_PLAN.every}]`, {
-          integer: true,
-          min: 1,
-        }),
-        'text-tokens': number(
-          '--text-tokens',
-          `tokens of a generated text, its prompt included [default: ${PAPER_PLAN.textTokens}]`,
-          COUNT,
-        ),
-        'per-class': number(
-          '--per-class',
-          `examples of each class of a downstream task [default: ${PAPER_PLAN.perClass}]`,
-          { integer: true, min: 1 },
-        ),
-        styled: number('--styled', `facts edited in other words [default: ${PAPER_PLAN.styled}]`, COUNT),
-        traced: number('--traced', `facts traced [default: ${PAPER_PLAN.traced}]`, COUNT),
-        swept: number('--swept', `facts edited at each layer [default: ${PAPER_PLAN.swept}]`, COUNT),
         resume: { type: 'boolean', default: false, describe: 'go on with sequences that are in the folder' },
       })
       .options(EDIT_FLAGS)
-      .options(MODEL_FLAGS),
+      .describe('method', 'how the updates are made [default: all]')
+      .options(MODEL_FLAGS)
+      .options(SIZE_FLAGS),
   run: async (args, run) => {
     const out = args.out ?? 'paper';
+    const { terminal, signal } = run;
     const data = await readData('--data', args.data, 'counterfact-100.json');
     const facts = readFacts(data.text, data.name);
-    const texts = (await readData('--data', undefined, 'wikitext.txt')).text
-      .split('\n')
-      .filter((line) => line.trim() !== '');
+    const corpus = await readData('--data', undefined, 'wikitext.txt');
+    const texts = corpus.text.split('\n').filter((line) => line.trim() !== '');
     const plan = planOf(args);
     const examples = await readExamples(plan.tasks);
-    const given = await contextsFrom(args);
-    return withSession(
-      args,
-      run,
-      async (session) => {
-        const { model, found, timed, timings } = session;
-        const { terminal, signal } = run;
-        const layer = layerFrom(args, model.id, model.dims.layers, found.entry);
-        model.checkLayer('edit', layer);
-        const { solver, title } = await timed('covariance', () =>
-          chooseSolver(session, layer, args.covariance),
-        );
-        introduce(session, run, title);
-        const contexts = given ?? (await sampledContexts(session, run, plan.seed));
-        const layers = Array.from({ length: model.dims.layers }, (_, i) => i);
-        const steps = new Steps(terminal);
-        const start = performance.now();
-        const result = await timed('study', () =>
-          runPaper(
-            model,
-            {
-              facts,
-              documents: heldOut(model, texts.slice(0, HELD_OUT)),
-              examples,
-              edit: { ...valueOptionsFrom(args, found.entry), layer, contexts, solver },
-              solverAt: layerSolvers(session, texts, layers, signal),
-              journalOf: (method) => fileJournal(resolve(out, method), args.resume, session.atEnd),
-            },
-            plan,
-            { onProgress: (step, done, total) => steps.at(step, done, total), signal },
-          ),
-        );
-        steps.end();
-        const minutes = (performance.now() - start) / 60_000;
-        const { adapter, model: loaded } = session.about;
-        const study: Study = {
-          title: `Rebuilding ROME on the model “${model.id}”`,
-          about: [
-            [
-              'model',
-              `${model.id}, ${model.dims.layers} layers, width ${model.dims.D}; sha256 ${loaded.sha256.slice(0, 16)}`,
-            ],
-            ['edit layer', `${layer}; ${title}`],
-            [
-              'records',
-              `${data.name}, the first ${plan.records} as single edits, the first ${plan.edits} in sequence`,
-            ],
-            ['contexts', `${contexts.length} templates, seed ${plan.seed}`],
-            ['adapter', `${adapter.description}${adapter.kind === 'software' ? ' (software)' : ''}`],
-            ['time', `${minutes.toFixed(1)} minutes`],
+    return withLab(args, run, async ({ session, edit, covariance }) => {
+      const { model, timed, timings } = session;
+      const steps = new Steps(terminal);
+      const start = performance.now();
+      const layers = Array.from({ length: model.dims.layers }, (_, i) => i);
+      const input = {
+        facts,
+        documents: heldOut(model, texts.slice(0, HELD_OUT)),
+        examples,
+        edit,
+        solverAt: layerSolvers(session, texts, layers, signal),
+        journalOf: (method: string) => fileJournal(resolve(out, method), args.resume, session.atEnd),
+      };
+      const result = await timed('study', () =>
+        runPaper(model, input, plan, { onProgress: steps.at, signal }).finally(steps.end),
+      );
+      const minutes = (performance.now() - start) / 60_000;
+      const { adapter, model: loaded } = session.about;
+      const { D, layers: depth } = model.dims;
+      const study: Study = {
+        title: `Rebuilding ROME on the model “${model.id}”`,
+        about: [
+          ['model', `${model.id}, ${depth} layers, width ${D}; sha256 ${loaded.sha256.slice(0, 16)}`],
+          ['edit layer', `${edit.layer}; ${covariance}`],
+          [
+            'records',
+            `${data.name}, the first ${plan.records} as single edits, the first ${plan.edits} in sequence`,
           ],
-          command: commandOf(plan, args.out, args.model),
-          ...result,
-        };
-        const files = await timed('report', () => makeReport(study));
-        await timed('write', async () => {
-          await writeText(resolve(out, 'study.json'), `${JSON.stringify(study)}\n`);
-          for (const [name, content] of files) await writeText(resolve(out, name), content);
-        });
-        terminal.say(`Wrote ${resolve(out, 'report.html')}: open it in a browser.`);
-        reportTimings(session, run);
-        const { evaluation: _, sequences, ...rest } = result;
-        const last = sequences?.map(({ method, lines }) => ({ method, ...lines.at(-1) }));
-        return {
-          ...session.about,
-          result: { report: resolve(out, 'report.html'), sequences: last, ...rest },
-          timings_ms: timings,
-        };
-      },
-      { layer: ({ id, architecture }, entry) => layerFrom(args, id, architecture.dims.layers, entry) },
-    );
+          ['contexts', `${edit.contexts.length} templates, seed ${plan.seed}`],
+          ['adapter', `${adapter.description}${adapter.kind === 'software' ? ' (software)' : ''}`],
+          ['time', `${minutes.toFixed(1)} minutes`],
+        ],
+        command: commandOf(plan, args),
+        ...result,
+      };
+      const files = await timed('report', () => makeReport(study));
+      await timed('write', async () => {
+        await writeAtomic(resolve(out, 'study.json'), `${JSON.stringify(study)}\n`);
+        for (const [name, content] of files) await writeAtomic(resolve(out, name), content);
+      });
+      terminal.say(`Wrote ${resolve(out, 'report.html')}: open it in a browser.`);
+      reportTimings(session, run);
+      const { evaluation: _, sequences, ...rest } = result;
+      const last = sequences?.map(({ method, lines }) => ({ method, ...lines.at(-1) }));
+      return {
+        ...session.about,
+        result: { report: resolve(out, 'report.html'), sequences: last, ...rest },
+        timings_ms: timings,
+      };
+    });
   },
 });
 
-interface PaperArguments {
+interface PaperArguments extends Readonly<Record<string, unknown>> {
   readonly method?: PaperPlan['methods'][number] | 'all' | undefined;
-  readonly records?: number | undefined;
-  readonly count?: number | undefined;
-  readonly every?: number | undefined;
-  readonly textTokens?: number | undefined;
-  readonly perClass?: number | undefined;
-  readonly styled?: number | undefined;
-  readonly traced?: number | undefined;
-  readonly swept?: number | undefined;
   readonly seed?: number | undefined;
+  readonly out?: string | undefined;
+  readonly model?: string | undefined;
 }
 
 function planOf(args: PaperArguments): PaperPlan {
-  const { method = 'all', records, count, every, textTokens, perClass, styled, traced, swept, seed } = args;
-  const given = { records, edits: count, every, textTokens, perClass, styled, traced, swept, seed };
-  return {
-    ...PAPER_PLAN,
-    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
-    ...(method === 'all' ? {} : { methods: [method] }),
-  };
+  const { method = 'all', seed = PAPER_PLAN.seed } = args;
+  const sizes = SIZE_NAMES.map((name) => [name, args[SIZES[name][0]] ?? PAPER_PLAN[name]] as const);
+  const methods = method === 'all' ? PAPER_PLAN.methods : [method];
+  return { ...PAPER_PLAN, ...Object.fromEntries(sizes), methods, seed };
 }
 
 /** The command that does it again. */
-function commandOf(plan: PaperPlan, out?: string, model?: string): string {
-  const flags = Object.entries({
-    records: 'records',
-    edits: 'count',
-    every: 'every',
-    textTokens: 'text-tokens',
-    perClass: 'per-class',
-    styled: 'styled',
-    traced: 'traced',
-    swept: 'swept',
-    seed: 'seed',
-  } as const)
-    .filter(([name]) => plan[name as keyof PaperPlan] !== PAPER_PLAN[name as keyof PaperPlan])
-    .map(([name, flag]) => ` --${flag} ${String(plan[name as keyof PaperPlan])}`);
-  return `palimpsest paper${model === undefined ? '' : ` --model ${model}`}${out === undefined ? '' : ` --out ${out}`}${flags.join('')}`;
+function commandOf(plan: PaperPlan, { method, model, out }: PaperArguments): string {
+  const given = Object.entries({ method, model, out }).filter(([, value]) => value !== undefined);
+  const sizes = ([...SIZE_NAMES, 'seed'] as const)
+    .filter((name) => plan[name] !== PAPER_PLAN[name])
+    .map((name) => [name === 'seed' ? name : SIZES[name][0], plan[name]]);
+  return ['palimpsest paper', ...[...given, ...sizes].map(([flag, value]) => `--${flag} ${value}`)].join(' ');
 }
 
 async function readExamples(tasks: readonly TaskName[]): Promise<Map<TaskName, readonly Labelled[]>> {
@@ -210,10 +168,6 @@ async function fileJournal(
   return journal;
 }
 
-async function writeText(path: string, content: string): Promise<void> {
-  await writeAtomic(path, content);
-}
-
 /** One bar a step. */
 class Steps {
   readonly #terminal: Terminal;
@@ -224,17 +178,17 @@ class Steps {
     this.#terminal = terminal;
   }
 
-  at(step: string, done: number, total: number): void {
+  readonly at = (step: string, done: number, total: number): void => {
     if (step !== this.#step) {
       this.end();
       this.#step = step;
       this.#bar = this.#terminal.progress(step);
     }
     this.#bar?.update(done, total);
-  }
+  };
 
-  end(): void {
+  readonly end = (): void => {
     this.#bar?.stop();
     this.#bar = undefined;
-  }
+  };
 }

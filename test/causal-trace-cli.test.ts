@@ -105,8 +105,16 @@ test('a study of very little: a report with all its sections, and sequences that
     );
     assert.is(study.downstream.length, 8); // four tasks, before and after
     const files = await readdir(out);
-    for (const name of ['update-by-edit', 'downstream', 'entropy-by-update', 'trace-average'])
+    for (const name of ['update-by-edit', 'entropy-by-update', 'trace-average'])
       assert.ok(files.includes(`${name}.svg`) && files.includes(`${name}.vl.json`), name);
+    const { f1, invalid } = study.downstream[0].result;
+    assert.ok(f1 < 50 && invalid > 90, 'the bundled model does none of the tasks');
+    const html = await readFile(join(out, 'report.html'), 'utf8');
+    assert.match(html, /already before the first edit the model answers none of these few-shot tasks/);
+    assert.match(
+      html,
+      /palimpsest paper --method rome --out .*--records 1 --count 2 --every 2 --text-tokens 20/,
+    );
     const lines = await readFile(join(out, 'rome', 'run.jsonl'), 'utf8');
     assert.is(lines.trim().split('\n').length, 2);
 

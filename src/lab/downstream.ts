@@ -15,7 +15,7 @@ export interface DownstreamOptions {
   readonly seed?: number;
   readonly orientation?: Orientation;
   readonly onProgress?: (done: number, total: number) => void;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Scores of one task; percentages 0..100, MCC −1..1. */

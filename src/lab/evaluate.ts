@@ -35,7 +35,7 @@ export interface EvaluateOptions {
     readonly of: (fact: Fact) => readonly string[];
   };
   readonly onCase?: (result: CaseResult, done: number, total: number) => void;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Log-probabilities per token of both objects, prompt by prompt; the true ones null where there is none. */

@@ -19,7 +19,7 @@ export interface HealthOptions {
   readonly mostEarlier?: number;
   /** Downstream tasks, and after how many edits; a multiple of `every` or not. */
   readonly downstream?: { readonly every: number; readonly run: (model: Model) => Promise<unknown> };
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface FactMetrics {

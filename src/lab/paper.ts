@@ -76,8 +76,8 @@ export interface PaperInput {
 
 export interface PaperOptions {
   /** A step begins, or has come so far. */
-  readonly onProgress?: (step: string, done: number, total: number) => void;
-  readonly signal?: AbortSignal;
+  readonly onProgress?: ((step: string, done: number, total: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Everything but the title and what the report says of the circumstances. */
@@ -96,16 +96,16 @@ export async function runPaper(
     seed,
     textTokens: plan.textTokens,
     onCase: (_, done, total) => options.onProgress?.('single edits', done, total),
-    ...signalOf(options),
+    signal: options.signal,
   });
   const { sequences, downstream } = await runSequences(model, input, plan, options);
   return {
     evaluation: { cases, seed },
     sequences,
     downstream,
-    ...(plan.styled > 0 ? { styles: await runStyles(model, input, plan, options) } : {}),
+    styles: plan.styled > 0 ? await runStyles(model, input, plan, options) : undefined,
     ...(await runTracing(model, input, plan, options)),
-    ...(plan.swept > 0 ? { sweep: await runSweep(model, input, plan, options) } : {}),
+    sweep: plan.swept > 0 ? await runSweep(model, input, plan, options) : undefined,
   };
 }
 
@@ -121,7 +121,11 @@ async function runSequences(
     for (const task of tasks) {
       options.onProgress?.('downstream tasks', results.length, tasks.length);
       results.push(
-        await runTask(model, task, input.examples.get(task) ?? [], { perClass, seed, ...signalOf(options) }),
+        await runTask(model, task, input.examples.get(task) ?? [], {
+          perClass,
+          seed,
+          signal: options.signal,
+        }),
       );
     }
     return results;
@@ -157,7 +161,7 @@ async function runSequences(
           lines.push(line);
           options.onProgress?.(`sequence of ${method}`, line.edit, total);
         },
-        ...signalOf(options),
+        signal: options.signal,
       },
       journal,
       settings,
@@ -187,7 +191,7 @@ async function runStyles(
   let done = 0;
   const onRow = (): void =>
     options.onProgress?.('prompt styles', (done += 1), 4 * whole.length * methods.length);
-  return compareStyles(model, whole, { methods, edit, targets, onRow, ...signalOf(options) });
+  return compareStyles(model, whole, { methods, edit, targets, onRow, signal: options.signal });
 }
 
 async function runTracing(
@@ -201,7 +205,7 @@ async function runTracing(
   const subjects = facts.slice(0, 1000).map(({ subject }) => subject);
   const noise = NOISE_FACTOR * (await embeddingDeviation(model, subjects));
   const tracings: Tracing[] = [];
-  const average = await traceFacts(model, known, { noise, seed, ...signalOf(options) }, (tracing, done) => {
+  const average = await traceFacts(model, known, { noise, seed, signal: options.signal }, (tracing, done) => {
     tracings.push(tracing);
     options.onProgress?.('causal tracing', done, known.length);
   });
@@ -209,7 +213,7 @@ async function runTracing(
     (best, next) => (best && peak(best) >= peak(next) ? best : next),
     undefined,
   );
-  return { average, ...(clearest ? { trace: clearest } : {}) };
+  return { average, trace: clearest };
 }
 
 /** The largest effect of an MLP within the subject: the fact that shows most is the one to look at. */
@@ -234,7 +238,7 @@ async function runSweep(
     }),
     seed,
     onLayer: (_, done) => options.onProgress?.('layers', done, layers.length),
-    ...signalOf(options),
+    signal: options.signal,
   });
 }
 
@@ -247,8 +251,4 @@ function checkSettings({ head }: SequenceJournal, settings: SequenceHead['settin
   throw new UsageError(
     `paper: expected a sequence of the same study, but ${differ.join(', ')} of the one that is there differ. Choose another folder with --out.`,
   );
-}
-
-function signalOf({ signal }: PaperOptions): { signal?: AbortSignal } {
-  return signal ? { signal } : {};
 }

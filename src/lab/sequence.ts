@@ -29,7 +29,7 @@ export interface SequenceOptions extends HealthOptions {
   readonly onCollapse: 'warn' | 'refuse';
   readonly thresholds?: Thresholds;
   readonly onLine?: (line: SequenceLine, total: number) => void;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A line of `run.jsonl`; numbers that are no longer finite are null there. */

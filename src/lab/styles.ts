@@ -48,7 +48,7 @@ export interface StyleOptions {
   readonly targets?: readonly ('new' | 'true')[];
   readonly thresholds?: Thresholds;
   readonly onRow?: (row: StyleRow) => void;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 interface Variant {

@@ -27,7 +27,7 @@ export interface SweepOptions {
   readonly editAt: (layer: number) => Promise<EvaluateOptions['edit']>;
   readonly seed: number;
   readonly onLayer?: (score: LayerScore, done: number) => void;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** @param facts with both objects and neighbours, else the scores are 0 */

@@ -34,7 +34,7 @@ export interface TraceOptions {
   readonly sites?: readonly TraceSite[];
   readonly seed?: number;
   readonly onProgress?: (done: number, total: number) => void;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Tracing {
