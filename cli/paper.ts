@@ -6,19 +6,21 @@ import type { Labelled } from '../src/data/labelled.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { openJournal } from '../src/io/journal.ts';
+import type { Journal } from '../src/io/journal.ts';
 import type { TaskName } from '../src/lab/downstream-tasks.ts';
 import { PAPER_PLAN, runPaper } from '../src/lab/paper.ts';
 import type { PaperPlan } from '../src/lab/paper.ts';
 import { heldOut } from '../src/lab/perplexity.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import type { Study } from '../src/lab/report/study.ts';
-import type { SequenceHead, SequenceJournal, SequenceLine } from '../src/lab/sequence.ts';
+import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';
 import { command } from './command.ts';
 import { readData } from './files.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
 import { withLab } from './lab.ts';
 import { layerSolvers } from './layer-solvers.ts';
 import { reportTimings } from './session.ts';
+import { sameSettings } from './settings.ts';
 import type { Progress, Terminal } from './terminal.ts';
 
 /** Documents whose perplexity is followed. */
@@ -77,11 +79,17 @@ export const paper = command({
         examples,
         edit,
         solverAt: layerSolvers(session, texts, layers, signal),
-        journalOf: (method: string) => fileJournal(resolve(out, method), args.resume, session.atEnd),
+        journalOf: async (method: string, settings: SequenceHead['settings']) => {
+          const folder = resolve(out, method);
+          const journal = await fileJournal(folder, args.resume);
+          session.atEnd(() => void journal.close());
+          if (journal.head) sameSettings(journal.head.settings, settings, folder);
+          return journal;
+        },
+        onProgress: steps.at,
+        signal,
       };
-      const result = await timed('study', () =>
-        runPaper(model, input, plan, { onProgress: steps.at, signal }).finally(steps.end),
-      );
+      const result = await timed('study', () => runPaper(model, input, plan).finally(steps.end));
       const minutes = (performance.now() - start) / 60_000;
       const { adapter, model: loaded } = session.about;
       const { D, layers: depth } = model.dims;
@@ -151,12 +159,8 @@ async function readExamples(tasks: readonly TaskName[]): Promise<Map<TaskName, r
   return examples;
 }
 
-async function fileJournal(
-  folder: string,
-  resume: boolean,
-  atEnd: (close: () => void) => void,
-): Promise<SequenceJournal> {
-  const journal = await openJournal<SequenceHead, SequenceLine>(folder, resume).catch((error: unknown) => {
+async function fileJournal(folder: string, resume: boolean): Promise<Journal<SequenceHead, SequenceLine>> {
+  return openJournal<SequenceHead, SequenceLine>(folder, resume).catch((error: unknown) => {
     if (error instanceof UsageError && error.code === 'run_exists')
       throw new UsageError(
         `${folder}: holds a sequence already. Go on with it by --resume, or choose another folder with --out.`,
@@ -164,8 +168,6 @@ async function fileJournal(
       );
     throw error;
   });
-  atEnd(() => void journal.close());
-  return journal;
 }
 
 /** One bar a step. */

@@ -121,6 +121,12 @@ test('a study of very little: a report with all its sections, and sequences that
     const again = await cli(words);
     assert.is(again.code, 2);
     assert.match(again.stderr, /holds a sequence already/);
+    const other = await cli([...words, '--resume', '--seed', '1']);
+    assert.is(other.code, 2);
+    assert.match(other.stderr, /rome: this run was begun with seed 0, but now it is 1/);
+    const resumed = await cli([...words, '--resume', '--json']);
+    assert.is(resumed.code, 0, resumed.stderr);
+    assert.equal(JSON.parse(resumed.stdout).result.sequences, result.sequences);
   });
 });
 

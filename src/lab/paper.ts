@@ -6,7 +6,6 @@
  */
 import type { Fact } from '../data/fact.ts';
 import type { Labelled } from '../data/labelled.ts';
-import { UsageError } from '../errors.ts';
 import type { EditOptions } from '../edit/edit.ts';
 import type { Method } from '../edit/method.ts';
 import type { Solver } from '../edit/solver.ts';
@@ -16,9 +15,9 @@ import { runTask } from './downstream.ts';
 import type { TaskResult } from './downstream.ts';
 import { evaluate } from './evaluate.ts';
 import { NOISE_FACTOR, embeddingDeviation } from './noise.ts';
-import type { DownstreamRow, SequenceRun, Study } from './report/study.ts';
+import type { SequenceRun, Study } from './report/study.ts';
 import { memoryJournal, runSequence } from './sequence.ts';
-import type { SequenceHead, SequenceJournal } from './sequence.ts';
+import type { SequenceHead, SequenceJournal, SequenceOptions } from './sequence.ts';
 import { compareStyles, variantsOf } from './styles.ts';
 import type { StyleRow } from './styles.ts';
 import { sweepLayers } from './sweep.ts';
@@ -64,17 +63,14 @@ export const PAPER_PLAN: PaperPlan = {
 
 export interface PaperInput {
   readonly facts: readonly Fact[];
-  /** Ids of held-out documents. */
+  /** Ids of the documents whose perplexity is followed. */
   readonly documents: readonly (readonly number[])[];
   readonly examples: ReadonlyMap<TaskName, readonly Labelled[]>;
   readonly edit: Omit<EditOptions, 'methods' | 'signal'>;
   /** C of other layers, for the sweep. */
   readonly solverAt: (layer: number) => Promise<Solver>;
-  /** Where a sequence is kept; absent: in memory. */
-  readonly journalOf?: (method: Method) => Promise<SequenceJournal>;
-}
-
-export interface PaperOptions {
+  /** Where a sequence is kept, and what it must have been begun with; absent: in memory. */
+  readonly journalOf?: (method: Method, settings: SequenceHead['settings']) => Promise<SequenceJournal>;
   /** A step begins, or has come so far. */
   readonly onProgress?: ((step: string, done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -83,150 +79,113 @@ export interface PaperOptions {
 /** Everything but the title and what the report says of the circumstances. */
 export type PaperResult = Omit<Study, 'title' | 'about' | 'command'>;
 
-export async function runPaper(
-  model: Model,
-  input: PaperInput,
-  plan: PaperPlan,
-  options: PaperOptions = {},
-): Promise<PaperResult> {
-  const { seed } = plan;
-  const cases = await evaluate(model, input.facts.slice(0, plan.records), {
-    methods: plan.methods,
-    edit: input.edit,
-    seed,
-    textTokens: plan.textTokens,
-    onCase: (_, done, total) => options.onProgress?.('single edits', done, total),
-    signal: options.signal,
-  });
-  const { sequences, downstream } = await runSequences(model, input, plan, options);
-  return {
-    evaluation: { cases, seed },
-    sequences,
-    downstream,
-    styles: plan.styled > 0 ? await runStyles(model, input, plan, options) : undefined,
-    ...(await runTracing(model, input, plan, options)),
-    sweep: plan.swept > 0 ? await runSweep(model, input, plan, options) : undefined,
-  };
-}
+/** A step of the study: what it is run on, and how much of it. */
+type Step<Result> = (model: Model, input: PaperInput, plan: PaperPlan) => Promise<Result>;
+
+export const runPaper: Step<PaperResult> = async (model, input, plan) => ({
+  evaluation: await runSingleEdits(model, input, plan),
+  ...(await runSequences(model, input, plan)),
+  styles: plan.styled > 0 ? await runStyles(model, input, plan) : undefined,
+  ...(plan.traced > 0 ? await runTracing(model, input, plan) : undefined),
+  sweep: plan.swept > 0 ? await runSweep(model, input, plan) : undefined,
+});
+
+const runSingleEdits: Step<Study['evaluation']> = async (model, input, plan) => {
+  const { methods, seed, textTokens, records } = plan;
+  const { edit, onProgress, signal } = input;
+  const onCase = (_: unknown, done: number, total: number): void => onProgress?.('single edits', done, total);
+  const options = { methods, edit, seed, textTokens, onCase, signal };
+  return { cases: await evaluate(model, input.facts.slice(0, records), options), seed };
+};
 
 /** The same facts in the same order with each method; the downstream tasks before the first edit and after the last. */
-async function runSequences(
-  model: Model,
-  input: PaperInput,
-  { methods, edits, every, seed, tasks, perClass }: PaperPlan,
-  options: PaperOptions,
-): Promise<{ sequences: SequenceRun[]; downstream: DownstreamRow[] }> {
-  const ask = async (): Promise<TaskResult[]> => {
-    const results: TaskResult[] = [];
-    for (const task of tasks) {
-      options.onProgress?.('downstream tasks', results.length, tasks.length);
-      results.push(
-        await runTask(model, task, input.examples.get(task) ?? [], {
-          perClass,
-          seed,
-          signal: options.signal,
-        }),
-      );
-    }
-    return results;
-  };
+const runSequences: Step<Pick<Study, 'sequences' | 'downstream'>> = async (model, input, plan) => {
+  const { methods, edits, every, seed } = plan;
+  const { edit, documents, onProgress, signal } = input;
+  const facts = input.facts.slice(0, edits);
   // Every sequence begins with the same unedited model: it is asked once.
-  const unedited = await ask();
+  const unedited = await runTasks(model, input, plan);
   const sequences: SequenceRun[] = [];
   for (const method of methods) {
-    const journal = (await input.journalOf?.(method)) ?? memoryJournal();
-    const facts = input.facts.slice(0, edits);
-    const settings = { method, edits, every, seed, layer: input.edit.layer, contexts: input.edit.contexts };
-    checkSettings(journal, settings);
+    const settings = { method, edits, every, seed, layer: edit.layer, contexts: edit.contexts };
+    const journal = (await input.journalOf?.(method, settings)) ?? memoryJournal();
     const lines = [...journal.lines];
-    let begun = false;
-    const run = async (): Promise<TaskResult[]> => {
-      if (begun || journal.head) return ask();
-      begun = true;
-      return unedited;
-    };
-    await runSequence(
-      model,
-      facts,
-      {
-        method,
-        edit: input.edit,
-        onCollapse: 'warn',
-        every,
-        documents: input.documents,
-        seed,
-        mostEarlier: every,
-        downstream: { every: facts.length, run },
-        onLine: (line, total) => {
-          lines.push(line);
-          options.onProgress?.(`sequence of ${method}`, line.edit, total);
+    let known = journal.head ? undefined : unedited;
+    const options: SequenceOptions = {
+      method,
+      edit,
+      onCollapse: 'warn',
+      every,
+      documents,
+      seed,
+      mostEarlier: every,
+      downstream: {
+        every: facts.length,
+        run: async () => {
+          const results = known ?? (await runTasks(model, input, plan));
+          known = undefined;
+          return results;
         },
-        signal: options.signal,
       },
-      journal,
-      settings,
-    );
+      onLine: (line, total) => {
+        lines.push(line);
+        onProgress?.(`sequence of ${method}`, line.edit, total);
+      },
+      signal,
+    };
+    await runSequence(model, facts, options, journal, settings);
     if (journal.head) sequences.push({ method, head: journal.head, lines });
   }
-  const downstream = [
-    ...unedited.map((result) => ({ edit: 0, result })),
-    ...sequences.flatMap(({ method, lines }) =>
-      lines.flatMap(({ edit, downstream: results }) =>
-        ((results ?? []) as readonly TaskResult[]).map((result) => ({ method, edit, result })),
-      ),
+  const edited = sequences.flatMap(({ method, lines }) =>
+    lines.flatMap(({ edit, downstream = [] }) =>
+      (downstream as readonly TaskResult[]).map((result) => ({ method, edit, result })),
     ),
-  ];
-  return { sequences, downstream };
-}
+  );
+  return { sequences, downstream: [...unedited.map((result) => ({ edit: 0, result })), ...edited] };
+};
+
+/** All downstream tasks on the model as it is. */
+const runTasks: Step<TaskResult[]> = async (model, { examples, onProgress, signal }, plan) => {
+  const { tasks, perClass, seed } = plan;
+  const results: TaskResult[] = [];
+  for (const task of tasks) {
+    onProgress?.('downstream tasks', results.length, tasks.length);
+    results.push(await runTask(model, task, examples.get(task) ?? [], { perClass, seed, signal }));
+  }
+  return results;
+};
 
 /** Facts of which both styles are known. */
-async function runStyles(
-  model: Model,
-  { facts, edit }: PaperInput,
-  { styled, methods }: PaperPlan,
-  options: PaperOptions,
-): Promise<StyleRow[]> {
+const runStyles: Step<StyleRow[]> = async (model, input, { styled, methods }) => {
+  const { edit, onProgress, signal } = input;
   const targets = ['new', 'true'] as const;
-  const whole = facts.filter((fact) => variantsOf(fact, targets).length === 4).slice(0, styled);
+  const facts = input.facts.filter((fact) => variantsOf(fact, targets).length === 4).slice(0, styled);
   let done = 0;
-  const onRow = (): void =>
-    options.onProgress?.('prompt styles', (done += 1), 4 * whole.length * methods.length);
-  return compareStyles(model, whole, { methods, edit, targets, onRow, signal: options.signal });
-}
+  const onRow = (): void => onProgress?.('prompt styles', (done += 1), 4 * facts.length * methods.length);
+  return compareStyles(model, facts, { methods, edit, targets, onRow, signal });
+};
 
-async function runTracing(
-  model: Model,
-  { facts }: PaperInput,
-  { traced, seed }: PaperPlan,
-  options: PaperOptions,
-): Promise<Pick<Study, 'trace' | 'average'>> {
-  if (traced === 0) return {};
+/** The average over facts that the model knows, and the one that shows most. */
+const runTracing: Step<Pick<Study, 'trace' | 'average'>> = async (model, input, { traced, seed }) => {
+  const { facts, onProgress, signal } = input;
   const known = (await knownFacts(model, facts.slice(0, 10 * traced))).slice(0, traced);
   const subjects = facts.slice(0, 1000).map(({ subject }) => subject);
   const noise = NOISE_FACTOR * (await embeddingDeviation(model, subjects));
   const tracings: Tracing[] = [];
-  const average = await traceFacts(model, known, { noise, seed, signal: options.signal }, (tracing, done) => {
+  const average = await traceFacts(model, known, { noise, seed, signal }, (tracing, done) => {
     tracings.push(tracing);
-    options.onProgress?.('causal tracing', done, known.length);
+    onProgress?.('causal tracing', done, known.length);
   });
-  const clearest = tracings.reduce<Tracing | undefined>(
-    (best, next) => (best && peak(best) >= peak(next) ? best : next),
-    undefined,
-  );
-  return { average, trace: clearest };
-}
+  return { average, trace: tracings.toSorted((a, b) => peak(b) - peak(a))[0] };
+};
 
-/** The largest effect of an MLP within the subject: the fact that shows most is the one to look at. */
+/** The largest effect of an MLP within the subject. */
 function peak({ effects, subject: [from, to] }: Tracing): number {
   return Math.max(...(effects.mlp ?? []).slice(from, to).flat());
 }
 
-async function runSweep(
-  model: Model,
-  { facts, edit, solverAt }: PaperInput,
-  { swept, seed }: PaperPlan,
-  options: PaperOptions,
-): Promise<LayerScore[]> {
+const runSweep: Step<LayerScore[]> = async (model, input, { swept, seed }) => {
+  const { facts, edit, solverAt, onProgress, signal } = input;
   const layers = Array.from({ length: model.dims.layers - 1 }, (_, layer) => layer);
   return sweepLayers(model, facts.slice(0, swept), {
     layers,
@@ -237,18 +196,7 @@ async function runSweep(
       solver: layer === edit.layer ? edit.solver : await solverAt(layer),
     }),
     seed,
-    onLayer: (_, done) => options.onProgress?.('layers', done, layers.length),
-    signal: options.signal,
+    onLayer: (_, done) => onProgress?.('layers', done, layers.length),
+    signal,
   });
-}
-
-/** A sequence is only gone on with by the study that began it. */
-function checkSettings({ head }: SequenceJournal, settings: SequenceHead['settings']): void {
-  if (!head || JSON.stringify(head.settings) === JSON.stringify(settings)) return;
-  const differ = Object.keys(settings).filter(
-    (name) => JSON.stringify(head.settings[name]) !== JSON.stringify(settings[name]),
-  );
-  throw new UsageError(
-    `paper: expected a sequence of the same study, but ${differ.join(', ')} of the one that is there differ. Choose another folder with --out.`,
-  );
-}
+};
