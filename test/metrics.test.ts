@@ -87,6 +87,12 @@ test('what a record does not give is absent, not 0', () => {
   assert.equal(summarise([], 0), { n: 0, values: {}, interval: {} });
 });
 
+test('a tie is no success, for either object', () => {
+  assert.is(prefers(rivals(1, 1), 'new'), false);
+  assert.is(prefers(rivals(1, 1), 'true'), false);
+  assert.is(caseMetrics({ ...SCORES, rewrite: rivals(1, 1) }).ES, 0);
+});
+
 test('a destroyed model, whose likelihoods are NaN, succeeds in nothing', () => {
   assert.is(prefers(rivals(NaN, 1), 'new'), false);
   assert.is(prefers(rivals(1, NaN), 'true'), false);

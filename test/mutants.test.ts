@@ -1,83 +1,59 @@
 /**
- * Mistakes that would change the science must fail the edit test: each mutant is made in a copy of the sources, and the
- * first fixture is run on it. That the copy passes unchanged is checked first.
+ * Mistakes that would change the science, an index or a check must fail a test: each mutant is made in a copy of the
+ * sources, and the one test that has to notice is run on it. That this test passes on the unchanged copy comes first.
+ *
+ *   node --import tsx test/mutants.test.ts WORD...   those whose name or file contains one of the words
  */
 import { spawn } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { MUTANTS } from './mutants/list.ts';
+import type { Mutant } from './mutants/list.ts';
+import { mutate } from './mutants/mutate.ts';
 
-interface Mutant {
-  readonly name: string;
-  readonly file: string;
-  readonly from: string;
-  readonly to: string;
+/** Processes at a time; each has a copy of its own. */
+const WORKERS = 2;
+/** A mutant must fail on a number, not because it is no program. */
+const NO_PROGRAM = /SyntaxError|ReferenceError|TypeError|Cannot find module|error: |Total: +0/;
+
+interface Ended {
+  readonly passed: boolean;
+  readonly output: string;
 }
-
-const MUTANTS: readonly Mutant[] = [
-  {
-    name: 'k in place of k* (r-ROME solves u from the prompt key)',
-    file: 'src/edit/method.ts',
-    from: "'r-rome': { u: 'mean', residual: 'mean'",
-    to: "'r-rome': { u: 'prompt', residual: 'mean'",
-  },
-  {
-    name: 'C = I',
-    file: 'src/edit/covariance-solver.ts',
-    from: 'const { u, residual, ridge } = await solve(s, factor, c, k);',
-    to: 'const { residual, ridge } = await solve(s, factor, c, k); const u = normalise(s, k);',
-  },
-  {
-    name: 'v0 from the mean over contexts',
-    file: 'src/edit/edit.ts',
-    from: 'values.prompt,\n        valueOptions',
-    to: 'values.mean,\n        valueOptions',
-  },
-  {
-    name: 'KL turned round: KL(before || now)',
-    file: 'shaders/models/kl_divergence.wgsl',
-    from: 'sum += exp(log_p) * (log_p - log_p0[c]);',
-    to: 'sum += exp(log_p0[c]) * (log_p0[c] - log_p);',
-  },
-  {
-    name: 'the bias counted twice in the value that the key has now',
-    file: 'src/edit/edit.ts',
-    from: 'value: values[row.residual],',
-    to: 'value: add(s, values[row.residual], model.weights(`h.${layer}.mlp.c_proj.bias`)),',
-  },
-  {
-    name: 'Adam without bias correction',
-    file: 'src/edit/adam.ts',
-    from: 'correction2: 1 - BETA2 ** (step + 1)',
-    to: 'correction2: 1',
-  },
-];
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const test = suite('mutants');
-let copy: string;
+const copies = Array.from({ length: WORKERS }, makeCopy);
 
-test.before(() => {
-  copy = mkdtempSync(join(tmpdir(), 'palimpsest-mutants-'));
-  for (const folder of ['src', 'shaders', 'test'])
+function makeCopy(): string {
+  const copy = mkdtempSync(join(tmpdir(), 'palimpsest-mutants-'));
+  for (const folder of ['src', 'cli', 'shaders', 'test'])
     cpSync(root + folder, join(copy, folder), { recursive: true });
-  for (const link of ['node_modules', 'weights', 'package.json', 'tsconfig.json'])
+  for (const link of ['node_modules', 'weights', 'data', 'package.json', 'tsconfig.json'])
     symlinkSync(root + link, join(copy, link));
-});
+  // Every suite runs only the tests that the environment names.
+  for (const file of readdirSync(join(copy, 'test')).filter((name) => name.endsWith('.test.ts'))) {
+    const path = join(copy, 'test', file);
+    const text = readFileSync(path, 'utf8');
+    if (!text.includes('= suite(')) continue;
+    const filtered = mutate(file, text, { from: 'suite($name)', to: 'chosen(suite($name))' });
+    writeFileSync(path, `import { chosen } from './mutants/chosen.ts';\n${filtered}`);
+  }
+  return copy;
+}
 
-test.after(() => rmSync(copy, { recursive: true, force: true }));
+test.after(() => copies.forEach((copy) => rmSync(copy, { recursive: true, force: true })));
 
-/** Runs the first fixture of the edit test in the copy. */
-function runEditTest(): Promise<{ passed: boolean; output: string }> {
+/** Runs one test file in a copy. */
+function run(copy: string, name: string, only: RegExp | undefined): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', 'test/edit.test.ts'], {
-      cwd: copy,
-      env: { ...process.env, PALIMPSEST_FIXTURES: '0', FORCE_COLOR: '0' },
-    });
+    const env = { ...process.env, FORCE_COLOR: '0', PALIMPSEST_ONLY: only?.source ?? '' };
+    const child = spawn(process.execPath, ['--import', 'tsx', `test/${name}.test.ts`], { cwd: copy, env });
     let output = '';
     child.stdout.on('data', (part) => (output += String(part)));
     child.stderr.on('data', (part) => (output += String(part)));
@@ -85,31 +61,61 @@ function runEditTest(): Promise<{ passed: boolean; output: string }> {
   });
 }
 
-test('the unchanged copy passes', async () => {
-  const { passed, output } = await runEditTest();
-  assert.ok(passed, output);
-  assert.match(output, /Total:\s+1\n/);
+async function runMutant(copy: string, mutant: Mutant): Promise<Ended> {
+  const path = join(copy, mutant.file);
+  const original = readFileSync(path, 'utf8');
+  writeFileSync(path, mutate(mutant.file, original, mutant));
+  try {
+    return await run(copy, mutant.test, mutant.only);
+  } finally {
+    writeFileSync(path, original);
+  }
+}
+
+const words = process.argv.slice(2);
+const mutants = MUTANTS.filter(
+  ({ name, file }) => words.length === 0 || words.some((word) => name.includes(word) || file.includes(word)),
+);
+
+/** Work that waits: each copy takes the next piece when it is done with one. */
+const queue: ((copy: string) => Promise<void>)[] = [];
+function later<T>(work: (copy: string) => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => void queue.push((copy) => work(copy).then(resolve, reject)));
+}
+
+const unchanged = new Map<string, Promise<Ended>>();
+for (const { test: name, only } of mutants) {
+  const key = `${name} ${only?.source ?? ''}`;
+  if (!unchanged.has(key))
+    unchanged.set(
+      key,
+      later((copy) => run(copy, name, only)),
+    );
+}
+const mutated = mutants.map((mutant) => later((copy) => runMutant(copy, mutant)));
+
+test.before(() => {
+  for (const copy of copies)
+    void (async () => {
+      for (let work = queue.shift(); work; work = queue.shift()) await work(copy);
+    })();
 });
 
-for (const { name, file, from, to } of MUTANTS) {
-  test(`fails: ${name}`, async () => {
-    const path = join(copy, file);
-    const original = readFileSync(path, 'utf8');
-    assert.is(original.split(from).length, 2, `${file} does not hold the line to mutate exactly once`);
-    let mutated = original.replace(from, () => to);
-    if (to.includes('add(s,')) {
-      mutated = `import { add } from '../tensor/elementwise.ts';\n${mutated}`;
-    }
-    writeFileSync(path, mutated);
-    try {
-      const { passed, output } = await runEditTest();
-      assert.not.ok(passed, 'the mutant passed');
-      // It must fail on a number, not because it does not run.
-      assert.match(output, /relative error|off by|divisor of|cosine of|update norm of/);
-    } finally {
-      writeFileSync(path, original);
-    }
+for (const [key, ended] of unchanged) {
+  test(`passes unchanged: ${key}`, async () => {
+    const { passed, output } = await ended;
+    assert.ok(passed, output);
+    assert.not.match(output, /Total: +0/);
   });
 }
+
+mutants.forEach(({ name, test: file }, i) => {
+  test(`${file} fails: ${name}`, async () => {
+    const { passed, output } = await (mutated[i] as Promise<Ended>);
+    assert.not.ok(passed, 'the mutant passed');
+    assert.not.match(output, NO_PROGRAM);
+    assert.match(output, /FAIL/);
+  });
+});
 
 test.run();

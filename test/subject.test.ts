@@ -128,6 +128,14 @@ test('rows: target ids that change when decoded and tokenised again are flagged,
   const { rewrites, warnings, targetIds } = editRows(gpt2, request, ['{}', 'So. {}'], 1024);
   assert.match(warnings.find((w) => w.code === 'retokenised')!.message, /contexts 0, 1/);
   assert.equal(rewrites[0]!.ids, [...gpt2.encode('Of Zoë'), ...targetIds.slice(0, -1)]);
+  // One context is enough, and so are other ids in the same number.
+  const asMany = readRequest({ prompt: 'Of {}', subject: 'Zoë', target: 'a  \n\u00a0\u00a0b' });
+  const row = editRows(gpt2, asMany, ['{}'], 1024);
+  assert.is(
+    gpt2.encode(`Of Zoë${gpt2.decode(row.targetIds.slice(0, -1))}`).length,
+    row.rewrites[0]!.ids.length,
+  );
+  assert.match(row.warnings.find((w) => w.code === 'retokenised')!.message, /contexts 0\)/);
 });
 
 test('rows: a row longer than the window is refused, naming the context and the lengths', () => {
