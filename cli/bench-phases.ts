@@ -2,10 +2,8 @@
 import { readFile } from 'node:fs/promises';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { Gpu } from '../src/gpu/context.ts';
-import type { ModelSize } from '../src/models/random-checkpoint.ts';
 import { benchCovariance } from '../src/lab/bench/covariance.ts';
 import { benchEdit } from '../src/lab/bench/edit.ts';
-import type { EditBench } from '../src/lab/bench/edit.ts';
 import { benchGenerate } from '../src/lab/bench/generate.ts';
 import { higher, measureRoof } from '../src/lab/bench/roof.ts';
 import type { Roof } from '../src/lab/bench/roof.ts';
@@ -154,5 +152,3 @@ function printMemory(terminal: Terminal, weightBytes: number): void {
 async function readContexts(path: string): Promise<string[]> {
   return parseContexts(await readFile(path, 'utf8'), path);
 }
-
-export type { EditBench, ModelSize };

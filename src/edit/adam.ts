@@ -2,8 +2,8 @@
 import type { Scope } from '../gpu/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
-export const BETA1 = 0.9;
-export const BETA2 = 0.999;
+const BETA1 = 0.9;
+const BETA2 = 0.999;
 const EPS = 1e-8;
 
 export interface AdamState {

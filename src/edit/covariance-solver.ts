@@ -67,7 +67,7 @@ export function identitySolver(): Solver {
 }
 
 /** Lower panels as they lie in a file. */
-export function uploadPanels(
+function uploadPanels(
   s: Parameters<typeof upload>[0],
   panels: Float32Array<ArrayBuffer>,
   f: number,

@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 
 export const TRACE_COLUMNS = 8;
 /** The search ends below this loss (kmeng01/rome `compute_v`). */
-export const ENOUGH = 0.05;
+const ENOUGH = 0.05;
 
 export interface TraceRow {
   /** nll + kl + decay */

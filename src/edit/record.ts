@@ -12,7 +12,7 @@ import { METHODS } from './method.ts';
 import type { Method } from './method.ts';
 import type { EditRequest } from './request.ts';
 
-export const RECORD_SCHEMA = 'palimpsest.edit/1';
+const RECORD_SCHEMA = 'palimpsest.edit/1';
 
 export interface EditRecord {
   readonly u: Float32Array<ArrayBuffer>;

@@ -11,7 +11,7 @@ import { BLOCK, emptyPanels, zeroPanels } from './panels.ts';
 import type { Panels } from './panels.ts';
 
 /** Tokens that one f32 sum may hold. */
-export const TILE_TOKENS = 4096;
+const TILE_TOKENS = 4096;
 /** Tokens that one dispatch reads: their rows lie on different pages, and more would exceed the TLB. */
 const CHUNK_TOKENS = 256;
 

@@ -21,7 +21,7 @@ import type { Panels } from './panels.ts';
 import { factorSolve, symmetricProduct } from './product.ts';
 
 /** |C x − k| / |k|, and the last correction over |x|, at which a solution is good. */
-export const TARGET = 1e-6;
+const TARGET = 1e-6;
 /** A ridged solution worse than this is refused. */
 const WORST = 1e-3;
 

@@ -29,7 +29,7 @@ export interface CorpusPosition {
   readonly invalid: number;
 }
 
-export const CORPUS_START: CorpusPosition = {
+const CORPUS_START: CorpusPosition = {
   file: 0,
   offset: 0,
   line: 0,

@@ -39,9 +39,9 @@ export interface FactScores {
 }
 
 /** By comparison, by probability difference, by arg-max; each 0..1 a case, undefined where the record gives none. */
-export const COMPARED = ['ES', 'PS', 'NS', 'ES_diff', 'PS_diff', 'NS_diff', 'EM', 'PM', 'NM'] as const;
+const COMPARED = ['ES', 'PS', 'NS', 'ES_diff', 'PS_diff', 'NS_diff', 'EM', 'PM', 'NM'] as const;
 /** Of zsRE: share of target tokens predicted; `locality_agreement`: of those predicted as before the edit. */
-export const TOKEN_METRICS = ['rewrite_acc', 'paraphrase_acc', 'locality_acc', 'locality_agreement'] as const;
+const TOKEN_METRICS = ['rewrite_acc', 'paraphrase_acc', 'locality_acc', 'locality_agreement'] as const;
 
 const NAMES = [...COMPARED, ...TOKEN_METRICS];
 

@@ -153,7 +153,7 @@ async function runPlaces(
 }
 
 /** The residual stream after the last block, of all tokens that no beginning covers. */
-export function forwardShared(
+function forwardShared(
   s: Scope,
   model: Model,
   rows: readonly (readonly number[])[],

@@ -20,7 +20,7 @@ export function gatherRows(s: Scope, x: Tensor, index: Tensor, label = `rows of 
 }
 
 /** [N, D] with dx_n = Σ dy_i over the i whose index is n, and zero where there is none. */
-export function scatterRows(s: Scope, dy: Tensor, index: Tensor, n: number): Tensor {
+function scatterRows(s: Scope, dy: Tensor, index: Tensor, n: number): Tensor {
   const [rows, d] = [dy.rows, dy.cols];
   const dx = zeros(s, [n, d], 'scattered rows');
   const grid = { threads: dy.size, cost: { bytes: 8 * dy.size } };

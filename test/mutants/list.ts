@@ -148,10 +148,10 @@ const kernels: Mutant[] = [
     only: /windows/,
   },
   {
-    name: 'every window of columns is written to the first one',
+    name: 'the two halves of a word change places',
     file: 'shaders/tensor/matmul_1.wgsl',
-    from: 'params.c_first + i * params.c_stride + j',
-    to: 'i * params.c_stride + j',
+    from: '16u * (i & 1u)',
+    to: '16u - 16u * (i & 1u)',
     test: 'matmul',
   },
   {
@@ -237,7 +237,7 @@ const kernels: Mutant[] = [
     from: 'var t = params.first;',
     to: 'var t = 0u;',
     test: 'second-moment',
-    only: /^rung 1: adds/,
+    only: /_1: adds/,
   },
   {
     name: 'panels of the second moment lie as if each were whole',
@@ -245,7 +245,7 @@ const kernels: Mutant[] = [
     from: '(p * p - p) / 2u',
     to: '(p * p) / 2u',
     test: 'second-moment',
-    only: /^rung 1/,
+    only: /_1: the sum/,
   },
 ];
 
@@ -399,19 +399,19 @@ const files: Mutant[] = [
   },
   {
     name: 'a covariance with damaged numbers is read',
-    file: 'src/io/covariance-file.ts',
+    file: 'src/formats/covariance-file.ts',
     within: 'readMatrices',
-    from: 'actual === checksum',
-    to: 'actual.length === checksum.length',
+    from: 'actual === expected',
+    to: 'actual.length === expected.length',
     test: 'covariance-file',
     only: /^damaged/,
   },
   {
     name: 'a covariance of other weights is taken',
-    file: 'src/io/covariance-load.ts',
+    file: 'src/io/covariance-files.ts',
     within: 'differences',
-    from: 'facts.weights !== weights',
-    to: 'facts.weights.length !== weights.length',
+    from: 'facts.weights === weights',
+    to: 'facts.weights.length === weights.length',
     test: 'covariance-file',
     only: /^a file of another model/,
   },

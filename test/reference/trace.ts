@@ -17,7 +17,7 @@ export interface Pass {
 }
 
 /** Logits [T, V] of one row. */
-export function forward(
+function forward(
   { config, tensor }: ReferenceModel,
   ids: readonly number[],
   pass: Pass = {},

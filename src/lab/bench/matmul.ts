@@ -44,7 +44,7 @@ export function rungsFor(gpu: Gpu, shape: Shape, storage: Storage): readonly Mat
 }
 
 /** `16,1600,6400 ᵀ f16`: m, k, n, and how b is stored. */
-export function shapeLabel(shape: Shape, { transposeB, dtype }: Storage): string {
+function shapeLabel(shape: Shape, { transposeB, dtype }: Storage): string {
   return `${shape.join(',')}${transposeB ? ' ᵀ' : ''}${dtype === 'f16' ? ' f16' : ''}`;
 }
 

@@ -5,8 +5,6 @@ import { RAISED } from './numbers.ts';
 import { SHAPES, WIDTH, light, title } from './theme.ts';
 import type { Size } from './theme.ts';
 
-/** One of the specifications that lie over each other in a figure, or beside each other. */
-export type Layer = Extract<TopLevelSpec, { layer: unknown }>['layer'][number];
 export type Panel = Extract<TopLevelSpec, { concat: unknown }>['concat'][number];
 
 /** A channel of numbers. @param name what stands at its axis; null for none */

@@ -1,0 +1,65 @@
+/**
+ * Every command line between the README's fences is run, in its order and in one folder: what one writes, the next reads.
+ * Long ones are made short by the words below; whatever they do not know is run as it stands.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { fenced } from './readme.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const test = suite('readme');
+const folder = mkdtempSync(join(tmpdir(), 'palimpsest-readme-'));
+
+/** What makes a line small enough for a test: the bundled model, a text that is at hand, few tokens, few facts. */
+const SMALLER: readonly (readonly [RegExp, string])[] = [
+  [/--model \S+ --layer \d+/, '--model facts --layer 1'],
+  [/--corpus \S+/, `--corpus ${root}data/wikitext.txt`],
+  [/--tokens \d+/, '--tokens 4096'],
+  [/--shard auto\/\d+ --out \S+/, '--shard auto/2 --tokens 4096 --out shard.safetensors'],
+  [/--count \d+/, '--count 2'],
+  [/^evaluate (?!.*--count)/, 'evaluate --count 2 '],
+  [/^sequence /, 'sequence --count 2 '],
+];
+
+const lines = fenced('')
+  .flatMap((block) => block.split('\n'))
+  .flatMap((line) => /^palimpsest (.*?)(?: {2,}#.*)?$/.exec(line)?.[1] ?? []);
+
+test.after(() => rmSync(folder, { recursive: true, force: true }));
+
+test('there are commands in the README', () => {
+  assert.ok(lines.length >= 12, `${lines.length} lines`);
+});
+
+for (const line of lines) {
+  const small = SMALLER.reduce((text, [from, to]) => text.replace(from, () => to), line);
+  test(`palimpsest ${line}`, async () => {
+    const { code, output } = await run(small);
+    assert.is(code, 0, `palimpsest ${small}\n${output}`);
+  });
+}
+
+/** The command as a shell would start it, in the folder of this test and with a cache of its own. */
+function run(line: string): Promise<{ code: number | null; output: string }> {
+  const words = [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
+  const tsx = fileURLToPath(import.meta.resolve('tsx'));
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['--import', tsx, `${root}cli/main.ts`, ...words], {
+      cwd: folder,
+      // The cluster's scheduler is stood in for by the variable that it would set.
+      env: { ...process.env, PALIMPSEST_CACHE: join(folder, 'cache'), SLURM_ARRAY_TASK_ID: '1' },
+    });
+    let output = '';
+    child.stdout.on('data', (part) => (output += String(part)));
+    child.stderr.on('data', (part) => (output += String(part)));
+    child.on('close', (code) => resolve({ code, output }));
+  });
+}
+
+test.run();
