@@ -67,11 +67,7 @@ export function identitySolver(): Solver {
 }
 
 /** Lower panels as they lie in a file. */
-function uploadPanels(
-  s: Parameters<typeof upload>[0],
-  panels: Float32Array<ArrayBuffer>,
-  f: number,
-): Panels {
+function uploadPanels(s: Parameters<typeof upload>[0], panels: Float32Array<ArrayBuffer>, f: number): Panels {
   const n = Math.ceil(f / BLOCK);
   return { f, n, data: upload(s, panels, [panelRow(n, n), BLOCK], 'covariance') };
 }

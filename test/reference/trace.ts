@@ -17,11 +17,7 @@ export interface Pass {
 }
 
 /** Logits [T, V] of one row. */
-function forward(
-  { config, tensor }: ReferenceModel,
-  ids: readonly number[],
-  pass: Pass = {},
-): Float64Array {
+function forward({ config, tensor }: ReferenceModel, ids: readonly number[], pass: Pass = {}): Float64Array {
   const { n_layer, n_embd: D, n_head: heads, vocab_size: V, layer_norm_epsilon: eps } = config;
   const T = ids.length;
   const linear = (x: Float64Array, name: string, inner: number, outer: number): Float64Array =>
