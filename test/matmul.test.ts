@@ -57,6 +57,23 @@ for (const rung of MATMUL) {
   }
 }
 
+test('a few rows: strips of 4 to 64 columns, 2 to 64 slices of k, any number of rows', async () => {
+  const rung = MATMUL.find(({ kernel }) => kernel === 'tensor/matmul_few_rows')!;
+  for (const [WG, QUADS, ROWS] of [
+    [32, 16, 3],
+    [64, 1, 4],
+    [128, 4, 2],
+  ] as const) {
+    const changed: MatmulRung = {
+      ...rung,
+      grid: ({ n }) => ({ groups: Math.ceil(n / (4 * QUADS)) }),
+      overrides: (p, adapter) => ({ ...rung.overrides?.(p, adapter), WG, QUADS, ROWS }),
+    };
+    for (const n of [4 * QUADS - 1, 4 * QUADS, 4 * QUADS + 1])
+      await oneProduct(changed, [ROWS, 35, n], QUADS === 4, 'f32');
+  }
+});
+
 async function oneProduct(
   rung: MatmulRung,
   size: Size,

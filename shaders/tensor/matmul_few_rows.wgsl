@@ -40,7 +40,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> a1: array<f32>; // a once more
 @group(0) @binding(3) var<storage, read> b: array<vec4f>;
-@group(0) @binding(4) var<storage, read> b1: array<u32>; // b once more
+@group(0) @binding(4) var<storage, read> b2: array<u32>; // b once more
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 @group(0) @binding(6) var<storage, read_write> c: array<f32>;
 
@@ -58,8 +58,8 @@ fn quad_of_a(i: u32, k: u32) -> vec4f {
 }
 
 fn weight(e: u32) -> f32 {
-  if (HALF == 0u) { return bitcast<f32>(b1[e]); }
-  return unpack2x16float(b1[e / 2u] >> (16u * (e & 1u))).x;
+  if (HALF == 0u) { return bitcast<f32>(b2[e]); }
+  return unpack2x16float(b2[e / 2u] >> (16u * (e & 1u))).x;
 }
 
 // Four elements of a row of b as it is stored, zero beyond the edges.
@@ -70,7 +70,7 @@ fn quad_of_b(row: u32, column: u32) -> vec4f {
   let at = row * columns + column;
   if (ODD == 0u && HALF == 0u) { return b[at / 4u]; }
   if (ODD == 0u) {
-    return vec4f(unpack2x16float(b1[at / 2u]), unpack2x16float(b1[at / 2u + 1u]));
+    return vec4f(unpack2x16float(b2[at / 2u]), unpack2x16float(b2[at / 2u + 1u]));
   }
   let e = min(at + FOUR, vec4u(at + columns - 1u - column));
   let quad = vec4f(weight(e.x), weight(e.y), weight(e.z), weight(e.w));

@@ -46,6 +46,12 @@ const TRANSPOSED = (p: Product): number => (p.transposeB ? 1 : 0);
 /** Rows of a are not made of whole, aligned quads. */
 const ODD = (p: Product): number => (p.k % 4 !== 0 || p.aStride % 4 !== 0 || p.aFirst % 4 !== 0 ? 1 : 0);
 
+/** Nor are rows of b. */
+const ODD_EITHER = (p: Product): number => ((p.transposeB ? p.k : p.n) % 4 !== 0 ? 1 : ODD(p));
+
+/** Both operands hold a vec4. */
+const vec4s = (p: Product): boolean => fourOfA(p) && p.n * p.k >= (p.dtype === 'f16' ? 8 : 4);
+
 const HALF = (p: Product): number => (p.dtype === 'f16' ? 1 : 0);
 
 /** All at GPT-2's widths, against the rung that would be taken otherwise. */
@@ -116,7 +122,29 @@ export const MATMUL: readonly MatmulRung[] = [
     fits: (p, adapter) => isSoftware(adapter, 4) && inQuads(p),
     overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), HALF: HALF(p) }),
   },
-  // Tiles in workgroup memory, 4 x 4 sums a thread: for GPUs.
+  // Few rows on a GPU: the threads of a group share out K, so that many loads of b are under way.
+  {
+    kernel: 'tensor/matmul_few_rows',
+    reads: 'quads',
+    tile: [8, 16],
+    grid: ({ n }) => ({ groups: Math.ceil(n / 16) }),
+    fits: (p) => p.m <= 8 && vec4s(p),
+    suits: (_, { kind }) => kind === 'gpu',
+    overrides: (p) => ({
+      ...{ TRANSPOSED: TRANSPOSED(p), ODD: ODD_EITHER(p), HALF: HALF(p) },
+      ROWS: p.m === 1 ? 1 : 8,
+    }),
+  },
+  // 8 x 8 sums a thread, blocks in workgroup memory by turns: for GPUs.
+  {
+    kernel: 'tensor/matmul_registers',
+    reads: 'quads',
+    ...tiles(64, 64),
+    fits: vec4s,
+    suits: (_, { kind }) => kind === 'gpu',
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD_EITHER(p), HALF: HALF(p) }),
+  },
+  // Tiles in workgroup memory, 4 x 4 sums a thread: where a vec4 does not fit.
   {
     kernel: 'tensor/matmul_tiles',
     reads: 'words',
