@@ -72,7 +72,7 @@ test('a grid holds the overrides and the cost beside the groups', () => {
   });
 });
 
-/** Which product is taken where: software adapters by shape, storage and strips. */
+/** Which product is taken where: on software adapters by shape, storage and strips, on GPUs by rows. */
 const PRODUCTS: readonly [keyof typeof ADAPTERS, Partial<Product>, string][] = [
   ['lavapipe', { m: 1 }, 'matmul_row'],
   ['lavapipe', { m: 1, transposeB: true }, 'matmul_row_transposed'],
@@ -94,9 +94,14 @@ const PRODUCTS: readonly [keyof typeof ADAPTERS, Partial<Product>, string][] = [
   ['swiftshader', { strips: false }, 'matmul_buffer_16x64'],
   ['swiftshader', { strips: false, dtype: 'f16', n: 770 }, 'matmul_tiles'],
   ['plain', {}, 'matmul_tiles'],
+  ['nvidia', {}, 'matmul_registers'],
+  ['amd', { m: 9, k: 3, transposeB: true }, 'matmul_registers'],
+  ['intel', { m: 8 }, 'matmul_few_rows'],
+  ['bare', { m: 1, transposeB: true, dtype: 'f16' }, 'matmul_few_rows'],
+  ['bare', { m: 1, k: 1, n: 7, dtype: 'f16', aStride: 4 }, 'matmul_tiles'],
 ];
 
-test('matrix products on software adapters', () => {
+test('matrix products by adapter', () => {
   for (const [name, change, want] of PRODUCTS) {
     const { kernel } = choose(MATMUL, { ...square, ...change }, ADAPTERS[name]);
     assert.is(kernel.replace(/^.*\//, ''), want, `${name} ${JSON.stringify(change)}`);

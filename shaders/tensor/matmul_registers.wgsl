@@ -2,7 +2,7 @@
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
-// What changed and why it is faster: in matmul_2 a thread reads 2 vec4 from workgroup memory for
+// What changed and why it is faster: in matmul_tiles a thread reads 2 vec4 from workgroup memory for
 // 16 products, here 4 for 64, so the multipliers decide and not that memory. It holds two blocks:
 // a thread fetches its part of the next block, multiplies the present one while that is on its way
 // and then writes it to the other half, which saves one of two barriers and hides the fetch.
