@@ -24,13 +24,15 @@ const SHAPES: [number, number][] = [
   [1, 1600],
 ];
 
-/** Every rung that fits, with its settings: only the definition leaves the size of a workgroup open. */
+/** Every rung that fits, with its settings: the size of a workgroup, but where it is that of a subgroup. */
 function rungs(ladder: readonly LayernormRung[], rows: number, d: number) {
   return ladder
     .filter((rung) => rung.fits({ rows, d }, gpu.adapter))
     .flatMap((rung) => {
       const grid = gridOf(rung, { rows, d }, gpu.adapter);
-      const sizes = rung.kernel.endsWith('_1') ? [{ WG: 16 }, { WG: 64 }, { WG: 256 }] : [grid.overrides];
+      const sizes = rung.kernel.endsWith('_subgroup')
+        ? [grid.overrides]
+        : [{ WG: 16 }, { WG: 64 }, { WG: 256 }];
       return sizes.map((overrides) => ({ rung, grid: { ...grid, overrides } }));
     });
 }

@@ -128,6 +128,23 @@ test('the other families on software adapters', () => {
   ]);
 });
 
+test('attention and layer normalisation on GPUs: any size of subgroups, or none', () => {
+  const shape = { ...attended, cached: false, cacheStride: 0, cacheKeys: 0 };
+  for (const on of [ADAPTERS.nvidia, ADAPTERS.amd, ADAPTERS.intel, ADAPTERS.bare]) {
+    const of = (change: Partial<AttentionShape>): string =>
+      choose(ATTENTION, { ...shape, ...change }, on).kernel;
+    assert.is(of({}), 'models/attention_keys');
+    assert.is(of({ tileSize: 64 }), 'models/attention_workgroup');
+    assert.is(of({ tileSize: 64, size: 128 }), 'models/attention_keys');
+    assert.is(of({ size: 6 }), 'models/attention_1');
+    assert.is(choose(ATTENTION_BACKWARD_Q, shape, on).kernel, 'models/attention_backward_q_keys');
+    assert.is(choose(ATTENTION_BACKWARD_KV, shape, on).kernel, 'models/attention_backward_kv_queries');
+    const { kernel } = choose(LAYERNORM, { rows: 1, d: 768 }, on);
+    assert.is(kernel, `models/layernorm_${on.subgroupMaxSize > 0 ? 'workgroup' : '1'}`);
+    assert.is(choose(LAYERNORM_BACKWARD, { rows: 1, d: 7 }, on).kernel, 'models/layernorm_backward_1');
+  }
+});
+
 const attended: AttentionShape = {
   ...{ tokens: 9, heads: 2, size: 64, cached: true, cacheStride: 8, cacheKeys: 4, tiles: 3, tileSize: 2 },
 };

@@ -2,11 +2,10 @@
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
-// What changed and why it is faster: with few rows reading b is all that counts. matmul_tiles leaves
-// most of its tile empty and its few groups wait for one block of b after another. Here a group
-// makes a narrow strip of columns and its threads share out K, so that as many loads of b are under
-// way as there are threads; each quad of b is used for all rows from registers, and the sums are
-// added up across the group at the end.
+// What changed and why it is faster: with few rows reading b is all that counts. matmul_tiles
+// leaves most of its tile empty, and its few groups wait for one block of b after another. Here a
+// group makes a narrow strip of columns and its threads share out K, so that as many loads of b are
+// under way as there are threads. Each quad of b serves all rows; sums are added up at the end.
 //
 // Shapes   a [M, K], M up to ROWS; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c
 //          may be column windows. Any sizes of 4 elements or more. HALF: b is f16, two values a

@@ -2,10 +2,10 @@
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
-// What changed and why it is faster: in matmul_tiles a thread reads 2 vec4 from workgroup memory for
-// 16 products, here 4 for 64, so the multipliers decide and not that memory. It holds two blocks:
-// a thread fetches its part of the next block, multiplies the present one while that is on its way
-// and then writes it to the other half, which saves one of two barriers and hides the fetch.
+// What changed and why it is faster: in matmul_tiles a thread reads 2 vec4 from workgroup memory
+// for 16 products, here 4 for 64, so the multipliers decide and not that memory. It holds two
+// blocks: a thread fetches its part of the next one, multiplies the present one while that is on
+// its way and then writes it to the other half, which saves a barrier and hides the fetch.
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
 //          windows. Any sizes of 4 elements or more. HALF: b is f16, two values a word, low half
@@ -14,7 +14,7 @@
 //          4 x 4 elements of a and of b, and owns rows y, y + 8 and columns x, x + 8, in quads.
 // Cost     2 M N K flops; reads a N / 64 times and b M / 64 times. 16 KiB of workgroup memory.
 // Numerics one f32 sum in the order of k.
-// Source   Goto and van de Geijn 2008, figure 11 (register tile); Volkov and Demmel 2008, section 4.
+// Source   Volkov and Demmel 2008, section 4 (sums in registers, blocks in shared memory).
 // Test     test/matmul.test.ts
 
 override TRANSPOSED: u32 = 0u;

@@ -36,6 +36,13 @@ const lanesAndPrefix = ({ cached }: AttentionShape, { subgroupSize }: AdapterSum
 
 const aThreadEach = ({ tokens, heads }: AttentionShape): { threads: number } => ({ threads: tokens * heads });
 
+/** A workgroup for each token and head: threads along the keys, or the queries, then along the columns. For GPUs. */
+const aGroupEach: Omit<AttentionRung, 'kernel'> = {
+  fits: (shape) => shape.size <= 256 && inQuads(shape),
+  suits: ({ tileSize, size }, { kind }) => kind === 'gpu' && (tileSize <= 8 || size > 64),
+  grid: ({ tokens, heads }) => ({ groups: [tokens, heads] }),
+};
+
 /**
  * GFLOP/s as measured on lavapipe, H = 12, S = 64: suffixes of 2 tokens, whole rows of 256, one token after 1000.
  * Tiles come with the batch, so at most one rung fits besides the definition.
@@ -51,6 +58,8 @@ export const ATTENTION: readonly AttentionRung[] = [
     grid: (shape, { subgroupSize }) => subgroups(shape.tiles, shape, subgroupSize),
     overrides: lanesAndPrefix,
   },
+  // A group for each query, where too few follow each other for a tile.
+  { kernel: 'models/attention_keys', ...aGroupEach },
   // A subgroup for two queries: 2.5, 7.3, 2.7.
   {
     kernel: 'models/attention_pairs',
@@ -79,6 +88,7 @@ export function tileSizeFor(longestRow: number, { kind }: AdapterSummary): numbe
 
 /** dq and δ. */
 export const ATTENTION_BACKWARD_Q: readonly AttentionRung[] = [
+  { kernel: 'models/attention_backward_q_keys', ...aGroupEach, suits: (_, { kind }) => kind === 'gpu' },
   // A subgroup for two queries.
   {
     kernel: 'models/attention_backward_q_pairs',
@@ -91,6 +101,7 @@ export const ATTENTION_BACKWARD_Q: readonly AttentionRung[] = [
 
 /** dk and dv. */
 export const ATTENTION_BACKWARD_KV: readonly AttentionRung[] = [
+  { kernel: 'models/attention_backward_kv_queries', ...aGroupEach, suits: (_, { kind }) => kind === 'gpu' },
   // A subgroup for each key. Lanes run along the queries that see it: where those are few, most would idle.
   {
     kernel: 'models/attention_backward_kv_subgroup',

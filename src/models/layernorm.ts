@@ -27,12 +27,21 @@ const subgroup: Omit<LayernormRung, 'kernel'> = {
   overrides: (_, { subgroupSize }) => ({ WG: subgroupSize }),
 };
 
+/** A workgroup for each row whose sums are made by subgroups of any size: for GPUs. */
+const workgroup: Omit<LayernormRung, 'kernel'> = {
+  fits: ({ d }, { subgroupMaxSize: most }) => most > 0 && most <= 128 && d % 4 === 0,
+  suits: (_, { kind }) => kind === 'gpu',
+  grid: ({ rows }) => ({ groups: rows }),
+};
+
 export const LAYERNORM: readonly LayernormRung[] = [
+  { kernel: 'models/layernorm_workgroup', ...workgroup },
   { kernel: 'models/layernorm_subgroup', ...subgroup },
   { kernel: 'models/layernorm_1', ...definition },
 ];
 
 export const LAYERNORM_BACKWARD: readonly LayernormRung[] = [
+  { kernel: 'models/layernorm_backward_workgroup', ...workgroup },
   { kernel: 'models/layernorm_backward_subgroup', ...subgroup },
   { kernel: 'models/layernorm_backward_1', ...definition },
 ];
