@@ -71,9 +71,12 @@ export async function readEditList(path: string): Promise<EditList> {
   } catch (error) {
     throw fault(`expected JSON, but ${(error as Error).message}`);
   }
-  const { success, output, issues } = v.safeParse(EDIT_LIST, json);
-  if (!success) throw fault(`expected {"schema": "${SCHEMA}", "model", "edits"}, but ${v.summarize(issues)}`);
-  return output;
+  const { success, output, issues } = v.safeParse(EDIT_LIST, json, { abortEarly: true });
+  if (!success) {
+    const [{ expected, received }] = issues;
+    throw fault(`${v.getDotPath(issues[0])}: expected ${expected}, found ${received}`);
+  }
+  return { model: output.model, edits: output.edits };
 }
 
 export async function writeEditList(path: string, { model, edits }: EditList): Promise<void> {

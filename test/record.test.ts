@@ -151,9 +151,12 @@ test('edit lists are read strictly and written whole', async () => {
     assert.is(JSON.parse(await readFile(path, 'utf8')).schema, 'palimpsest.edits/1');
     for (const [text, word] of [
       ['{', 'expected JSON'],
-      ['[]', 'expected an object'],
-      ['{"schema": "palimpsest.edits/1"}', '"model"'],
-      ['{"schema": "palimpsest.edits/1", "model": {"id": "a", "sha256": "b"}, "edits": [{}]}', '"edits"'],
+      ['[]', 'schema: expected'],
+      ['{"schema": "palimpsest.edits/1"}', 'model: expected'],
+      [
+        '{"schema": "palimpsest.edits/1", "model": {"id": "a", "sha256": "b"}, "edits": [{}]}',
+        'edits.0.file: expected',
+      ],
     ] as const) {
       await writeFile(path, text);
       await throws(() => readEditList(path), UsageError, path, word);
