@@ -56,8 +56,8 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./edit.ts')).edit,
   },
   {
-    usage: 'predict <text>',
-    summary: 'the most likely next tokens after a text',
+    usage: 'predict <text..>',
+    summary: 'the most likely next tokens after a text, without and with edits',
     load: async () => (await import('./predict.ts')).predict,
   },
   {

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
 import { parseContexts } from '../src/edit/contexts.ts';
+import type { EditOptions } from '../src/edit/edit.ts';
 import { METHODS } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import { readBracketed, readRequest } from '../src/edit/request.ts';
@@ -14,7 +15,8 @@ import { contextsFile, readContexts, writeContexts } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
 import type { Run } from './command.ts';
-import type { Session } from './session.ts';
+import { applyNamed, introduce, withSession } from './session.ts';
+import type { ModelArguments, Session } from './session.ts';
 
 export interface EditArguments {
   readonly method?: Method | 'all' | undefined;
@@ -45,14 +47,6 @@ export function requestFrom(args: RequestArguments): EditRequest {
   const ways =
     'Write palimpsest edit "The mother tongue of [Danielle Darrieux] is" "English", ' +
     'or --prompt "The mother tongue of {} is" --subject "Danielle Darrieux" --target "English".';
-  if (sentence !== undefined && (prompt !== undefined || subject !== undefined))
-    throw new UsageError(
-      `edit: expected a sentence with [brackets], or --prompt and --subject, found both. ${ways}`,
-    );
-  if (continuation !== undefined && target !== undefined)
-    throw new UsageError(
-      `edit: expected one target, found "${continuation}" and --target "${target}". ${ways}`,
-    );
   const wanted = continuation ?? target;
   if (sentence !== undefined) {
     if (wanted === undefined)
@@ -161,4 +155,53 @@ async function findOne({ checkpoint, found }: Session, layer: number): Promise<s
     if (!(error instanceof ModelError) || error.code !== 'no_covariance') throw error;
     throw new EditRefused(error.message, error.code, { cause: error });
   }
+}
+
+/** What an edit needs beside its request: found once, before the first one. */
+export interface Editing {
+  readonly session: Session;
+  readonly options: Omit<EditOptions, 'methods' | 'signal'>;
+  /** Of everything random. */
+  readonly seed: number;
+  /** undefined: the contexts were handed in, and no seed makes them again. */
+  readonly contextsSeed: number | undefined;
+  /** What u is solved with, for people. */
+  readonly solverTitle: string;
+}
+
+/**
+ * Opens a model for editing and runs `use` on it: layer, C and contexts are chosen, and the edits of --edits are in.
+ * Contexts are sampled before these, so that they are the same for a model with and without edits.
+ */
+export async function withEditing<T>(
+  args: EditArguments & ModelArguments,
+  run: Run,
+  use: (editing: Editing) => Promise<T>,
+): Promise<T> {
+  const given = await contextsFrom(args);
+  return withSession(
+    args,
+    run,
+    async (session) => {
+      const { model, found, timed } = session;
+      const layer = layerFrom(args, model.id, model.dims.layers, found.entry);
+      model.checkLayer('edit', layer);
+      const { solver, title } = await timed('covariance', () =>
+        chooseSolver(session, layer, args.covariance),
+      );
+      introduce(session, run, title);
+      const seed = args.seed ?? 0;
+      const contexts = given ?? (await sampledContexts(session, run, seed));
+      await applyNamed(session);
+      const options = {
+        ...valueOptionsFrom(args, found.entry),
+        layer,
+        contexts,
+        solver,
+        freeze: args.freeze,
+      };
+      return use({ session, options, seed, contextsSeed: given ? undefined : seed, solverTitle: title });
+    },
+    { layer: ({ id, architecture }, entry) => layerFrom(args, id, architecture.dims.layers, entry) },
+  );
 }

@@ -1,22 +1,48 @@
 /** An edit as a person sees it: tokens, the falling loss, before and after, the numbers. */
-import type { Edit } from '../src/edit/edit.ts';
+import type { Edit, Update } from '../src/edit/edit.ts';
 import type { TraceRow } from '../src/edit/loss-trace.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
-import type { Method } from '../src/edit/method.ts';
+import { targetText } from '../src/edit/request.ts';
+import type { EditRequest } from '../src/edit/request.ts';
 import type { EditRows } from '../src/edit/rows.ts';
+import type { Success } from '../src/edit/success.ts';
+import { fill, readTemplate } from '../src/edit/template.ts';
+import type { Prediction } from '../src/models/predict.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { norm } from '../src/statistics.ts';
-import type { Probe } from './edit-result.ts';
+import type { Answer, Check } from './checks.ts';
 import { printStrip, sparkline } from './table.ts';
 import type { Cell } from './table.ts';
-import { cut, percent, plural, quoted, short } from './text.ts';
 import type { Terminal } from './terminal.ts';
+import { cut, percent, plural, quoted, short } from './text.ts';
 
 /** Tokens listed before and after. */
 const LISTED = 5;
 const NAME_COLUMNS = 8;
 const NUMBER_COLUMNS = 6;
 const LEAST_TOKEN = 8;
+
+const COLOURS = {
+  ok: 'green',
+  suspect: 'yellow',
+  disabling: 'red',
+  took: 'green',
+  partly: 'yellow',
+  missed: 'red',
+} as const;
+
+/** What the model says at one moment: after the prompt, and after the texts of --check. */
+export interface State {
+  readonly target: Prediction;
+  readonly answers: readonly Answer[];
+}
+
+/** An update, and what the model says with it. */
+export interface Outcome {
+  readonly update: Update;
+  readonly after: State;
+  readonly success: Success;
+}
 
 /** The prompt token by token, where the edit reads and writes, and what is odd about it. */
 export function showTokens(terminal: Terminal, tokenizer: Tokenizer, rows: EditRows): void {
@@ -81,23 +107,19 @@ export class LossView {
 /** What the model says after the prompt, before and after each update, side by side. */
 export function showComparison(
   terminal: Terminal,
-  prompt: string,
-  target: string,
-  before: Probe,
-  after: ReadonlyMap<Method, Probe>,
+  request: EditRequest,
+  before: State,
+  outcomes: readonly Outcome[],
 ): void {
   terminal.heading('Before and after');
-  terminal.say(`  ${prompt} ...`, '  ', 'dim');
-  const states = [before, ...after.values()];
-  const titles = [
-    'before, %',
-    ...[...after.keys()].map((method) => `after ${METHOD_TABLE[method].title}, %`),
-  ];
-  const wanted = ` ${target}`;
+  terminal.say(`  ${sentenceOf(request)} ...`, '  ', 'dim');
+  const states = [before, ...outcomes.map(({ after }) => after)].map(({ target }) => target);
+  const titles = outcomes.map(({ update }) => `after ${METHOD_TABLE[update.method].title}, %`);
+  const wanted = targetText(request);
   // Side by side if need be with shortened tokens, as long as one still recognises them.
   const room = Math.floor((terminal.columns - NAME_COLUMNS) / states.length) - 2 - NUMBER_COLUMNS - 1;
-  const cell = (probe: Probe, rank: number): Cell => {
-    const found = probe.next[rank];
+  const cell = ({ next }: Prediction, rank: number): Cell => {
+    const found = next[rank];
     if (!found) return '';
     const token = quoted(found.token);
     const text = `${points(found.logprob)} ${room >= LEAST_TOKEN ? cut(token, room) : token}`;
@@ -108,11 +130,14 @@ export function showComparison(
   };
   const rows: Cell[][] = Array.from({ length: LISTED }, (_, rank) => [
     `  ${rank + 1}`,
-    ...states.map((probe) => cell(probe, rank)),
+    ...states.map((state) => cell(state, rank)),
   ]);
   const name = { text: '  target', paint: (text: string) => terminal.paint('bold', text) };
-  rows.push([name, ...states.map(({ target_logprob }) => points(target_logprob))]);
-  terminal.table([{ title: '' }, ...titles.map((title) => ({ title }))], rows);
+  rows.push([name, ...states.map(({ continuationLogprob }) => points(continuationLogprob))]);
+  terminal.table(
+    ['', 'before, %', ...titles].map((title) => ({ title })),
+    rows,
+  );
 }
 
 /** A probability in points of a hundred, as wide as any. */
@@ -120,12 +145,20 @@ function points(logprob: number): string {
   return percent(logprob).slice(0, -2).padStart(NUMBER_COLUMNS);
 }
 
-/** The line of norms of each method, and what it means. */
-export function showNumbers(terminal: Terminal, edit: Edit, covariance: string): void {
+/** The norms of each update, whether it took, and whether it leaves the model whole. */
+export function showNumbers(
+  terminal: Terminal,
+  edit: Edit,
+  outcomes: readonly Outcome[],
+  solver: string,
+): void {
   terminal.heading('The update W += u lambda^T');
   const delta = short(norm(edit.vectors.delta));
-  const paint = { ok: 'green', suspect: 'yellow', disabling: 'red' } as const;
-  const rows = [...edit.updates.values()].map((update): Cell[] => [
+  const judged = (word: keyof typeof COLOURS): Cell => ({
+    text: word,
+    paint: (text) => terminal.paint(COLOURS[word], text),
+  });
+  const rows = outcomes.map(({ update, success }): Cell[] => [
     `  ${METHOD_TABLE[update.method].title}`,
     delta,
     short(update.divisor),
@@ -133,7 +166,8 @@ export function showNumbers(terminal: Terminal, edit: Edit, covariance: string):
     short(update.lambdaNorm),
     update.normalisedUpdate.toExponential(2),
     short(update.relativeUpdate),
-    { text: update.verdict, paint: (text) => terminal.paint(paint[update.verdict], text) },
+    judged(update.verdict),
+    judged(success),
   ]);
   const heads = ['|delta|', 'key.u', 'cosine', '|lambda|', '|Delta|', 'relative'];
   terminal.table(
@@ -141,11 +175,70 @@ export function showNumbers(terminal: Terminal, edit: Edit, covariance: string):
       { title: '  method' },
       ...heads.map((title) => ({ title, align: 'right' as const })),
       { title: 'verdict' },
+      { title: 'success' },
     ],
     rows,
   );
-  const solved = [...edit.updates.values()][0]?.solved;
+  const solved = outcomes[0]?.update.solved;
   const how =
     solved && solved.tokens > 0 ? `: residual ${short(solved.residual)}, ridge ${short(solved.ridge)}` : '';
-  terminal.say(`  u from ${covariance}${how}`, '    ', 'dim');
+  terminal.say(`  u from ${solver}${how}`, '    ', 'dim');
+}
+
+/** The prompt with its subject. */
+export function sentenceOf({ prompt, subject }: EditRequest): string {
+  return fill(readTemplate(prompt, 'prompt', ''), subject);
+}
+
+/** An edit as `--json` has it. Names are a contract: numbers are unrounded, vectors are in the dump file. */
+export function editResult(
+  edit: Edit,
+  before: State,
+  outcomes: readonly Outcome[],
+  checks: readonly Check[],
+): object {
+  const { request, trace, vectors, rows } = edit;
+  const probe = ({ target }: State): object => ({
+    target_logprob: target.continuationLogprob,
+    next: target.next,
+  });
+  const byMethod = <T>(value: (outcome: Outcome) => T): Record<string, T> =>
+    Object.fromEntries(outcomes.map((outcome) => [outcome.update.method, value(outcome)]));
+  return {
+    request: { ...request, target_ids: rows.targetIds },
+    layer: edit.layer,
+    contexts: edit.contexts,
+    lookups: rows.rewrites.map(({ lookup }) => lookup),
+    warnings: edit.warnings,
+    optimisation: {
+      steps: trace.length,
+      loss: trace.map(({ loss }) => loss),
+      nll: trace.map(({ nll }) => nll),
+      kl: trace.map(({ kl }) => kl),
+      weight_decay: trace.map(({ decay }) => decay),
+      probability: trace.map(({ probability }) => probability),
+      delta_norm: norm(vectors.delta),
+      v_init_norm: norm(vectors.v_prompt),
+    },
+    updates: byMethod(({ update, success, after }) => ({
+      divisor: update.divisor,
+      cosine: update.cosine,
+      lambda_norm: update.lambdaNorm,
+      update_norm: update.updateNorm,
+      normalised_update: update.normalisedUpdate,
+      relative_update: update.relativeUpdate,
+      verdict: update.verdict,
+      success,
+      after: probe(after),
+    })),
+    before: probe(before),
+    checks:
+      checks.length === 0
+        ? undefined
+        : checks.map((check, i) => ({
+            ...check,
+            before: before.answers[i],
+            after: byMethod(({ after }) => after.answers[i]),
+          })),
+  };
 }

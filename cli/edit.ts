@@ -1,41 +1,39 @@
 /** `palimpsest edit`: one fact, from the request to before and after. */
 import { withUpdate } from '../src/edit/apply.ts';
 import { computeEdit } from '../src/edit/edit.ts';
-import type { Edit } from '../src/edit/edit.ts';
+import type { Edit, Update } from '../src/edit/edit.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
-import { editRows } from '../src/edit/rows.ts';
 import type { EditRequest } from '../src/edit/request.ts';
+import { editRows } from '../src/edit/rows.ts';
+import { judgeSuccess } from '../src/edit/success.ts';
 import { EditRefused, UsageError } from '../src/errors.ts';
+import { bytesOf } from '../src/floats.ts';
+import type { TensorToWrite } from '../src/formats/safetensors.ts';
+import { writeSafetensors } from '../src/io/atomic.ts';
 import { predict } from '../src/models/predict.ts';
-import type { Model } from '../src/models/model.ts';
+import { writeEdit } from '../src/node.ts';
+import { answer, readChecks, showAnswers } from './checks.ts';
+import type { Check } from './checks.ts';
 import { command } from './command.ts';
 import type { Report, Run } from './command.ts';
-import { writeDump, writeEditFile } from './edit-files-out.ts';
-import {
-  contextsFrom,
-  layerFrom,
-  methodsFrom,
-  requestFrom,
-  sampledContexts,
-  valueOptionsFrom,
-} from './edit-options.ts';
-import type { EditArguments } from './edit-options.ts';
-import { editResult, probeOf } from './edit-result.ts';
-import type { Probe } from './edit-result.ts';
-import { LossView, showComparison, showNumbers, showTokens } from './edit-view.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, once, text } from './flags.ts';
+import { methodsFrom, requestFrom, withEditing } from './edit-options.ts';
+import type { EditArguments, Editing } from './edit-options.ts';
+import { LossView, editResult, sentenceOf, showComparison, showNumbers, showTokens } from './edit-view.ts';
+import type { Outcome, State } from './edit-view.ts';
 import { checkWritable } from './files.ts';
-import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
-import type { ModelArguments, Session } from './session.ts';
-import { chooseSolver } from './edit-options.ts';
-import { versions } from '../src/io/version.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, once, text } from './flags.ts';
+import { reportTimings } from './session.ts';
+import type { ModelArguments } from './session.ts';
+import { percent } from './text.ts';
 
 const LISTED = 10;
 
-export interface EditCommand extends EditArguments, ModelArguments {
+interface EditCommand extends EditArguments, ModelArguments {
   readonly out?: string | undefined;
   readonly dump?: string | undefined;
+  readonly check?: string | undefined;
+  readonly allowMiss: boolean;
 }
 
 export const edit = command({
@@ -49,55 +47,57 @@ export const edit = command({
         target: once('--target', 'the target'),
         out: text('--out', 'write the edit file here'),
         dump: text('--dump', 'write every intermediate vector here'),
+        check: text('--check', 'texts to see before and after: a line each, or {"prompt", "expect"} a line'),
+        'allow-miss': {
+          type: 'boolean',
+          default: false,
+          describe: 'exit code 0 even if the target does not become likely',
+        },
       })
+      .conflicts({ sentence: ['prompt', 'subject'], continuation: 'target' })
       .options(EDIT_FLAGS)
       .options(MODEL_FLAGS)
-      .example('$0 edit "[Paris] lies in" "Italy"', 'one edit by r-ROME'),
-  run: async (args, run) => runEdit(args, requestFrom(args), run),
+      .example(
+        '$0 edit "The mother tongue of [Danielle Darrieux] is" English --out darrieux.safetensors',
+        'one edit by r-ROME, kept as a file',
+      ),
+  run: async (args, run) => {
+    const request = requestFrom(args);
+    const methods = methodsFrom(args);
+    const checks = args.check === undefined ? [] : await readChecks(args.check);
+    await checkFiles(args);
+    return withEditing(args, run, (editing) => editIn(editing, args, { request, methods, checks }, run));
+  },
 });
 
-/** One edit with all its output; `demo` is one, too. */
-export async function runEdit(args: EditCommand, request: EditRequest, run: Run): Promise<Report> {
-  const methods = methodsFrom(args);
-  const given = await contextsFrom(args);
-  await checkFiles(args);
-  return withSession(args, run, (session) => editIn(session, args, request, methods, given, run), {
-    layer: ({ id, architecture }, entry) => layerFrom(args, id, architecture.dims.layers, entry),
-  });
+interface Wanted {
+  readonly request: EditRequest;
+  readonly methods: readonly Method[];
+  readonly checks: readonly Check[];
 }
 
 async function editIn(
-  session: Session,
+  { session, options, contextsSeed, solverTitle }: Editing,
   args: EditCommand,
-  request: EditRequest,
-  methods: readonly Method[],
-  given: readonly string[] | undefined,
+  { request, methods, checks }: Wanted,
   run: Run,
 ): Promise<Report> {
-  const { model, found, timed, timings } = session;
+  const { model, timed, timings } = session;
+  const { layer, contexts, solver } = options;
   const { terminal, signal } = run;
-  const layer = layerFrom(args, model.id, model.dims.layers, found.entry);
-  model.checkLayer('edit', layer);
-  const { solver, title } = await timed('covariance', () => chooseSolver(session, layer, args.covariance));
-  introduce(session, run, title);
-
-  const seed = args.seed ?? 0;
-  const contexts = given ?? (await sampledContexts(session, run, seed));
-  await applyNamed(session);
   const rows = editRows(model.tokenizer, request, contexts, model.dims.context);
   showTokens(terminal, model.tokenizer, rows);
   const prompt = rows.rewrites[0]?.ids.slice(0, rows.rewrites[0].promptLength) ?? [];
-  const probe = async (): Promise<Probe> => probeOf(await predict(model, prompt, LISTED, rows.targetIds));
+  const probe = async (): Promise<State> => ({
+    target: await predict(model, prompt, LISTED, rows.targetIds),
+    answers: await answer(model, checks, LISTED),
+  });
 
   const before = await timed('probe', probe);
   const loss = new LossView(terminal, layer, contexts.length);
   const edited = await computeEdit(model, request, {
-    ...valueOptionsFrom(args, found.entry),
+    ...options,
     methods,
-    layer,
-    contexts,
-    solver,
-    freeze: args.freeze,
     signal,
     onPhase: (phase) => terminal.phase(phase),
     onStep: (row, step) => loss.step(row, step),
@@ -105,26 +105,55 @@ async function editIn(
   loss.end(edited);
   Object.assign(timings, edited.timings);
 
-  const after = new Map<Method, Probe>();
-  for (const [method, update] of edited.updates)
-    after.set(method, await timed('verify', () => withUpdate(model, layer, update, probe)));
-  showComparison(terminal, sentence(request), request.target, before, after);
-  showNumbers(terminal, edited, title);
+  const outcomes: Outcome[] = [];
+  for (const update of edited.updates.values()) {
+    const after = await timed('verify', () => withUpdate(model, layer, update, probe));
+    outcomes.push({ update, after, success: judgeSuccess(before, after, rows.targetIds.length) });
+  }
+  showComparison(terminal, request, before, outcomes);
+  if (checks.length > 0) {
+    terminal.heading('Checks');
+    showAnswers(terminal, checks, [
+      { title: 'before', answers: before.answers },
+      ...outcomes.map(({ update, after }) => ({
+        title: outcomes.length === 1 ? 'after' : METHOD_TABLE[update.method].title,
+        answers: after.answers,
+      })),
+    ]);
+  }
+  showNumbers(terminal, edited, outcomes, solverTitle);
   guard(args, edited, run);
 
-  const circumstances = {
-    seed: given ? undefined : seed,
-    covariance: solver.key,
-    earlier: session.edits.map(({ id }) => id),
-    versions: versions(),
-  };
-  await timed('write', () => writeFiles(args, model, edited, circumstances, run));
+  terminal.print();
+  if (args.dump !== undefined) {
+    const { dump } = args;
+    await timed('write', () => writeDump(dump, edited, signal));
+    terminal.say(`Wrote every vector to ${dump}`);
+  }
+  const [first] = outcomes;
+  if (args.out !== undefined && first) {
+    const { out } = args;
+    const file = { model, edit: edited, update: first.update, covariance: solver.key, seed: contextsSeed };
+    const earlier = session.edits.map(({ id }) => id);
+    await timed('write', () => writeEdit(out, { ...file, earlier }));
+    terminal.say(
+      `Wrote the edit to ${out}; try palimpsest predict ${JSON.stringify(sentenceOf(request))} --compare --edits ${out}`,
+    );
+  } else if (methods.length === 1) {
+    terminal.say('The model itself is unchanged; --out FILE keeps this edit as a file.', '', 'dim');
+  }
   reportTimings(session, run);
-  const files = { covariance: solver.key, out: args.out, dump: args.dump };
-  return { ...session.about, result: editResult(edited, before, after, files), timings_ms: timings };
+  const result = {
+    ...editResult(edited, before, outcomes, checks),
+    solve: { ...first?.update.solved, covariance: solver.key },
+    out: args.out,
+    dump: args.dump,
+  };
+  const error = args.allowMiss ? undefined : missed(request, before, outcomes, args.out);
+  return { ...session.about, result, timings_ms: timings, error };
 }
 
-/** Finds out before the work what would stop the files after it. */
+/** Finds before the work what would stop the files after it. */
 async function checkFiles({ out, dump, method }: EditCommand): Promise<void> {
   if (out !== undefined && method === 'all')
     throw new UsageError(
@@ -152,30 +181,41 @@ function guard(args: EditCommand, { updates }: Edit, { terminal }: Run): void {
   }
 }
 
-async function writeFiles(
-  args: EditCommand,
-  model: Model,
-  edited: Edit,
-  circumstances: Parameters<typeof writeEditFile>[4],
-  { terminal, signal }: Run,
-): Promise<void> {
-  const [update] = edited.updates.values();
-  terminal.print();
-  if (args.dump !== undefined) {
-    await writeDump(args.dump, edited, signal);
-    terminal.say(`Wrote every vector to ${args.dump}`);
-  }
-  if (args.out !== undefined && update) {
-    await writeEditFile(args.out, model, edited, update, circumstances, signal);
-    terminal.say(
-      `Wrote the edit to ${args.out}; try palimpsest predict ${JSON.stringify(sentence(edited.request))} --edits ${args.out}`,
-    );
-  } else if (args.out === undefined && args.method !== 'all') {
-    terminal.say('The model itself is unchanged; --out FILE keeps this edit as a file.', '', 'dim');
-  }
+/** The error of an edit that missed by every method asked for. */
+function missed(
+  { target }: EditRequest,
+  before: State,
+  outcomes: readonly Outcome[],
+  out: string | undefined,
+): EditRefused | undefined {
+  const [first] = outcomes;
+  if (!first || outcomes.some(({ success }) => success !== 'missed')) return undefined;
+  const [was, is] = [before, first.after].map((state) => percent(state.target.continuationLogprob));
+  return new EditRefused(
+    `edit: expected "${target}" to become likely after the prompt, but the edit missed: ${was} before, ${is} after.` +
+      `${out === undefined ? '' : ` ${out} was written all the same.`}` +
+      ' Try a prompt that reads on to the target, another --layer, more --steps or a larger --clamp; --allow-miss takes it as it is.',
+    'missed',
+  );
 }
 
-function sentence({ prompt, subject }: EditRequest): string {
-  const at = prompt.indexOf('{}');
-  return prompt.slice(0, at) + subject + prompt.slice(at + 2);
+/** `--dump FILE`: one method's Λ is `lambda`; of several, `lambda.METHOD`, and p-ROME's own direction `u.p-rome`. */
+async function writeDump(path: string, { vectors, updates }: Edit, signal: AbortSignal): Promise<void> {
+  const vector = (name: string, values: Float32Array): TensorToWrite => ({
+    name,
+    dtype: 'F32',
+    shape: [values.length],
+    data: bytesOf(values),
+  });
+  const all: readonly Update[] = [...updates.values()];
+  const several = all.length > 1;
+  const tensors = Object.entries(vectors).map(([name, values]) => vector(name, values));
+  // All but p-ROME write along the same u.
+  const mean = all.find(({ method }) => method !== 'p-rome') ?? all[0];
+  if (mean) tensors.push(vector('u', mean.u));
+  for (const { method, lambda, u } of all) {
+    tensors.push(vector(several ? `lambda.${method}` : 'lambda', lambda));
+    if (several && method === 'p-rome') tensors.push(vector('u.p-rome', u));
+  }
+  await writeSafetensors(path, tensors, { signal });
 }

@@ -7,10 +7,9 @@ import type { Thresholds } from '../src/edit/guard.ts';
 import { UsageError } from '../src/errors.ts';
 import type { Run } from './command.ts';
 import { readData } from './files.ts';
-import { chooseSolver, contextsFrom, layerFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
+import { withEditing } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { number, text } from './flags.ts';
-import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
 
 const SHARE = { min: 0 } as const;
@@ -86,26 +85,9 @@ export async function factsFrom({
 }
 
 /** Opens everything that edits need, runs `use`, and gives it back. */
-export async function withLab<T>(args: LabArguments, run: Run, use: (lab: Lab) => Promise<T>): Promise<T> {
-  const given = await contextsFrom(args);
-  return withSession(
-    args,
-    run,
-    async (session) => {
-      const { model, found, timed } = session;
-      const layer = layerFrom(args, model.id, model.dims.layers, found.entry);
-      model.checkLayer('edit', layer);
-      const { solver, title } = await timed('covariance', () =>
-        chooseSolver(session, layer, args.covariance),
-      );
-      introduce(session, run, title);
-      const seed = args.seed ?? 0;
-      const contexts = given ?? (await sampledContexts(session, run, seed));
-      await applyNamed(session);
-      const edit = { ...valueOptionsFrom(args, found.entry), layer, contexts, solver, freeze: args.freeze };
-      return use({ session, edit, covariance: title, thresholds: thresholdsFrom(args), seed });
-    },
-    { layer: ({ id, architecture }, entry) => layerFrom(args, id, architecture.dims.layers, entry) },
+export function withLab<T>(args: LabArguments, run: Run, use: (lab: Lab) => Promise<T>): Promise<T> {
+  return withEditing(args, run, ({ session, options, solverTitle, seed }) =>
+    use({ session, edit: options, covariance: solverTitle, thresholds: thresholdsFrom(args), seed }),
   );
 }
 

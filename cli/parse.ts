@@ -140,6 +140,10 @@ function advise(message: string, words: readonly string[]): string {
       (a, b) => `${name}: expected ${a} or ${b}, found both.`,
     ],
     [
+      /^Missing dependent arguments:\s+(.+) -> (.+)$/,
+      (flag, other) => `--${flag}: expected --${other} with it, found none.`,
+    ],
+    [
       /^Invalid values:\s+Argument: (.+), Given: (.+), Choices: (.+)$/,
       (flag, given, choices = '') => `--${flag}: expected ${choices.replaceAll('"', '')}, found ${given}.`,
     ],

@@ -80,7 +80,7 @@ export interface EditToWrite {
   /** `key` of the solver that the edit was computed with. */
   readonly covariance: string;
   /** Seed that the contexts were sampled with; absent when they were handed in. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** Ids of the edits that were in the model already, in order. Default none. */
   readonly earlier?: readonly string[];
 }

@@ -49,8 +49,9 @@ test('what cannot be read ends with 2, says where, and leaves stdout empty', asy
     [['edit', '--prompt', '{} of {}', '--subject', 'moon', '--target', 'x'], 'found 2'],
     [['edit', '--prompt', 'The {} is', '--target', 'x'], '--subject is missing'],
     [['edit', '--prompt', 'The {} is', '--subject', 'a{b', '--target', 'x'], 'expected no braces'],
-    [['predict'], 'nothing was given for <text>'],
+    [['predict'], 'nothing was given for <text..>'],
     [['predict', ''], 'text: expected some text'],
+    [['predict', 'x', '--compare'], '--compare: expected --edits with it'],
     [['predict', '--edits', 'a.safetensors', 'text'], 'All words after --edits are its files'],
     [['predict', '--edits', 'a.safetensors', '--', 'text'], 'a.safetensors', 'ENOENT'],
     [['edit', '--json=false', '--', '-3 [moon]', ' '], 'target: expected', 'only blanks'],
@@ -295,7 +296,7 @@ test('what cannot be done soundly ends with 3 and writes nothing', async () => {
     assert.is(refused.code, 3, refused.stderr);
     assert.is(JSON.parse(refused.stdout).error.code, 'disabling');
     await holdsOnly(folder, []);
-    const warned = await cli([...EDIT, ...wild, '--out', out]);
+    const warned = await cli([...EDIT, ...wild, '--out', out, '--allow-miss']);
     assert.is(warned.code, 0);
     assert.match(warned.stderr, 'would disable the model');
     const without = await cli(['edit', ...FACT, '--layer', '5']);
