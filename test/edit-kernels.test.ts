@@ -228,6 +228,34 @@ test('lambda is the residual over the divisor, even where key and u are nearly o
   }
 });
 
+test('the definition of lambda: within what plain f32 sums may lose', async () => {
+  for (const [f, d] of [
+    [1, 1],
+    [63, 65],
+    [257, 64],
+  ] as const) {
+    const [vStar, value, key, u] = [noise(d, 1), noise(d, 2), noise(f, 3), noise(f, 4)];
+    const divisor = dot(key, u);
+    const want = vStar.map((x, i) => (x - value[i]!) / divisor);
+    const largest = key.reduce((most, k, i) => Math.max(most, Math.abs(k * u[i]!)), 0);
+    // The error of k · u over k · u, beside the roundings of the difference and the quotient.
+    const lost = (4 * 2 ** -23 * Math.sqrt(f) * largest) / Math.abs(divisor);
+    for (const WG of [32, 64, 256])
+      await gpu.scope(async (s) => {
+        const { t: lambda, canaries } = wide(s, [d]);
+        const vectors = { v_star: tensor(s, vStar, [d]), v: tensor(s, value, [d]) };
+        const bind = { ...vectors, key: tensor(s, key, [f]), u: tensor(s, u, [f]), lambda };
+        gpu.run('edit/lambda_1', bind, { f, d }, { threads: d, overrides: { WG } });
+        const got = (await read(gpu, lambda)).subarray(0, d);
+        got.forEach((x, i) => {
+          const bound = (lost + 4 * 2 ** -23) * Math.abs(want[i]!) + 2 ** -22 / Math.abs(divisor);
+          assert.ok(Math.abs(x - want[i]!) <= bound, `${f}, ${d} at ${i}: ${x}, want ${want[i]} ± ${bound}`);
+        });
+        await canaries();
+      });
+  }
+});
+
 test('rank_one_update: W [F, D] += u lambda^T, f32 and f16', async () => {
   for (const [f, d] of [
     [1, 2],

@@ -11,7 +11,7 @@ import type { Solution } from '../src/edit/solve.ts';
 import { spectrum } from '../src/edit/spectrum.ts';
 import { EditRefused } from '../src/errors.ts';
 import { read } from '../src/tensor/tensor.ts';
-import { gpu, noise, tensor } from './gpu.ts';
+import { gpu, noise, tensor, wide } from './gpu.ts';
 import { goldenTensors } from './model.ts';
 import { allclose, relativeError } from './reference/allclose.ts';
 import { norm } from './reference/edit.ts';
@@ -62,6 +62,30 @@ test('two triangular solves, at awkward sizes, the same bits twice', async () =>
       allclose(`order ${f}`, got.subarray(0, f), want, { reduce: f, scale: 10 * norm(want) });
       assert.equal(await read(gpu, triangularSolves(s, factor, right)), got);
     });
+  }
+});
+
+test('the definition: x within 4 ε √F κ of float64', async () => {
+  for (const [f, condition] of [
+    [1, 1],
+    [2, 10],
+    [63, 10],
+    [65, 1e3],
+    [130, 1e4],
+  ] as const) {
+    const a = matrix(geometric(f, condition));
+    const k = noise(f, 3);
+    const want = solveFactored(cholesky(a, f).l, f, k);
+    for (const WG of [32, 64, 256])
+      await gpu.scope(async (s) => {
+        const { t: x, canaries } = wide(s, [f]);
+        const bind = { c: tensor(s, a, [f, f]), key: tensor(s, k, [f]), x };
+        gpu.run('edit/solve_1', bind, { f }, { groups: 1, overrides: { WG } });
+        const error = relativeError((await read(gpu, x)).subarray(0, f), want);
+        const bound = 4 * 2 ** -23 * Math.sqrt(f) * condition;
+        assert.ok(error <= bound, `order ${f}, condition ${condition}: ${error}, at most ${bound}`);
+        await canaries();
+      });
   }
 });
 

@@ -1,8 +1,11 @@
-// Λ, the vector of the rank-one edit, and the numbers that say whether to trust it.
+// Λ, the vector of the rank-one edit, and the numbers that say whether to trust it: the rung that
+// the engine takes.
 //
 //   Λ = (v* − v) / (k · u)
 //   stats = divisor k·u, cosine k·u / (|k| |u|), |k|, |u|, |v* − v|, |Λ|, 0, 0
 //
+// What changed  lambda_1 says what is computed. Here k · u is made by a whole workgroup and keeps
+//          what rounding takes from it, and the norms come along.
 // Shapes   v_star, v, lambda [D]; key, u [F]; stats [8].
 // Work     one workgroup; strides, then a tree: a fixed order.
 // Cost     8 F + 12 D bytes.
