@@ -6,8 +6,8 @@
 // Work     one thread an element of Λ, each with the whole k · u.
 // Cost     2 F D flops: for reading and for comparison.
 // Numerics the F products and sums of k · u each round by ε = 2⁻²³, so it strays by about
-//          4 ε √F max |k_f u_f|, and Λ by that over |k · u|. Where k and u are nearly orthogonal (the
-//          disabling edits of ROME) nothing of Λ is left; lambda.wgsl carries the roundings along.
+//          4 ε √F max |k_f u_f|, and Λ by that over |k · u|. Where k and u are nearly orthogonal
+//          (the disabling edits of ROME) nothing of Λ is left; lambda.wgsl carries the roundings.
 // Source   Meng et al. 2022, eq. 2.
 // Test     test/edit-kernels.test.ts
 

@@ -1,16 +1,17 @@
 // x with C x = k, for the direction u = x / |x| of an edit: the definition, in plain f32.
 //
-//   C = L Lᵀ:   L_jj = √(C_jj − Σ_k L_jk²),   L_ij = (C_ij − Σ_k L_ik L_jk) / L_jj   for i > j, k < j
-//   L y = k:    y_i = (k_i − Σ_j L_ij y_j) / L_ii   for j < i
-//   Lᵀ x = y:   x_i = (y_i − Σ_j L_ji x_j) / L_ii   for j > i
+//   C = L Lᵀ:   L_jj = √(C_jj − Σ_k L_jk²),   L_ij = (C_ij − Σ_k L_ik L_jk) / L_jj
+//               for i > j, sums over k < j
+//   L y = k:    y_i = (k_i − Σ_j L_ij y_j) / L_ii,   sum over j < i
+//   Lᵀ x = y:   x_i = (y_i − Σ_j L_ji x_j) / L_ii,   sum over j > i
 //
 // Shapes   c [F, F] symmetric, positive definite; its lower triangle becomes L. key, x [F].
 // Work     one workgroup: L column by column, its rows in strides; one thread for y and x.
 // Cost     F³ / 3 + 2 F² flops, one after another: for reading, and for small matrices.
-// Numerics as if C had been another matrix, off by about ε √F |C| (ε = 2⁻²³): the relative error of x
-//          is at most about 4 ε √F κ(C). C of real text has κ of 10⁶ and more, so the engine takes
-//          L, made in blocks (cholesky_*), for a first guess only and refines x with residuals in
-//          two floats (product_*).
+// Numerics as if C had been another matrix, off by about ε √F |C| (ε = 2⁻²³): the relative error
+//          of x is at most about 4 ε √F κ(C). C of real text has κ of 10⁶ and more, so the engine
+//          takes L, made in blocks (cholesky_*), for a first guess only and refines x with
+//          residuals in two floats (product_*).
 // Source   Golub and Van Loan 2013, sections 3.1 and 4.2; Higham 2002, theorem 10.4.
 // Test     test/solve.test.ts
 
@@ -34,7 +35,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     storageBarrier();
     let root = sqrt(c[j * f + j]);
     storageBarrier(); // everybody has it
-    for (var i = j + lane; i < f; i += WG) { c[i * f + j] = select(c[i * f + j] / root, root, i == j); }
+    for (var i = j + lane; i < f; i += WG) {
+      c[i * f + j] = select(c[i * f + j] / root, root, i == j);
+    }
     storageBarrier();
   }
   if (lane > 0u) { return; }
