@@ -1,6 +1,7 @@
 /**
  * Every command line between the README's fences is run, in its order and in one folder: what one writes, the next reads.
- * Long ones are made short by the words below; whatever they do not know is run as it stands.
+ * So is every example of every command's --help. Long ones are made short by the words below; whatever they do not know
+ * is run as it stands.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -10,6 +11,9 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Argv } from 'yargs';
+import { COMMANDS } from '../cli/commands.ts';
+import type { Entry } from '../cli/commands.ts';
 import { fenced } from './readme.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -24,12 +28,42 @@ const SMALLER: readonly (readonly [RegExp, string])[] = [
   [/--shard auto\/\d+ --out \S+/, '--shard auto/2 --tokens 4096 --out shard.safetensors'],
   [/--count \d+/, '--count 2'],
   [/^evaluate (?!.*--count)/, 'evaluate --count 2 '],
-  [/^sequence /, 'sequence --count 2 '],
+  [/^sequence (?!.*--count)/, 'sequence --count 2 '],
+  [/^bench edit --model-size \S+/, 'bench edit --model facts --runs 1'],
+  [/^bench (\w+)$/, 'bench $1 --budget 1'],
 ];
 
 const lines = fenced('')
   .flatMap((block) => block.split('\n'))
   .flatMap((line) => /^palimpsest (.*?)(?: {2,}#.*)?$/.exec(line)?.[1] ?? []);
+
+const smaller = (line: string): string => SMALLER.reduce((text, [from, to]) => text.replace(from, to), line);
+
+/** `$0 ...` of every command's --help, in the order of the commands. */
+async function examples(entries: readonly Entry[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const entry of entries) {
+    if ('actions' in entry) {
+      found.push(...(await examples(entry.actions)));
+      continue;
+    }
+    const yargs: unknown = new Proxy(
+      {},
+      {
+        get:
+          (_, name) =>
+          (...words: readonly unknown[]): unknown => {
+            if (name === 'example') found.push(String(words[0]));
+            return yargs;
+          },
+      },
+    );
+    (await entry.load()).builder(yargs as Argv);
+  }
+  return found;
+}
+
+const helped = (await examples(COMMANDS)).map((line) => line.replace(/^\$0 /, ''));
 
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -37,9 +71,14 @@ test('there are commands in the README', () => {
   assert.ok(lines.length >= 12, `${lines.length} lines`);
 });
 
-for (const line of lines) {
-  const small = SMALLER.reduce((text, [from, to]) => text.replace(from, () => to), line);
+test('there are examples in --help', () => {
+  assert.ok(helped.length >= 10, `${helped.length} examples`);
+});
+
+for (const line of [...lines, ...helped]) {
   test(`palimpsest ${line}`, async () => {
+    const small = smaller(line);
+    // An edit that misses its target ends with 3, so 0 says that it took, or took in part.
     const { code, output } = await run(small);
     assert.is(code, 0, `palimpsest ${small}\n${output}`);
   });

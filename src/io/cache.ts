@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { writeAtomic } from './atomic.ts';
 
+/** As `process.env` is; declared here so that our declarations stand without Node's types. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
 /** `$PALIMPSEST_CACHE`, else `$XDG_CACHE_HOME/palimpsest`, else `~/.cache/palimpsest`; an empty variable counts as unset. */
-export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
+export function cacheFolder(env: Environment = process.env): string {
   const { PALIMPSEST_CACHE, XDG_CACHE_HOME } = env;
   return PALIMPSEST_CACHE || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'palimpsest');
 }

@@ -10,8 +10,9 @@ import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { REQUIRED_FILES } from './model-folder.ts';
+import type { Environment } from './cache.ts';
 
-type Env = NodeJS.ProcessEnv;
+type Env = Environment;
 
 /** `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `$HF_HOME/hub`; an empty variable counts as unset. */
 export function hubCacheFolder(env: Env): string {

@@ -6,6 +6,7 @@ import { writeAtomic } from './atomic.ts';
 import { OPTIONAL_FILES, REQUIRED_FILES } from './model-folder.ts';
 import { findSnapshot, hubEndpoint, hubToken, isCommit, repositoryFolder } from './hub-cache.ts';
 import { sha256File } from './file.ts';
+import type { Environment } from './cache.ts';
 
 /** Bytes fetched so far, of all files of the model. */
 export interface HubProgress {
@@ -24,7 +25,7 @@ export interface Wanted {
   /** As from `cacheIds`. */
   readonly ids: readonly string[];
   readonly revision: string;
-  readonly env: NodeJS.ProcessEnv;
+  readonly env: Environment;
   readonly onProgress?: ((progress: HubProgress) => void) | undefined;
 }
 

@@ -3,12 +3,13 @@ import process from 'node:process';
 import { ModelError, PalimpsestError, UsageError } from '../errors.ts';
 import { cacheIds, findSnapshot, hubCacheFolder, hubEndpoint, isCommit, offlineReason } from './hub-cache.ts';
 import { downloadModel, type HubModel, type HubProgress } from './hub-download.ts';
+import type { Environment } from './cache.ts';
 
 export interface HubOptions {
   /** A branch, a tag or a commit. */
   readonly revision?: string | undefined;
   readonly offline?: boolean | undefined;
-  readonly env?: NodeJS.ProcessEnv | undefined;
+  readonly env?: Environment | undefined;
   readonly onProgress?: ((progress: HubProgress) => void) | undefined;
   /** Told when the hub does not answer and a cached snapshot is used instead. */
   readonly onNotice?: ((text: string) => void) | undefined;
