@@ -108,7 +108,7 @@ export async function benchCompare(args: CompareArguments, gpu: Gpu, run: Run): 
   const rows: Cell[][] = [];
   const bar = terminal.progress('compare');
   const open = (variant: Variant): Promise<Gpu> =>
-    openGpu(args.adapter, (name) => (name === kernel ? variant.text : readShader(name)));
+    openGpu(args.adapter, { shader: (name) => (name === kernel ? variant.text : readShader(name)) });
   const sides = [await open(variants[0]), await open(variants[1])] as const;
   try {
     for (const c of chosen) {

@@ -66,7 +66,7 @@ export const bench = command({
 /** Measures what the arguments name. */
 export async function runBench(args: BenchCommand, run: Run): Promise<Report> {
   const { families, phases } = chosen(args);
-  const gpu = await openGpu(args.adapter);
+  const gpu = await openGpu(args.adapter, { verbose: run.terminal.verbose });
   try {
     const { description, kind, backend } = gpu.adapter;
     run.terminal.note(

@@ -45,6 +45,13 @@ const LIMITS = [
   'minStorageBufferOffsetAlignment',
 ] as const;
 
+/** How they describe themselves, and where one comes from that is not found. */
+const SOFTWARE_ADAPTERS = {
+  llvmpipe:
+    'not found: install mesa-vulkan-drivers 24 or newer (the one of Debian 12 is too old, its backports have a newer one)',
+  swiftshader: 'not found: install the npm package @sparticuz/chromium',
+};
+
 type Section = Record<string, string | number>;
 
 export const doctor = command({
@@ -56,7 +63,7 @@ export const doctor = command({
         process.env[name] === undefined ? [] : [[name, process.env[name] as string]],
       ),
     );
-    const { found, error } = await examine(args.adapter);
+    const { found, error } = await examine(args.adapter, terminal.verbose);
     const result = {
       versions: versions(),
       system: {
@@ -89,10 +96,13 @@ interface Found {
   readonly check: Section;
 }
 
-async function examine(wanted: string | undefined): Promise<{ found?: Found; error?: GpuError }> {
+async function examine(
+  wanted: string | undefined,
+  verbose: boolean,
+): Promise<{ found?: Found; error?: GpuError }> {
   let gpu: Gpu | undefined;
   try {
-    gpu = await openGpu(wanted);
+    gpu = await openGpu(wanted, { verbose });
     const { description, kind, backend, vendor, architecture, subgroupSize, features } = gpu.adapter;
     const { limits } = gpu.device;
     return {
@@ -144,7 +154,7 @@ async function compute(gpu: Gpu): Promise<Section> {
 /** The software drivers that could be used instead. */
 async function softwareAdapters(used: string | undefined): Promise<Section> {
   const found: Section = {};
-  for (const name of ['llvmpipe', 'swiftshader']) {
+  for (const [name, missing] of Object.entries(SOFTWARE_ADAPTERS)) {
     if (used?.toLowerCase().includes(name)) {
       found[name] = `in use: ${used}`;
       continue;
@@ -154,7 +164,7 @@ async function softwareAdapters(used: string | undefined): Promise<Section> {
       found[name] = gpu.adapter.description;
       gpu.destroy();
     } catch (error) {
-      found[name] = error instanceof GpuError ? 'not found' : `fails: ${(error as Error).message}`;
+      found[name] = error instanceof GpuError ? missing : `fails: ${(error as Error).message}`;
     }
   }
   return found;

@@ -27,7 +27,7 @@ export const exportModel = command({
         'export: expected --edits with edit files or an edit list, found none. Without edits, copy the folder.',
       );
     const { found, checkpoint } = await timed('open', () => findCheckpoint(args, run, edits));
-    const gpu = await timed('adapter', () => openGpu(args.adapter));
+    const gpu = await timed('adapter', () => openGpu(args.adapter, { verbose: terminal.verbose }));
     const { description, kind, backend } = gpu.adapter;
     terminal.note(
       `palimpsest: ${description}${kind === 'software' ? ' (software)' : ''} · model ${checkpoint.id} · ${plural(edits.length, 'edit')}`,

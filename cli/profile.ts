@@ -39,9 +39,8 @@ export class Profiler {
     gpu.timer.start();
   }
 
-  /** undefined when nobody asked, or the adapter has no timestamps, which is said. */
+  /** undefined when the adapter has no timestamps, which is said. */
   static open(gpu: Gpu, args: ProfileArguments, terminal: Terminal): Profiler | undefined {
-    if (!args.trace && !args.traceAll && args.traceFile === undefined) return undefined;
     if (gpu.timer.available) return new Profiler(gpu, args);
     terminal.warn(`--trace: ${gpu.adapter.description} has no timestamp queries, nothing is traced.`);
     return undefined;

@@ -13,7 +13,7 @@ import type { Report, Run } from './command.ts';
 import { readEdits } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { megabytes, plural } from './text.ts';
-import { Profiler } from './profile.ts';
+import type { Profiler } from './profile.ts';
 import type { ProfileArguments } from './profile.ts';
 
 export const BUNDLED_MODEL = 'facts';
@@ -61,11 +61,12 @@ export async function withSession<T>(
   const edits = await readEdits(args.edits ?? []);
   const { found, checkpoint } = await timed('open', () => findCheckpoint(args, run, edits));
   const layer = options.layer?.(checkpoint, found.entry);
-  const gpu = await timed('adapter', () => openGpu(args.adapter));
+  const gpu = await timed('adapter', () => openGpu(args.adapter, { verbose: terminal.verbose }));
   const closers: (() => void)[] = [];
   let model: Model | undefined;
   try {
-    profiler = Profiler.open(gpu, args, terminal);
+    if (args.trace || args.traceAll || args.traceFile !== undefined)
+      profiler = (await import('./profile.ts')).Profiler.open(gpu, args, terminal);
     const editable = [...edits.map((edit) => edit.record.layer), ...(layer === undefined ? [] : [layer])];
     model = await timed('load', () => load(gpu, checkpoint, editable, args, run));
     const { description, kind, backend } = gpu.adapter;

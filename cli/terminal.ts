@@ -59,6 +59,10 @@ export class Terminal {
     return this.#options.json;
   }
 
+  get verbose(): boolean {
+    return this.#options.verbose;
+  }
+
   paint(styles: Style | readonly Style[], text: string): string {
     return painted(styles, text, process.stdout);
   }

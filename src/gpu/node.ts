@@ -11,7 +11,7 @@ import { create } from 'webgpu';
 import { GpuError } from '../errors.ts';
 import { Gpu } from './context.ts';
 import type { AdapterSummary } from './context.ts';
-import { unpackSwiftShader } from './swiftshader.ts';
+import { withoutRemarks } from './stderr-trap.ts';
 
 /** Without it Dawn rounds timestamps to 65,536 ns. */
 const DAWN_FLAGS = ['disable-dawn-features=timestamp_quantization'];
@@ -31,18 +31,25 @@ interface Found {
   readonly summary: AdapterSummary;
 }
 
+export interface OpenOptions {
+  /** Where shaders come from; a benchmark puts variants in their place. Default `readShader`. */
+  readonly shader?: (name: string) => string;
+  /** Lets Dawn's harmless remarks through to stderr. Default false. */
+  readonly verbose?: boolean;
+}
+
 /**
  * Opens the best adapter, or the one whose name contains `wanted` (`auto` or part of the name; the environment
  * variable PALIMPSEST_ADAPTER is the default).
  *
- * @param shader where shaders come from; a benchmark puts variants in their place
  * @throws GpuError `no_adapter`, saying what was tried and how to get one
  */
 export async function openGpu(
   wanted: string = process.env['PALIMPSEST_ADAPTER'] ?? 'auto',
-  shader: (name: string) => string = readShader,
+  { shader = readShader, verbose = false }: OpenOptions = {},
 ): Promise<Gpu> {
-  const found = await findAdapter(wanted);
+  const find = () => findAdapter(wanted);
+  const found = await (verbose ? find() : withoutRemarks(find));
   return Gpu.create({
     adapter: found.adapter,
     summary: found.summary,
@@ -80,6 +87,7 @@ async function findAdapter(wanted: string): Promise<Found> {
     if (fits(found)) return found;
   }
   // 2. SwiftShader alone: offered together with a system driver, Dawn would always pick SwiftShader.
+  const { unpackSwiftShader } = await import('./swiftshader.ts');
   const folder = await unpackSwiftShader();
   if (folder) {
     const before = process.env['VK_ICD_FILENAMES'];
@@ -98,7 +106,7 @@ async function findAdapter(wanted: string): Promise<Found> {
   throw new GpuError(
     seen.length > 0
       ? `gpu: no adapter's name contains "${wanted}"; found ${seen.map((name) => `"${name}"`).join(' and ')}. Use --adapter auto, or part of one of these names.`
-      : 'gpu: WebGPU found no adapter on this machine. Install a GPU driver, or Mesa 24 or newer (mesa-vulkan-drivers), or the npm package @sparticuz/chromium (its SwiftShader needs no root).',
+      : 'gpu: WebGPU found no adapter on this machine. Install a GPU driver, or Mesa 24 or newer (mesa-vulkan-drivers; the one of Debian 12 is too old, its backports have a newer one), or the npm package @sparticuz/chromium (its SwiftShader needs no root).',
     'no_adapter',
   );
 }

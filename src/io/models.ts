@@ -6,7 +6,7 @@ import * as v from 'valibot';
 import { ModelError } from '../errors.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { exists } from './file.ts';
-import { type HubOptions, resolveHubModel } from './hub.ts';
+import type { HubOptions } from './hub.ts';
 import { openCheckpoint } from './model-folder.ts';
 
 const Check = v.object({
@@ -107,6 +107,7 @@ export async function findModel(model: string, options: HubOptions = {}): Promis
       'no_model',
     );
   const entry = known ?? Object.values(models).find(({ hub }) => hub === model);
+  const { resolveHubModel } = await import('./hub.ts');
   const { folder } = await resolveHubModel(entry?.hub ?? model, { revision: entry?.revision, ...options });
   return { id: model, folder, entry };
 }
