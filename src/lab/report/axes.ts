@@ -1,7 +1,7 @@
 /** The parts that figures are put together from: axes, the marks of methods, and panels. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Method } from '../../edit/method.ts';
-import { RAISED } from './numbers.ts';
+import { RAISED } from './wording.ts';
 import { SHAPES, WIDTH, light, title } from './theme.ts';
 import type { Size } from './theme.ts';
 

@@ -4,7 +4,7 @@ import { bestLayer } from '../sweep.ts';
 import { TOKEN_KINDS, recommendedLayer } from '../trace-average.ts';
 import type { TraceSite } from '../trace-runs.ts';
 import { panels, quantity } from './axes.ts';
-import { fixed } from './numbers.ts';
+import { fixed } from './wording.ts';
 import { textWidth } from './render.ts';
 import type { Figure, Study } from './study.ts';
 import { RAMP, light } from './theme.ts';

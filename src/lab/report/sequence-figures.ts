@@ -2,8 +2,9 @@
 import type { Method } from '../../edit/method.ts';
 import { THRESHOLDS } from '../../edit/guard.ts';
 import { taskOf } from '../downstream-tasks.ts';
+import type { HealthNumbers } from '../health.ts';
 import { EDIT, byMethod, logarithmic, panels, positive, quantity, rings } from './axes.ts';
-import { fixed } from './numbers.ts';
+import { fixed } from './wording.ts';
 import type { DownstreamRow, Figure, SequenceRun, Study } from './study.ts';
 import { light, title } from './theme.ts';
 
@@ -73,106 +74,99 @@ export function totalByEdit({ sequences = [] }: Study): Figure | undefined {
   };
 }
 
-interface Point {
-  readonly edit: number;
-  readonly value: number;
-  readonly method: string;
-}
-
 interface LinePanel {
   readonly title: string;
-  readonly values: readonly Point[];
-  /** Scale and axis of the values. */
-  readonly y: object;
+  /** What a line of the journal, or the unedited model as edit 0, has measured. */
+  readonly of: (line: HealthNumbers) => number | undefined;
+  /** Scale and axis. */
+  readonly y: { readonly scale: object; readonly axis?: object };
 }
 
-/** Lines over the edits, a small panel for each quantity: undefined where nothing was measured. */
-function lines(sequences: readonly SequenceRun[], list: readonly LinePanel[]): Figure['draw'] {
-  const measured = list.filter(({ values }) => values.length > 0);
+/** Lines over the edits, a small panel for each quantity that was measured. */
+function lineFigure(
+  sequences: readonly SequenceRun[],
+  words: Omit<Figure, 'draw'>,
+  list: readonly LinePanel[],
+): Figure | undefined {
+  const points = ({ of }: LinePanel) =>
+    sequences.flatMap(({ method, head, lines }) =>
+      [{ edit: 0, ...head.before }, ...lines].flatMap((line) => {
+        const value = of(line);
+        return Number.isFinite(value) ? [{ edit: line.edit, value, method: title(method) }] : [];
+      }),
+    );
+  const measured = list
+    .map((panel) => ({ ...panel, values: points(panel) }))
+    .filter(({ values }) => values.length > 0);
   if (measured.length === 0) return undefined;
   const marks = byMethod(methodsOf(sequences), { offset: 14 });
-  return (size) =>
-    panels(size, measured, { columns: 2, axes: (columns) => 48 * columns }, (panel, width) => ({
-      title: panel.title,
-      width,
-      height: 150,
-      data: { values: [...panel.values] },
-      mark: { type: 'line', point: { size: 34 } },
-      encoding: { x: EDIT, y: quantity('value', null, panel.y), ...marks },
-    }));
+  const layout = { columns: 2, axes: (columns: number) => 48 * columns };
+  return {
+    ...words,
+    draw: (size) =>
+      panels(size, measured, layout, ({ title, values, y }, width) => ({
+        title,
+        width,
+        height: 150,
+        data: { values },
+        mark: { type: 'line', point: { size: 34 } },
+        encoding: { x: EDIT, y: quantity('value', null, y), ...marks },
+      })),
+  };
 }
 
 /** What a sequence of edits does to the model's language. */
 export function languageByEdit({ sequences = [] }: Study): Figure | undefined {
-  const points = (measure: 'perplexity' | 'entropy'): Point[] =>
-    sequences.flatMap(({ method, head, lines }) =>
-      [{ edit: 0, ...head.before }, ...lines].flatMap(({ edit, [measure]: value }) =>
-        value === undefined ? [] : [{ edit, value, method: title(method) }],
-      ),
-    );
-  const draw = lines(sequences, [
+  return lineFigure(
+    sequences,
     {
-      title: 'Perplexity of ordinary text',
-      values: positive(points('perplexity'), 'value'),
-      y: logarithmic('number'),
-    },
-    { title: 'Entropy of generated words', values: points('entropy'), y: { scale: { zero: false } } },
-  ]);
-  return (
-    draw && {
       name: 'language-by-edit',
       title: 'What happens to its language',
       caption:
         'Perplexity: how surprised the model is by text that none of the edits is about, the same at every measurement. Entropy of the words it writes, over its greatest possible value: ' +
         'a text that repeats itself sinks towards 0. Edit 0 is the unedited model.',
-      draw,
-    }
+    },
+    [
+      {
+        title: 'Perplexity of ordinary text',
+        of: ({ perplexity }) => perplexity,
+        y: logarithmic('number'),
+      },
+      { title: 'Entropy of generated words', of: ({ entropy }) => entropy, y: { scale: { zero: false } } },
+    ],
   );
 }
 
 const METRICS = { ES: 'Efficacy, ES', PS: 'Paraphrase, PS', NS: 'Neighbourhood, NS', S: 'Score, S' } as const;
 
-function metricLines(sequences: readonly SequenceRun[], which: 'recent' | 'earlier'): Figure['draw'] {
-  const panelOf = (name: keyof typeof METRICS): LinePanel => ({
+const metricPanels = (which: 'recent' | 'earlier'): LinePanel[] =>
+  (Object.keys(METRICS) as (keyof typeof METRICS)[]).map((name) => ({
     title: METRICS[name],
-    values: sequences.flatMap(({ method, lines }) =>
-      lines.flatMap(({ edit, metrics }) => {
-        const value = metrics?.[which].values[name];
-        return value === undefined ? [] : [{ edit, value, method: title(method) }];
-      }),
-    ),
+    of: ({ metrics }) => metrics?.[which].values[name],
     y: { scale: { domain: [0, 100] } },
-  });
-  return lines(sequences, (Object.keys(METRICS) as (keyof typeof METRICS)[]).map(panelOf));
-}
+  }));
 
 /** Metrics of the latest edits. */
 export function metricsByEdit({ sequences = [] }: Study): Figure | undefined {
-  const draw = metricLines(sequences, 'recent');
-  return (
-    draw && {
-      name: 'metrics-by-edit',
-      title: 'Do new edits still work?',
-      caption:
-        'Measured on the edits made since the last measurement: ES and PS, the share of prompts and of paraphrases after which the new object is likelier than the old; ' +
-        'NS, of neighbouring subjects that keep theirs; S, the harmonic mean of the three. Percent.',
-      draw,
-    }
-  );
+  const words = {
+    name: 'metrics-by-edit',
+    title: 'Do new edits still work?',
+    caption:
+      'Measured on the edits made since the last measurement: ES and PS, the share of prompts and of paraphrases after which the new object is likelier than the old; ' +
+      'NS, of neighbouring subjects that keep theirs; S, the harmonic mean of the three. Percent.',
+  };
+  return lineFigure(sequences, words, metricPanels('recent'));
 }
 
 /** Metrics of all earlier edits: what later ones have overwritten. */
 export function forgetting({ sequences = [] }: Study): Figure | undefined {
-  const draw = metricLines(sequences, 'earlier');
-  return (
-    draw && {
-      name: 'forgetting',
-      title: 'Do old edits last?',
-      caption:
-        'The same metrics on all edits made before the latest ones. Where a line falls while new edits still work, later edits overwrite earlier ones.',
-      draw,
-    }
-  );
+  const words = {
+    name: 'forgetting',
+    title: 'Do old edits last?',
+    caption:
+      'The same metrics on all edits made before the latest ones. Where a line falls while new edits still work, later edits overwrite earlier ones.',
+  };
+  return lineFigure(sequences, words, metricPanels('earlier'));
 }
 
 /** Where more answers than this name no class, in percent, a model does not do the task. */

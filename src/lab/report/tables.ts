@@ -5,7 +5,7 @@ import { median } from '../../statistics.ts';
 import { summariseBefore, summariseMethod } from '../evaluate-summary.ts';
 import type { MethodSummary } from '../evaluate-summary.ts';
 import type { SequenceLine } from '../sequence.ts';
-import { bySize, escape, fixed, keepTogether, large, power, shorten } from './numbers.ts';
+import { bySize, escape, fixed, keepTogether, large, power, shorten } from './wording.ts';
 import type { SequenceRun, Study } from './study.ts';
 import { title } from './theme.ts';
 
