@@ -146,17 +146,130 @@ test('what comes from data is text, not markup', async () => {
   );
 });
 
-test('numbers of the page are those of the study', async () => {
+test('findings name the worst edit, and how often an edit was judged dangerous', () => {
   const html = files.get('report.html')!;
-  const lines = study.sequences![0]!.lines;
+  const { lines } = study.sequences![0]!;
+  const bad = lines.filter(({ verdict }) => verdict !== 'ok');
   const worst = lines.reduce((a, b) => (b.normalised_update > a.normalised_update ? b : a));
-  assert.is(worst.edit, 17);
-  assert.match(
-    html,
-    new RegExp(`<b>ROME</b>, 100 edits in sequence: \\d+ of them suspect or disabling, the first at edit 17`),
+  assert.equal([worst.edit, bad[0]!.edit], [17, 17]);
+  assert.ok(
+    html.includes(
+      `<b>ROME</b>, 100 edits in sequence: ${bad.length} of them suspect or disabling, the first at edit 17`,
+    ),
   );
   assert.match(html, /<b>r-ROME<\/b>, 100 edits in sequence: none of them suspect or disabling/);
-  assert.ok(html.includes(`${worst.normalised_update.toExponential(1).split('e')[0]}×10⁻³`));
+  const digits = worst.normalised_update.toExponential(1).split('e')[0];
+  assert.ok(
+    html.includes(`The largest <span class="nw">|Δ|</span> is ${digits}×10⁻³, at edit 17: 9.1 times`),
+  );
+});
+
+/** The table after a heading: its rows by name, cells from left to right. */
+async function rowsOf(html: string): Promise<Record<string, string[]>> {
+  const path = join(folder, 'table.html');
+  writeFileSync(path, html);
+  const page = await browser.open(pathToFileURL(path).href, { width: 1280, height: 900, dark: false });
+  return page.evaluate(`Object.fromEntries([...document.querySelector('table').rows].map((row) =>
+    [row.cells[0].textContent, [...row.cells].slice(1).map((cell) => cell.textContent)]))`);
+}
+
+test('the table of sequences: each number is that of its method', async () => {
+  // Everything differs between the two methods, and between recent and earlier edits.
+  const sequences = study.sequences!.map((run, m) => ({
+    ...run,
+    lines: run.lines.map(({ metrics, ...line }) => ({
+      ...line,
+      ...(metrics && {
+        metrics: {
+          recent: { n: 10, values: { ...metrics.recent.values, S: 61 + m } },
+          earlier: { n: 10, values: { ...metrics.earlier.values, S: 31 + m } },
+        },
+      }),
+    })),
+  }));
+  const made = await makeReport({ title: 'x', about: [], command: 'x', sequences });
+  const table = await rowsOf(made.get('report.html')!);
+  const number = (m: number, verdict: string): string =>
+    String(sequences[m]!.lines.filter((line) => line.verdict === verdict).length);
+  const total = sequences.map(({ lines }) => lines.at(-1)!.relative_total.toFixed(2));
+  assert.equal(table[''], ['ROME', 'r-ROME']);
+  assert.equal(table['edits'], ['100', '100']);
+  assert.equal(table['disabling'], [number(0, 'disabling'), number(1, 'disabling')]);
+  assert.equal(table['suspect'], [number(0, 'suspect'), number(1, 'suspect')]);
+  assert.equal(table['median |Δ|'], ['1.1×10⁻⁴', '5.6×10⁻⁵']);
+  assert.equal(table['largest |Δ|'], ['1.0×10⁻³edit 17', '1.3×10⁻⁴edit 90']);
+  assert.equal(table['‖W − W₀‖/‖W₀‖'], total);
+  assert.equal(table['perplexity'], ['8.2 → 2,048', '8.2 → 328.1']);
+  assert.equal(table['S, last edits'], ['61.0', '62.0']);
+  assert.equal(table['S, earlier edits'], ['31.0', '32.0']);
+});
+
+test('the table of single edits: scores with their intervals, sizes, and what disables', async () => {
+  const { cases, seed } = study.evaluation!;
+  const changed = cases.map((one, i) => ({
+    ...one,
+    methods: {
+      ...one.methods,
+      rome: { ...one.methods.rome!, verdict: i < 3 ? ('disabling' as const) : ('suspect' as const) },
+    },
+  }));
+  const evaluation = { cases: changed, seed };
+  const made = await makeReport({ title: 'x', about: [], command: 'x', evaluation });
+  const table = await rowsOf(made.get('report.html')!);
+  assert.equal(table[''], ['ROME', 'p-ROME', 'r-ROME']);
+  const percent = (of: (metrics: { ES?: number; NS?: number }) => number | undefined): number =>
+    (100 * cases.reduce((sum, { methods }) => sum + of(methods.rome!.metrics!)!, 0)) / cases.length;
+  assert.is(table['efficacy, ES']![0], percent(({ ES }) => ES).toFixed(1)); // all of them: no interval
+  assert.match(
+    table['neighbourhood, NS']![0]!,
+    new RegExp(`^${percent(({ NS }) => NS).toFixed(1)}\\d\\d\\.\\d–\\d\\d\\.\\d$`),
+  );
+  const sizes = cases.map(({ methods }) => methods['p-rome']!.normalised_update).toSorted((a, b) => a - b);
+  const exponent = (x: number): string => x.toExponential(1).replace('e-5', '×10⁻⁵').replace('e-6', '×10⁻⁶');
+  assert.is(table['largest |Δ|']![1], exponent(sizes.at(-1)!));
+  assert.is(table['median |Δ|']![1], exponent((sizes[19]! + sizes[20]!) / 2));
+  assert.equal(table['disabling'], ['3', '0', '0']);
+});
+
+interface Saved {
+  concat: { title: string; data: { values: Record<string, number | string>[] } }[];
+  layer: { data: { values: Record<string, number | string>[] } }[];
+}
+const saved = (name: string): Saved => JSON.parse(files.get(`${name}.vl.json`)!) as Saved;
+
+test('figures hold the numbers of the study, each panel its own', () => {
+  const last = study.sequences![0]!.lines.at(-1)!;
+  for (const [name, which] of [
+    ['metrics-by-edit', 'recent'],
+    ['forgetting', 'earlier'],
+  ] as const) {
+    const { concat } = saved(name);
+    assert.equal(
+      concat.map(({ title }) => title),
+      ['Efficacy, ES', 'Paraphrase, PS', 'Neighbourhood, NS', 'Score, S'],
+    );
+    for (const [i, metric] of (['ES', 'PS', 'NS', 'S'] as const).entries()) {
+      const { values } = concat[i]!.data;
+      assert.is(values.length, 20, 'ten measurements of two methods');
+      const found = values.find(({ edit, method }) => edit === 100 && method === 'ROME')!;
+      assert.is(found['value'], last.metrics![which].values[metric]);
+    }
+  }
+  const [perplexity, entropy] = saved('language-by-edit').concat;
+  assert.equal(perplexity!.data.values[0], { edit: 0, value: 8.2, method: 'ROME' });
+  assert.equal(entropy!.data.values[0], { edit: 0, value: 0.9, method: 'ROME' });
+  const [constants, points] = saved('downstream').layer;
+  assert.is(constants!.data.values[0]!['f1'], 100 / 3);
+  assert.equal(points!.data.values.slice(0, 3), [
+    { task: 'SST-2', state: 'unedited', f1: 40 },
+    { task: 'SST-2', state: 'ROME', f1: 5 },
+    { task: 'SST-2', state: 'r-ROME', f1: 38 },
+  ]);
+  const [state, mlp] = saved('trace-average').concat;
+  const cell = ({ data }: Saved['concat'][0]) =>
+    data.values.find(({ row, layer }) => row === 'last subject token' && layer === 2)!['effect'];
+  assert.is(cell(state!), study.average!.effects.state!['last subject token'][2]);
+  assert.is(cell(mlp!), study.average!.effects.mlp!['last subject token'][2]);
 });
 
 test('marks under the pointer say what they are', async () => {
