@@ -171,7 +171,8 @@ async function checkEdits({ model, edits, timed }: Session): Promise<Checked[]> 
     timed('check', () => {
       const { prompt, subject, targetIds } = record.request;
       const template = readTemplate(prompt, 'prompt', 'Make the edit again.');
-      return predict(model, lookupSubject(model.tokenizer, template, subject).ids, 1, targetIds);
+      const { ids } = lookupSubject(model.tokenizer, template, subject);
+      return predict(model, ids, { count: 1, continuation: targetIds });
     });
   const before: Prediction[] = [];
   for (const edit of edits) before.push(await ask(edit));

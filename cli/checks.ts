@@ -72,8 +72,8 @@ function jsonOf(text: string): unknown {
 export async function answer(model: Model, checks: readonly Check[], count: number): Promise<Answer[]> {
   const answers: Answer[] = [];
   for (const { prompt, expect } of checks) {
-    const expected = expect === undefined ? [] : model.tokenizer.encode(` ${expect.trimStart()}`);
-    const found = await predict(model, model.tokenizer.encode(prompt), count, expected);
+    const continuation = expect === undefined ? [] : model.tokenizer.encode(` ${expect.trimStart()}`);
+    const found = await predict(model, prompt, { count, continuation });
     answers.push(answerOf(found, expect !== undefined));
   }
   return answers;

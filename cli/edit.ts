@@ -89,7 +89,7 @@ async function editIn(
   showTokens(terminal, model.tokenizer, rows);
   const prompt = rows.rewrites[0]?.ids.slice(0, rows.rewrites[0].promptLength) ?? [];
   const probe = async (): Promise<State> => ({
-    target: await predict(model, prompt, LISTED, rows.targetIds),
+    target: await predict(model, prompt, { count: LISTED, continuation: rows.targetIds }),
     answers: await answer(model, checks, LISTED),
   });
 

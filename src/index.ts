@@ -18,7 +18,7 @@ export { checkTensors } from './models/checkpoint.ts';
 export type { Checkpoint, TensorFile, TensorInfo } from './models/checkpoint.ts';
 export { Tokenizer } from './models/tokenizer.ts';
 export { predict } from './models/predict.ts';
-export type { NextToken, Prediction } from './models/predict.ts';
+export type { NextToken, PredictOptions, Prediction } from './models/predict.ts';
 export { generate } from './models/generate.ts';
 export type { GenerateOptions } from './models/generate.ts';
 

@@ -38,7 +38,7 @@ export async function traceText(model: Model, request: TraceRequest): Promise<Tr
   const first = ends.findIndex((end) => end > begin);
   const object =
     request.object === undefined
-      ? (await predict(model, ids, 1)).next.map(({ id }) => id)
+      ? (await predict(model, ids, { count: 1 })).next.map(({ id }) => id)
       : tokenizer.encode(` ${request.object}`);
   checkLength('the prompt with its object', ids.length + object.length - 1, dims.context);
   return {

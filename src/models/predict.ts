@@ -23,20 +23,25 @@ export interface Prediction {
   readonly continuationFirst: boolean;
 }
 
+export interface PredictOptions {
+  /** How many tokens to give. Default 10. */
+  readonly count?: number;
+  /** Ids whose likelihood is wanted. Default none. */
+  readonly continuation?: readonly number[];
+}
+
 /**
  * The most likely tokens after a text, and the log-probability per token of one continuation of it.
  *
- * @param ids          the text, at least one token
- * @param count        how many tokens to give
- * @param continuation ids whose likelihood is wanted; may be empty
+ * @param text a string, or its ids: at least one token
  * @throws UsageError when the text is empty, or text and continuation exceed the context window
  */
 export async function predict(
   model: Model,
-  ids: readonly number[],
-  count: number,
-  continuation: readonly number[] = [],
+  text: string | readonly number[],
+  { count = 10, continuation = [] }: PredictOptions = {},
 ): Promise<Prediction> {
+  const ids = typeof text === 'string' ? model.tokenizer.encode(text) : text;
   const row = [...ids, ...continuation.slice(0, -1)];
   const window = model.dims.context;
   if (ids.length === 0)
