@@ -107,7 +107,7 @@ async function editIn(
 
   const outcomes: Outcome[] = [];
   for (const update of edited.updates.values()) {
-    const after = await timed('verify', () => withUpdate(model, layer, update, probe));
+    const after = await timed('verify', () => withUpdate(model, update, probe));
     outcomes.push({ update, after, success: judgeSuccess(before, after, rows.targetIds.length) });
   }
   showComparison(terminal, request, before, outcomes);
@@ -212,10 +212,10 @@ async function writeDump(path: string, { vectors, updates }: Edit, signal: Abort
   const tensors = Object.entries(vectors).map(([name, values]) => vector(name, values));
   // All but p-ROME write along the same u.
   const mean = all.find(({ method }) => method !== 'p-rome') ?? all[0];
-  if (mean) tensors.push(vector('u', mean.u));
-  for (const { method, lambda, u } of all) {
-    tensors.push(vector(several ? `lambda.${method}` : 'lambda', lambda));
-    if (several && method === 'p-rome') tensors.push(vector('u.p-rome', u));
+  if (mean) tensors.push(vector('u', mean.U));
+  for (const { method, Lambda, U } of all) {
+    tensors.push(vector(several ? `lambda.${method}` : 'lambda', Lambda));
+    if (several && method === 'p-rome') tensors.push(vector('u.p-rome', U));
   }
   await writeSafetensors(path, tensors, { signal });
 }

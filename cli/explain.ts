@@ -56,7 +56,7 @@ export const explain = command({
         if (!update) throw new RangeError(`explain: no update of ${record.method}.`);
         const steps = explainEdit(model, edit, update);
         steps.forEach((step, i) => show(terminal, step, i + 1));
-        const difference = distance(update.lambda, record.lambda) / norm(record.lambda);
+        const difference = distance(update.Lambda, record.Lambda) / norm(record.Lambda);
         terminal.print();
         terminal.say(
           `Replayed: lambda differs from that of ${file} by ${short(difference)}, relative.` +

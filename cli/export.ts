@@ -51,13 +51,14 @@ export const exportModel = command({
           // The same kernel on the same numbers as --edits uses: the folder is that model, bit for bit.
           change: (stored, shape, values) =>
             gpu.scope(async (s) => {
-              const w = upload(s, values, shape, stored);
+              const tensor = upload(s, values, shape, stored);
+              const { layout } = checkpoint.architecture.editedWeight(0);
               await addUpdates(
                 gpu,
-                w,
+                { tensor, layout },
                 (edited.get(nameOf(stored)) ?? []).map(({ record }) => record),
               );
-              return bytesOf(await read(gpu, w));
+              return bytesOf(await read(gpu, tensor));
             }),
         }),
       );

@@ -4,16 +4,14 @@
  */
 import type { Covariance } from './edit/covariance-solver.ts';
 import type { Edit, Update } from './edit/edit.ts';
-import { readRecord, recordMetadata } from './edit/record.ts';
+import { readRecord, recordMetadata, recordTensors } from './edit/record.ts';
 import type { EditRecord } from './edit/record.ts';
 import { UsageError } from './errors.ts';
-import { bytesOf } from './floats.ts';
 import type { Gpu } from './gpu/context.ts';
 import { findCovariance, loadCovariance as readLayer } from './io/covariance-files.ts';
 import { type ManifestEntry, openModel } from './io/models.ts';
 import { openSafetensors } from './io/file.ts';
 import { writeSafetensors } from './io/atomic.ts';
-import type { TensorToWrite } from './formats/safetensors.ts';
 import type { Checkpoint } from './models/checkpoint.ts';
 import { Model } from './models/model.ts';
 import { versions } from './io/version.ts';
@@ -91,13 +89,7 @@ export async function writeEdit(
   { model, edit, update, covariance, seed, earlier = [] }: EditToWrite,
 ): Promise<void> {
   const circumstances = { covariance, seed, earlier, versions: versions() };
-  const vector = (name: string, values: Float32Array): TensorToWrite => ({
-    name,
-    dtype: 'F32',
-    shape: [values.length],
-    data: bytesOf(values),
-  });
-  await writeSafetensors(file, [vector('u', update.u), vector('lambda', update.lambda)], {
+  await writeSafetensors(file, recordTensors(update), {
     metadata: recordMetadata(model, edit, update, circumstances),
   });
 }

@@ -4,7 +4,7 @@ import { adamStep, clampNorm } from '../src/edit/adam.ts';
 import { addAtRows, meanRows, sumAtRows } from '../src/edit/add-at-rows.ts';
 import { frobenius } from '../src/edit/frobenius.ts';
 import { lossTrace, readTraceRow } from '../src/edit/loss-trace.ts';
-import { rankOneUpdate, readLambdaStats, solveLambda } from '../src/edit/update.ts';
+import { lowRankUpdate, readLambdaStats, solveLambda } from '../src/edit/update.ts';
 import { narrowF16, widen } from '../src/floats.ts';
 import type { Scope } from '../src/gpu/scope.ts';
 import { Tape } from '../src/tensor/tape.ts';
@@ -265,7 +265,11 @@ test('rank_one_update: W [F, D] += u lambda^T, f32 and f16', async () => {
     const [w, u, lambda] = [noise(f * d, 1), noise(f, 2), noise(d, 3)];
     const got = await twice((s) => {
       const t = tensor(s, w, [f, d]);
-      rankOneUpdate(s, t, tensor(s, u, [f]), tensor(s, lambda, [d]));
+      lowRankUpdate(
+        s,
+        { tensor: t, layout: 'in-out' },
+        { U: tensor(s, u, [f]), Lambda: tensor(s, lambda, [d]) },
+      );
       return t;
     });
     allclose('f32', got, rankOne(w, u, lambda), { scale: 4 });
@@ -278,7 +282,11 @@ test('rank_one_update: W [F, D] += u lambda^T, f32 and f16', async () => {
       await gpu.scope(async (s) => {
         const whole = tensor(s, wordsOf(halves), [(f * d) / 2]);
         const t = new Tensor(whole.block, [f, d], 'f16');
-        rankOneUpdate(s, t, tensor(s, u, [f]), tensor(s, small, [d]));
+        lowRankUpdate(
+          s,
+          { tensor: t, layout: 'in-out' },
+          { U: tensor(s, u, [f]), Lambda: tensor(s, small, [d]) },
+        );
         const bits = new Uint16Array((await readU32(gpu, whole)).buffer);
         // The adapter may or may not fuse product and sum: either rounding of the f32 sum is right.
         const exact = rankOne(widened, u, small);
@@ -287,6 +295,48 @@ test('rank_one_update: W [F, D] += u lambda^T, f32 and f16', async () => {
         const wrong = bits.findIndex((x, i) => x !== fused[i] && x !== split[i]);
         assert.is(wrong, -1, `scale ${scale}: half ${bits[wrong]}, want ${split[wrong]} at ${wrong}`);
       });
+    }
+  }
+});
+
+test('low_rank_update: W += U Lambda of rank 1 to 65, in both layouts; of rank 1 the bits of rank_one_update', async () => {
+  for (const [f, d, rank] of [
+    [65, 30, 1],
+    [33, 64, 2],
+    [70, 66, 7],
+    [20, 12, 65],
+  ] as const) {
+    const [U, Lambda] = [noise(f * rank, 2), noise(rank * d, 3)];
+    for (const layout of ['in-out', 'out-in'] as const) {
+      const shape: [number, number] = layout === 'in-out' ? [f, d] : [d, f];
+      const w = noise(f * d, 1);
+      const want = Array.from({ length: f * d }, (_, i) => {
+        const [row, col] = [Math.floor(i / shape[1]), i % shape[1]];
+        const [a, b] = layout === 'in-out' ? [row, col] : [col, row];
+        let sum = w[i]!;
+        for (let n = 0; n < rank; n += 1) sum += U[a * rank + n]! * Lambda[n * d + b]!;
+        return sum;
+      });
+      const got = await twice((s) => {
+        const t = tensor(s, w, shape);
+        lowRankUpdate(
+          s,
+          { tensor: t, layout },
+          { U: tensor(s, U, [f, rank]), Lambda: tensor(s, Lambda, [rank, d]), rank },
+        );
+        return t;
+      });
+      allclose(`${layout}, rank ${rank}`, got, want, { reduce: rank + 1, scale: 16 });
+      if (rank > 1 || layout === 'out-in') continue;
+      const general = await gpu.scope(async (s) => {
+        const t = tensor(s, w, shape);
+        const strides = { left_row: 1, left_rank: 1, right_rank: d, right_col: 1 };
+        const params = { first: 0, rows: f, cols: d, rank: 1, ...strides };
+        const bind = { left: tensor(s, U, [f]), right: tensor(s, Lambda, [d]), w: t };
+        gpu.run('edit/low_rank_update', bind, params, { threads: f * d });
+        return read(gpu, t);
+      });
+      assert.equal(general, got);
     }
   }
 });
@@ -334,7 +384,8 @@ test('sizes that do not fit are named', async () => {
     const t = (n: number): Tensor => zeros(s, [n], 'v');
     assert.throws(() => addAtRows(s, zeros(s, [2, 3], 'x'), t(4), t(1)), /delta has 4 numbers/);
     assert.throws(() => meanRows(s, new Tensor(t(1).block, [0, 3])), /no rows/);
-    assert.throws(() => rankOneUpdate(s, zeros(s, [2, 3], 'W'), t(2), t(4)), /lambda \[4\]/);
+    const w = { tensor: zeros(s, [2, 3], 'W'), layout: 'in-out' } as const;
+    assert.throws(() => lowRankUpdate(s, w, { U: t(2), Lambda: t(4) }), /Lambda \[4\]/);
     assert.throws(() => solveLambda(s, { vStar: t(3), value: t(3), key: t(2), u: t(5) }), /key 2 and u 5/);
   });
 });

@@ -69,8 +69,8 @@ fixtures.forEach((fixture, n) => {
     for (const name of ['k_prompt', 'k_mean', 'v_prompt', 'v_mean'] as const)
       near(name, edit.vectors[name], 1e-5);
     near('grad_0', edit.vectors.grad_0, 1e-4);
-    near('u', edit.updates.get('r-rome')?.u, 1e-4);
-    near('u.p-rome', edit.updates.get('p-rome')?.u, 1e-4);
+    near('u', edit.updates.get('r-rome')?.U, 1e-4);
+    near('u.p-rome', edit.updates.get('p-rome')?.U, 1e-4);
     assert.is(edit.trace.length, fixture.trace.loss.length, 'steps');
     const traces = { loss: 'loss', nll: 'nll', kl: 'kl', decay: 'decay', prob: 'probability' } as const;
     for (const [theirs, ours] of Object.entries(traces) as [
@@ -85,7 +85,7 @@ fixtures.forEach((fixture, n) => {
     for (const name of ['delta', 'v_star'] as const) near(name, edit.vectors[name], 2e-3);
     for (const method of METHODS) {
       const update = edit.updates.get(method)!;
-      near(`lambda.${method}`, update.lambda, 2e-3);
+      near(`lambda.${method}`, update.Lambda, 2e-3);
       assert.ok(Math.abs(update.divisor / fixture.divisor[method] - 1) <= 1e-3, `divisor of ${method}`);
       assert.ok(Math.abs(update.cosine / fixture.cosine[method] - 1) <= 1e-3, `cosine of ${method}`);
       assert.ok(
@@ -104,7 +104,7 @@ if (!only) {
     assert.equal(second.vectors, first.vectors);
     assert.equal(second.trace, first.trace);
     for (const method of METHODS)
-      assert.equal(second.updates.get(method)?.lambda, first.updates.get(method)?.lambda);
+      assert.equal(second.updates.get(method)?.Lambda, first.updates.get(method)?.Lambda);
   });
 
   test('frozen prefix and whole forward pass give the same numbers: grad_0 to 1e-5, delta to 1e-3', async () => {

@@ -5,7 +5,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readEditList, writeEditList } from '../cli/edit-list.ts';
 import { applyEdits, withUpdate } from '../src/edit/apply.ts';
-import { checkRecord, readRecord } from '../src/edit/record.ts';
+import { checkRecord, readRecord, recordTensors } from '../src/edit/record.ts';
+import type { TensorToWrite } from '../src/formats/safetensors.ts';
 import type { RecordFile } from '../src/edit/record.ts';
 import { UsageError } from '../src/errors.ts';
 import { bytesOf } from '../src/floats.ts';
@@ -45,11 +46,40 @@ function fakeFile(
 
 test('a record comes back as it was written', async () => {
   const record = await readRecord(fakeFile());
-  assert.equal(record.u, noise(8, 1));
-  assert.equal(record.lambda, noise(4, 2));
+  assert.equal(record.U, noise(8, 1));
+  assert.equal(record.Lambda, noise(4, 2));
   assert.is(record.layer, 1);
   assert.is(record.method, 'rome');
   assert.equal(record.request, { prompt: 'The {} is', subject: 'moon', target: 'made', targetIds: [3, 4] });
+});
+
+test('of rank 1 an edit file holds vectors, of a higher rank matrices; shapes that do not go together are refused', async () => {
+  const file = (tensors: readonly TensorToWrite[]): RecordFile => {
+    const found = new Map(tensors.map((t) => [t.name, t]));
+    return {
+      ...fakeFile(),
+      info: (name) => ({ dtype: 'F32', shape: found.get(name)!.shape }),
+      readFloats: async (name) => new Float32Array((found.get(name)!.data as Uint8Array).slice().buffer),
+    };
+  };
+  for (const rank of [1, 3]) {
+    const made = { layer: 1, U: noise(8 * rank, 1), Lambda: noise(4 * rank, 2), rank };
+    const tensors = recordTensors(made);
+    assert.equal(
+      tensors.map(({ shape }) => shape),
+      rank === 1
+        ? [[8], [4]]
+        : [
+            [8, 3],
+            [3, 4],
+          ],
+    );
+    const { U, Lambda, rank: found } = await readRecord(file(tensors));
+    assert.equal({ layer: 1, U, Lambda, rank: found }, made);
+  }
+  const [u] = recordTensors({ layer: 1, U: noise(24, 1), Lambda: noise(12, 2), rank: 3 });
+  const [, lambda] = recordTensors({ layer: 1, U: noise(16, 1), Lambda: noise(8, 2), rank: 2 });
+  await throws(() => readRecord(file([u!, lambda!])), UsageError, 'u [8, 3]', 'lambda [2, 4]');
 });
 
 test('a file that is no edit is refused, naming the file and the field', async () => {
@@ -100,22 +130,18 @@ test('W is put back to the last bit, whatever ran in between, and no memory stay
   assert.ok(w);
   const before = await read(gpu, w);
   const live = gpu.liveBytes;
-  const change = { u: noise(w.rows, 3), lambda: noise(w.cols, 4, 0, 1e-3) };
-  const during = await withUpdate(model, LAYER, change, () => read(gpu, w));
+  const change = { layer: LAYER, U: noise(w.rows, 3), Lambda: noise(w.cols, 4, 0, 1e-3), rank: 1 };
+  const during = await withUpdate(model, change, () => read(gpu, w));
   assert.not.equal(bytesOf(during), bytesOf(before));
   // W + u lambda^T, rounded once per product and sum or fused: within two roundings of either.
   const at = 5 * w.cols + 7;
-  const want = (before[at] as number) + (change.u[5] as number) * (change.lambda[7] as number);
+  const want = (before[at] as number) + (change.U[5] as number) * (change.Lambda[7] as number);
   assert.ok(
     Math.abs((during[at] as number) - want) <= 2 ** -23 * (Math.abs(want) + Math.abs(before[at] as number)),
   );
   assert.equal(bytesOf(await read(gpu, w)), bytesOf(before));
 
-  await throws(
-    () => withUpdate(model, LAYER, change, () => Promise.reject(new Error('inside'))),
-    Error,
-    'inside',
-  );
+  await throws(() => withUpdate(model, change, () => Promise.reject(new Error('inside'))), Error, 'inside');
   assert.equal(bytesOf(await read(gpu, w)), bytesOf(before));
   assert.is(gpu.liveBytes, live);
 });
@@ -126,19 +152,20 @@ test('edits applied in one order are one model: base and the rest again is exact
   assert.ok(w);
   const edits = [5, 6, 7].map((seed) => ({
     layer: LAYER,
-    u: noise(w.rows, seed),
-    lambda: noise(w.cols, seed + 9),
+    U: noise(w.rows, seed),
+    Lambda: noise(w.cols, seed + 9),
+    rank: 1,
   }));
   const [a, b, c] = edits as [(typeof edits)[0], (typeof edits)[0], (typeof edits)[0]];
-  const nothing = { u: new Float32Array(w.rows), lambda: new Float32Array(w.cols) };
+  const nothing = { layer: LAYER, U: new Float32Array(w.rows), Lambda: new Float32Array(w.cols), rank: 1 };
   const with_ = (list: typeof edits) =>
-    withUpdate(model, LAYER, nothing, async () => {
+    withUpdate(model, nothing, async () => {
       await applyEdits(model, list);
       return read(gpu, w);
     });
   const rebuilt = await with_([a, c]);
   assert.equal(bytesOf(await with_([a, c])), bytesOf(rebuilt));
-  const minus = { ...b, lambda: b.lambda.map((x) => -x) };
+  const minus = { ...b, Lambda: b.Lambda.map((x) => -x) };
   assert.not.equal(bytesOf(await with_([a, b, c, minus])), bytesOf(rebuilt));
 });
 

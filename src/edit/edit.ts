@@ -23,6 +23,7 @@ import type { TraceRow } from './loss-trace.ts';
 import { meanRows } from './add-at-rows.ts';
 import { frobenius } from './frobenius.ts';
 import { readLambdaStats, solveLambda } from './update.ts';
+import type { LowRankUpdate } from './update.ts';
 import { VALUE_DEFAULTS, optimiseValue } from './value.ts';
 import type { ValueOptions } from './value.ts';
 
@@ -43,13 +44,9 @@ export interface EditOptions extends Partial<ValueOptions> {
 
 export type EditPhase = 'contexts' | 'value' | 'solve' | 'update';
 
-/** The update of one method, W += u Λᵀ, and what it says of itself. */
-export interface Update {
+/** The update of one method, W += u Λᵀ with u of unit length, and what it says of itself. */
+export interface Update extends LowRankUpdate {
   readonly method: Method;
-  /** [F], unit length */
-  readonly u: Float32Array<ArrayBuffer>;
-  /** [D] */
-  readonly lambda: Float32Array<ArrayBuffer>;
   /** k · u */
   readonly divisor: number;
   /** k · u / (|k| |u|) */
@@ -167,8 +164,10 @@ export async function computeEdit(model: Model, request: EditRequest, options: E
         const relativeUpdate = updateNorm / weightNorm;
         found.set(method, {
           method,
-          u: await read(gpu, u),
-          lambda: await read(gpu, lambda),
+          layer,
+          U: await read(gpu, u),
+          Lambda: await read(gpu, lambda),
+          rank: 1,
           divisor,
           cosine,
           lambdaNorm,

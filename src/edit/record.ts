@@ -1,24 +1,25 @@
 /**
  * The edit file: u and Λ of one edit with all it takes to replay it, about 8 kB for the bundled model.
  *
- * safetensors, f32 `u` [F] and `lambda` [D]; everything else stands in `__metadata__` as text. Reading and writing bytes
- * is the host's part: here a record becomes tensors and strings, and back, checked.
+ * safetensors, f32 `u` [F] and `lambda` [D], or [F, r] and [r, D] of a rank r above 1; everything else stands in
+ * `__metadata__` as text. Reading and writing bytes is the host's part: here a record becomes tensors and strings, and
+ * back, checked.
  */
 import { UsageError } from '../errors.ts';
+import { bytesOf } from '../floats.ts';
+import type { TensorToWrite } from '../formats/safetensors.ts';
 import type { Architecture } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
 import type { Edit, Update } from './edit.ts';
 import { METHODS } from './method.ts';
 import type { Method } from './method.ts';
 import type { EditRequest } from './request.ts';
+import type { LowRankUpdate } from './update.ts';
 
 const RECORD_SCHEMA = 'palimpsest.edit/1';
 
-export interface EditRecord {
-  readonly u: Float32Array<ArrayBuffer>;
-  readonly lambda: Float32Array<ArrayBuffer>;
+export interface EditRecord extends LowRankUpdate {
   readonly model: { readonly id: string; readonly sha256: string };
-  readonly layer: number;
   /** The Hugging Face name of W. */
   readonly tensor: string;
   readonly method: Method;
@@ -46,6 +47,15 @@ export interface RecordFile {
   names(): string[];
   info(name: string): { readonly dtype: string; readonly shape: readonly number[] };
   readFloats(name: string): Promise<Float32Array<ArrayBuffer>>;
+}
+
+/** The tensors of an edit file: vectors for one pair, matrices for more. */
+export function recordTensors({ U, Lambda, rank }: LowRankUpdate): TensorToWrite[] {
+  const [F, D] = [U.length / rank, Lambda.length / rank];
+  return [
+    { name: 'u', dtype: 'F32', shape: rank === 1 ? [F] : [F, rank], data: bytesOf(U) },
+    { name: 'lambda', dtype: 'F32', shape: rank === 1 ? [D] : [rank, D], data: bytesOf(Lambda) },
+  ];
 }
 
 /** What the file's `__metadata__` says of an edit. */
@@ -132,20 +142,28 @@ export async function readRecord(file: RecordFile): Promise<EditRecord> {
   const request = parseRequest(field('request'));
   if (!request) throw fault('request: expected prompt, subject, target and target_ids');
 
-  const vector = async (name: string): Promise<Float32Array<ArrayBuffer>> => {
+  const matrix = async (
+    name: string,
+  ): Promise<{ shape: readonly number[]; values: Float32Array<ArrayBuffer> }> => {
     if (!file.names().includes(name)) throw fault(`expected a tensor "${name}", there is none`);
     const { dtype, shape } = file.info(name);
-    if (dtype !== 'F32' || shape.length !== 1)
-      throw fault(`${name}: expected F32 with one dimension, found ${dtype} [${shape.join(', ')}]`);
+    if (dtype !== 'F32' || shape.length < 1 || shape.length > 2)
+      throw fault(`${name}: expected F32 with one dimension or two, found ${dtype} [${shape.join(', ')}]`);
     const values = await file.readFloats(name);
     const at = values.findIndex((x) => !Number.isFinite(x));
     if (at >= 0) throw fault(`${name}: expected finite numbers, found ${values[at]} at ${at}`);
-    return values;
+    return { shape, values };
   };
-  const [u, lambda] = [await vector('u'), await vector('lambda')];
+  const [u, lambda] = [await matrix('u'), await matrix('lambda')];
+  const rank = u.shape[1] ?? 1;
+  if (u.shape.length !== lambda.shape.length || (lambda.shape.length === 2 && lambda.shape[0] !== rank))
+    throw fault(
+      `expected u [F, r] and lambda [r, D], found u [${u.shape.join(', ')}] and lambda [${lambda.shape.join(', ')}]`,
+    );
   return {
-    u,
-    lambda,
+    U: u.values,
+    Lambda: lambda.values,
+    rank,
     model: { id: field('model'), sha256 },
     layer,
     tensor: field('tensor'),
@@ -185,9 +203,10 @@ export function checkRecord(
       `tensor: expected ${tensor} for layer ${record.layer} of ${model.id}, found ${record.tensor}`,
       'Make it again.',
     );
-  if (record.u.length !== F || record.lambda.length !== D)
+  const [rows, cols] = [record.U.length / record.rank, record.Lambda.length / record.rank];
+  if (rows !== F || cols !== D)
     throw fault(
-      `expected u [${F}] and lambda [${D}] for ${model.id}, found u [${record.u.length}] and lambda [${record.lambda.length}]`,
+      `expected u [${F}] and lambda [${D}] for ${model.id}, found u [${rows}] and lambda [${cols}]`,
       'Make it again.',
     );
 }

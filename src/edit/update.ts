@@ -1,14 +1,12 @@
 /**
- * The edit: Λ = (v* − v) / (k · u), then W += u Λᵀ.
- *
- * GPT-2 stores c_proj.weight as [F, D], the transpose of the paper's W.
+ * The edit: Λ = (v* − v) / (k · u), then W += u Λᵀ, stored [F, D] or [D, F] as the architecture has it.
  */
 import { ShapeError } from '../errors.ts';
-import type { Scope } from '../gpu/scope.ts';
-import { empty, windows } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
-import { read } from '../tensor/tensor.ts';
 import type { Gpu } from '../gpu/context.ts';
+import type { Scope } from '../gpu/scope.ts';
+import type { EditedWeight } from '../models/architecture.ts';
+import { bytesOf, empty, read, windows } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 
 /** What says whether an edit is sound. */
 export interface LambdaStats {
@@ -59,24 +57,52 @@ export async function readLambdaStats(gpu: Gpu, stats: Tensor): Promise<LambdaSt
   };
 }
 
+/** A change of one layer's W by U Λ: one edit, or several, of rank `rank` at most. */
+export interface LowRankUpdate {
+  readonly layer: number;
+  /** [F, rank], row by row */
+  readonly U: Float32Array<ArrayBuffer>;
+  /** [rank, D] */
+  readonly Lambda: Float32Array<ArrayBuffer>;
+  readonly rank: number;
+}
+
 /**
- * W += u Λᵀ, in place; W [F, D] as f32 or f16.
+ * W += U Λ, in place, for W as f32 or f16; in the layout `out-in` the transpose of U Λ is added.
  *
- * @throws ShapeError where sizes differ, or W is f16 with an odd D
+ * @param U       [F, N], or [F] where N is 1
+ * @param Lambda  [N, D], or [D]
+ * @throws ShapeError where sizes differ, or W is f16 with rows of odd length
  */
-export function rankOneUpdate(s: Scope, w: Tensor, u: Tensor, lambda: Tensor): void {
-  const d = w.cols;
+export function lowRankUpdate(
+  s: Scope,
+  { tensor: w, layout }: Pick<EditedWeight, 'layout'> & { readonly tensor: Tensor },
+  { U, Lambda, rank = 1 }: { readonly U: Tensor; readonly Lambda: Tensor; readonly rank?: number },
+): void {
   const half = w.dtype === 'f16';
-  if (w.rows !== u.size || d !== lambda.size || (half && d % 2 === 1)) {
+  const cols = w.cols;
+  const [F, D] = layout === 'in-out' ? [w.rows, cols] : [cols, w.rows];
+  if (U.size !== F * rank || Lambda.size !== rank * D || (half && cols % 2 === 1)) {
     throw new ShapeError(
-      `rankOneUpdate: W [${w.shape.join(', ')}] ${w.dtype}, u [${u.size}], lambda [${lambda.size}].`,
+      `lowRankUpdate: W [${w.shape.join(', ')}] ${w.dtype} ${layout}, U [${U.size}] and Lambda [${Lambda.size}] of rank ${rank}.`,
     );
   }
-  const name = half ? 'edit/rank_one_update_f16' : 'edit/rank_one_update';
-  for (const [from, to] of windows(s.gpu, w.rows, d * (half ? 2 : 4))) {
-    const size = (to - from) * d;
-    const params = { first: from, rows: to - from, d };
-    const grid = { threads: half ? size / 2 : size, cost: { flops: 2 * size, bytes: (half ? 4 : 8) * size } };
-    s.gpu.run(name, { u, lambda, w: w.slice(from, to) }, params, grid);
+  const [left, right] = layout === 'in-out' ? [U, Lambda] : [Lambda, U];
+  const strides =
+    layout === 'in-out'
+      ? { left_row: rank, left_rank: 1, right_rank: D, right_col: 1 }
+      : { left_row: 1, left_rank: D, right_rank: 1, right_col: rank };
+  for (const [from, to] of windows(s.gpu, w.rows, cols * bytesOf(w.dtype))) {
+    const [rows, size] = [to - from, (to - from) * cols];
+    const part = w.slice(from, to);
+    const cost = { flops: 2 * rank * size, bytes: 2 * part.bytes };
+    if (rank === 1 && !half) {
+      const bind = { u: left, lambda: right, w: part };
+      s.gpu.run('edit/rank_one_update', bind, { first: from, rows, d: cols }, { threads: size, cost });
+    } else {
+      const params = { first: from, rows, cols, rank, ...strides };
+      const grid = { threads: half ? size / 2 : size, overrides: { HALF: half ? 1 : 0 }, cost };
+      s.gpu.run('edit/low_rank_update', { left, right, w: part }, params, grid);
+    }
   }
 }

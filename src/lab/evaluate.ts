@@ -121,7 +121,7 @@ async function evaluateFact(model: Model, fact: Fact, options: EvaluateOptions):
   for (const method of methods) {
     const update = edit.updates.get(method) as Update;
     found[method] = before
-      ? await withUpdate(model, edit.layer, update, () => measureEdited(model, fact, before, update, options))
+      ? await withUpdate(model, update, () => measureEdited(model, fact, before, update, options))
       : judged(update, options.thresholds);
   }
   return { ...describe(fact, edit), ...(before ? { before: numbers(before) } : {}), methods: found };

@@ -7,7 +7,6 @@
  */
 import type { Fact } from '../data/fact.ts';
 import { addUpdates } from '../edit/apply.ts';
-import type { RankOne } from '../edit/apply.ts';
 import { computeEdit } from '../edit/edit.ts';
 import type { EditOptions, Update } from '../edit/edit.ts';
 import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
@@ -93,7 +92,9 @@ export async function runSequence(
   settings: SequenceHead['settings'] = {},
 ): Promise<void> {
   const { gpu } = model;
-  const w = model.editedWeight(options.edit.layer).tensor;
+  const { layer } = options.edit;
+  const edited = model.editedWeight(layer);
+  const w = edited.tensor;
   checkFacts(model, facts, options.edit.contexts);
   await gpu.scope(async (s) => {
     const w0 = copy(s, w, 'weight_before');
@@ -107,8 +108,8 @@ export async function runSequence(
         before: await health.before(),
       };
       if (!journal.head) await journal.begin(head);
-      for await (const [u, lambda] of journal.vectors())
-        if (u && lambda) await addUpdates(gpu, w, [{ u, lambda }]);
+      for await (const [U, Lambda] of journal.vectors())
+        if (U && Lambda) await addUpdates(gpu, edited, [{ layer, U, Lambda, rank: 1 }]);
       for (const line of journal.lines) health.note(line.kept);
 
       for (let i = journal.lines.length; i < facts.length; i += 1) {
@@ -116,7 +117,7 @@ export async function runSequence(
         const fact = facts[i] as Fact;
         const { update, verdict } = await compute(model, fact, options);
         const kept = !(verdict === 'disabling' && options.onCollapse === 'refuse');
-        if (kept) await addUpdates(gpu, w, [update]);
+        if (kept) await addUpdates(gpu, edited, [update]);
         health.note(kept);
         const total = await frobeniusDifference(gpu, w, w0);
         const line: SequenceLine = {
@@ -128,7 +129,7 @@ export async function runSequence(
           ...(await likelihood(model, fact)),
           ...(await health.after(i + 1)),
         };
-        await journal.append(line, kept ? vectorsOf(update) : []);
+        await journal.append(line, kept ? [update.U, update.Lambda] : []);
         options.onLine?.(line, facts.length);
       }
     } finally {
@@ -180,10 +181,6 @@ async function likelihood(
   );
   const [written, old] = scores.map(({ nll }) => -nll);
   return { target_logprob: written ?? NaN, true_logprob: old ?? null };
-}
-
-function vectorsOf({ u, lambda }: RankOne): Float32Array<ArrayBuffer>[] {
-  return [u, lambda];
 }
 
 /** A journal that nothing outlives. */

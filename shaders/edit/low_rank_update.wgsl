@@ -1,24 +1,34 @@
-// The edit itself, W += u Λᵀ in place, where W is stored as 16-bit floats.
+// Edits of any rank and storage: W += U Λ, or its transpose, in place.
 //
-//   W_fd ← fl16(W_fd + u_f Λ_d)   to nearest, ties to even; beyond 65,504 to infinity
+//   W_ij += Σ_n left_in right_nj     in f32; 16-bit floats are rounded once, ties to even
 //
-// The sum is taken in f32. pack2x16float leaves the rounding to the adapter, and unpack2x16float
-// may flush subnormals, so both ways are spelled out in bits.
+// rank_one_update is the same for one pair of vectors and a W in f32. pack2x16float leaves the
+// rounding to the adapter, and unpack2x16float may flush subnormals: both ways stand here in bits.
 //
-// Shapes   w [rows, D] in words of two halves, low half first: a window of W that starts at row
-//          `first`; D even; u [F]; lambda [D].
+// Shapes   w [rows, cols], a window of W that starts at row `first`, as words: one f32, or two
+//          halves of a row, low half first; left [·, rank], right [rank, ·] by the strides.
 // Work     one thread a word.
-// Cost     4 bytes and 2 flops an element.
+// Cost     8 bytes an element (HALF: 4), 2 rank flops.
 // Source   Meng et al. 2022, eq. 2; IEEE 754 binary16.
 // Test     test/edit-kernels.test.ts
 
 override WG: u32 = 64u;
+override HALF: u32 = 0u; // 1: w holds 16-bit floats
 
-struct Params { first: u32, rows: u32, d: u32 }
+struct Params {
+  first: u32,
+  rows: u32,
+  cols: u32,
+  rank: u32,
+  left_row: u32, // steps from one number of `left` and `right` to the next
+  left_rank: u32,
+  right_rank: u32,
+  right_col: u32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> u: array<f32>;
-@group(0) @binding(2) var<storage, read> lambda: array<f32>;
+@group(0) @binding(1) var<storage, read> left: array<f32>;
+@group(0) @binding(2) var<storage, read> right: array<f32>;
 @group(0) @binding(3) var<storage, read_write> w: array<u32>;
 
 // value >> shift, rounded to nearest even.
@@ -54,16 +64,31 @@ fn widen(half: u32) -> f32 {
   return bitcast<f32>(sign | ((magnitude << 13u) + 0x38000000u));
 }
 
+// before + Σ_n left_in right_nj
+fn changed(before: f32, row: u32, col: u32) -> f32 {
+  var sum = before;
+  for (var n = 0u; n < params.rank; n++) {
+    let l = left[(params.first + row) * params.left_row + n * params.left_rank];
+    sum += l * right[n * params.right_rank + col * params.right_col];
+  }
+  return sum;
+}
+
 @compute @workgroup_size(WG)
 fn main(
   @builtin(global_invocation_id) id: vec3u,
   @builtin(num_workgroups) groups: vec3u,
 ) {
   let i = id.y * (groups.x * WG) + id.x;
-  if (2u * i >= params.rows * params.d) { return; }
-  let column = (2u * i) % params.d;
-  let scale = u[params.first + (2u * i) / params.d];
-  let low = widen(w[i] & 0xffffu) + scale * lambda[column];
-  let high = widen(w[i] >> 16u) + scale * lambda[column + 1u];
-  w[i] = narrow(low) | (narrow(high) << 16u);
+  let element = select(i, 2u * i, HALF == 1u);
+  if (element >= params.rows * params.cols) { return; }
+  let row = element / params.cols;
+  let col = element % params.cols;
+  if (HALF == 0u) {
+    w[i] = bitcast<u32>(changed(bitcast<f32>(w[i]), row, col));
+    return;
+  }
+  let low = narrow(changed(widen(w[i] & 0xffffu), row, col));
+  let high = narrow(changed(widen(w[i] >> 16u), row, col + 1u));
+  w[i] = low | (high << 16u);
 }
