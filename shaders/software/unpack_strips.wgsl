@@ -13,7 +13,7 @@
 
 override WG: u32 = 64u;
 
-struct Params { first: u32, rows: u32, cols: u32 }
+struct Params { first: u32, rows: u32, cols: u32, across: u32 } // across: ceil(C / 32)
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var strips: texture_storage_2d_array<rgba32float, read>;
@@ -30,7 +30,7 @@ fn main(
   let t = i % texels;
   if (row >= params.rows) { return; }
   let y = params.first + row;
-  let layer = t / 8u + y / 8192u * ((params.cols + 31u) / 32u);
+  let layer = t / 8u + y / 8192u * params.across;
   let value = textureLoad(strips, vec2u(t % 8u, y % 8192u), layer);
   for (var j = 0u; j < 4u; j++) {
     let col = 4u * t + j;

@@ -4,7 +4,8 @@ import { choose, gridOf } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { MATMUL } from './matmul-rungs.ts';
 import type { MatmulRung, Product } from './matmul-rungs.ts';
-import { stripsAcross, stripsOf } from './strips.ts';
+import { stripsOf } from './strips.ts';
+import type { Strips } from './strips.ts';
 import { empty, windows } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -50,10 +51,12 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
     ...{ m: a.rows, n, k, transposeB, dtype: b.dtype, aStride: a.cols, aFirst: 0, strips: true },
     ...{ b, cFirst: 0, accumulate },
   };
-  const rung = rungFor(s, whole, options);
-  const strips = rung.reads === 'strips' ? stripsOf(s, b, options.rung !== undefined) : undefined;
-  if (strips) dispatch(s, rung, whole, { a, b: strips, c, bias });
-  else
+  const reads = rungFor(s, whole, options).reads;
+  const strips = reads === 'strips' ? stripsOf(s, b, whole, options.rung !== undefined) : undefined;
+  if (strips) {
+    const part = { ...whole, transposeB: transposeB !== strips.transposed };
+    dispatch(s, rungFor(s, part, options), part, { a, b: strips, c, bias });
+  } else
     partsOf(s, whole).forEach((part, i) => {
       const once = transposeB || i === 0 ? bias : undefined; // a sum over parts of K adds it once
       dispatch(s, rungFor(s, part, options), part, { a, b: part.b, c, bias: once });
@@ -89,7 +92,7 @@ function dispatch(
   s: Scope,
   rung: MatmulRung,
   part: Part,
-  { a, b, c, bias }: { a: Tensor; b: Tensor | GPUTextureView; c: Tensor; bias: Tensor | undefined },
+  { a, b, c, bias }: { a: Tensor; b: Tensor | Strips; c: Tensor; bias: Tensor | undefined },
 ): void {
   const { m, n, k } = part;
   const params = {
@@ -101,13 +104,13 @@ function dispatch(
     c_first: part.cFirst,
     accumulate: part.accumulate ? 1 : 0,
   };
-  const operands = { a, b, bias: bias ?? a, c };
+  const operands = { a, bias: bias ?? a, c };
   const cost = { flops: 2 * m * n * k, bytes: part.b.bytes + 4 * m * (n + k), shape: `${m},${k},${n}` };
   const grid = gridOf<Product>(rung, part, s.gpu.adapter, cost);
-  if (rung.reads === 'strips')
-    s.gpu.run(rung.kernel, { ...operands, a1: a }, { ...params, b_strips: stripsAcross(part.b.cols) }, grid);
-  else if (rung.reads === 'quads') s.gpu.run(rung.kernel, { ...operands, a1: a, b2: b }, params, grid);
-  else s.gpu.run(rung.kernel, operands, params, grid);
+  if ('view' in b)
+    s.gpu.run(rung.kernel, { ...operands, a1: a, b: b.view }, { ...params, b_strips: b.across }, grid);
+  else if (rung.reads === 'quads') s.gpu.run(rung.kernel, { ...operands, a1: a, b, b2: b }, params, grid);
+  else s.gpu.run(rung.kernel, { ...operands, b }, params, grid);
 }
 
 function check(

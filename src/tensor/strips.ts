@@ -5,6 +5,10 @@
  * without the cache misses of rows that lie a page apart: products with strips run about 1.5 times as fast. They
  * are made at the second product with an unchanged matrix, as far as the budget goes, and end with it; or a matrix
  * lives in strips alone.
+ *
+ * A product of few rows with a transpose makes strips of the transpose: reading down their rows is 1.6 times as fast for
+ * GPT-2's unembedding as reading along their columns. Products of more rows lose nothing by columns, and their gradient
+ * wants rows.
  */
 import type { Gpu } from '../gpu/context.ts';
 import { choose } from '../gpu/rung.ts';
@@ -22,30 +26,62 @@ const FOLD = 8192;
 const BUDGET = 2 ** 30;
 
 /** Strips that a matrix of `cols` columns has side by side. */
-export function stripsAcross(cols: number): number {
+function stripsAcross(cols: number): number {
   return Math.ceil(cols / WIDTH);
 }
 
-/** The strips of `b`, if it has or now gets them. `eager`: at the first product already, and over the budget. */
-export function stripsOf(s: Scope, b: Tensor, eager: boolean): GPUTextureView | undefined {
-  const size = stripSize(s.gpu, b);
-  if (!size) return undefined;
+/** Rows of a product up to which strips of a transpose are worth making. */
+const FEW_ROWS = 8;
+
+export interface Strips {
+  readonly view: GPUTextureView;
+  /** They hold bᵀ. */
+  readonly transposed: boolean;
+  /** How many lie side by side. */
+  readonly across: number;
+}
+
+/**
+ * The strips of `b`, if it has or now gets them.
+ *
+ * @param product the product that is to read them
+ * @param eager   at the first product already, over the budget, and of `b` itself
+ */
+export function stripsOf(
+  s: Scope,
+  b: Tensor,
+  product: { readonly m: number; readonly transposeB: boolean },
+  eager: boolean,
+): Strips | undefined {
   const { block } = b;
   const { pool } = s.gpu;
-  const key = `strips of [${b.rows}, ${b.cols}]`;
-  if (block.derived && (block.derived.writes !== block.writes || block.derived.key !== key))
-    pool.forget(block);
-  if (block.derived?.view) return block.derived.view;
+  const matrix = `[${b.rows}, ${b.cols}]`;
+  const keyOf = (transposed: boolean): string => `strips of ${matrix}${transposed ? 'ᵀ' : ''}`;
+  const { derived } = block;
+  const keys = eager ? [keyOf(false)] : [keyOf(false), keyOf(true)];
+  if (derived && (derived.writes !== block.writes || !keys.includes(derived.key))) pool.forget(block);
+  const of = (view: GPUTextureView, transposed: boolean): Strips => ({
+    ...{ view, transposed },
+    across: stripsAcross(transposed ? b.rows : b.cols),
+  });
+  if (block.derived?.view) return of(block.derived.view, block.derived.key === keyOf(true));
+
+  const across = !eager && product.transposeB && product.m <= FEW_ROWS;
+  const turned = across ? stripSize(s.gpu, b, true) : undefined;
+  const size = turned ?? stripSize(s.gpu, b, false);
+  if (!size) return undefined;
+  const transposed = turned !== undefined;
   const affordable = pool.derivedBytes + size[0] * size[1] * size[2] * 16 <= BUDGET;
   if (!eager && !(block.derived && affordable)) {
+    const key = keyOf(transposed);
     block.derived = { writes: block.writes, key, bytes: 0, texture: undefined };
     return undefined;
   }
-  const strips: GPUTextureView = pool.derive(block, key, size, () =>
-    move(s.gpu, 'software/unpack_strips', b, strips),
+  const view: GPUTextureView = pool.derive(block, keyOf(transposed), size, () =>
+    move(s.gpu, 'software/unpack_strips', b, view),
   );
-  move(s.gpu, 'software/pack_strips', b, strips);
-  return strips;
+  move(s.gpu, 'software/pack_strips', b, view, transposed);
+  return of(view, transposed);
 }
 
 /**
@@ -57,7 +93,7 @@ export function stripsOf(s: Scope, b: Tensor, eager: boolean): GPUTextureView | 
 export function keepInStrips(s: Scope, b: Tensor): void {
   const operands = { m: 16, n: b.cols, k: b.rows, transposeB: false, aStride: b.rows, aFirst: 0 };
   const rung = choose(MATMUL, { ...operands, dtype: b.dtype, strips: true }, s.gpu.adapter);
-  if (b.dtype !== 'f32' || rung.reads !== 'strips' || !stripsOf(s, b, true)) return;
+  if (b.dtype !== 'f32' || rung.reads !== 'strips' || !stripsOf(s, b, operands, true)) return;
   s.gpu.pool.spare(b.block);
 }
 
@@ -67,24 +103,31 @@ function move(
   kernel: 'software/pack_strips' | 'software/unpack_strips',
   b: Tensor,
   strips: GPUTextureView,
+  transposed = false,
 ): void {
-  const overrides = kernel === 'software/pack_strips' ? { HALF: b.dtype === 'f16' ? 1 : 0 } : {};
+  const packing = { HALF: b.dtype === 'f16' ? 1 : 0, TRANSPOSED: transposed ? 1 : 0 };
+  const overrides = kernel === 'software/pack_strips' ? packing : {};
   for (const [first, to] of windows(gpu, b.rows, b.bytes / b.rows)) {
     const rows = to - first;
     gpu.run(
       kernel,
       { w: b.slice(first, to), strips },
-      { first, rows, cols: b.cols },
-      { threads: rows * Math.ceil(b.cols / 4), overrides, cost: { bytes: 8 * rows * b.cols } },
+      { first, rows, cols: b.cols, across: stripsAcross(transposed ? b.rows : b.cols) },
+      {
+        threads: transposed ? Math.ceil(rows / 4) * b.cols : rows * Math.ceil(b.cols / 4),
+        overrides,
+        cost: { bytes: 8 * rows * b.cols },
+      },
     );
   }
 }
 
 /** Undefined where no texture can hold them, or `b` is a part of something larger. */
-function stripSize(gpu: Gpu, b: Tensor): [number, number, number] | undefined {
+function stripSize(gpu: Gpu, b: Tensor, transposed: boolean): [number, number, number] | undefined {
   const { maxTextureDimension2D, maxTextureArrayLayers } = gpu.device.limits;
-  const height = Math.min(FOLD, Math.ceil(b.rows / ROWS) * ROWS);
-  const layers = stripsAcross(b.cols) * Math.ceil(b.rows / FOLD);
+  const [rows, cols] = transposed ? [b.cols, b.rows] : [b.rows, b.cols];
+  const height = Math.min(FOLD, Math.ceil(rows / ROWS) * ROWS);
+  const layers = stripsAcross(cols) * Math.ceil(rows / FOLD);
   const whole = b.offset === 0 && b.bytes === b.block.bytes;
   if (!whole || height > maxTextureDimension2D || layers > maxTextureArrayLayers) return undefined;
   return [WIDTH / 4, height, layers];
