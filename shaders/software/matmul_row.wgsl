@@ -1,6 +1,6 @@
 // Matrix product: a single row, weights in strips, for software adapters with subgroups.
 //
-//   c[0,j] = Σₖ a[0,k] b[k,j]   (+ bias[j])   (+ c[0,j])
+//   c[0,j] = Σₖ a[0,k] b[k,j]   (+ bias[j])   (+ c[0,j]),   or GELU of that, see gelu.wgsl
 //
 // What changed and why it is faster: with a single row, as in generation, nothing is computed for
 // rows that are not there, and a lane loads the quad of a that is its own, so that a is read once a
@@ -22,6 +22,7 @@ enable subgroups;
 
 override WG: u32 = 8u;
 override ODD: u32 = 0u;
+override GELU: u32 = 0u;
 
 struct Params {
   m: u32,
@@ -55,6 +56,12 @@ fn texel_of_b(t: u32, k: u32) -> vec4f {
   return textureLoad(b, vec2u(t % 8u, k % 8192u), t / 8u + k / 8192u * params.b_strips);
 }
 
+fn gelu(x: f32) -> f32 {
+  let c = clamp(x, -10.0, 10.0);
+  let twice_z = 1.5957691216057308 * (c + 0.044715 * c * c * c);
+  return select(x, 0.0, x < -10.0) / (1.0 + exp(-twice_z)); // a NaN stays one
+}
+
 // (c +) sum + bias, four columns from j.
 fn store(j: u32, sum: vec4f) {
   for (var i = 0u; i < 4u; i++) {
@@ -62,7 +69,9 @@ fn store(j: u32, sum: vec4f) {
     let e = params.c_first + j + i;
     var value = sum[i];
     if (params.biased == 1u) { value += bias[e]; }
-    if (params.accumulate == 1u) { c[e] += value; } else { c[e] = value; }
+    if (params.accumulate == 1u) { value += c[e]; }
+    if (GELU == 1u) { value = gelu(value); }
+    c[e] = value;
   }
 }
 

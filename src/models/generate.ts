@@ -101,7 +101,7 @@ function shareBeginning(
     const batch = uploadBatch(s, packRows([(prompts[0] ?? []).slice(0, length)]));
     const copies = prompts.map((_, b) => {
       const slots = Array.from({ length }, (__, t) => b * capacity + t);
-      return cache.append(indices(s, slots, 'cache_slots'));
+      return cache.append(s, slots);
     });
     const qkv: Hook = (inner, layer, t) => {
       for (const copy of copies) copy(inner, layer, t);
@@ -129,7 +129,7 @@ async function forward(
     );
     const x = model.forward(s, uploadBatch(s, batch), {
       cache: first ? undefined : cache,
-      hooks: { qkv: cache.append(indices(s, slots, 'cache_slots')) },
+      hooks: { qkv: cache.append(s, slots) },
     });
     const lasts = [...batch.rowStarts.subarray(1)].map((end) => end - 1);
     return read(model.gpu, model.logits(s, x, indices(s, lasts, 'last_tokens')));

@@ -8,8 +8,8 @@
  * Matrices are stored [in, out] ("Conv1D"): y = x W + b.
  */
 import { ModelError } from '../errors.ts';
-import { gelu } from '../tensor/gelu.ts';
 import { matmul } from '../tensor/matmul.ts';
+import type { MatmulOptions } from '../tensor/matmul.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, BlockRun, Dimensions, TensorSpec, Weights } from './architecture.ts';
 import { attention } from './attention.ts';
@@ -22,17 +22,17 @@ function block(run: BlockRun, weights: Weights, x: Tensor, { H }: Dimensions, ep
   const w = (name: string): Tensor => weights(`h.${layer}.${name}`);
   const norm = (name: string, t: Tensor): Tensor =>
     layernorm(s, t, w(`${name}.weight`), w(`${name}.bias`), eps);
-  const linear = (name: string, t: Tensor, residual?: Tensor): Tensor =>
-    matmul(s, t, w(`${name}.weight`), { bias: w(`${name}.bias`), residual });
+  const linear = (name: string, t: Tensor, more: Pick<MatmulOptions, 'residual' | 'gelu'> = {}): Tensor =>
+    matmul(s, t, w(`${name}.weight`), { bias: w(`${name}.bias`), ...more });
 
   const qkv = run.show('qkv', linear('attn.c_attn', norm('ln_1', x)));
   if (stop === 'qkv') return qkv;
   const mixed = attention(s, qkv, batch, { heads: H, cache });
-  const h = run.join('attention', x, (residual) => linear('attn.c_proj', mixed, residual));
+  const h = run.join('attention', x, (residual) => linear('attn.c_proj', mixed, { residual }));
 
-  const k = run.show('key', gelu(s, linear('mlp.c_fc', norm('ln_2', h))));
+  const k = run.show('key', linear('mlp.c_fc', norm('ln_2', h), { gelu: true }));
   if (stop === 'key') return k;
-  return run.join('mlp', h, (residual) => linear('mlp.c_proj', k, residual));
+  return run.join('mlp', h, (residual) => linear('mlp.c_proj', k, { residual }));
 }
 
 /** A GPT-2 of these sizes. */

@@ -1,11 +1,13 @@
 /** Keys and values that are computed once and read by later passes: those of beginnings that rows share. */
 import type { Scope } from '../gpu/scope.ts';
-import { empty } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { Tensor, empty, indices } from '../tensor/tensor.ts';
 import type { Dimensions, Hook } from './architecture.ts';
 import type { LayerCache } from './attention.ts';
 import { packRows, uploadBatch } from './batch.ts';
 import type { Model } from './model.ts';
+
+/** Up to so many tokens a copy each costs a software adapter less than to wake its threads for a kernel. */
+const FEW_TOKENS = 16;
 
 export class PrefixCache {
   readonly #dims: Dimensions;
@@ -38,14 +40,37 @@ export class PrefixCache {
     };
   }
 
-  /** A `qkv` hook that copies keys and values of a pass's tokens to these rows of the cache (u32 [T], all different). */
-  append(places: Tensor): Hook {
+  /**
+   * A `qkv` hook that copies keys and values of a pass's tokens to rows of the cache.
+   *
+   * @param slots [T] the row of each token, all different
+   */
+  append(owner: Scope, slots: readonly number[]): Hook {
+    const software = owner.gpu.adapter.kind === 'software';
+    const places = software && slots.length <= FEW_TOKENS ? undefined : indices(owner, slots, 'cache_slots');
     return (s, layer, qkv) => {
       const cache = this.#layers.get(layer);
       if (!cache) throw new RangeError(`cache: there is no room for layer ${layer}.`);
       const [tokens, d] = [qkv.rows, cache.stride / 2];
-      const bindings = { qkv, places, cache: cache.rows };
-      s.gpu.run('models/append_cache', bindings, { tokens, d }, { threads: tokens * 2 * d });
+      if (places) {
+        const bindings = { qkv, places, cache: cache.rows };
+        s.gpu.run('models/append_cache', bindings, { tokens, d }, { threads: tokens * 2 * d });
+      } else
+        slots.forEach((slot, t) => {
+          const from = new Tensor(
+            qkv.block,
+            [2 * d],
+            'f32',
+            qkv.offset + 4 * (t * qkv.cols + qkv.cols - 2 * d),
+          );
+          const to = new Tensor(
+            cache.rows.block,
+            [2 * d],
+            'f32',
+            cache.rows.offset + 4 * slot * cache.stride,
+          );
+          s.gpu.copy(from, to);
+        });
       return undefined;
     };
   }

@@ -17,6 +17,8 @@ export interface Product {
   readonly aFirst: number;
   /** b can be read from strips, see strips.ts. */
   readonly strips: boolean;
+  /** The GELU of the product is wanted, if the rung can do that. */
+  readonly gelu?: boolean | undefined;
 }
 
 export interface MatmulRung extends Rung<Product> {
@@ -24,6 +26,8 @@ export interface MatmulRung extends Rung<Product> {
   readonly tile?: readonly [rows: number, columns: number];
   /** Where b is read from: its strips, a buffer of quads (bound as b and b2), or a buffer of words. */
   readonly reads: 'strips' | 'quads' | 'words';
+  /** It can end with a GELU of the product. */
+  readonly gelu?: true;
 }
 
 /** A binding of quads must hold one. */
@@ -52,6 +56,8 @@ const ODD_EITHER = (p: Product): number => ((p.transposeB ? p.k : p.n) % 4 !== 0
 /** Both operands hold a vec4. */
 const vec4s = (p: Product): boolean => fourOfA(p) && p.n * p.k >= (p.dtype === 'f16' ? 8 : 4);
 
+const GELU = (p: Product): number => (p.gelu ? 1 : 0);
+
 const HALF = (p: Product): number => (p.dtype === 'f16' ? 1 : 0);
 
 /** All at GPT-2's widths, against the rung that would be taken otherwise. */
@@ -61,8 +67,9 @@ export const MATMUL: readonly MatmulRung[] = [
     kernel: 'software/matmul_row',
     reads: 'strips',
     ...tiles(1, 64),
+    gelu: true,
     fits: (p, adapter) => aRow(p, adapter) && !p.transposeB,
-    overrides: (p) => ({ ODD: ODD(p) }),
+    overrides: (p) => ({ ODD: ODD(p), GELU: GELU(p) }),
   },
   // One row, b transposed: lanes along k read whole rows of a strip, 1.4 times as fast.
   {
@@ -87,8 +94,9 @@ export const MATMUL: readonly MatmulRung[] = [
     reads: 'strips',
     ...tiles(8, 128),
     fits: (p, adapter) => isSoftware(adapter, 8) && inStrips(p),
+    gelu: true,
     suits: ({ m }) => m <= 8,
-    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p) }),
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), GELU: GELU(p) }),
   },
   // b in strips of a texture: 1.5 times as fast as from a buffer.
   {

@@ -2,6 +2,7 @@
 import { ShapeError } from '../errors.ts';
 import { choose, gridOf } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
+import { gelu } from './gelu.ts';
 import { MATMUL } from './matmul-rungs.ts';
 import type { MatmulRung, Product } from './matmul-rungs.ts';
 import { stripsOf } from './strips.ts';
@@ -21,6 +22,8 @@ export interface MatmulOptions {
   /** Adds to what `out` holds. */
   readonly accumulate?: boolean | undefined;
   readonly label?: string | undefined;
+  /** GELU of the product, in one dispatch where the rung can and no gradient needs what GELU reads. Not with `out`. */
+  readonly gelu?: boolean | undefined;
   /** Overrides the choice of kernel: for tests and benches. */
   readonly rung?: MatmulRung | undefined;
 }
@@ -53,9 +56,12 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
   };
   const reads = rungFor(s, whole, options).reads;
   const strips = reads === 'strips' ? stripsOf(s, b, whole, options.rung !== undefined) : undefined;
+  let activated = false;
   if (strips) {
     const part = { ...whole, transposeB: transposeB !== strips.transposed };
-    dispatch(s, rungFor(s, part, options), part, { a, b: strips, c, bias });
+    const rung = rungFor(s, part, options);
+    activated = options.gelu === true && rung.gelu === true && !s.tape;
+    dispatch(s, rung, { ...part, gelu: activated }, { a, b: strips, c, bias });
   } else
     partsOf(s, whole).forEach((part, i) => {
       const once = transposeB || i === 0 ? bias : undefined; // a sum over parts of K adds it once
@@ -65,7 +71,7 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
     matmul(scope, dc, b, { transposeB: !transposeB, label: `d ${a.label}` }),
     dc,
   ]);
-  return c;
+  return options.gelu && !activated ? gelu(s, c) : c;
 }
 
 function rungFor(s: Scope, product: Product, { rung }: MatmulOptions): MatmulRung {
@@ -118,7 +124,7 @@ function check(
   b: Tensor,
   k: number,
   n: number,
-  { bias, residual, out, accumulate, transposeB }: MatmulOptions,
+  { bias, residual, out, accumulate, transposeB, gelu }: MatmulOptions,
 ): void {
   const name = (t: Tensor): string => `"${t.label}" ${t.dtype} [${t.shape.join(', ')}]`;
   const fail = (what: string): never => {
@@ -134,6 +140,7 @@ function check(
   if (residual && (residual.rows !== a.rows || residual.cols !== n || residual.dtype !== 'f32'))
     fail(`residual is ${name(residual)}; the product is [${a.rows}, ${n}].`);
   if (residual && accumulate) fail('accumulate adds to `out`, residual to another tensor; pass one.');
+  if (gelu && out) fail('gelu makes a tensor of its own; leave `out` away.');
   if (accumulate && !out) fail('accumulate adds to `out`; pass one.');
   if (out && (out.rows !== a.rows || out.cols !== n || out.dtype !== 'f32'))
     fail(`out is ${name(out)}; the product is [${a.rows}, ${n}].`);
