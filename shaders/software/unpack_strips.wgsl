@@ -13,7 +13,8 @@
 
 override WG: u32 = 64u;
 
-struct Params { first: u32, rows: u32, cols: u32, across: u32 } // across: ceil(C / 32)
+// across: ceil(C / 32)
+struct Params { first: u32, rows: u32, cols: u32, across: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var strips: texture_storage_2d_array<rgba32float, read>;
