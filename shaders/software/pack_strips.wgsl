@@ -8,8 +8,8 @@
 // reading down the rows (the product with w) as well as along the columns (the product with its
 // transpose).
 //
-// Shapes   w: rows first ... first + rows - 1 of the whole matrix, f32, or f16 with HALF (two values
-//          a word, low half first); first is a multiple of 4. strips: ceil(C / 32) ceil(R / 8192)
+// Shapes   w: rows first ... first + rows - 1 of the whole matrix, f32, or f16 with HALF (two a
+//          word, low half first); first is a multiple of 4. strips: ceil(C / 32) ceil(R / 8192)
 //          layers of 8 x min(R, 8192) texels for m [R, C]. What lies beyond C stays zero.
 // Work     one thread a texel; grids beyond 65,535 groups are folded to two dimensions.
 // Cost     8 bytes an element, no flops.
