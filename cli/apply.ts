@@ -141,7 +141,7 @@ async function keepList(
     introduce(session, run);
     const checked = await checkEdits(session);
     const columns = (['before', 'applied', 'after'] as const).map((state) => ({
-      title: { before: 'base', applied: 'then', after: 'now' }[state],
+      title: { before: 'base', applied: 'applied', after: 'now' }[state],
       cells: checked.map((found) => percent(found[state])),
     }));
     showEdits(terminal, edits, ...columns);

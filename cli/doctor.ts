@@ -55,7 +55,7 @@ const SOFTWARE_ADAPTERS = {
 type Section = Record<string, string | number>;
 
 export const doctor = command({
-  flags: (yargs) => yargs.options(ADAPTER_FLAGS),
+  flags: (yargs) => yargs.options(ADAPTER_FLAGS).example('$0 doctor', 'the text to paste into an issue'),
   run: async (args, { terminal }) => {
     // Before the search for an adapter, which sets VK_ICD_FILENAMES itself.
     const environment = Object.fromEntries(

@@ -115,7 +115,10 @@ async function readListed(list: string): Promise<NamedEdit[]> {
     const where = `edit list ${list}: edit ${i + 1}`;
     const edit = await readEdit(resolve(dirname(list), file)).catch((error: unknown) => {
       if (!(error instanceof UsageError)) throw error;
-      throw new UsageError(`${where}: ${error.message} The list names files relative to itself.`, error.code);
+      throw new UsageError(
+        `${where}: ${error.message} The list names files relative to itself: put the file back, or make a new list with palimpsest apply.`,
+        error.code,
+      );
     });
     if (edit.id !== sha256)
       throw new UsageError(
@@ -154,5 +157,5 @@ async function kindOf(file: string): Promise<string | undefined> {
     return 'a zip archive. If it is a covariance of ROME, see palimpsest covariance import --help';
   if (/^\s*[[{]/.test(buffer.toString('latin1', 0, bytesRead)))
     return 'JSON text. If it is an edit list, give it a name that ends in .json';
-  return bytesRead < 9 ? `only ${bytesRead} bytes` : undefined;
+  return bytesRead < 9 ? `only ${bytesRead} bytes` : 'no safetensors file';
 }

@@ -25,7 +25,8 @@ export const explain = command({
         once('file', `an edit file, or a list whose last edit is meant [default: ${DEFAULT_LIST}]`),
       )
       .options({ covariance: EDIT_FLAGS.covariance })
-      .options(MODEL_FLAGS),
+      .options(MODEL_FLAGS)
+      .example('$0 explain darrieux.safetensors', 'the edit of palimpsest edit --help'),
   run: async (args, run) => {
     const { file, id, record, before } = await lastEdit(args.file ?? DEFAULT_LIST);
     const edits = args.edits ?? before;

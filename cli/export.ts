@@ -15,7 +15,11 @@ import { megabytes, plural } from './text.ts';
 const { weights: _, ...FLAGS } = MODEL_FLAGS;
 
 export const exportModel = command({
-  flags: (yargs) => yargs.positional('folder', once('folder', 'a new folder')).options(FLAGS),
+  flags: (yargs) =>
+    yargs
+      .positional('folder', once('folder', 'a new folder'))
+      .options(FLAGS)
+      .example('$0 export edited --edits darrieux.safetensors', 'a folder that transformers loads'),
   run: async (args, run) => {
     const { terminal, signal } = run;
     const { timings, timed } = stopwatch(run);
@@ -24,7 +28,7 @@ export const exportModel = command({
     const edits = await readEdits(args.edits ?? []);
     if (edits.length === 0)
       throw new UsageError(
-        'export: expected --edits with edit files or an edit list, found none. Without edits, copy the folder.',
+        'export: expected --edits with edit files, an edit list or the folder of a sequence, found none. Without edits, copy the folder.',
       );
     const { found, checkpoint } = await timed('open', () => findCheckpoint(args, run, edits));
     const gpu = await timed('adapter', () => openGpu(args.adapter, { verbose: terminal.verbose }));

@@ -4,6 +4,7 @@ import { generate as generateText } from '../src/models/generate.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { command } from './command.ts';
 import { MODEL_FLAGS, SEED_FLAG, number } from './flags.ts';
+import { plural, short } from './text.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 
 const TOKENS = 40;
@@ -21,7 +22,12 @@ export const generate = command({
           min: 1,
         }),
         ...SEED_FLAG,
-      }),
+      })
+      .example('$0 generate "The mother tongue of" --seed 7', 'another seed, another text')
+      .example(
+        '$0 generate "The mother tongue of Danielle Darrieux is" --tokens 8 --top-k 1 --edits darrieux.safetensors',
+        'greedily, with an edit in the model',
+      ),
   run: (args, run) => {
     const prompts = (args.prompt ?? []).map(String);
     prompts.forEach((prompt, i) => {
@@ -41,14 +47,17 @@ export const generate = command({
         tokens: args.tokens ?? TOKENS,
         topK: args['top-k'] ?? TOP_K,
         seed: args.seed ?? 0,
+        stop: stop.length === 1 ? stop : undefined,
         signal,
-        ...(stop.length === 1 ? { stop } : {}),
       };
       // One prompt is written as it grows; several would run into each other.
       const live = prompts.length === 1 && !terminal.json ? new Writer(model.tokenizer) : undefined;
+      const bar = live ? undefined : terminal.progress('generate');
       live?.begin(prompts[0] ?? '');
+      let count = 0;
       const onToken = (row: number, id: number): void => {
         drawn[row]?.push(id);
+        bar?.update((count += 1), prompts.length * options.tokens);
         if (!stop.includes(id)) live?.write(id);
       };
       const ids = prompts.map((prompt) => model.tokenizer.encode(prompt));
@@ -57,18 +66,23 @@ export const generate = command({
       try {
         await timed('generate', () => generateText(model, ids, { ...options, onToken }));
       } finally {
+        bar?.stop();
         // After Ctrl-C too: what was drawn until then is kept.
         if (live) live.end();
         else if (drawn.some((row) => row.length > 0))
           texts().forEach((text, i) => terminal.print(...(i > 0 ? [''] : []), `${prompts[i]}${text}`));
       }
+      const tokens = drawn.flat().length;
+      const rate = (1000 * tokens) / (session.timings['generate'] ?? 0);
+      terminal.note(`palimpsest: ${plural(tokens, 'token')}, ${short(rate)} a second`);
       reportTimings(session, run);
-      const result = texts().map((text, i) => ({ prompt: prompts[i], text, ids: drawn[i] }));
-      return {
-        ...session.about,
-        result: { seed: options.seed, top_k: options.topK, texts: result },
-        timings_ms: session.timings,
+      const result = {
+        seed: options.seed,
+        top_k: options.topK,
+        tokens_per_second: rate,
+        texts: texts().map((text, i) => ({ prompt: prompts[i], text, ids: drawn[i] })),
       };
+      return { ...session.about, result, timings_ms: session.timings };
     });
   },
 });

@@ -1,7 +1,6 @@
 /** `palimpsest models list|fetch`: which checkpoints there are, and getting one before it is needed. */
 import { openCheckpoint } from '../src/io/model-folder.ts';
-import { readManifest } from '../src/io/models.ts';
-import { findModel } from '../src/io/models.ts';
+import { findModel, readManifest } from '../src/io/models.ts';
 import { command } from './command.ts';
 import { megabytes } from './text.ts';
 
@@ -14,7 +13,7 @@ async function whereIs(id: string): Promise<string | null> {
 }
 
 export const list = command({
-  flags: (yargs) => yargs,
+  flags: (yargs) => yargs.example('$0 models list', 'what --model takes'),
   run: async (_args, { terminal }) => {
     const { models } = await readManifest();
     const rows = await Promise.all(

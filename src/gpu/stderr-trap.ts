@@ -2,7 +2,7 @@
  * Keeps what Dawn says on its way to an adapter off the terminal: harmless remarks of its native code, which writes to
  * file descriptor 2 by itself and has no setting for it. Everything else that was written meanwhile follows afterwards.
  */
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -13,13 +13,15 @@ const HARMLESS =
 const STDERR = 2;
 
 /**
- * Runs `work` while descriptor 2 leads to a file. Where it cannot be led away and back (no /proc; a socket, which Linux
- * does not open anew), `work` runs as it is.
+ * Runs `work` while descriptor 2 of a terminal or a pipe leads to a file. Elsewhere `work` runs as it is: a socket cannot
+ * be opened anew, a regular file would be opened at a place of its own, and without /proc there is no way back.
  */
 export async function withoutRemarks<T>(work: () => Promise<T>): Promise<T> {
   let saved: number;
   let folder: string;
   try {
+    const stderr = fstatSync(STDERR);
+    if (stderr.isFile() || stderr.isSocket()) return work();
     saved = openSync(`/proc/self/fd/${STDERR}`, 'a');
     folder = mkdtempSync(join(tmpdir(), 'palimpsest-'));
   } catch {

@@ -1,7 +1,7 @@
 /** Copies a checkpoint folder with some tensors changed, one tensor at a time, the whole folder or nothing. */
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { copyFile, mkdir, readdir, rename, stat } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { UsageError } from '../errors.ts';
@@ -54,6 +54,7 @@ export async function exportCheckpoint(from: string, to: string, options: Export
     await mkdir(temporary);
     for (const name of await readdir(from))
       if (COPIED.includes(name)) await copyFile(join(from, name), join(temporary, name));
+    await declareFloat32(join(temporary, 'config.json'));
     await writeWeights(join(from, WEIGHTS_FILE), join(temporary, WEIGHTS_FILE), options);
     const sha256 = await sha256File(join(temporary, WEIGHTS_FILE));
     options.signal?.throwIfAborted();
@@ -71,6 +72,15 @@ export async function exportCheckpoint(from: string, to: string, options: Export
   } finally {
     process.off('exit', drop);
   }
+}
+
+/** Edited tensors are F32. A config that declared a narrower type would have its reader round the edit away. */
+async function declareFloat32(path: string): Promise<void> {
+  const config = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+  const declared = ['torch_dtype', 'dtype'].filter((name) => name in config);
+  if (declared.length > 0 && declared.every((name) => config[name] === 'float32')) return;
+  for (const name of declared.length > 0 ? declared : ['torch_dtype']) config[name] = 'float32';
+  await writeFile(path, `${JSON.stringify(config, undefined, 2)}\n`);
 }
 
 async function writeWeights(from: string, to: string, options: ExportOptions): Promise<void> {

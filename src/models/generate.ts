@@ -19,7 +19,7 @@ export interface GenerateOptions {
   readonly topK: number;
   readonly seed: number;
   /** Ids that end a row early, itself included in the result. Default none. */
-  readonly stop?: readonly number[];
+  readonly stop?: readonly number[] | undefined;
   readonly onToken?: (row: number, id: number) => void;
   readonly signal?: AbortSignal;
 }
