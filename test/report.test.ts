@@ -9,13 +9,15 @@ import { compile } from 'vega-lite';
 import { makeReport } from '../src/lab/report/page.ts';
 import { loadRenderer } from '../src/lab/report/render.ts';
 import { PALETTE, RAMP } from '../src/lab/report/theme.ts';
+import type { Study } from '../src/lab/report/study.ts';
+import { bySize } from '../src/lab/report/wording.ts';
 import { launch } from './browser.ts';
 import type { Browser, Page } from './browser.ts';
 import { sampleStudy } from './study.ts';
 
 const test = suite('report');
 const folder = mkdtempSync(join(tmpdir(), 'palimpsest-report-'));
-const study = sampleStudy();
+const study = withUnedited(sampleStudy());
 const files = await makeReport(study);
 for (const [name, text] of files) writeFileSync(join(folder, name), text);
 const figures = [...files.keys()].filter((name) => name.endsWith('.svg')).map((name) => name.slice(0, -4));
@@ -29,6 +31,14 @@ test.after(async () => {
   await browser?.close();
   rmSync(folder, { recursive: true, force: true });
 });
+
+/** The table of single edits with all the columns that it can have. */
+function withUnedited(sample: Study): Study {
+  const { cases, seed } = sample.evaluation!;
+  const metrics = { ES: 0.1, PS: 0.2, NS: 0.9, EM: 0, PM: 0.1, NM: 0.8 };
+  const measured = cases.map((one, i) => ({ ...one, before: { metrics: { ...metrics, NS: i % 2 } } }));
+  return { ...sample, evaluation: { cases: measured as unknown as typeof cases, seed } };
+}
 
 /** Shapes that a reader sees in each figure: drawn, inside its drawing, in a colour. */
 const SEEN = `Object.fromEntries([...document.querySelectorAll('figure')].map((figure) => {
@@ -216,23 +226,29 @@ test('the table of single edits: scores with their intervals, sizes, and what di
   const evaluation = { cases: changed, seed };
   const made = await makeReport({ title: 'x', about: [], command: 'x', evaluation });
   const table = await rowsOf(made.get('report.html')!);
-  assert.equal(table[''], ['ROME', 'p-ROME', 'r-ROME']);
+  assert.equal(table[''], ['ROME', 'p-ROME', 'r-ROME', 'unedited']);
+  assert.match(table['NSneighbourhood']![3]!, /^50\.0\d\d\.\d–\d\d\.\d$/);
   const percent = (of: (metrics: { ES?: number; NS?: number }) => number | undefined): number =>
     (100 * cases.reduce((sum, { methods }) => sum + of(methods.rome!.metrics!)!, 0)) / cases.length;
-  assert.is(table['efficacy, ES']![0], percent(({ ES }) => ES).toFixed(1)); // all of them: no interval
+  assert.is(table['ESefficacy']![0], percent(({ ES }) => ES).toFixed(1)); // all of them: no interval
   assert.match(
-    table['neighbourhood, NS']![0]!,
+    table['NSneighbourhood']![0]!,
     new RegExp(`^${percent(({ NS }) => NS).toFixed(1)}\\d\\d\\.\\d–\\d\\d\\.\\d$`),
   );
   const sizes = cases.map(({ methods }) => methods['p-rome']!.normalised_update).toSorted((a, b) => a - b);
   const exponent = (x: number): string => x.toExponential(1).replace('e-5', '×10⁻⁵').replace('e-6', '×10⁻⁶');
   assert.is(table['largest |Δ|']![1], exponent(sizes.at(-1)!));
   assert.is(table['median |Δ|']![1], exponent((sizes[19]! + sizes[20]!) / 2));
-  assert.equal(table['disabling'], ['3', '0', '0']);
+  assert.equal(table['disabling'], ['3', '0', '0', '']);
 });
 
 interface Saved {
-  concat: { title: string; data: { values: Record<string, number | string>[] } }[];
+  concat: {
+    title: string;
+    data: { values: Record<string, number | string>[] };
+    encoding: { color: { scale: { domain: number[] } } };
+  }[];
+  data: { values: Record<string, number | string>[] };
   layer: { data: { values: Record<string, number | string>[] } }[];
 }
 const saved = (name: string): Saved => JSON.parse(files.get(`${name}.vl.json`)!) as Saved;
@@ -258,6 +274,14 @@ test('figures hold the numbers of the study, each panel its own', () => {
   const [perplexity, entropy] = saved('language-by-edit').concat;
   assert.equal(perplexity!.data.values[0], { edit: 0, value: 8.2, method: 'ROME' });
   assert.equal(entropy!.data.values[0], { edit: 0, value: 0.9, method: 'ROME' });
+  const [, threshold, ringed] = saved('update-by-edit').layer;
+  const { weight_norm, elements } = study.sequences![0]!.head;
+  assert.equal(threshold!.data.values, [{ update: (10 * weight_norm) / elements }]);
+  const bad = study.sequences!.flatMap(({ lines }) => lines.filter(({ verdict }) => verdict !== 'ok'));
+  assert.equal(
+    ringed!.data.values.map(({ edit }) => edit),
+    bad.map(({ edit }) => edit),
+  );
   const [constants, points] = saved('downstream').layer;
   assert.is(constants!.data.values[0]!['f1'], 100 / 3);
   assert.equal(points!.data.values.slice(0, 3), [
@@ -270,6 +294,14 @@ test('figures hold the numbers of the study, each panel its own', () => {
     data.values.find(({ row, layer }) => row === 'last subject token' && layer === 2)!['effect'];
   assert.is(cell(state!), study.average!.effects.state!['last subject token'][2]);
   assert.is(cell(mlp!), study.average!.effects.mlp!['last subject token'][2]);
+  const tokens = new Set(saved('trace-fact').concat[0]!.data.values.map(({ row }) => String(row)));
+  assert.equal(
+    [...tokens].map((token) => token.endsWith('*')),
+    [false, false, false, false, true, true, true, true, false],
+  );
+  // The darkest colour is the panel's own largest effect.
+  const largest = Math.max(...study.trace!.effects.mlp!.flat());
+  assert.is(saved('trace-fact').concat[1]!.encoding.color.scale.domain[1], largest);
 });
 
 test('marks under the pointer say what they are', async () => {
@@ -352,6 +384,34 @@ test('tasks that the model never did are not drawn; the reason stands in their p
   assert.ok(drawn.has('downstream.svg'));
 });
 
+test('the last measurement of a task counts, wherever it stands', async () => {
+  const [first] = study.downstream!;
+  const row = (edit: number, f1: number) => ({
+    method: 'rome' as const,
+    edit,
+    result: { ...first!.result, f1 },
+  });
+  const downstream = [first!, row(30, 7), row(20, 9), row(10, 8)];
+  const made = await makeReport({ title: 'x', about: [], command: 'x', downstream });
+  const { layer } = JSON.parse(made.get('downstream.vl.json')!) as Saved;
+  assert.equal(
+    layer[1]!.data.values.map(({ f1 }) => f1),
+    [40, 7],
+  );
+});
+
+test('a search that stopped early keeps its last loss', async () => {
+  const [one, two] = study.evaluation!.cases;
+  const cases = [
+    { ...one!, case_id: 1, loss: [8, 4, 2, 1] },
+    { ...two!, case_id: 2, loss: [6, 3] },
+  ];
+  const made = await makeReport({ title: 'x', about: [], command: 'x', evaluation: { cases, seed: 0 } });
+  const { data } = JSON.parse(made.get('loss-curves.vl.json')!) as Saved;
+  const losses = data.values.filter((value) => value['case'] === 2).map(({ loss }) => loss);
+  assert.equal(losses, [6, 3, 3, 3]);
+});
+
 test('tracing and sweep: said where they point to two layers, and only there', async () => {
   const { average, sweep } = study;
   const told = async (layer: number): Promise<string> => {
@@ -361,6 +421,14 @@ test('tracing and sweep: said where they point to two layers, and only there', a
   };
   assert.match(await told(4), /Tracing and edits disagree: layer 2 against layer 4/);
   assert.not.match(await told(2), /disagree/);
+});
+
+test('an edit whose norm is no number is the worst', () => {
+  const sizes = [1, NaN, 3, 2].map((normalised_update) => ({ normalised_update }));
+  assert.equal(
+    bySize(sizes).map(({ normalised_update: x }) => x),
+    [NaN, 3, 2, 1],
+  );
 });
 
 test('captions claim nothing of the model: what it was trained on is not known here', () => {

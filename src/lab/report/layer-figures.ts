@@ -4,7 +4,7 @@ import { bestLayer } from '../sweep.ts';
 import { TOKEN_KINDS, recommendedLayer } from '../trace-average.ts';
 import type { TraceSite } from '../trace-runs.ts';
 import { panels, quantity } from './axes.ts';
-import { fixed } from './wording.ts';
+import { count, fixed } from './wording.ts';
 import { textWidth } from './render.ts';
 import type { Figure, Study } from './study.ts';
 import { RAMP, light } from './theme.ts';
@@ -133,7 +133,7 @@ export function sweep({ sweep: scores = [] }: Study): Figure | undefined {
   return {
     name: 'sweep',
     title: 'Which layer to edit',
-    caption: `${scores[0]?.n ?? 0} single edits at each layer, in percent; S is the harmonic mean of the others. Best: layer ${best}.`,
+    caption: `${count(scores[0]?.n ?? 0, 'single edit')} at each layer, in percent; S is the harmonic mean of the others. Best: layer ${best}.`,
     draw: () => ({
       height: 230,
       data: { values },

@@ -169,9 +169,10 @@ h1{font-size:25px}
 h2{margin-top:48px}
 dl{grid-template-columns:1fr;gap:0}
 dd{margin-bottom:8px}
-table{font-size:13px}
-th,td{padding:7px 4px}
-small{font-size:10.5px}
+table{font-size:12px}
+th,td{padding:7px 2px}
+small{font-size:10px;white-space:normal}
+.blocks{font-size:14px}
 .blocks,.blocks :is(tbody,tr,th){display:block}
 .blocks thead,.blocks td:empty{display:none}
 .blocks tr{padding:12px 0;border-bottom:1px solid var(--axis)}

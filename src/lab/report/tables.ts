@@ -64,14 +64,14 @@ function byColumn<T>(
 }
 
 const METRICS = {
-  ES: 'efficacy, ES',
-  PS: 'paraphrase, PS',
-  NS: 'neighbourhood, NS',
-  S: 'score, S',
-  EM: 'efficacy, EM',
-  PM: 'paraphrase, PM',
-  NM: 'neighbourhood, NM',
-  GE: 'fluency, GE',
+  ES: 'efficacy',
+  PS: 'paraphrase',
+  NS: 'neighbourhood',
+  S: 'score',
+  EM: 'efficacy',
+  PM: 'paraphrase',
+  NM: 'neighbourhood',
+  GE: 'fluency',
 } as const;
 
 export function methodsTable({ evaluation }: Study): string {
@@ -93,7 +93,10 @@ export function methodsTable({ evaluation }: Study): string {
     before.n === 0 ? columns : [...columns, ['unedited', { summary: before, updates: [] }]],
     {
       ...Object.fromEntries(
-        (Object.keys(METRICS) as (keyof typeof METRICS)[]).map((name) => [METRICS[name], cell(name)]),
+        (Object.keys(METRICS) as (keyof typeof METRICS)[]).map((name) => [
+          `${name}<small>${METRICS[name]}</small>`,
+          cell(name),
+        ]),
       ),
       'median |Δ|': ({ updates }) => (updates.length === 0 ? '' : power(median(updates))),
       'largest |Δ|': ({ updates }) => (updates.length === 0 ? '' : power(Math.max(...updates))),

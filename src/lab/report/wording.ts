@@ -57,7 +57,7 @@ function ofLayers({ average, sweep = [] }: Study): string[] {
   if (traced !== undefined && swept !== undefined && traced !== swept)
     found.push(
       `Tracing and edits disagree: layer ${traced} against layer ${swept}. Tracing shows where a fact is recalled, which need not be where it is best written ` +
-        `(Hase et al. 2023). To choose an edit layer, trust the edits, and the more so the more facts were edited.`,
+        `(Hase et al. 2023). For an edit layer go by the edits, but of enough facts: over ${count(sweep[0]?.n ?? 0, 'fact')}, small differences between layers may be chance.`,
     );
   return found;
 }
