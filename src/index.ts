@@ -4,7 +4,7 @@
  *
  *   a device      Gpu.create({ adapter, summary, shader })
  *   a model       Model.load(gpu, checkpoint), then predict, generate
- *   an edit       readBracketed, sampleContexts, covarianceSolver, computeEdit, then applyEdits or withUpdate
+ *   an edit       readBracketed, sampleContexts, covarianceSolver, computeEdit, then keepWeights and applyEdits, or withUpdate
  *   C = E[k kᵀ]   buildCovariance
  *   experiments   evaluate, runSequence
  */
@@ -32,7 +32,8 @@ export { computeEdit } from './edit/edit.ts';
 export type { Edit, EditOptions, Update } from './edit/edit.ts';
 export { METHODS } from './edit/method.ts';
 export type { Method } from './edit/method.ts';
-export { applyEdits, withUpdate } from './edit/apply.ts';
+export { applyEdits, keepWeights, withUpdate } from './edit/apply.ts';
+export type { KeptWeights } from './edit/apply.ts';
 export { checkRecord, readRecord, recordMetadata } from './edit/record.ts';
 export type { EditRecord } from './edit/record.ts';
 export { buildCovariance } from './edit/covariance.ts';

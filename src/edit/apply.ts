@@ -24,23 +24,44 @@ export async function addUpdates(
   });
 }
 
-/** Puts edits into the model for good. To take one out, load the model again and apply the others: that is exact. */
+/** Puts edits into the model for good; `keepWeights` before it, or loading the model again, is the way back. */
 export async function applyEdits(model: Model, updates: readonly LowRankUpdate[]): Promise<void> {
   for (const update of updates) await addUpdates(model.gpu, model.editedWeight(update.layer), [update]);
 }
 
-/** Runs `fn` on the edited model, then puts W back from a copy, bit for bit, however `fn` ended. */
-export async function withUpdate<T>(model: Model, update: LowRankUpdate, fn: () => Promise<T>): Promise<T> {
+/** Weights as they were. */
+export interface KeptWeights {
+  /** Puts them back bit for bit, and gives the memory of the copies back. To be called once. */
+  revert(): void;
+}
+
+/**
+ * Copies the weights that edits of these layers change. Subtracting an update would not be exact: u Λᵀ was rounded when
+ * it was added.
+ */
+export function keepWeights(model: Model, layers: Iterable<number>): KeptWeights {
   const { gpu } = model;
-  const w = model.editedWeight(update.layer);
-  return gpu.scope(async (s) => {
-    const before = copy(s, w.tensor, 'weight_before');
-    try {
-      await addUpdates(gpu, w, [update]);
-      return await fn();
-    } finally {
-      gpu.copy(before, w.tensor, Math.ceil(w.tensor.bytes / 4) * 4);
-      gpu.flush(); // before the copy's memory is given away
-    }
+  const s = gpu.open();
+  const kept = [...new Set(layers)].map((layer) => {
+    const { tensor } = model.editedWeight(layer);
+    return { tensor, before: copy(s, tensor, 'weight_before') };
   });
+  return {
+    revert: () => {
+      for (const { tensor, before } of kept) gpu.copy(before, tensor, Math.ceil(tensor.bytes / 4) * 4);
+      gpu.flush(); // before the copies' memory is given away
+      s.close();
+    },
+  };
+}
+
+/** Runs `fn` on the edited model, then reverts, however `fn` ended. */
+export async function withUpdate<T>(model: Model, update: LowRankUpdate, fn: () => Promise<T>): Promise<T> {
+  const kept = keepWeights(model, [update.layer]);
+  try {
+    await applyEdits(model, [update]);
+    return await fn();
+  } finally {
+    kept.revert();
+  }
 }

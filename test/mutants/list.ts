@@ -247,6 +247,30 @@ const kernels: Mutant[] = [
     test: 'second-moment',
     only: /_1: the sum/,
   },
+  {
+    name: 'the upper half of a word gets the update of the lower one',
+    file: 'shaders/edit/low_rank_update.wgsl',
+    from: 'row, col + 1u',
+    to: 'row, col',
+    test: 'edit-kernels',
+    only: /^(rank_one_update: W|low_rank)/,
+  },
+  {
+    name: 'the plain Λ divides by |u|²',
+    file: 'shaders/edit/lambda_1.wgsl',
+    from: 'divisor += key[f] * u[f]',
+    to: 'divisor += u[f] * u[f]',
+    test: 'edit-kernels',
+    only: /^the definition of lambda/,
+  },
+  {
+    name: 'the plain solve ends with L y = k',
+    file: 'shaders/edit/solve_1.wgsl',
+    from: 'c[j * f + i] * x[j]',
+    to: '0.0 * x[j]',
+    test: 'solve',
+    only: /solve_1|definition|plain/,
+  },
 ];
 
 const statistics: Mutant[] = [
