@@ -10,6 +10,7 @@ import process from 'node:process';
 import { factorise } from '../src/edit/cholesky.ts';
 import { uploadSymmetric } from '../src/edit/panels.ts';
 import { solve } from '../src/edit/solve.ts';
+import type { Solution } from '../src/edit/solve.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { cholesky, product, solveFactored, withSpectrum } from '../test/reference/linear-algebra.ts';
@@ -45,7 +46,7 @@ for (const condition of conditions) {
     const start = performance.now();
     const factor = await factorise(s, c);
     const factored = performance.now();
-    const found = await solve(s, factor, c, upload(s, k, [f], 'k'));
+    const [found] = (await solve(s, { c, factor }, upload(s, k, [f], 'k'))) as [Solution];
     const solved = performance.now();
     const residual = norm(product(a, f, found.x).map((value, i) => value - (k[i] ?? 0))) / norm(k);
     let error = '-';

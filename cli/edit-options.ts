@@ -9,7 +9,7 @@ import { readBracketed, readRequest } from '../src/edit/request.ts';
 import type { EditRequest } from '../src/edit/request.ts';
 import { SAMPLING_VERSION, sampleContexts } from '../src/edit/sample-contexts.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
-import type { Solver } from '../src/edit/solver.ts';
+import type { Solver } from '../src/edit/covariance-solver.ts';
 import { EditRefused, ModelError, UsageError } from '../src/errors.ts';
 import { contextsFile, readContexts, writeContexts } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';

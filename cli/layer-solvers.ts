@@ -2,7 +2,7 @@
 import { buildCovariance } from '../src/edit/covariance.ts';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import type { Placed } from '../src/edit/pack-documents.ts';
-import type { Solver } from '../src/edit/solver.ts';
+import type { Solver } from '../src/edit/covariance-solver.ts';
 import type { Session } from './session.ts';
 
 /** Ten times the rank that C must have. */

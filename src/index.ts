@@ -27,7 +27,7 @@ export type { EditRequest, Warning } from './edit/request.ts';
 export { sampleContexts } from './edit/sample-contexts.ts';
 export { covarianceSolver, identitySolver } from './edit/covariance-solver.ts';
 export type { Covariance, CovarianceSolver } from './edit/covariance-solver.ts';
-export type { Solver } from './edit/solver.ts';
+export type { Solver } from './edit/covariance-solver.ts';
 export { computeEdit } from './edit/edit.ts';
 export type { Edit, EditOptions, Update } from './edit/edit.ts';
 export { METHODS } from './edit/method.ts';

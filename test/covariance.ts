@@ -1,7 +1,7 @@
 /** The covariance of the fixtures, factored once a process. */
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import { packSymmetric } from '../src/edit/panels.ts';
-import type { Solver } from '../src/edit/solver.ts';
+import type { Solver } from '../src/edit/covariance-solver.ts';
 import { openSafetensors } from '../src/io/file.ts';
 import { gpu } from './gpu.ts';
 import { golden } from './model.ts';

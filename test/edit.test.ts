@@ -11,7 +11,7 @@ import * as assert from 'uvu/assert';
 import { computeEdit } from '../src/edit/edit.ts';
 import type { Edit, EditOptions } from '../src/edit/edit.ts';
 import type { Method } from '../src/edit/method.ts';
-import type { Solver } from '../src/edit/solver.ts';
+import type { Solver } from '../src/edit/covariance-solver.ts';
 import { goldenSolver } from './covariance.ts';
 import { gpu } from './gpu.ts';
 import { golden, goldenTensors, openFacts } from './model.ts';

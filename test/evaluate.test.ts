@@ -10,7 +10,7 @@ import * as assert from 'uvu/assert';
 import { readFacts } from '../src/data/read.ts';
 import { METHODS } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
-import type { Solver } from '../src/edit/solver.ts';
+import type { Solver } from '../src/edit/covariance-solver.ts';
 import { UsageError } from '../src/errors.ts';
 import { generate } from '../src/models/generate.ts';
 import { evaluate } from '../src/lab/evaluate.ts';

@@ -10,7 +10,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readFacts } from '../src/data/read.ts';
 import type { Method } from '../src/edit/method.ts';
-import type { Solver } from '../src/edit/solver.ts';
+import type { Solver } from '../src/edit/covariance-solver.ts';
 import { heldOut, perplexity } from '../src/lab/perplexity.ts';
 import { memoryJournal, runSequence } from '../src/lab/sequence.ts';
 import type { SequenceLine, SequenceOptions } from '../src/lab/sequence.ts';

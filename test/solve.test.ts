@@ -1,8 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { factorise } from '../src/edit/cholesky.ts';
-import { conjugateGradients, refine } from '../src/edit/iterate.ts';
-import type { System } from '../src/edit/iterate.ts';
+import { conjugateGradients, refine } from '../src/edit/refine.ts';
+import type { System } from '../src/edit/refine.ts';
 import { unpackSymmetric, uploadSymmetric } from '../src/edit/panels.ts';
 import { triangularSolves } from '../src/edit/product.ts';
 import { checkRank } from '../src/edit/rank.ts';
@@ -40,6 +40,13 @@ function residualOf(a: ArrayLike<number>, x: Float64Array, k: ArrayLike<number>)
   return norm(product(a, x.length, x).map((value, i) => value - k[i]!)) / norm(k);
 }
 
+/** One key. */
+async function solveKey(...args: Parameters<typeof solve>): Promise<Solution> {
+  const all = await solve(...args);
+  assert.is(all.length, 1);
+  return all[0]!;
+}
+
 const unit = (x: Float64Array): Float64Array => x.map((value) => value / norm(x));
 
 test('two triangular solves, at awkward sizes, the same bits twice', async () => {
@@ -61,8 +68,57 @@ test('two triangular solves, at awkward sizes, the same bits twice', async () =>
       // Backward stable: the error of x is that of the sums times the condition, 10.
       allclose(`order ${f}`, got.subarray(0, f), want, { reduce: f, scale: 10 * norm(want) });
       assert.equal(await read(gpu, triangularSolves(s, factor, right)), got);
+      for (const n of [2, 7, 65]) {
+        const rows = Array.from({ length: n }, (_, r) => noise(f, r));
+        const many = new Float32Array(n * size);
+        rows.forEach((row, r) => many.set(row, r * size));
+        const all = await read(gpu, triangularSolves(s, factor, tensor(s, many, [n, size])));
+        for (const [r, row] of rows.entries()) {
+          const wantRow = solveFactored(cholesky(a, f).l, f, row);
+          const gotRow = all.subarray(r * size, r * size + f);
+          allclose(`order ${f}, ${r} of ${n}`, gotRow, wantRow, { reduce: f, scale: 10 * norm(wantRow) });
+        }
+      }
     });
   }
+});
+
+for (const [f, condition] of [
+  [65, 1e2],
+  [257, 1e6],
+] as const)
+  test(`order ${f}, condition ${condition}: many right-hand sides, each as in float64 and as alone`, async () => {
+    const a = matrix(geometric(f, condition));
+    for (const n of [1, 2, 7, 65]) {
+      const keys = noise(n * f, 5 + n);
+      await gpu.scope(async (s) => {
+        const c = uploadSymmetric(s, a, f);
+        const factor = await factorise(s, c);
+        const found = await solve(s, { c, factor }, tensor(s, keys, [n, f]));
+        assert.is(found.length, n);
+        for (const [row, { x, u, reached }] of found.entries()) {
+          const k = keys.subarray(row * f, (row + 1) * f);
+          const own = residualOf(a, x, k);
+          assert.ok(reached && own <= 1e-6, `${row} of ${n}: residual ${own}`);
+          const exact = unit(solveFactored(cholesky(a, f).l, f, k));
+          assert.ok(relativeError(await read(gpu, u), exact) <= 2e-6, `${row} of ${n}`);
+        }
+        const alone = await solveKey(s, { c, factor }, tensor(s, keys.slice(-f), [f]));
+        assert.equal(alone.x, found.at(-1)!.x, 'its neighbours change nothing');
+      });
+    }
+  });
+
+test('one bad key among good ones is refused, and nothing goes on behind its back', async () => {
+  const f = 65;
+  const keys = noise(3 * f, 1).fill(0, f, 2 * f);
+  await gpu.scope(async (s) => {
+    const c = uploadSymmetric(s, matrix(geometric(f, 10)), f);
+    const factor = await factorise(s, c);
+    const error = await solve(s, { c, factor }, tensor(s, keys, [3, f])).catch((e: unknown) => e);
+    assert.instance(error, EditRefused);
+    assert.match((error as Error).message, /norm 0/);
+  });
 });
 
 test('the definition: x within 4 ε √F κ of float64', async () => {
@@ -105,7 +161,7 @@ for (const [f, condition] of [
     await gpu.scope(async (s) => {
       const c = uploadSymmetric(s, a, f);
       const factor = await factorise(s, c);
-      const found = await solve(s, factor, c, tensor(s, k, [f]));
+      const found = await solveKey(s, { c, factor }, tensor(s, k, [f]));
       const own = residualOf(a, found.x, k);
       assert.ok(found.reached && own <= 1e-6, `residual ${own}`);
       // What it says of itself is so: to a tenth, or to what two floats can tell.
@@ -128,12 +184,12 @@ test('a ridged factor still solves C itself, by conjugate gradients', async () =
   await gpu.scope(async (s) => {
     const c = uploadSymmetric(s, a, f);
     const factor = await factorise(s, c, { ridge: 1e-4 });
-    const found = await solve(s, factor, c, tensor(s, k, [f]));
+    const found = await solveKey(s, { c, factor }, tensor(s, k, [f]));
     assert.ok(found.cgSteps > 0 && found.reached, `${found.cgSteps} steps, residual ${found.residual}`);
     assert.is(found.ridge, 0);
     assert.ok(residualOf(a, found.x, k) <= 1e-6);
 
-    const ridged = await solve(s, factor, c, tensor(s, k, [f]), { ridge: factor.ridge });
+    const ridged = await solveKey(s, { c, factor }, tensor(s, k, [f]), { ridge: factor.ridge });
     assert.is(ridged.ridge, factor.ridge);
     const withRidge = a.map((x, e) => x + (e % (f + 1) === 0 ? factor.ridge : 0));
     assert.ok(
@@ -154,7 +210,7 @@ test('a singular C: the ridge is in the answer, or the answer is a refusal', asy
     const c = uploadSymmetric(s, a, f);
     const factor = await factorise(s, c);
     assert.ok(factor.ridge > 0);
-    const found: Solution = await solve(s, factor, c, tensor(s, k, [f]));
+    const found: Solution = await solveKey(s, { c, factor }, tensor(s, k, [f]));
     assert.is(found.ridge, factor.ridge);
     assert.ok(
       found.residual <= 1e-6 && found.plainResidual > 1e-3,
@@ -171,7 +227,7 @@ test('keys without a direction and factors of another matrix are refused', async
     const factor = await factorise(s, c);
     const refused = async (key: Float32Array<ArrayBuffer>, of: typeof c, text: RegExp): Promise<void> => {
       try {
-        await solve(s, factor, of, tensor(s, key, [key.length]), { cgLimit: 3 });
+        await solveKey(s, { c: of, factor }, tensor(s, key, [key.length]), { cgLimit: 3 });
       } catch (error) {
         assert.instance(error, EditRefused);
         assert.match((error as Error).message, text);
@@ -206,7 +262,7 @@ test('the fixtures: u of every edit within 1e-5 of float64', async () => {
         ['k_mean', 'u'],
         ['k_prompt', 'u.p-rome'],
       ] as const) {
-        const found = await solve(s, factor, c, tensor(s, Float32Array.from(edit.get(key)!), [1024]));
+        const found = await solveKey(s, { c, factor }, tensor(s, Float32Array.from(edit.get(key)!), [1024]));
         const error = relativeError(await read(gpu, found.u), edit.get(u)!);
         assert.ok(error <= 1e-5, `${name} ${u}: ${error}`);
         // k in place of C⁻¹k, the mutant that decides the science, is far off.

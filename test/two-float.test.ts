@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { symmetricProduct } from '../src/edit/product.ts';
+import { symmetricProduct, symmetricProducts } from '../src/edit/product.ts';
 import { uploadSymmetric } from '../src/edit/panels.ts';
 import { read, zeros } from '../src/tensor/tensor.ts';
 import { gpu, noise, tensor } from './gpu.ts';
@@ -96,6 +96,12 @@ test('C x keeps 44 bits of its terms, at awkward sizes, the same bits twice', as
         assert.ok(Math.abs(got[i]! - want) <= terms * 2 ** -44, `order ${f}, row ${i}: ${got[i]! - want}`);
       }
       assert.equal(await symmetricProduct(s, c, x), got);
+      for (const n of [2, 7, 65]) {
+        const xs = Array.from({ length: n }, (_, v) => x.map((value) => value * (1 + v)));
+        const all = await symmetricProducts(s, c, xs);
+        for (const v of [0, n - 1])
+          assert.equal(all[v], await symmetricProduct(s, c, xs[v]!), `${v} of ${n}`);
+      }
     });
   }
 });

@@ -1,12 +1,12 @@
-// A symmetric matrix times a vector in two floats, second half: what lies above the diagonal, read
+// A symmetric matrix times N vectors in two floats, second half: what lies above the diagonal, read
 // as columns below.
 //
 //   part_j,s = Σ_i C_ij (x_i + x_low_i)
 //              over rows i of the blocks s, s + SLICES, … below the diagonal block of j
 //
-// Shapes   c: lower panels, n of them (src/edit/panels.ts); x, x_low [64 n]; parts [2 SLICES, 64 n]
-//          pairs high, low, of which the last SLICES rows.
-// Work     one thread four columns and a slice.
+// Shapes   c: lower panels, n of them (src/edit/panels.ts); x, x_low [N, 64 n];
+//          parts [N, 2 SLICES, 64 n] pairs high, low: here the last SLICES of each vector.
+// Work     one thread four columns, a slice and a vector: id.y counts slices, then vectors.
 // Cost     2 F² bytes, about 20 flops an element.
 // Numerics as product_rows: products and sums carry their rounding errors along.
 // Source   Ogita, Rump, Oishi 2005, algorithm 5.3 (Dot2); Dekker 1971.
@@ -29,14 +29,17 @@ fn keep(x: vec4f) -> vec4f { return bitcast<vec4f>(bitcast<vec4u>(x) ^ vec4u(par
 fn main(@builtin(global_invocation_id) id: vec3u) {
   if (id.x >= 16u * params.n) { return; }
   let p = id.x / 16u;
+  let slice = id.y % SLICES;
+  let vector = id.y / SLICES;
+  let begin = 64u * params.n * vector;
   // Σ_i C_ij x_i
   var high = vec4f();
   var low = vec4f();
-  for (var block = 1u + id.y; block < params.n - p; block += SLICES) {
+  for (var block = 1u + slice; block < params.n - p; block += SLICES) {
     let at = (64u * (p * params.n - (p * p - p) / 2u) + 64u * block) * 16u + id.x % 16u;
     for (var i = 0u; i < 64u; i++) {
       let a = c[at + 16u * i];
-      let b = x[64u * (p + block) + i];
+      let b = x[begin + 64u * (p + block) + i];
       // a b = product + error exactly: 12 and 12 bits each, whose products fit 24
       let product = keep(a * b);
       let a_top = bitcast<vec4f>(bitcast<vec4u>(a) & vec4u(0xfffff000u));
@@ -49,9 +52,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       let rest = keep(sum - high);
       let slip = (high - keep(sum - rest)) + (product - rest);
       high = sum;
-      low += slip + (error + a * x_low[64u * (p + block) + i]);
+      low += slip + (error + a * x_low[begin + 64u * (p + block) + i]);
     }
   }
-  let to = (SLICES + id.y) * 64u * params.n + 4u * id.x;
+  let to = (vector * 2u * SLICES + SLICES + slice) * 64u * params.n + 4u * id.x;
   for (var j = 0u; j < 4u; j++) { parts[to + j] = vec2f(high[j], low[j]); }
 }

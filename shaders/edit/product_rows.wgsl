@@ -1,11 +1,11 @@
-// A symmetric matrix times a vector in two floats, first half: by the stored part of each row.
+// A symmetric matrix times N vectors in two floats, first half: by the stored part of each row.
 //
 //   part_i,s = Σ_j C_ij (x_j + x_low_j)
 //              over columns j of panels s, s + SLICES, …, up to the panel of row i
 //
-// Shapes   c: lower panels, n of them (src/edit/panels.ts); x, x_low [64 n]; parts [2 SLICES, 64 n]
-//          pairs high, low, of which the first SLICES rows.
-// Work     one thread a row and slice.
+// Shapes   c: lower panels, n of them (src/edit/panels.ts); x, x_low [N, 64 n];
+//          parts [N, 2 SLICES, 64 n] pairs high, low: here the first SLICES of each vector.
+// Work     one thread a row, slice and vector: id.y counts slices, then vectors.
 // Cost     2 F² bytes, about 20 flops an element.
 // Numerics products and sums carry their rounding errors along (Dot2), as good as 48 bits:
 //          residuals of a refined solution are differences of numbers 10^8 times as large.
@@ -40,14 +40,17 @@ fn add(sum: vec2f, value: vec2f) -> vec2f {
 fn main(@builtin(global_invocation_id) id: vec3u) {
   let i = id.x;
   if (i >= 64u * params.n) { return; }
+  let slice = id.y % SLICES;
+  let vector = id.y / SLICES;
+  let begin = 16u * params.n * vector;
   // Σ_j C_ij x_j, four columns side by side
   var high = vec4f();
   var low = vec4f();
-  for (var p = id.y; p <= i / 64u; p += SLICES) {
+  for (var p = slice; p <= i / 64u; p += SLICES) {
     let at = (64u * (p * params.n - (p * p - p) / 2u) + i - 64u * p) * 16u;
     for (var k = 0u; k < 16u; k++) {
       let a = c[at + k];
-      let b = x[16u * p + k];
+      let b = x[begin + 16u * p + k];
       // a b = product + error exactly: 12 and 12 bits each, whose products fit 24
       let product = keep(a * b);
       let a_top = bitcast<vec4f>(bitcast<vec4u>(a) & vec4u(0xfffff000u));
@@ -60,10 +63,10 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       let rest = keep(sum - high);
       let slip = (high - keep(sum - rest)) + (product - rest);
       high = sum;
-      low += slip + (error + a * x_low[16u * p + k]);
+      low += slip + (error + a * x_low[begin + 16u * p + k]);
     }
   }
   let left = add(vec2f(high.x, low.x), vec2f(high.y, low.y));
   let right = add(vec2f(high.z, low.z), vec2f(high.w, low.w));
-  parts[id.y * 64u * params.n + i] = add(left, right);
+  parts[(vector * 2u * SLICES + slice) * 64u * params.n + i] = add(left, right);
 }

@@ -1,9 +1,9 @@
-// A symmetric matrix times a vector in two floats, last step: the sum of the parts.
+// A symmetric matrix times N vectors in two floats, last step: the sum of the parts.
 //
 //   y_i + y_low_i = Σ_s part_i,s
 //
-// Shapes   parts [2 SLICES, 64 n] pairs high, low; y: [64 n] high parts, then [64 n] low parts.
-// Work     one thread a row.
+// Shapes   parts [N, 2 SLICES, 64 n] pairs high, low; y [N, 2, 64 n]: high parts, then low.
+// Work     one thread a row and vector.
 // Cost     16 SLICES bytes a row.
 // Numerics TwoSum; y is the rounded sum and y_low its rounding error. `keep` as in product_rows.
 // Source   Ogita, Rump, Oishi 2005.
@@ -28,13 +28,13 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   var low = 0.0;
   // Σ_s part_i,s
   for (var s = 0u; s < 2u * SLICES; s++) {
-    let part = parts[s * size + id.x];
+    let part = parts[(id.y * 2u * SLICES + s) * size + id.x];
     let sum = keep(high + part.x);
     let rest = keep(sum - high);
     low += ((high - keep(sum - rest)) + (part.x - rest)) + part.y;
     high = sum;
   }
   let total = keep(high + low);
-  y[id.x] = total;
-  y[size + id.x] = low - keep(total - high);
+  y[2u * id.y * size + id.x] = total;
+  y[(2u * id.y + 1u) * size + id.x] = low - keep(total - high);
 }

@@ -1,9 +1,9 @@
-// Forward substitution, one block of 64 unknowns: L y = b, row-oriented.
+// Forward substitution, one block of 64 unknowns: L y = b, row-oriented, for N right-hand sides.
 //
 //   y_q = X_q (b_q − Σ_p L_qp y_p),   p < q,   X_q the inverse of the diagonal block L_qq
 //
-// Shapes   l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64]; b, y [64 n].
-// Work     one workgroup: 64 rows x 4 threads, each takes every fourth panel.
+// Shapes   l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64]; b, y [N, 64 n].
+// Work     one workgroup a right-hand side: 64 rows x 4 threads, each takes every fourth panel.
 // Cost     64² (2 q + 1) flops.
 // Source   Golub and Van Loan 2013, section 3.1.
 // Test     test/solve.test.ts
@@ -21,19 +21,20 @@ var<workgroup> rest: array<f32, 64>;
 var<workgroup> found: array<f32, 64>;
 
 @compute @workgroup_size(64, 4)
-fn main(@builtin(local_invocation_id) local: vec3u) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let side = 64u * params.n * group.x; // where this right-hand side begins
   let row = local.x;
   // Σ_p L_qp y_p
   var sum = 0.0;
   for (var p = local.y; p < params.q; p += 4u) {
     let at = (64u * (p * params.n - (p * p - p) / 2u) + 64u * (params.q - p) + row) * 16u;
-    for (var k = 0u; k < 16u; k++) { sum += dot(l[at + k], y[16u * p + k]); }
+    for (var k = 0u; k < 16u; k++) { sum += dot(l[at + k], y[side / 4u + 16u * p + k]); }
   }
   parts[64u * local.y + row] = sum;
   workgroupBarrier();
   if (local.y == 0u) {
     let sums = parts[row] + parts[64u + row] + parts[128u + row] + parts[192u + row];
-    rest[row] = b[64u * params.q + row] - sums;
+    rest[row] = b[side + 64u * params.q + row] - sums;
   }
   workgroupBarrier();
   // X_q (b_q − …)
@@ -46,6 +47,7 @@ fn main(@builtin(local_invocation_id) local: vec3u) {
   workgroupBarrier();
   if (local.y == 0u && row < 16u) {
     let i = 4u * row;
-    y[16u * params.q + row] = vec4f(found[i], found[i + 1u], found[i + 2u], found[i + 3u]);
+    let at = side / 4u + 16u * params.q + row;
+    y[at] = vec4f(found[i], found[i + 1u], found[i + 2u], found[i + 3u]);
   }
 }

@@ -1,10 +1,11 @@
 // Back substitution, one block of 64 unknowns: Lᵀ x = y, column-oriented, so that it reads one
-// panel of L end to end.
+// panel of L end to end, for N right-hand sides.
 //
 //   x_q = X_qᵀ (y_q − Σ_i L_iqᵀ x_i),   i > q,   X_q the inverse of the diagonal block L_qq
 //
-// Shapes   l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64]; y, x [64 n].
-// Work     one workgroup: 16 columns of vec4 x 16 threads, each takes every sixteenth row.
+// Shapes   l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64]; y, x [N, 64 n].
+// Work     one workgroup a right-hand side: 16 columns of vec4 x 16 threads, each
+//          takes every sixteenth row.
 // Cost     64² (2 (n − q) − 1) flops.
 // Source   Golub and Van Loan 2013, section 3.1.
 // Test     test/solve.test.ts
@@ -21,13 +22,18 @@ var<workgroup> parts: array<vec4f, 256>;
 var<workgroup> rest: array<f32, 64>;
 
 @compute @workgroup_size(16, 16)
-fn main(@builtin(local_invocation_id) local: vec3u, @builtin(local_invocation_index) thread: u32) {
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_id) local: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let side = 64u * params.n * group.x; // where this right-hand side begins
   let q = params.q;
   let panel = 64u * (q * params.n - (q * q - q) / 2u);
   // Σ_i L_iqᵀ x_i
   var sum = vec4f();
   for (var i = 64u + local.y; i < 64u * (params.n - q); i += 16u) {
-    sum += l[(panel + i) * 16u + local.x] * x[64u * q + i];
+    sum += l[(panel + i) * 16u + local.x] * x[side + 64u * q + i];
   }
   parts[thread] = sum;
   for (var half = 128u; half >= 16u; half /= 2u) {
@@ -35,7 +41,7 @@ fn main(@builtin(local_invocation_id) local: vec3u, @builtin(local_invocation_in
     if (thread < half) { parts[thread] += parts[thread + half]; }
   }
   workgroupBarrier();
-  if (thread < 64u) { rest[thread] = y[64u * q + thread] - parts[thread / 4u][thread % 4u]; }
+  if (thread < 64u) { rest[thread] = y[side + 64u * q + thread] - parts[thread / 4u][thread % 4u]; }
   workgroupBarrier();
   // X_qᵀ (y_q − …)
   if (thread < 64u) {
@@ -43,6 +49,6 @@ fn main(@builtin(local_invocation_id) local: vec3u, @builtin(local_invocation_in
     for (var k = thread; k < 64u; k++) {
       value += inverses[(64u * q + k) * 64u + thread] * rest[k];
     }
-    x[64u * q + thread] = value;
+    x[side + 64u * q + thread] = value;
   }
 }

@@ -40,13 +40,10 @@ export class ConvergenceProbe {
     if (moment.count < TOKENS_PER_DIMENSION * moment.f) return undefined;
     return this.#gpu.scope(async (s) => {
       const c = moment.covariance(s);
-      const us: Float32Array[] = [];
       try {
         const factor = await factorise(s, c);
-        for (let i = 0; i < keys.rows; i += 1) {
-          const { u } = await solve(s, factor, c, keys.slice(i, i + 1).reshape(keys.cols));
-          us.push(await read(this.#gpu, u));
-        }
+        const us: Float32Array[] = [];
+        for (const { u } of await solve(s, { c, factor }, keys)) us.push(await read(this.#gpu, u));
         const before = this.#before.get(layer);
         this.#before.set(layer, us);
         const change = before && Math.max(...us.map((u, i) => distance(u, before[i] ?? u)));

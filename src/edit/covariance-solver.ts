@@ -1,15 +1,34 @@
 /** Where u comes from: a covariance, factored once and kept on the GPU, or the identity in its place. */
 import type { Gpu } from '../gpu/context.ts';
+import type { Scope } from '../gpu/scope.ts';
 import { upload } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
 import type { Factor } from './cholesky.ts';
 import { BLOCK, diagonalOf, panelRow } from './panels.ts';
 import type { Panels } from './panels.ts';
 import { checkRank } from './rank.ts';
 import { normalise, solve } from './solve.ts';
-import type { Solver } from './solver.ts';
+import type { Solution } from './solve.ts';
 import { spectrum } from './spectrum.ts';
 import type { Spectrum } from './spectrum.ts';
+
+/** How well C x = k was solved. */
+export interface Solved {
+  /** |C x − k| / |k|; 0 for the identity. */
+  readonly residual: number;
+  /** ρ of C + ρI that was factored. */
+  readonly ridge: number;
+  /** Tokens that C was built from; 0 for the identity. */
+  readonly tokens: number;
+}
+
+export interface Solver {
+  /** Which C: its cache key, or `identity`. Edit files carry it. */
+  readonly key: string;
+  /** u [F] for a key [F], in scope `s`. */
+  direction(s: Scope, key: Tensor): Promise<{ u: Tensor; solved: Solved }>;
+}
 
 /** C of one layer, as a file or a build hands it over. */
 export interface Covariance {
@@ -46,7 +65,7 @@ export async function covarianceSolver(gpu: Gpu, covariance: Covariance): Promis
       key,
       factor,
       direction: async (s, k) => {
-        const { u, residual, ridge } = await solve(s, factor, c, k);
+        const [{ u, residual, ridge }] = (await solve(s, { c, factor }, k)) as [Solution];
         return { u, solved: { residual, ridge, tokens } };
       },
       spectrum: () => gpu.scope((s) => spectrum(s, c, factor)),
@@ -67,7 +86,7 @@ export function identitySolver(): Solver {
 }
 
 /** Lower panels as they lie in a file. */
-function uploadPanels(s: Parameters<typeof upload>[0], panels: Float32Array<ArrayBuffer>, f: number): Panels {
+function uploadPanels(s: Scope, panels: Float32Array<ArrayBuffer>, f: number): Panels {
   const n = Math.ceil(f / BLOCK);
   return { f, n, data: upload(s, panels, [panelRow(n, n), BLOCK], 'covariance') };
 }

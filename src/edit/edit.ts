@@ -18,7 +18,7 @@ import type { Method } from './method.ts';
 import type { EditRequest, Warning } from './request.ts';
 import { editRows } from './rows.ts';
 import type { EditRows } from './rows.ts';
-import type { Solved, Solver } from './solver.ts';
+import type { Solved, Solver } from './covariance-solver.ts';
 import type { TraceRow } from './loss-trace.ts';
 import { meanRows } from './add-at-rows.ts';
 import { frobenius } from './frobenius.ts';

@@ -1,29 +1,44 @@
 /**
- * C x = k to 1e-6 and better, from a float32 factor.
+ * u ∝ C⁻¹k: the direction in key space that an edit writes along.
  *
- * The factor gives x to float32's accuracy times the condition of C. Residuals k − C x are then taken in two floats
- * and their solutions added, until what is added is small too (it estimates the error of x). Where C is so badly
- * conditioned that this stalls, conjugate gradients go on with the factor as preconditioner; where even they stall,
- * C + ρI is solved instead of C, with the smallest ρ that works, and the answer says so.
+ * An edit is to send the key k to the value v*, and to change as little as it can of what W makes of ordinary keys x.
+ * With C = E[x xᵀ], the change of those values is E|Δx|² = tr(Δ C Δᵀ). Its least value under Δk = v* − Wk has
+ * the Lagrange condition Δ C = Λ kᵀ with some vector Λ, so Δ = Λ (C⁻¹k)ᵀ: rank one, and only C⁻¹k says along which
+ * keys. Its length does not matter, because Λ = (v* − Wk) / (kᵀu) makes up for it: u = C⁻¹k / |C⁻¹k|.
  *
- * Matrices stay on the GPU; the vectors between two products are F numbers, held in float64 here.
+ * C⁻¹ is never formed. C = L Lᵀ is factored once (cholesky.ts); L y = k and Lᵀ x = y then give x to float32's accuracy times
+ * the condition of C, and refinement (refine.ts) takes it to 1e-6 and better. Where C is so close to singular that even
+ * this stalls, C + ρI is solved instead of C, with the smallest ρ that works, and the answer says so. `solve_1.wgsl` has
+ * the same in one page, in plain float32.
  *
- * Source: Higham 2002, chapter 12 (iterative refinement); Golub and Van Loan 2013, 11.5 (preconditioned CG).
+ * Matrices stay on the GPU; the vectors between two products are F numbers, held in float64 here. Right-hand sides that
+ * are solved together share every reading of C and L.
+ *
+ * Source: Meng et al. 2022, eq. 2 and appendix A; kmeng01/rome `compute_u`.
  */
 import { EditRefused, ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { empty, read, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Factor } from './cholesky.ts';
-import { conjugateGradients, refine } from './iterate.ts';
-import type { Iterate, System } from './iterate.ts';
 import type { Panels } from './panels.ts';
-import { factorSolve, symmetricProduct } from './product.ts';
+import { factorSolves, symmetricProducts } from './product.ts';
+import { improve, residualOf } from './refine.ts';
+import type { System } from './refine.ts';
 
 /** |C x − k| / |k|, and the last correction over |x|, at which a solution is good. */
-const TARGET = 1e-6;
+export const TARGET = 1e-6;
 /** A ridged solution worse than this is refused. */
 const WORST = 1e-3;
+/** Right-hand sides that go to the GPU at once: bounds its memory. */
+const TOGETHER = 64;
+
+export interface SolveOptions {
+  /** Part of the equation wanted; 0 where absent. */
+  readonly ridge?: number;
+  /** Steps of conjugate gradients at most. */
+  readonly cgLimit?: number;
+}
 
 export interface Solution {
   /** [F] u = x / |x|; belongs to the scope that was handed in. */
@@ -45,47 +60,85 @@ export interface Solution {
   readonly reached: boolean;
 }
 
+/** C and its factor, as `factorise` made it of C + ρI. */
+export interface FactoredMatrix {
+  /** Lower panels of C. */
+  readonly c: Panels;
+  readonly factor: Factor;
+}
+
 /**
- * u = x / |x| with C x = k.
+ * u = x / |x| with C x = k, for every row of `keys`.
  *
- * @param factor  of C + ρI, as `factorise` made it
- * @param c       lower panels of C
- * @param k       [F]
- * @param ridge   part of the equation wanted; 0 where absent
- * @throws EditRefused when k is zero or not finite, or (C + ρI) x = k cannot be solved to 1e-3
- * @see kmeng01/rome `compute_u`
+ * @param keys  [N, F], or [F] for one
+ * @returns     N solutions
+ * @throws EditRefused when a key is zero or not finite, or (C + ρI) x = k cannot be solved to 1e-3
  */
 export async function solve(
   s: Scope,
+  { c, factor }: FactoredMatrix,
+  keys: Tensor,
+  options: SolveOptions = {},
+): Promise<Solution[]> {
+  const f = keys.cols;
+  if (f !== c.f) throw new ShapeError(`solve: a key of ${f} numbers, a covariance of order ${c.f}.`);
+  const all = await read(s.gpu, keys);
+  const found: Solution[] = [];
+  for (let from = 0; from < keys.rows; from += TOGETHER) {
+    const products = together((xs) => symmetricProducts(s, c, xs));
+    const solves = together((bs) => factorSolves(s, factor, bs));
+    const rows = Array.from({ length: Math.min(TOGETHER, keys.rows - from) }, (_, r) => from + r);
+    const settled = await Promise.allSettled(
+      rows.map(async (row) => {
+        const k = Float64Array.from(all.subarray(row * f, (row + 1) * f));
+        const solved = await solveOne({ k, label: keys.label, products, solves }, factor, options);
+        return { ...solved, u: normalise(s, solved.x) };
+      }),
+    );
+    for (const one of settled) {
+      if (one.status === 'rejected') throw one.reason;
+      found.push(one.value);
+    }
+  }
+  return found;
+}
+
+interface OneKey {
+  /** [F] */
+  readonly k: Float64Array;
+  readonly label: string;
+  /** C x */
+  readonly products: (x: Float64Array) => Promise<Float64Array>;
+  /** (L Lᵀ)⁻¹ b */
+  readonly solves: (b: Float64Array) => Promise<Float64Array>;
+}
+
+async function solveOne(
+  { k, label, products, solves }: OneKey,
   factor: Factor,
-  c: Panels,
-  k: Tensor,
-  { ridge = 0, cgLimit = 200 }: { readonly ridge?: number; readonly cgLimit?: number } = {},
-): Promise<Solution> {
-  if (k.size !== c.f)
-    throw new ShapeError(`solve: a key of ${k.size} numbers, a covariance of order ${c.f}.`);
-  const right = Float64Array.from(await read(s.gpu, k));
-  const size = Math.hypot(...right);
+  { ridge = 0, cgLimit = 200 }: SolveOptions,
+): Promise<Omit<Solution, 'u'>> {
+  const size = Math.hypot(...k);
   if (!(size > 0) || !Number.isFinite(size)) {
     throw new EditRefused(
-      `solve: the key "${k.label}" has the norm ${size}: no direction to solve for.`,
+      `solve: the key "${label}" has the norm ${size}: no direction to solve for.`,
       'key_degenerate',
     );
   }
   const system = (rho: number): System => ({
-    k: right,
-    product: async (x) => (await symmetricProduct(s, c, x)).map((value, i) => value + rho * (x[i] ?? NaN)),
-    precondition: (b) => factorSolve(s, factor, b),
+    k,
+    product: async (x) => (await products(x)).map((value, i) => value + rho * (x[i] ?? NaN)),
+    precondition: solves,
   });
 
   let rho = ridge;
-  let found = await bestOf(system(rho), cgLimit);
+  let found = await improve(system(rho), TARGET, cgLimit);
   // C is too close to singular: with a ridge then, as little as float32 can tell from none, or ten times that, …
   const least = Math.max(factor.ridge, 2 ** -23 * factor.meanDiagonal);
   for (let step = 1; step <= 100 && !(found.residual <= TARGET); step *= 10) {
     if (least * step <= ridge) continue;
     rho = least * step;
-    found = await bestOf(system(rho), cgLimit);
+    found = await improve(system(rho), TARGET, cgLimit);
   }
   if (!(found.residual <= WORST)) {
     throw new EditRefused(
@@ -94,18 +147,33 @@ export async function solve(
       'solve_failed',
     );
   }
-  const plain = rho === 0 ? found.residual : await residualOf(system(0), found.x, size);
-  const u = normalise(s, found.x);
   return {
-    u,
     x: found.x,
     ridge: rho,
     residual: found.residual,
-    plainResidual: plain,
+    plainResidual: rho === 0 ? found.residual : await residualOf(system(0), found.x),
     correction: found.correction,
     refinements: found.steps,
     cgSteps: found.cgSteps,
-    reached: reached(found),
+    reached: found.residual <= TARGET && found.correction <= TARGET,
+  };
+}
+
+/** A function of one vector from a function of many: calls that are made at the same time become one. */
+function together(
+  batch: (xs: readonly Float64Array[]) => Promise<Float64Array[]>,
+): (x: Float64Array) => Promise<Float64Array> {
+  let waiting: Float64Array[] = [];
+  let answers: Promise<Float64Array[]> | undefined;
+  return async (x) => {
+    const at = waiting.push(x) - 1;
+    // Those that run in step with this one were resumed together: they make their calls before this goes on.
+    answers ??= Promise.resolve().then(() => {
+      const xs = waiting;
+      [waiting, answers] = [[], undefined];
+      return batch(xs);
+    });
+    return (await answers)[at] as Float64Array;
   };
 }
 
@@ -115,32 +183,9 @@ export function normalise(s: Scope, x: Float64Array | Tensor): Tensor {
   // Brought near 1 first: x may be far beyond float32's range where C is small.
   const scale = x instanceof Float64Array ? x.reduce((most, value) => Math.max(most, Math.abs(value)), 0) : 1;
   const t =
-    x instanceof Float64Array
-      ? upload(
-          s,
-          Float32Array.from(x, (value) => value / scale),
-          [f],
-          'x',
-        )
-      : x;
+    x instanceof Float64Array ? upload(s, Float32Array.from(x.map((value) => value / scale)), [f], 'x') : x;
   const u = empty(s, [f], 'u');
   s.gpu.run('edit/normalise', { x: t, u }, { f }, { groups: [1] });
   if (t !== x) s.release(t);
   return u;
-}
-
-const reached = (found: Iterate): boolean => found.residual <= TARGET && found.correction <= TARGET;
-
-/** Refinement; where it stalls, conjugate gradients from what it reached. */
-async function bestOf(system: System, cgLimit: number): Promise<Iterate & { readonly cgSteps: number }> {
-  const refined = await refine(system, TARGET);
-  if (reached(refined)) return { ...refined, cgSteps: 0 };
-  const cg = await conjugateGradients(system, refined, TARGET, cgLimit);
-  const better = cg.residual <= refined.residual ? cg : refined;
-  return { ...better, steps: refined.steps, cgSteps: cg.steps };
-}
-
-async function residualOf(system: System, x: Float64Array, size: number): Promise<number> {
-  const y = await system.product(x);
-  return Math.hypot(...y.map((value, i) => value - (system.k[i] ?? NaN))) / size;
 }

@@ -5,7 +5,7 @@ import type { Factor } from './cholesky.ts';
 import { dot, norm } from '../statistics.ts';
 import { BLOCK, panelRow } from './panels.ts';
 import type { Panels } from './panels.ts';
-import { factorSolve, symmetricProduct } from './product.ts';
+import { factorSolves, symmetricProduct } from './product.ts';
 
 export interface Spectrum {
   /** Lower bound of the largest eigenvalue, close by. */
@@ -19,13 +19,14 @@ export interface Spectrum {
   readonly effectiveRank: number;
 }
 
-const MOST = 30;
+/** Steps of a power iteration, and the relative change that ends it. */
+const MAX_STEPS = 30;
 const CLOSE = 0.01;
 
 /** Power iteration with C for the largest eigenvalue, with the factor's inverse for the smallest. */
 export async function spectrum(s: Scope, c: Panels, factor: Factor): Promise<Spectrum> {
   const largest = await power(c.f, (x) => symmetricProduct(s, c, x));
-  const inverse = await power(c.f, (x) => factorSolve(s, factor, x));
+  const inverse = await power(c.f, async (x) => (await factorSolves(s, factor, [x]))[0] as Float64Array);
   const left = 1 / inverse - factor.ridge;
   // Float32's factor cannot see eigenvalues below its own rounding errors.
   const smallest = left > largest * 2 ** -24 * 0.01 ? left : 0;
@@ -38,7 +39,7 @@ async function power(f: number, map: (x: Float64Array) => Promise<Float64Array>)
   // No random start is needed: a fixed one with no structure, so that runs repeat.
   let x: Float64Array = Float64Array.from({ length: f }, (_, i) => 1 + Math.sin(1 + 12.9898 * i * i));
   let value = 0;
-  for (let step = 0; step < MOST; step += 1) {
+  for (let step = 0; step < MAX_STEPS; step += 1) {
     const length = norm(x);
     x = x.map((element) => element / length);
     const y = await map(x);

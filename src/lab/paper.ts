@@ -8,7 +8,7 @@ import type { Fact } from '../data/fact.ts';
 import type { Labelled } from '../data/labelled.ts';
 import type { EditOptions } from '../edit/edit.ts';
 import type { Method } from '../edit/method.ts';
-import type { Solver } from '../edit/solver.ts';
+import type { Solver } from '../edit/covariance-solver.ts';
 import type { Model } from '../models/model.ts';
 import type { TaskName } from './downstream-tasks.ts';
 import { runTask } from './downstream.ts';
