@@ -1,28 +1,31 @@
-/** `palimpsest covariance build`: from text to C, with a checkpoint every minute. */
+/** `palimpsest covariance build`: from text to C; the state is saved every minute, so that it can go on after any end. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
-import { UsageError } from '../src/errors.ts';
-import type { Checkpoint } from '../src/models/checkpoint.ts';
+import { ConvergenceProbe } from '../src/edit/convergence.ts';
+import type { Convergence } from '../src/edit/convergence.ts';
+import { covarianceSolver } from '../src/edit/covariance-solver.ts';
+import { EditRefused, UsageError } from '../src/errors.ts';
+import { type CovarianceFacts, readC } from '../src/formats/covariance-file.ts';
+import type { Gpu } from '../src/gpu/context.ts';
 import { cacheFolder } from '../src/io/cache.ts';
-import { openCheckpoint } from '../src/io/model-folder.ts';
 import { openCorpus } from '../src/io/corpus-files.ts';
 import type { Corpus } from '../src/io/corpus-files.ts';
-import { runBuild } from '../src/io/covariance-build.ts';
-import type { BuiltFile } from '../src/io/covariance-build.ts';
+import { buildFiles } from '../src/io/covariance-build.ts';
+import type { BuildJob, BuiltFile, CorpusSums } from '../src/io/covariance-build.ts';
+import { openCovariance } from '../src/io/covariance-files.ts';
 import { parseShard, shareOf } from '../src/io/shard.ts';
 import { command } from './command.ts';
 import type { Run } from './command.ts';
-import { BuildProgressView } from './covariance-progress.ts';
-import { count, describeFacts, warnOfText } from './covariance-words.ts';
-import { Watch, quality, tellQuality } from './covariance-watch.ts';
-import { MODEL_FLAGS, choice, files, number, text } from './flags.ts';
+import { count, describeFacts } from './covariance.ts';
 import { checkWritable } from './files.ts';
+import { MODEL_FLAGS, choice, files, number, text } from './flags.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
-import { megabytes } from './text.ts';
+import type { Progress, Terminal } from './terminal.ts';
+import { megabytes, short } from './text.ts';
 
-const CHECKPOINT_SECONDS = 60;
+const SAVE_SECONDS = 60;
 
 // C belongs to the model as it was trained: edits write above the keys of their layer, and C stays that of before.
 const { edits: _edits, ...OWN_MODEL_FLAGS } = MODEL_FLAGS;
@@ -45,9 +48,9 @@ export const build = command({
           min: 0,
         }),
         layers: text('--layers', 'several layers in one pass, such as 3,5,7'),
-        'checkpoint-every': number(
-          '--checkpoint-every',
-          `seconds between checkpoints [default: ${CHECKPOINT_SECONDS}]`,
+        'save-every': number(
+          '--save-every',
+          `seconds after which the state is saved again [default: ${SAVE_SECONDS}]`,
           { above: 0 },
         ),
         shard: text(
@@ -58,7 +61,7 @@ export const build = command({
         restart: {
           type: 'boolean',
           default: false,
-          describe: 'forget an earlier checkpoint or file of the same build',
+          describe: 'forget an earlier state or file of the same build',
         },
       })
       .options(OWN_MODEL_FLAGS)
@@ -77,51 +80,33 @@ export const build = command({
       throw new UsageError(
         `covariance build: --tokens ${args.tokens} gives nothing to some of the ${shard?.of} shards. Ask for more.`,
       );
-    if (args.out !== undefined) await checkWritable('--out', args.out);
+    const { out, restart } = args;
+    if (out !== undefined) await checkWritable('--out', out);
     return withSession(args, run, async (session) => {
+      const { gpu, model, checkpoint, about, timings, timed } = session;
       const layers = layersFrom(args, session);
-      introduce(
-        session,
-        run,
-        `covariance of layer ${layers.join(', ')}${shard ? `, shard ${shard.index}/${shard.of}` : ''}`,
-      );
-      const checkpoint = await checkpointOf(session);
-      const corpus = await session.timed('hash', () => open(args.corpus ?? [], args.format, run));
-      const view = new BuildProgressView(run, `layer ${layers.join(', ')}`);
-      const watch = new Watch(session.gpu, run.terminal);
+      const part = shard ? `, shard ${shard.index}/${shard.of}` : '';
+      introduce(session, run, `covariance of layer ${layers.join(', ')}${part}`);
+      const corpus = await timed('hash', () => open(args.corpus ?? [], args.format, run));
       try {
-        const built = await session.timed('build', () =>
-          runBuild({
-            model: session.model,
-            checkpoint,
-            corpus,
-            storage: args.weights,
-            layers,
-            tokens,
-            shard,
-            out: args.out,
-            restart: args.restart,
-            checkpointMs: 1000 * (args['checkpoint-every'] ?? CHECKPOINT_SECONDS),
-            signal: run.signal,
-            onProgress: (progress) => view.update(progress),
-            onLook: (sums) => watch.look(sums),
-            onResume: (found) =>
-              run.terminal.note(`palimpsest: going on from a checkpoint of ${count(found)} tokens`),
-          }),
-        );
-        view.stop();
-        const qualities = await session.timed('quality', async () => {
-          const found: (Record<string, number> | undefined)[] = [];
-          for (const file of built) found.push(await quality(session.gpu, file));
-          return found;
-        });
-        tell(built, qualities, tokens, run);
+        const saveMs = 1000 * (args['save-every'] ?? SAVE_SECONDS);
+        const job = { model, checkpoint, corpus, layers, tokens, shard, out, restart, saveMs };
+        const { built, convergence } = await timed('build', () => follow(gpu, job, run));
+        const files: Record<string, unknown>[] = [];
+        for (const file of built) {
+          const quality = await timed('quality', () => qualityOf(gpu, file));
+          tell(file, quality, run);
+          files.push({ ...resultOf(file), ...quality });
+        }
+        if (built[0]) warnOfText(built[0].facts, tokens, run.terminal);
         reportTimings(session, run);
-        const files = built.map((file, i) => ({ ...resultOf(file), ...qualities[i] }));
-        const result = { files, corpus: corpusOf(corpus), convergence: watch.looks };
-        return { ...session.about, result, timings_ms: session.timings };
+        const { name, bytes, sha256 } = corpus;
+        return {
+          ...about,
+          result: { files, corpus: { name, bytes, sha256 }, convergence },
+          timings_ms: timings,
+        };
       } catch (error) {
-        view.stop();
         // The exit is told by main; what is kept, and how to go on, is known only here.
         if (run.signal.aborted && error instanceof Error) run.terminal.note(`palimpsest: ${error.message}`);
         throw error;
@@ -152,12 +137,6 @@ function layersFrom({ layer, layers }: LayerArguments, { model, found }: Session
   );
 }
 
-/** The files of the session's model; its weights were hashed when it was loaded. */
-async function checkpointOf({ found, model }: Session): Promise<Checkpoint> {
-  const checkpoint = await openCheckpoint(found.folder, { id: found.id });
-  return { ...checkpoint, sha256: () => Promise.resolve(model.sha256) };
-}
-
 async function open(
   paths: readonly string[],
   format: 'text' | 'jsonl' | undefined,
@@ -175,26 +154,154 @@ async function open(
   }
 }
 
-function tell(
-  built: readonly BuiltFile[],
-  qualities: readonly (Record<string, number> | undefined)[],
-  wanted: number | undefined,
-  { terminal }: Run,
-): void {
-  for (const [i, { path, facts, reused }] of built.entries()) {
-    terminal.print(path);
-    terminal.say(`${describeFacts(facts)}${reused ? '; it was there already' : ''}`);
-    const found = qualities[i];
-    if (found) tellQuality(found, terminal);
+/** Runs a build, shows how far it is, and looks now and then whether u still moves. */
+async function follow(
+  gpu: Gpu,
+  job: BuildJob,
+  { terminal, signal }: Run,
+): Promise<{ built: readonly BuiltFile[]; convergence: readonly Convergence[] }> {
+  const view = new BuildProgress(terminal, job);
+  const watch = new Watch(gpu, terminal);
+  let built: readonly BuiltFile[] = [];
+  try {
+    for await (const event of buildFiles({ ...job, signal })) {
+      if (event.kind === 'resumed') {
+        terminal.note(`palimpsest: going on from ${count(event.tokens)} tokens that were saved`);
+      } else if (event.kind === 'batch') view.update(event);
+      else if (event.kind === 'finished') built = event.files;
+      else await watch.look(event.sums);
+    }
+  } finally {
+    view.stop();
   }
-  const facts = built[0]?.facts;
-  if (!facts) return;
-  warnOfText(facts, terminal);
-  if (wanted !== undefined && facts.tokens < wanted)
-    terminal.warn(`the corpus ended after ${count(facts.tokens)} of the ${count(wanted)} tokens asked for.`);
-  if (facts.tokens < 2 * facts.size && !facts.shards)
+  return { built, convergence: watch.looks };
+}
+
+/** The rate is that of the last so many milliseconds of this process. */
+const WINDOW_MS = 30_000;
+const STEPS = 10_000;
+
+interface Sample {
+  readonly tokens: number;
+  /** Of all work, 0 to 1. */
+  readonly fraction: number;
+}
+
+/** Tokens, tokens a second and the time left: a bar on a terminal, a line every ten seconds elsewhere. */
+class BuildProgress {
+  readonly #bar: Progress;
+  readonly #wanted: number | undefined;
+  readonly #samples: (Sample & { readonly ms: number })[] = [];
+  #tail = '';
+
+  constructor(terminal: Terminal, { layers, tokens }: BuildJob) {
+    this.#wanted = tokens;
+    this.#bar = terminal.progress(`layer ${layers.join(', ')}`, (n) =>
+      n === STEPS ? this.#tail : count(this.#samples.at(-1)?.tokens ?? 0),
+    );
+  }
+
+  update({ tokens, fraction }: Sample): void {
+    const now = performance.now();
+    this.#samples.push({ ms: now, tokens, fraction });
+    while (this.#samples.length > 2 && now - (this.#samples[0]?.ms ?? now) > WINDOW_MS) this.#samples.shift();
+    const first = this.#samples[0] ?? { ms: now, tokens, fraction };
+    const seconds = (now - first.ms) / 1000;
+    const parts = [`${count(this.#wanted ?? Math.round(tokens / fraction))} tokens`];
+    if (this.#wanted === undefined) parts[0] = `about ${parts[0]}`;
+    if (tokens > first.tokens) parts.push(`${count(Math.round((tokens - first.tokens) / seconds))}/s`);
+    if (fraction > first.fraction)
+      parts.push(`${duration(((1 - fraction) / (fraction - first.fraction)) * seconds)} left`);
+    this.#tail = parts.join(', ');
+    this.#bar.update(Math.min(STEPS - 1, Math.floor(fraction * STEPS)), STEPS);
+  }
+
+  stop(): void {
+    this.#bar.stop();
+  }
+}
+
+/** Looking takes at most this part of the time. */
+const SHARE = 0.05;
+
+/** Whether more text would still change an edit: how far u of probe keys moves from look to look. */
+class Watch {
+  readonly #probe: ConvergenceProbe;
+  readonly #terminal: Terminal;
+  readonly looks: Convergence[] = [];
+  #readyAt = 0;
+
+  constructor(gpu: Gpu, terminal: Terminal) {
+    this.#probe = new ConvergenceProbe(gpu);
+    this.#terminal = terminal;
+  }
+
+  async look({ moments, probes }: CorpusSums): Promise<void> {
+    const start = performance.now();
+    if (start < this.#readyAt) return;
+    for (const [layer, moment] of moments) {
+      const keys = probes.get(layer);
+      const found = keys && (await this.#probe.look(layer, moment, keys));
+      if (!found) continue;
+      this.looks.push(found);
+      if (found.change !== undefined)
+        this.#terminal.note(
+          `palimpsest: ${count(found.tokens)} tokens; u of probe keys in layer ${layer} moved by ${(100 * found.change).toPrecision(2)} % since the last look`,
+        );
+    }
+    const end = performance.now();
+    this.#readyAt = end + (end - start) / SHARE;
+  }
+}
+
+/** How well C can be solved with. */
+interface Quality {
+  readonly effective_rank: number;
+  readonly condition: number;
+  readonly smallest_pivot: number;
+  readonly ridge: number;
+}
+
+/** Of a finished file; undefined for a part, and for a file from too little text. */
+async function qualityOf(gpu: Gpu, { path, facts }: BuiltFile): Promise<Quality | undefined> {
+  if (facts.shards) return undefined;
+  const file = await openCovariance(path);
+  const { size, tokens } = facts;
+  try {
+    const solver = await covarianceSolver(gpu, { key: file.key, size, tokens, panels: await readC(file) });
+    try {
+      const { condition, effectiveRank } = await solver.spectrum();
+      const { smallestPivot, ridge } = solver.factor;
+      return { effective_rank: effectiveRank, condition, smallest_pivot: smallestPivot, ridge };
+    } finally {
+      solver.close();
+    }
+  } catch (error) {
+    if (error instanceof EditRefused) return undefined;
+    throw error;
+  }
+}
+
+function tell({ path, facts, reused }: BuiltFile, quality: Quality | undefined, { terminal }: Run): void {
+  terminal.print(path);
+  terminal.say(`${describeFacts(facts)}${reused ? '; it was there already' : ''}`);
+  if (!quality) return;
+  const { effective_rank: rank, condition, smallest_pivot: pivot, ridge } = quality;
+  terminal.say(
+    `effective rank ${short(rank)}, condition about ${condition.toPrecision(2)}, smallest pivot ${pivot.toPrecision(2)}, ridge ${ridge === 0 ? 'none' : ridge.toPrecision(2)}`,
+  );
+}
+
+function warnOfText(facts: CovarianceFacts, wanted: number | undefined, terminal: Terminal): void {
+  const { tokens, size, shards, empty, invalid } = facts;
+  if (empty > 0) terminal.note(`palimpsest: ${count(empty)} empty documents were left out.`);
+  if (invalid > 0)
+    terminal.warn(`${count(invalid)} documents have bytes that are no UTF-8; each was read as U+FFFD.`);
+  if (wanted !== undefined && tokens < wanted)
+    terminal.warn(`the corpus ended after ${count(tokens)} of the ${count(wanted)} tokens asked for.`);
+  if (tokens < 2 * size && !shards)
     terminal.warn(
-      `${count(facts.tokens)} tokens are too few for keys of ${facts.size} numbers: an edit wants ${count(2 * facts.size)} at least, ten times that for a good C.`,
+      `${count(tokens)} tokens are too few for keys of ${size} numbers: an edit wants ${count(2 * size)} at least, ten times that for a good C.`,
     );
 }
 
@@ -213,6 +320,8 @@ function resultOf({ path, key, facts, reused }: BuiltFile): Record<string, unkno
   };
 }
 
-function corpusOf({ name, bytes, sha256 }: Corpus): Record<string, unknown> {
-  return { name, bytes, sha256 };
+function duration(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
 }

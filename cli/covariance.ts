@@ -1,12 +1,11 @@
 /** `palimpsest covariance build|info|merge|import|export`: C of a layer, the part of an edit that takes longest. */
 import { stat } from 'node:fs/promises';
-import { readMatrices } from '../src/formats/covariance-file.ts';
+import { type CovarianceFacts, formatShards, readMatrices } from '../src/formats/covariance-file.ts';
 import { openCovariance } from '../src/io/covariance-files.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { exportRome, importRome } from '../src/io/covariance-rome.ts';
 import { openModel } from '../src/io/models.ts';
 import { command } from './command.ts';
-import { count, describeFacts } from './covariance-words.ts';
 import { number, text } from './flags.ts';
 import { checkWritable } from './files.ts';
 import { BUNDLED_MODEL } from './session.ts';
@@ -88,3 +87,13 @@ export const exportNpz = command({
     return { result: { file: target, tokens: facts.tokens, documents: facts.documents } };
   },
 });
+
+/** What a file is of, in one line. */
+export function describeFacts(facts: CovarianceFacts): string {
+  const shard = facts.shards ? `shard ${formatShards(facts.shards)}, ` : '';
+  return `layer ${facts.layer} of ${facts.model}: ${shard}${count(facts.tokens)} tokens, ${count(facts.documents)} documents of ${facts.corpusName}`;
+}
+
+export function count(n: number): string {
+  return n.toLocaleString('en');
+}

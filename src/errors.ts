@@ -56,10 +56,7 @@ export class ModelError extends PalimpsestError {
 
 /** Ctrl-C or SIGTERM: what was computed is kept (exit 130). */
 export class Interrupted extends PalimpsestError {
-  constructor(
-    message = 'interrupted: nothing was written after the last checkpoint.',
-    options?: ErrorOptions,
-  ) {
+  constructor(message = 'interrupted: what was written before is kept.', options?: ErrorOptions) {
     super(message, 'interrupted', 130, options);
   }
 }

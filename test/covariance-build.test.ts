@@ -17,8 +17,7 @@ import type { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { openCorpus } from '../src/io/corpus-files.ts';
 import { documents } from '../src/io/corpus.ts';
-import { runBuild } from '../src/io/covariance-build.ts';
-import type { BuildJob } from '../src/io/covariance-build.ts';
+import type { BuildEvent, BuildJob } from '../src/io/covariance-build.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { readMatrices } from '../src/formats/covariance-file.ts';
 import { findCovariance, loadCovariance, openCovariance } from '../src/io/covariance-files.ts';
@@ -28,6 +27,7 @@ import { holdsOnly, throws, withFolder } from './folder.ts';
 import { gpu } from './gpu.ts';
 import { FACTS, goldenTensors, openFacts } from './model.ts';
 import { relativeError } from './reference/allclose.ts';
+import { runBuild } from './run-build.ts';
 import { tinyCheckpoint, tinyDocuments, tinyModel } from './tiny.ts';
 
 const test = suite('covariance-build');
@@ -328,7 +328,7 @@ test('4 shards merged, in any order and grouping: C of one go within 1e-6, each 
   model.destroy();
 });
 
-test('a finished build is there at once; more tokens go on from a checkpoint; fewer than it holds are refused', async () => {
+test('a finished build is there at once; more tokens go on from the saved state; fewer than it holds are refused', async () => {
   const model = await tinyModel(gpu);
   await withFolder(async (folder) => {
     const job = await jobIn(folder, model);
@@ -338,15 +338,17 @@ test('a finished build is there at once; more tokens go on from a checkpoint; fe
 
     const stop = new AbortController();
     const interrupted = { ...job, tokens: 1000, signal: stop.signal };
-    const onProgress = ({ tokens }: { tokens: number }): void => {
-      if (tokens >= 600) stop.abort(new Interrupted());
+    const stopAt600 = (event: BuildEvent): void => {
+      if (event.kind === 'batch' && event.tokens >= 600) stop.abort(new Interrupted());
     };
-    await throws(() => runBuild({ ...interrupted, onProgress }), Interrupted, 'tokens are kept', '--tokens');
+    await throws(() => runBuild(interrupted, stopAt600), Interrupted, 'tokens are kept', '--tokens');
     const resumed: number[] = [];
-    const onResume = (tokens: number): void => void resumed.push(tokens);
-    await throws(() => runBuild({ ...job, tokens: 550, onResume }), UsageError, '550', '--restart');
+    const onResume = (event: BuildEvent): void => {
+      if (event.kind === 'resumed') resumed.push(event.tokens);
+    };
+    await throws(() => runBuild({ ...job, tokens: 550 }, onResume), UsageError, '550', '--restart');
     // The number of tokens may change: the sums so far serve any that is larger.
-    const [more] = await runBuild({ ...job, tokens: 900, onResume });
+    const [more] = await runBuild({ ...job, tokens: 900 }, onResume);
     assert.is(more!.facts.tokens, 900);
     assert.ok(resumed.length === 1 && resumed[0]! >= 600);
     assert.equal(
@@ -416,7 +418,7 @@ async function jobIn(folder: string, model: Model): Promise<BuildJob> {
     layers: [1],
     batch: 100,
     cache: folder,
-    checkpointMs: 1e9,
+    saveMs: 1e9,
   };
 }
 

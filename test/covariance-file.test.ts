@@ -9,7 +9,7 @@ import { EditRefused, ModelError, UsageError } from '../src/errors.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { gpt2 } from '../src/models/gpt2.ts';
 import { buildKey } from '../src/io/covariance-build.ts';
-import { readCheckpoint, writeCheckpoint } from '../src/io/covariance-checkpoint.ts';
+import { readState, writeState } from '../src/io/covariance-state.ts';
 import {
   covarianceKey,
   formatShards,
@@ -268,7 +268,7 @@ test('auto: the bundled file, checked; else the one of most tokens in the cache;
     await write(found, { tokens: 20, wanted: 20 }, 'layer-1.c.safetensors');
     await write(found, { tokens: 90, shards: { indices: [0], of: 2 } }, 'layer-1.d.safetensors');
     await write(found, { tokens: 99, layer: 0 }, 'layer-0.e.safetensors');
-    await writeFile(join(found, 'build-x.checkpoint.safetensors'), 'not looked at');
+    await writeFile(join(found, 'build-x.state'), 'not looked at');
     assert.is(await findCovariance(checkpoint, 1, undefined, { cache: folder }), most);
 
     const manifest = await readManifest();
@@ -292,22 +292,22 @@ test('auto: the bundled file, checked; else the one of most tokens in the cache;
   });
 });
 
-test('a checkpoint gives back a build; one that is damaged or of another build is refused', async () => {
+test('a saved state gives back a build; one that is damaged or of another build is refused', async () => {
   await withFolder(async (folder) => {
-    const path = join(folder, 'build.checkpoint.safetensors');
+    const path = join(folder, 'build.state');
     const position = { file: 1, offset: 77, line: 5, documents: 4, empty: 1, invalid: 0 };
     const sums = [3, 5].map((layer) => ({ layer, high: panels(layer), low: panels(layer + 10) }));
     const state = { tokens: 123, documents: 4, cut: 1, position, sums };
-    assert.is(await readCheckpoint(path, 'k', [3, 5]), undefined);
-    await writeCheckpoint(path, 'k', F, state);
-    assert.equal(await readCheckpoint(path, 'k', [3, 5]), state);
-    await throws(() => readCheckpoint(path, 'other', [3, 5]), ModelError, 'of build k', '--restart');
-    await throws(() => readCheckpoint(path, 'k', [3, 7]), ModelError, 'no sum of layer 7');
+    assert.is(await readState(path, 'k', [3, 5]), undefined);
+    await writeState(path, 'k', F, state);
+    assert.equal(await readState(path, 'k', [3, 5]), state);
+    await throws(() => readState(path, 'other', [3, 5]), ModelError, 'of build k', '--restart');
+    await throws(() => readState(path, 'k', [3, 7]), ModelError, 'no sum of layer 7');
     const bytes = await readFile(path);
     bytes[bytes.length - 9]! ^= 4;
     await writeFile(path, bytes);
-    await throws(() => readCheckpoint(path, 'k', [3, 5]), ModelError, path, 'damaged', '--restart');
-    await holdsOnly(folder, ['build.checkpoint.safetensors']);
+    await throws(() => readState(path, 'k', [3, 5]), ModelError, path, 'damaged', '--restart');
+    await holdsOnly(folder, ['build.state']);
   });
 });
 

@@ -10,13 +10,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ModelError } from '../src/errors.ts';
 import { openCorpus } from '../src/io/corpus-files.ts';
-import { runBuild } from '../src/io/covariance-build.ts';
 import { readMatrices } from '../src/formats/covariance-file.ts';
 import { openCovariance } from '../src/io/covariance-files.ts';
 import { takeLock } from '../src/io/lock.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';
 import { gpu } from './gpu.ts';
 import { relativeError } from './reference/allclose.ts';
+import { runBuild } from './run-build.ts';
 import { tinyCheckpoint, tinyDocuments, tinyModel } from './tiny.ts';
 
 const test = suite('covariance-processes');
@@ -51,11 +51,11 @@ function start(folder: string): Started {
   return { child, lines, said, ended };
 }
 
-/** What a process killed in the middle of a write leaves beside the checkpoint. */
+/** What a process killed in the middle of a write leaves beside the state. */
 async function leaveBehind(folder: string): Promise<void> {
   const names = await readdir(folder, { recursive: true });
-  const checkpoint = names.find((name) => name.endsWith('.checkpoint.safetensors'))!;
-  await writeFile(join(folder, `${checkpoint}.0123456789ab.tmp`), 'half of it');
+  const state = names.find((name) => name.endsWith('.state'))!;
+  await writeFile(join(folder, `${state}.0123456789ab.tmp`), 'half of it');
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
@@ -69,18 +69,18 @@ test('7 pieces, killed and interrupted at random moments, give the C of one go',
     for (let piece = 0; finished === undefined; piece += 1) {
       const { child, lines, said, ended } = start(folder);
       if (piece < PIECES - 1) {
-        await said('checkpoint');
+        await said('saved');
         await pause(Math.random() * 150);
         child.kill(piece % 3 === 2 ? 'SIGTERM' : 'SIGKILL');
       }
       await ended;
       if (piece === 0) await leaveBehind(folder);
       const resumed = Number(lines.find((line) => line.startsWith('resumed'))?.split(' ')[1] ?? 0);
-      // At most the checkpoint that was being written is lost, and never one that was reported.
+      // At most the state that was being written is lost, and never one that was reported.
       assert.ok(resumed >= kept, `resumed at ${resumed}, but ${kept} were kept before`);
       kept = Math.max(
         kept,
-        ...lines.filter((line) => line.startsWith('checkpoint')).map((line) => Number(line.split(' ')[1])),
+        ...lines.filter((line) => line.startsWith('saved')).map((line) => Number(line.split(' ')[1])),
       );
       const error = lines.find((line) => line.startsWith('error'));
       assert.ok(error === undefined || error.startsWith('error interrupted'), error);
@@ -102,7 +102,7 @@ test('7 pieces, killed and interrupted at random moments, give the C of one go',
       batch: 100,
       out,
       cache: folder,
-      checkpointMs: 1e9,
+      saveMs: 1e9,
     });
     model.destroy();
     const pieces = await openCovariance(finished);
@@ -114,7 +114,7 @@ test('7 pieces, killed and interrupted at random moments, give the C of one go',
     const error = relativeError(got, want);
     assert.ok(error <= 1e-6, `${error} after ${ends.join(', ')}`);
     assert.equal(got, want, 'the same batches in the same order give the same bits');
-    await holdsOnly(join(finished, '..'), [finished.split('/').at(-1)!]); // no checkpoint, no lock, nothing temporary
+    await holdsOnly(join(finished, '..'), [finished.split('/').at(-1)!]); // no state, no lock, nothing temporary
   });
 });
 
@@ -122,7 +122,7 @@ test('a second process on the same build refuses and says who is at work; the fi
   await withFolder(async (folder) => {
     await writeFile(join(folder, 'corpus.txt'), DOCUMENTS.join('\n'));
     const first = start(folder);
-    await first.said('checkpoint');
+    await first.said('saved');
     first.child.kill('SIGSTOP');
     const second = start(folder);
     await second.ended;

@@ -1,26 +1,16 @@
 /**
- * A build from beginning to end on disk: what is there already, a lock, checkpoints, and the files at the end.
+ * A build from beginning to end on disk: what is there already, a lock, the state that is saved now and then, and the
+ * files at the end.
  *
- *   covariance/MODEL/SHA/layer-N.KEY.safetensors             finished
- *   covariance/MODEL/SHA/build-KEY.checkpoint.safetensors    unfinished: sums and place in the corpus
- *   covariance/MODEL/SHA/build-KEY.lock                      while a process is at work on it
+ *   covariance/MODEL/SHA/layer-N.KEY.safetensors      finished
+ *   covariance/MODEL/SHA/build-KEY.state              unfinished: sums and place in the corpus
+ *   covariance/MODEL/SHA/build-KEY.lock               while a process is at work on it
  */
-import { readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { sha256 } from '../formats/checksums.ts';
-import { CovarianceBuild } from '../edit/covariance.ts';
-import type { BuildState, Built, BuiltLayer } from '../edit/covariance.ts';
+import { type BuildState, CovarianceBuild } from '../edit/covariance.ts';
 import { Interrupted, UsageError } from '../errors.ts';
-import type { Checkpoint } from '../models/checkpoint.ts';
-import type { Model } from '../models/model.ts';
-import { type CorpusPosition, documents } from './corpus.ts';
-import type { Corpus } from './corpus-files.ts';
-import {
-  type CorpusBuild,
-  readCheckpoint,
-  removeCheckpoint,
-  writeCheckpoint,
-} from './covariance-checkpoint.ts';
+import { sha256 } from '../formats/checksums.ts';
 import {
   covarianceFault,
   covarianceFileName,
@@ -29,27 +19,20 @@ import {
   covarianceKey,
   readMatrices,
 } from '../formats/covariance-file.ts';
+import type { Checkpoint } from '../models/checkpoint.ts';
+import type { Model } from '../models/model.ts';
+import type { Corpus } from './corpus-files.ts';
+import { type CorpusPosition, documents } from './corpus.ts';
 import { covarianceFolder, modelName, openCovariance, writeCovariance } from './covariance-files.ts';
-import { takeLock } from './lock.ts';
+import { type CorpusBuild, readState, writeState } from './covariance-state.ts';
+import { exists } from './file.ts';
+import { type Lock, takeLock } from './lock.ts';
 import { tokenizerHash, weightsHash } from './model-folder.ts';
-
-export interface BuildProgress {
-  readonly tokens: number;
-  readonly documents: number;
-  /** Tokens asked for, if any were. */
-  readonly wanted: number | undefined;
-  /** Of all work, 0 to 1; by tokens when those were asked for, else by bytes of the corpus. */
-  readonly fraction: number;
-  /** Tokens that a checkpoint brought. */
-  readonly resumed: number;
-}
 
 export interface BuildJob {
   readonly model: Model;
   readonly checkpoint: Checkpoint;
   readonly corpus: Corpus;
-  /** How the model stores its matrices. Default f32. */
-  readonly storage?: 'f32' | 'f16' | undefined;
   readonly layers: readonly number[];
   /** Tokens wanted; with a shard, those of the shard. */
   readonly tokens?: number | undefined;
@@ -57,17 +40,13 @@ export interface BuildJob {
   /** One file instead of the cache's; for one layer. */
   readonly out?: string | undefined;
   readonly cache?: string | undefined;
-  readonly checkpointMs: number;
-  /** Forgets an earlier checkpoint and finished files of the same key. */
+  /** Milliseconds between two states on the disk. */
+  readonly saveMs: number;
+  /** Forgets an earlier state and finished files of the same key. */
   readonly restart?: boolean | undefined;
+  /** Tokens of a batch at most. */
   readonly batch?: number | undefined;
   readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: (progress: BuildProgress) => void;
-  /** After each checkpoint is on the disk. */
-  readonly onCheckpoint?: (tokens: number) => void;
-  /** Then, and at the end: the sums on the GPU. */
-  readonly onLook?: ((sums: CovarianceBuild<CorpusPosition>) => Promise<void>) | undefined;
-  readonly onResume?: (tokens: number) => void;
 }
 
 export interface BuiltFile {
@@ -78,57 +57,113 @@ export interface BuiltFile {
   readonly reused: boolean;
 }
 
-/** Builds what is missing. @throws ModelError when another process builds the same, or a file is damaged */
-export async function runBuild(job: BuildJob): Promise<BuiltFile[]> {
-  const { layers, out } = job;
-  if (new Set(layers).size !== layers.length)
-    throw new UsageError(`covariance: layers ${layers.join(', ')}: expected each once.`);
-  if (out !== undefined && layers.length > 1)
-    throw new UsageError(
-      'covariance: --out names one file, for one layer. Leave it out: every layer has a file in the cache.',
-    );
-  const identities = await identify(job);
-  const folder = covarianceFolder(modelName(job.checkpoint.id), await job.checkpoint.sha256(), job.cache);
-  const targets: { identity: CovarianceIdentity; path: string }[] = [];
-  for (const identity of identities)
-    targets.push({ identity, path: out ?? join(folder, await covarianceFileName(identity)) });
-  if (!job.restart) {
-    const there = await Promise.all(targets.map(({ identity, path }) => finished(path, identity)));
-    if (there.every((file) => file !== undefined)) return there;
-  }
+/** A build at work, its sums on the GPU. */
+export type CorpusSums = CovarianceBuild<CorpusPosition>;
 
-  const key = await buildKey(identities);
-  const path = join(folder, `build-${key}.checkpoint.safetensors`);
+/** What happens in a build, in the order of these kinds; batches and saves take turns. */
+export type BuildEvent =
+  /** It goes on from a state of so many tokens. */
+  | { readonly kind: 'resumed'; readonly tokens: number }
+  /** `fraction` of all work, 0 to 1: by tokens when a number of them is wanted, else by bytes of the corpus. */
+  | { readonly kind: 'batch'; readonly tokens: number; readonly fraction: number }
+  /** The state is on the disk. */
+  | { readonly kind: 'saved'; readonly tokens: number; readonly sums: CorpusSums }
+  /** The corpus is read, or the wanted tokens are. */
+  | { readonly kind: 'summed'; readonly tokens: number; readonly sums: CorpusSums }
+  | { readonly kind: 'finished'; readonly files: readonly BuiltFile[] };
+
+/** A file to be: what it will be of, and where. */
+interface Target {
+  readonly identity: CovarianceIdentity;
+  readonly path: string;
+}
+
+/**
+ * Builds what is missing, and tells what happens.
+ *
+ * An aborted signal ends it after the batch at work, with the state saved.
+ *
+ * @throws ModelError when another process builds the same, or a file is damaged; Interrupted saying what is kept
+ */
+export async function* buildFiles(job: BuildJob): AsyncGenerator<BuildEvent, void, void> {
+  const folder = covarianceFolder(modelName(job.checkpoint.id), await job.checkpoint.sha256(), job.cache);
+  const targets = await targetsOf(job, folder);
+  if (!job.restart) {
+    const there = await Promise.all(targets.map(finished));
+    const files = there.filter((file) => file !== undefined);
+    if (files.length === targets.length) return yield { kind: 'finished', files };
+  }
+  const key = await buildKey(targets.map(({ identity }) => identity));
+  const path = join(folder, `build-${key}.state`);
   const lock = await takeLock(join(folder, `build-${key}.lock`));
   try {
     await removeLeftovers(path);
-    if (job.restart) await removeCheckpoint(path);
-    const resume = await readCheckpoint(path, key, layers);
-    if (resume) checkResumable(job, resume, path);
+    if (job.restart) await rm(path, { force: true });
+    const resume = await readState(path, key, job.layers);
+    if (resume) {
+      checkResumable(job, resume, path);
+      yield { kind: 'resumed', tokens: resume.tokens };
+    }
+    yield* sum(job, { key, path, lock, targets, resume });
+  } finally {
+    await lock.release();
+  }
+}
+
+interface Work {
+  readonly key: string;
+  /** Of the state. */
+  readonly path: string;
+  readonly lock: Lock;
+  readonly targets: readonly Target[];
+  readonly resume: CorpusBuild | undefined;
+}
+
+/** Runs the corpus through the model, and writes the files. */
+async function* sum(
+  job: BuildJob,
+  { key, path, lock, targets, resume }: Work,
+): AsyncGenerator<BuildEvent, void, void> {
+  const { model, corpus, tokens: wanted, signal } = job;
+  const scope = model.gpu.open();
+  try {
+    const sums: CorpusSums = new CovarianceBuild(scope, model, { layers: job.layers, resume });
     let kept = resume?.tokens ?? 0;
-    const state = await build(job, resume, async (at) => {
+    const save = async (): Promise<void> => {
       await lock.check();
-      await writeCheckpoint(path, key, job.model.dims.F, at);
-      kept = at.tokens;
-      job.onCheckpoint?.(at.tokens);
-    }).catch((error: unknown) => {
-      throw error instanceof Interrupted ? whatIsKept(path, kept) : error;
-    });
+      await writeState(path, key, model.dims.F, await sums.state());
+      kept = sums.counts.tokens;
+    };
+    let saved = performance.now();
+    for await (const position of sums.run({ ...job, documents: (from) => documents(corpus.files, from) })) {
+      const { tokens } = sums.counts;
+      const fraction = wanted === undefined ? bytesBefore(corpus, position) / corpus.bytes : tokens / wanted;
+      yield { kind: 'batch', tokens, fraction };
+      if (signal?.aborted || performance.now() - saved < job.saveMs) continue;
+      await save();
+      yield { kind: 'saved', tokens, sums };
+      saved = performance.now();
+    }
+    if (signal?.aborted) {
+      if (sums.counts.tokens > kept) await save();
+      throw signal.reason instanceof Interrupted ? whatIsKept(path, kept) : signal.reason;
+    }
+    const { built, ...state } = await sums.finish();
+    yield { kind: 'summed', tokens: state.tokens, sums };
     await lock.check();
     const files: BuiltFile[] = [];
     for (const { identity, path: target } of targets) {
-      const layer = state.built.find((built) => built.layer === identity.layer) as BuiltLayer;
+      const layer = built.find((one) => one.layer === identity.layer);
+      if (!layer) throw new RangeError(`covariance: layer ${identity.layer} was not summed.`);
       const facts = await factsOf(job, identity, state);
-      const matrices = identity.shards
-        ? { 'S.high': layer.high, 'S.low': layer.low }
-        : { C: layer.covariance };
-      await writeCovariance(target, facts, matrices);
+      const { high, low, covariance: C } = layer;
+      await writeCovariance(target, facts, identity.shards ? { 'S.high': high, 'S.low': low } : { C });
       files.push({ path: target, key: await covarianceKey(identity), facts, reused: false });
     }
-    await removeCheckpoint(path);
-    return files;
+    await rm(path, { force: true });
+    yield { kind: 'finished', files };
   } finally {
-    await lock.release();
+    scope.close();
   }
 }
 
@@ -138,17 +173,16 @@ export async function buildKey(identities: readonly CovarianceIdentity[]): Promi
   return (await sha256(JSON.stringify(await Promise.all(keys)))).slice(0, 16);
 }
 
-async function identify({
-  checkpoint,
-  corpus,
-  storage = 'f32',
-  layers,
-  tokens,
-  shard,
-  signal,
-}: BuildJob): Promise<CovarianceIdentity[]> {
+async function targetsOf(job: BuildJob, folder: string): Promise<Target[]> {
+  const { model, checkpoint, corpus, layers, tokens, shard, out, signal } = job;
+  if (new Set(layers).size !== layers.length)
+    throw new UsageError(`covariance: layers ${layers.join(', ')}: expected each once.`);
+  if (out !== undefined && layers.length > 1)
+    throw new UsageError(
+      'covariance: --out names one file, for one layer. Leave it out: every layer has a file in the cache.',
+    );
   const common = {
-    storage,
+    storage: model.storage,
     tokenizer: tokenizerHash(checkpoint),
     size: checkpoint.architecture.dims.F,
     corpus: corpus.sha256,
@@ -156,16 +190,18 @@ async function identify({
     context: checkpoint.architecture.dims.context,
     shards: shard ? { indices: [shard.index], of: shard.of } : undefined,
   };
-  const identities: CovarianceIdentity[] = [];
-  for (const layer of layers)
-    identities.push({ ...common, layer, weights: await weightsHash(checkpoint, layer, signal) });
-  return identities;
+  const targets: Target[] = [];
+  for (const layer of layers) {
+    const identity = { ...common, layer, weights: await weightsHash(checkpoint, layer, signal) };
+    targets.push({ identity, path: out ?? join(folder, await covarianceFileName(identity)) });
+  }
+  return targets;
 }
 
 async function factsOf(
   { checkpoint, corpus }: BuildJob,
   identity: CovarianceIdentity,
-  { tokens, documents, cut, position }: BuildState<CorpusPosition>,
+  { tokens, documents, cut, position }: Omit<BuildState<CorpusPosition>, 'sums'>,
 ): Promise<CovarianceFacts> {
   const { empty = 0, invalid = 0 } = position ?? {};
   const modelSha256 = await checkpoint.sha256();
@@ -174,8 +210,8 @@ async function factsOf(
 }
 
 /** @throws ModelError when there is a file of that name, but damaged or of something else */
-async function finished(path: string, identity: CovarianceIdentity): Promise<BuiltFile | undefined> {
-  if (!(await stat(path).catch(() => undefined))) return undefined;
+async function finished({ path, identity }: Target): Promise<BuiltFile | undefined> {
+  if (!(await exists(path))) return undefined;
   const file = await openCovariance(path);
   const key = await covarianceKey(identity);
   if (file.key !== key) {
@@ -185,37 +221,6 @@ async function finished(path: string, identity: CovarianceIdentity): Promise<Bui
   }
   await readMatrices(file);
   return { path, key, facts: file.facts, reused: true };
-}
-
-/** Runs the corpus through the model, and saves the sums every `checkpointMs` and when the user wants to stop. */
-async function build(
-  job: BuildJob,
-  resume: CorpusBuild | undefined,
-  save: (state: CorpusBuild) => Promise<void>,
-): Promise<Built<CorpusPosition>> {
-  const { corpus, tokens: wanted, signal } = job;
-  const resumed = resume?.tokens ?? 0;
-  if (resume) job.onResume?.(resumed);
-  return job.model.gpu.scope(async (s) => {
-    const sums = new CovarianceBuild<CorpusPosition>(s, job.model, { layers: job.layers, resume });
-    let saved = performance.now();
-    for await (const position of sums.run({ ...job, documents: (from) => documents(corpus.files, from) })) {
-      const { tokens, documents: count } = sums.counts;
-      const fraction = wanted === undefined ? bytesBefore(corpus, position) / corpus.bytes : tokens / wanted;
-      job.onProgress?.({ tokens, documents: count, wanted, fraction, resumed });
-      if (signal?.aborted || performance.now() - saved < job.checkpointMs) continue;
-      await save(await sums.state());
-      await job.onLook?.(sums);
-      saved = performance.now();
-    }
-    if (signal?.aborted) {
-      if (sums.counts.tokens > resumed) await save(await sums.state());
-      signal.throwIfAborted();
-    }
-    const built = await sums.finish();
-    await job.onLook?.(sums);
-    return built;
-  });
 }
 
 function bytesBefore({ files }: Corpus, { file, offset }: CorpusPosition): number {

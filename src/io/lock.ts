@@ -147,7 +147,7 @@ async function takeAway(path: string, gone: Holder): Promise<void> {
 function locked(path: string, { pid, host, since }: Holder): ModelError {
   return new ModelError(
     `another process is at work here: process ${pid} on ${host} since ${since} (${path}). ` +
-      'Wait for it, or stop it and run this command again: it goes on from its last checkpoint.',
+      'Wait for it, or stop it and run this command again: it goes on from the state that was saved last.',
     'locked',
   );
 }
