@@ -4,7 +4,7 @@ import { dirname, relative, resolve } from 'node:path';
 import { applyEdits } from '../src/edit/apply.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import { lookupSubject } from '../src/edit/subject.ts';
-import { fill, readTemplate } from '../src/edit/template.ts';
+import { readTemplate, sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
 import { predict } from '../src/models/predict.ts';
 import type { Prediction } from '../src/models/predict.ts';
@@ -239,7 +239,7 @@ function findEdit(word: string, edits: readonly NamedEdit[], path: string): Name
 
 function sentenceOf({ record }: NamedEdit): string {
   const { prompt, subject, target } = record.request;
-  return `${fill(readTemplate(prompt, 'prompt', ''), `[${subject}]`)} → ${target}`;
+  return `${sentence({ prompt, subject: `[${subject}]` })} → ${target}`;
 }
 
 /** Ids of the edits that were in the model when this one was computed. */

@@ -6,7 +6,8 @@ import { targetText } from '../src/edit/request.ts';
 import type { EditRequest } from '../src/edit/request.ts';
 import type { EditRows } from '../src/edit/rows.ts';
 import type { Success } from '../src/edit/success.ts';
-import { fill, readTemplate } from '../src/edit/template.ts';
+import { updateNumbers } from '../src/edit/record.ts';
+import { sentence } from '../src/edit/template.ts';
 import type { Prediction } from '../src/models/predict.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { norm } from '../src/statistics.ts';
@@ -112,7 +113,7 @@ export function showComparison(
   outcomes: readonly Outcome[],
 ): void {
   terminal.heading('Before and after');
-  terminal.say(`  ${sentenceOf(request)} ...`, '  ', 'dim');
+  terminal.say(`  ${sentence(request)} ...`, '  ', 'dim');
   const states = [before, ...outcomes.map(({ after }) => after)].map(({ target }) => target);
   const titles = outcomes.map(({ update }) => `after ${METHOD_TABLE[update.method].title}, %`);
   const wanted = targetText(request);
@@ -185,11 +186,6 @@ export function showNumbers(
   terminal.say(`  u from ${solver}${how}`, '    ', 'dim');
 }
 
-/** The prompt with its subject. */
-export function sentenceOf({ prompt, subject }: EditRequest): string {
-  return fill(readTemplate(prompt, 'prompt', ''), subject);
-}
-
 /** An edit as `--json` has it. Names are a contract: numbers are unrounded, vectors are in the dump file. */
 export function editResult(
   edit: Edit,
@@ -221,13 +217,7 @@ export function editResult(
       v_init_norm: norm(vectors.v_prompt),
     },
     updates: byMethod(({ update, success, after }) => ({
-      divisor: update.divisor,
-      cosine: update.cosine,
-      lambda_norm: update.lambdaNorm,
-      update_norm: update.updateNorm,
-      normalised_update: update.normalisedUpdate,
-      relative_update: update.relativeUpdate,
-      verdict: update.verdict,
+      ...updateNumbers(update),
       success,
       after: probe(after),
     })),

@@ -1,4 +1,5 @@
 /** `palimpsest edit`: one fact, from the request to before and after. */
+import { sentence } from '../src/edit/template.ts';
 import { withUpdate } from '../src/edit/apply.ts';
 import { computeEdit } from '../src/edit/edit.ts';
 import type { Edit, Update } from '../src/edit/edit.ts';
@@ -19,7 +20,7 @@ import { command } from './command.ts';
 import type { Report, Run } from './command.ts';
 import { methodsFrom, requestFrom, withEditing } from './edit-options.ts';
 import type { EditArguments, Editing } from './edit-options.ts';
-import { LossView, editResult, sentenceOf, showComparison, showNumbers, showTokens } from './edit-view.ts';
+import { LossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import type { Outcome, State } from './edit-view.ts';
 import { checkWritable } from './files.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, once, text } from './flags.ts';
@@ -98,6 +99,7 @@ async function editIn(
   const edited = await computeEdit(model, request, {
     ...options,
     methods,
+    rows,
     signal,
     onPhase: (phase) => terminal.phase(phase),
     onStep: (row, step) => loss.step(row, step),
@@ -137,7 +139,7 @@ async function editIn(
     const earlier = session.edits.map(({ id }) => id);
     await timed('write', () => writeEdit(out, { ...file, earlier }));
     terminal.say(
-      `Wrote the edit to ${out}; try palimpsest predict ${JSON.stringify(sentenceOf(request))} --compare --edits ${out}`,
+      `Wrote the edit to ${out}; try palimpsest predict ${JSON.stringify(sentence(request))} --compare --edits ${out}`,
     );
   } else if (methods.length === 1) {
     terminal.say('The model itself is unchanged; --out FILE keeps this edit as a file.', '', 'dim');

@@ -1,4 +1,5 @@
 /** The tables of `evaluate`. */
+import { sentence } from '../src/edit/template.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Dangerous, MethodSummary } from '../src/lab/evaluate-summary.ts';
 import { short } from './text.ts';
@@ -72,7 +73,7 @@ export function showDangerous(terminal: Terminal, list: readonly Dangerous[]): v
           short(cosine),
           short(relative_update),
           normalised_update.toExponential(2),
-          `${prompt.replace('{}', `[${subject}]`)} → ${target_new}`,
+          `${sentence({ prompt, subject: `[${subject}]` })} → ${target_new}`,
         ],
       ),
   );

@@ -1,4 +1,5 @@
 /** What `sequence` prints when it has ended: the measurements, and the largest edits. */
+import { sentence } from '../src/edit/template.ts';
 import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';
 import { short } from './text.ts';
 import type { Terminal } from './terminal.ts';
@@ -52,7 +53,7 @@ export function showEnd(terminal: Terminal, head: SequenceHead, lines: readonly 
       short(cosine),
       verdict,
       kept ? 'yes' : 'no',
-      `${prompt.replace('{}', `[${subject}]`)} → ${target_new}`,
+      `${sentence({ prompt, subject: `[${subject}]` })} → ${target_new}`,
     ]),
   );
   terminal.print();

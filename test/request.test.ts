@@ -9,7 +9,7 @@ import {
   targetText,
   type EditRequest,
 } from '../src/edit/request.ts';
-import { fill, nest, readTemplate, write } from '../src/edit/template.ts';
+import { fill, nest, readTemplate, sentence } from '../src/edit/template.ts';
 import { thrown } from './tokenizers.ts';
 
 const test = suite('request');
@@ -95,7 +95,11 @@ test('templates are filled by position: nothing in subject, prompt or context is
   const read = (text: string) => readTemplate(text, 'prompt', '');
   assert.is(fill(read('a {} b'), "$& $1 $` $' {} {0}"), "a $& $1 $` $' {} {0} b");
   const nested = nest(read('x {. {}'), read('} the {} is'));
-  assert.is(write(nested), 'x {. } the {} is');
+  assert.is(sentence({ prompt: 'a {} b', subject: '[$&{}]' }), 'a [$&{}] b');
+  assert.is(
+    thrown(() => sentence({ prompt: 'a b', subject: 'c' })).message.slice(0, 23),
+    'prompt: expected one {}',
+  );
   assert.is(fill(nested, 'Y'), 'x {. } the Y is');
   // Where context and prompt meet, "{" and "}" make no new hole.
   assert.is(fill(nest(read('x {{}'), read('} of {} is')), 'Y'), 'x {} of Y is');

@@ -8,7 +8,7 @@
  *   5. Λ              (v* − v) / (k · u), the key and value as the method says        update.ts
  */
 import type { Model } from '../models/model.ts';
-import { read, upload } from '../tensor/tensor.ts';
+import { indices, read } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { openSuffix } from './frozen.ts';
 import { judge } from './guard.ts';
@@ -35,11 +35,13 @@ export interface EditOptions extends Partial<ValueOptions> {
   /** Solves C x = k: from a covariance, or the identity. */
   readonly solver: Solver;
   /** false: every step runs the whole model, for comparison. Default true. */
-  readonly freeze?: boolean;
-  readonly onStep?: (row: TraceRow, step: number) => void;
+  readonly freeze?: boolean | undefined;
+  /** The request in its contexts, where it has been tokenised already. */
+  readonly rows?: EditRows | undefined;
+  readonly onStep?: ((row: TraceRow, step: number) => void) | undefined;
   /** Called as each phase begins. */
-  readonly onPhase?: (phase: EditPhase) => void;
-  readonly signal?: AbortSignal;
+  readonly onPhase?: ((phase: EditPhase) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export type EditPhase = 'contexts' | 'value' | 'solve' | 'update';
@@ -112,7 +114,7 @@ export async function computeEdit(model: Model, request: EditRequest, options: E
 
   return gpu.scope(async (s) => {
     const { rows, suffix, keys, values } = await phase('contexts', () => {
-      const rows = editRows(model.tokenizer, request, contexts, model.dims.context);
+      const rows = options.rows ?? editRows(model.tokenizer, request, contexts, model.dims.context);
       const suffix = openSuffix(s, model, layer, rows, options.freeze);
       const bySource = (all: Tensor): Record<'prompt' | 'mean', Tensor> => ({
         prompt: all.slice(0, 1).reshape(all.cols),
@@ -123,18 +125,15 @@ export async function computeEdit(model: Model, request: EditRequest, options: E
 
     const optimised = await phase('value', () => {
       const targets = rows.rewrites.flatMap(() => rows.targetIds);
-      const targetIds = upload(s, Uint32Array.from(targets), [targets.length], 'targets');
-      return optimiseValue(
-        s,
-        model,
+      return optimiseValue(s, model, {
         suffix,
-        targetIds,
-        rows.targetIds.length,
-        values.prompt,
-        valueOptions,
-        options.onStep,
-        options.signal,
-      );
+        targets: indices(s, targets, 'targets'),
+        perRow: rows.targetIds.length,
+        v0: values.prompt,
+        options: valueOptions,
+        onStep: options.onStep,
+        signal: options.signal,
+      });
     });
 
     const us = await phase('solve', async () => {

@@ -11,6 +11,8 @@ import type { TensorToWrite } from '../formats/safetensors.ts';
 import type { Architecture } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
 import type { Edit, Update } from './edit.ts';
+import { judge } from './guard.ts';
+import type { Thresholds, Verdict } from './guard.ts';
 import { METHODS } from './method.ts';
 import type { Method } from './method.ts';
 import type { EditRequest } from './request.ts';
@@ -58,6 +60,30 @@ export function recordTensors({ U, Lambda, rank }: LowRankUpdate): TensorToWrite
   ];
 }
 
+/** The numbers of an update as files and `--json` name them. */
+export interface UpdateNumbers {
+  readonly divisor: number;
+  readonly cosine: number;
+  readonly lambda_norm: number;
+  readonly update_norm: number;
+  readonly normalised_update: number;
+  readonly relative_update: number;
+  readonly verdict: Verdict;
+}
+
+/** @param thresholds of the verdict, where they are not the usual ones */
+export function updateNumbers(update: Update, thresholds?: Thresholds): UpdateNumbers {
+  return {
+    divisor: update.divisor,
+    cosine: update.cosine,
+    lambda_norm: update.lambdaNorm,
+    update_norm: update.updateNorm,
+    normalised_update: update.normalisedUpdate,
+    relative_update: update.relativeUpdate,
+    verdict: thresholds ? judge(update.cosine, update.relativeUpdate, thresholds) : update.verdict,
+  };
+}
+
 /** What the file's `__metadata__` says of an edit. */
 export function recordMetadata(
   model: Model,
@@ -73,8 +99,6 @@ export function recordMetadata(
     decay,
     probability,
   }));
-  const { divisor, cosine, lambdaNorm, updateNorm, normalisedUpdate, relativeUpdate, verdict, solved } =
-    update;
   const json = JSON.stringify;
   return {
     schema: RECORD_SCHEMA,
@@ -94,17 +118,9 @@ export function recordMetadata(
     contexts: json(edit.contexts),
     seed: seed === undefined ? 'none' : String(seed),
     covariance,
-    solve: json(solved),
+    solve: json(update.solved),
     loss: json(trace),
-    numbers: json({
-      divisor,
-      cosine,
-      lambda_norm: lambdaNorm,
-      update_norm: updateNorm,
-      normalised_update: normalisedUpdate,
-      relative_update: relativeUpdate,
-      verdict,
-    }),
+    numbers: json(updateNumbers(update)),
     earlier: json(earlier),
     adapter: model.gpu.adapter.description,
     weights: model.storage,

@@ -47,12 +47,16 @@ export function fill(template: Template, word: string): string {
   return template.before + word + template.after;
 }
 
+/**
+ * A prompt with its subject in it. Whoever shows a subject marked hands it in marked.
+ *
+ * @throws UsageError unless the prompt has exactly one `{}`
+ */
+export function sentence({ prompt, subject }: { readonly prompt: string; readonly subject: string }): string {
+  return fill(readTemplate(prompt, 'prompt', 'Write {} where the subject goes, once.'), subject);
+}
+
 /** A template in the hole of another: context around prompt. The hole of the inner one stays. */
 export function nest(outer: Template, inner: Template): Template {
   return { before: outer.before + inner.before, after: inner.after + outer.after };
-}
-
-/** The template as people write it, with `{}`. */
-export function write(template: Template): string {
-  return fill(template, HOLE);
 }

@@ -11,10 +11,12 @@ export interface ValueLossOptions {
 }
 
 export interface ValueLoss {
-  /** [R − 1]. On the tape it stands for the whole loss, mean(nll) + kl, which seeds its own gradient. */
+  /** [R − 1] */
   readonly nll: Tensor;
   /** [1], klFactor included */
   readonly kl: Tensor;
+  /** Where the whole loss, mean(nll) + kl, stands on the tape: what `backward` is asked about. It is never summed up. */
+  readonly whole: Tensor;
 }
 
 /**
@@ -43,5 +45,5 @@ export function valueLoss(
   const kl = klDivergence(s, logits, last, logP0, klFactor, lse);
   const drift = { logP0, kl, klFactor };
   s.tape?.record(losses, [logits], (scope) => [lossGradient(scope, logits, targets, lse, 1 / last, drift)]);
-  return { nll: losses, kl };
+  return { nll: losses, kl, whole: losses };
 }

@@ -53,23 +53,25 @@ export interface Optimised {
   readonly trace: TraceRow[];
 }
 
-/**
- * Optimises δ; the results belong to `owner`.
- *
- * @param targets  u32 [n·t] target ids as the loss rows of `suffix` read them: context by context
- * @param perRow   t, target tokens a context
- * @param v0       [D]
- */
+/** What δ is searched for. */
+export interface ValueSearch {
+  readonly suffix: Suffix;
+  /** u32 [n·t] target ids as the loss rows of `suffix` read them: context by context */
+  readonly targets: Tensor;
+  /** t, target tokens a context */
+  readonly perRow: number;
+  /** [D] */
+  readonly v0: Tensor;
+  readonly options: ValueOptions;
+  readonly onStep?: ((row: TraceRow, step: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Optimises δ; the results belong to `owner`. */
 export async function optimiseValue(
   owner: Scope,
   model: Model,
-  suffix: Suffix,
-  targets: Tensor,
-  perRow: number,
-  v0: Tensor,
-  options: ValueOptions,
-  onStep?: (row: TraceRow, step: number) => void,
-  signal?: AbortSignal,
+  { suffix, targets, perRow, v0, options, onStep, signal }: ValueSearch,
 ): Promise<Optimised> {
   const gpu = owner.gpu;
   const D = v0.size;
@@ -102,7 +104,7 @@ export async function optimiseValue(
           weightDecay: options.weightDecay,
         });
         if (step < options.steps - 1) {
-          const gradient = tape.backward(s, loss.nll, delta);
+          const gradient = tape.backward(s, loss.whole, delta);
           if (step === 0) gpu.copy(gradient, gradient0);
           adamStep(s, {
             delta,

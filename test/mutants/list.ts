@@ -40,8 +40,8 @@ const method: Mutant[] = [
     name: 'v0 is the mean over contexts',
     file: 'src/edit/edit.ts',
     within: 'computeEdit',
-    from: 'optimiseValue($s, $model, $suffix, $ids, $n, values.prompt, $options, $step, $signal)',
-    to: 'optimiseValue($s, $model, $suffix, $ids, $n, values.mean, $options, $step, $signal)',
+    from: '{ suffix, targets: $targets, perRow: $n, v0: values.prompt, options: $o, onStep: $step, signal: $signal }',
+    to: '{ suffix, targets: $targets, perRow: $n, v0: values.mean, options: $o, onStep: $step, signal: $signal }',
   },
   {
     ...FIRST_EDIT,

@@ -1,5 +1,5 @@
 /** Figures of where a model keeps its facts: causal tracing, and edits at each layer. */
-import { fill, readTemplate } from '../../edit/template.ts';
+import { sentence } from '../../edit/template.ts';
 import { bestLayer } from '../sweep.ts';
 import { TOKEN_KINDS, recommendedLayer } from '../trace-average.ts';
 import type { TraceSite } from '../trace-runs.ts';
@@ -105,7 +105,7 @@ export function traceFact({ trace }: Study): Figure | undefined {
     const mark = t >= subject[0] && t < subject[1] ? '*' : '';
     return `${String(t).padStart(2, '\u2007')} ${token}${mark}`;
   });
-  const prompt = fill(readTemplate(request.prompt, 'prompt', ''), request.subject);
+  const prompt = sentence(request);
   return {
     name: 'trace-fact',
     title: `Where “${request.subject}” is turned into “${object.trim()}”`,

@@ -1,6 +1,6 @@
 /** The report's tables: methods on single edits, sequences, and the edits that did most harm. */
 import type { Method } from '../../edit/method.ts';
-import { fill, readTemplate } from '../../edit/template.ts';
+import { sentence } from '../../edit/template.ts';
 import { median } from '../../statistics.ts';
 import { summariseBefore, summariseMethod } from '../evaluate-summary.ts';
 import type { MethodSummary } from '../evaluate-summary.ts';
@@ -176,7 +176,7 @@ function worstTable(edits: readonly ListedEdit[], caption: (n: number) => string
     ],
     rows: worst.map(
       ({ method, where, target_new, normalised_update, cosine, verdict, text = '', ...fact }) => [
-        `${sentence(fact)} <b>${escape(target_new)}</b><small>${escape(where)}</small>` +
+        `${marked(fact)} <b>${escape(target_new)}</b><small>${escape(where)}</small>` +
           (text === '' ? '' : `<q>${escape(shorten(text, EXCERPT))}</q>`),
         mark(method),
         power(normalised_update),
@@ -188,8 +188,8 @@ function worstTable(edits: readonly ListedEdit[], caption: (n: number) => string
   });
 }
 
-function sentence({ prompt, subject }: Pick<ListedEdit, 'prompt' | 'subject'>): string {
-  return fill(readTemplate(escape(prompt), 'prompt', ''), `<u>${escape(subject)}</u>`);
+function marked({ prompt, subject }: Pick<ListedEdit, 'prompt' | 'subject'>): string {
+  return sentence({ prompt: escape(prompt), subject: `<u>${escape(subject)}</u>` });
 }
 
 function mark(method: Method): string {
