@@ -57,7 +57,7 @@ export const sequence = command({
         '$0 sequence --method rome --count 40',
         'forty edits; the guard marks those that disable the model',
       )
-      .example('$0 sequence --on-collapse refuse --resume', 'goes on with a run that was stopped'),
+      .example('$0 sequence --method rome --count 40 --resume', 'goes on with a run that was stopped'),
   run: async (args: SequenceCommand, run) => runCommand(args, run),
 });
 

@@ -26,9 +26,9 @@ const SMALLER: readonly (readonly [RegExp, string])[] = [
   [/--corpus \S+/, `--corpus ${root}data/wikitext.txt`],
   [/--tokens \d+/, '--tokens 4096'],
   [/--shard auto\/\d+ --out \S+/, '--shard auto/2 --tokens 4096 --out shard.safetensors'],
-  [/--count \d+/, '--count 2'],
-  [/^evaluate (?!.*--count)/, 'evaluate --count 2 '],
-  [/^sequence (?!.*--count)/, 'sequence --count 2 '],
+  [/--count \d+/, '--count 1'],
+  [/^evaluate (?!.*--count)/, 'evaluate --count 1 '],
+  [/^sequence (?!.*--count)/, 'sequence --count 1 '],
   [/^bench edit --model-size \S+/, 'bench edit --model facts --runs 1'],
   [/^bench matmul$/, 'bench gelu --budget 1'],
 ];

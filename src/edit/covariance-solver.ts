@@ -1,4 +1,16 @@
-/** Where u comes from: a covariance, factored once and kept on the GPU, or the identity in its place. */
+/**
+ * u = C⁻¹k / |C⁻¹k|: the direction in key space that an edit writes along.
+ *
+ * Why C⁻¹k: of all changes Δ of W with Δ k = v* − v we want the one that moves the values of ordinary keys least, so we
+ * minimise E|Δk'|² = tr(Δ C Δᵀ) over the keys k' of ordinary text, C = E[k'k'ᵀ]. With a multiplier μ [D] for the condition
+ * the derivative is zero where 2 Δ C = μ kᵀ, that is Δ = ½ μ (C⁻¹k)ᵀ: rank one. The condition then gives
+ * ½ μ = (v* − v) / (k · C⁻¹k). Any multiple of C⁻¹k gives the same Δ, so u has length 1 and Λ = (v* − v) / (k · u).
+ *
+ * C is never inverted: it is factored once, and each edit costs two triangular solves and their refinement. With the
+ * identity in its place u is k itself, which every output says.
+ *
+ * Source: Meng et al. 2022, eq. 2; kmeng01/rome `compute_u`.
+ */
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { upload } from '../tensor/tensor.ts';
