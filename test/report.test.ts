@@ -423,6 +423,18 @@ test('tracing and sweep: said where they point to two layers, and only there', a
   assert.not.match(await told(2), /disagree/);
 });
 
+test('the bold line is the median of the losses, not their mean', async () => {
+  const [one] = study.evaluation!.cases;
+  const cases = [8, 4, 1].map((loss, case_id) => ({ ...one!, case_id, loss: [loss, loss] }));
+  const made = await makeReport({ title: 'x', about: [], command: 'x', evaluation: { cases, seed: 0 } });
+  const paths = (colour: string): string[] =>
+    [...made.get('loss-curves.svg')!.matchAll(/<path [^>]*>/g)]
+      .filter(([path]) => path.includes(`stroke="${colour}"`) && path.includes('line mark'))
+      .map(([path]) => / d="([^"]+)"/.exec(path)![1]!);
+  const [bold] = paths(PALETTE.ink[0]);
+  assert.is(bold, paths(PALETTE['r-rome'][0])[1]);
+});
+
 test('an edit whose norm is no number is the worst', () => {
   const sizes = [1, NaN, 3, 2].map((normalised_update) => ({ normalised_update }));
   assert.equal(

@@ -70,6 +70,7 @@ test('rows of real edits, without a change to the model', async () => {
   const rows = await compareStyles(model, [fact], {
     methods: ['rome', 'r-rome'],
     edit,
+    targets: ['new'],
     onRow: (row) => seen.push(row),
   });
   assert.equal(rows, seen);

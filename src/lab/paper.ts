@@ -61,7 +61,7 @@ export const PAPER_PLAN: PaperPlan = {
   seed: 0,
 };
 
-export interface PaperInput {
+interface PaperInput {
   readonly facts: readonly Fact[];
   /** Ids of the documents whose perplexity is followed. */
   readonly documents: readonly (readonly number[])[];
@@ -77,7 +77,7 @@ export interface PaperInput {
 }
 
 /** Everything but the title and what the report says of the circumstances. */
-export type PaperResult = Omit<Study, 'title' | 'about' | 'command'>;
+type PaperResult = Omit<Study, 'title' | 'about' | 'command'>;
 
 /** A step of the study: what it is run on, and how much of it. */
 type Step<Result> = (model: Model, input: PaperInput, plan: PaperPlan) => Promise<Result>;

@@ -10,8 +10,8 @@
 import type { Fact } from '../data/fact.ts';
 import { computeEdit } from '../edit/edit.ts';
 import type { EditOptions } from '../edit/edit.ts';
-import { THRESHOLDS, judge } from '../edit/guard.ts';
-import type { Thresholds, Verdict } from '../edit/guard.ts';
+import { judge } from '../edit/guard.ts';
+import type { Verdict } from '../edit/guard.ts';
 import type { Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
 import { factPrompt } from './probes.ts';
@@ -41,12 +41,11 @@ export interface StyleRow {
   readonly verdict: Verdict;
 }
 
-export interface StyleOptions {
+interface StyleOptions {
   readonly methods: readonly Method[];
   readonly edit: Omit<EditOptions, 'methods' | 'signal'>;
-  /** Which targets to write. Default new alone. */
-  readonly targets?: readonly ('new' | 'true')[];
-  readonly thresholds?: Thresholds;
+  /** Which targets to write. */
+  readonly targets: readonly ('new' | 'true')[];
   readonly onRow?: (row: StyleRow) => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -58,7 +57,7 @@ interface Variant {
 }
 
 /** All ways in which a fact can be written: as it is, as a question where one is known, with either object. */
-export function variantsOf(fact: Fact, targets: readonly ('new' | 'true')[] = ['new']): Variant[] {
+export function variantsOf(fact: Fact, targets: readonly ('new' | 'true')[]): Variant[] {
   const asIs: Style = fact.prompt.trimEnd().endsWith('?') ? 'question' : 'completion';
   const question = asIs === 'completion' ? questionOf(fact.prompt) : undefined;
   const styles: [Style, string][] = [[asIs, fact.prompt]];
@@ -75,7 +74,7 @@ export function variantsOf(fact: Fact, targets: readonly ('new' | 'true')[] = ['
 export async function compareStyles(
   model: Model,
   facts: readonly Fact[],
-  { methods, edit, targets, thresholds = THRESHOLDS, onRow, signal }: StyleOptions,
+  { methods, edit, targets, onRow, signal }: StyleOptions,
 ): Promise<StyleRow[]> {
   const rows: StyleRow[] = [];
   for (const { style, target, fact } of facts.flatMap((one) => variantsOf(one, targets))) {
@@ -86,7 +85,7 @@ export async function compareStyles(
     const { updates } = await computeEdit(model, request, {
       ...edit,
       methods,
-      ...(signal ? { signal } : {}),
+      signal,
     });
     for (const update of updates.values()) {
       const row: StyleRow = {
@@ -106,7 +105,7 @@ export async function compareStyles(
         relative_update: update.relativeUpdate,
         divisor: update.divisor,
         cosine: update.cosine,
-        verdict: judge(update.cosine, update.relativeUpdate, thresholds),
+        verdict: judge(update.cosine, update.relativeUpdate),
       };
       rows.push(row);
       onRow?.(row);

@@ -16,7 +16,7 @@ import { methodsTable, sequencesTable, worstSequenceTable, worstSingleTable } fr
 import { FONT, PALETTE, WIDTH, darkRules } from './theme.ts';
 
 /** Files of a report by name, text each. */
-export type ReportFiles = ReadonlyMap<string, string>;
+type ReportFiles = ReadonlyMap<string, string>;
 
 interface Section {
   readonly heading: string;

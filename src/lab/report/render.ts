@@ -4,7 +4,7 @@ import type { TopLevelSpec } from 'vega-lite';
 import { THEME, WIDTH, darkRules } from './theme.ts';
 import type { Size } from './theme.ts';
 
-export type Draw = (spec: TopLevelSpec) => Promise<string>;
+type Draw = (spec: TopLevelSpec) => Promise<string>;
 
 /** @throws Error for anything that vega or vega-lite warns about: a figure with a warning is wrong */
 export async function loadRenderer(): Promise<Draw> {
