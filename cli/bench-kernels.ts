@@ -1,79 +1,125 @@
 /** `palimpsest bench FAMILY`, `--table` and `--compare`: kernels on their own. */
 import { readFile } from 'node:fs/promises';
-import { PalimpsestError, UsageError } from '../src/errors.ts';
+import { GpuError, PalimpsestError, UsageError } from '../src/errors.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu, readShader } from '../src/gpu/node.ts';
-import type { Family } from '../src/lab/bench/case.ts';
-import { comparePair, standsInFor } from '../src/lab/bench/compare.ts';
-import type { Variant } from '../src/lab/bench/compare.ts';
-import { FAMILIES } from '../src/lab/bench/families.ts';
-import { measure } from '../src/lab/bench/measure.ts';
+import {
+  FAMILIES,
+  checkShader,
+  comparePair,
+  findKernel,
+  pairCases,
+  standsInFor,
+} from '../src/lab/bench/compare.ts';
+import type { Compared, Roof, Side } from '../src/lab/bench/compare.ts';
+import { casesOf, shortName } from '../src/lab/bench/family.ts';
+import type { Deviation, Family, Sizes } from '../src/lab/bench/family.ts';
+import { rungTable } from '../src/lab/bench/matmul.ts';
+import type { ClassWinner } from '../src/lab/bench/matmul.ts';
+import { measureAll, rate } from '../src/lab/bench/measure.ts';
 import type { Measured } from '../src/lab/bench/measure.ts';
-import type { Roof } from '../src/lab/bench/roof.ts';
-import { rungTable } from '../src/lab/bench/rung-table.ts';
-import type { ClassWinner } from '../src/lab/bench/rung-table.ts';
-import { COMPARED_HEADS, MEASURED_HEADS, comparedRow, giga, measuredRow } from './bench-view.ts';
 import type { Run } from './command.ts';
-import type { Cell } from './table.ts';
+import type { Cell, Column } from './table.ts';
+import { giga, ms, percentOf, plural } from './text.ts';
+
+/** Titles from a word each; all but the first `left` are numbers. */
+const columns = (titles: string, left: number): Column[] =>
+  titles.split(' ').map((title, i) => (i < left ? { title } : { title, align: 'right' }));
+
+const MEASURED = columns('kernel shape ms ± wall GFLOP/s GB/s %mm %cp', 2);
+
+/** What they mean, for below a table. */
+export const MEASURED_LEGEND =
+  'ms: median of a run by timestamps (wall where there are none), ± its median distance from it; wall: from recording ' +
+  'to the end; %mm, %cp: of the best matmul and the best copy of this adapter. Results are checked first.';
+
+function measuredRow(m: Measured, roof: Roof): Cell[] {
+  if (!m.wall) return [m.name, m.shape, 'WRONG', '', '', '', '', '', ''];
+  const { median, mad } = m.timestamps ?? m.wall;
+  const [flops, bytes] = [rate(m, 'flops'), rate(m, 'bytes')];
+  const of = m.flops > 0 ? [giga(flops), percentOf(flops, roof.matmul)] : ['', ''];
+  return [
+    ...[m.name, m.shape, ms(median), ms(mad), ms(m.wall.median)],
+    ...[of[0] ?? '', giga(bytes), of[1] ?? '', percentOf(bytes, roof.copy)],
+  ];
+}
+
+/** `matmul_1 64,768,3072: element 17 is 3.2, expected 1.1 ± 0.0001 (error 2.1)`. */
+function wrong(name: string, shape: string, { index, got, want, bound }: Deviation): string {
+  const digits = (x: number): string => String(Number(x.toPrecision(7)));
+  const error = Number(Math.abs(got - want).toPrecision(3));
+  return `${name} ${shape}: element ${index} is ${digits(got)}, expected ${digits(want)} ± ${bound.toPrecision(2)} (error ${error})`;
+}
+
+/** An error for results that are wrong: of a shader, or of the driver. */
+export function wrongResults(found: readonly string[]): Error | undefined {
+  if (found.length === 0) return undefined;
+  const message = `bench: results differ from float64 by more than rounding explains:\n  ${found.join('\n  ')}`;
+  return new PalimpsestError(message, 'wrong_results', 1);
+}
 
 export interface FamilyResult {
   readonly family: string;
   readonly cases: readonly Measured[];
+  /** Cases for which the budget left no time. */
+  readonly passed_over: number;
+  readonly wrong: readonly string[];
+}
+
+export interface FamilyOptions {
+  readonly roof: Roof;
+  readonly shape: Sizes | undefined;
+  /** ms */
+  readonly budget: number | undefined;
 }
 
 /** Measures one family and prints its table. */
 export async function benchFamily(
   family: Family,
   gpu: Gpu,
-  roof: Roof,
-  budget: number,
-  run: Run,
+  { roof, shape, budget }: FamilyOptions,
+  { terminal, signal }: Run,
 ): Promise<FamilyResult> {
-  const { terminal, signal } = run;
   const cases: Measured[] = [];
-  const list = family.cases(gpu);
+  const list = casesOf(family, gpu, shape);
   const bar = terminal.progress(family.name);
+  let seen = 0;
   try {
-    for (const c of list) {
-      signal.throwIfAborted();
-      cases.push(await measure(gpu, c, { budget, signal }));
-      bar.update(cases.length, list.length);
+    for await (const found of measureAll(gpu, list, { budget, signal })) {
+      if (found) cases.push(found);
+      bar.update((seen += 1), list.length);
     }
   } finally {
     bar.stop();
   }
   terminal.heading(`${family.name}: ${family.title}`);
   terminal.table(
-    MEASURED_HEADS,
+    MEASURED,
     cases.map((c) => measuredRow(c, roof)),
   );
-  return { family: family.name, cases };
+  const passed_over = list.length - cases.length;
+  if (passed_over > 0)
+    terminal.print(`The budget left no time for ${plural(passed_over, 'case')} of ${list.length}.`);
+  const failed = cases.filter(({ deviation }) => !(deviation.ratio <= 1));
+  return {
+    ...{ family: family.name, cases, passed_over },
+    wrong: failed.map((c) => wrong(c.name, c.shape, c.deviation)),
+  };
 }
 
-/** An error for results that are wrong: of a shader of ours, or of the driver. */
-export function wrongResults(families: readonly FamilyResult[]): Error | undefined {
-  const wrong = families.flatMap(({ family, cases }) =>
-    cases.flatMap((c) =>
-      c.error <= 1 ? [] : [`${family} ${c.name} ${c.shape} (${c.error.toPrecision(3)} times its bound)`],
-    ),
-  );
-  if (wrong.length === 0) return undefined;
-  return new PalimpsestError(
-    `bench: results differ from float64 by more than rounding explains: ${wrong.join(', ')}. Please report it with the output of palimpsest doctor.`,
-    'wrong_results',
-    1,
-  );
-}
-
-export async function benchTable(gpu: Gpu, run: Run): Promise<ClassWinner[]> {
-  const { terminal, signal } = run;
+/** `--table`: the fastest rung by class. @param budget ms */
+export async function benchTable(
+  gpu: Gpu,
+  budget: number | undefined,
+  { terminal, signal }: Run,
+): Promise<ClassWinner[]> {
   terminal.heading('matmul: the fastest rung by storage of b and rows m of a');
   const found: ClassWinner[] = [];
-  for await (const winner of rungTable(gpu, { signal })) {
+  for await (const winner of rungTable(gpu, { signal, budget: budget ?? Infinity })) {
     found.push(winner);
     const { transposeB, dtype, m, rates, chosen, agrees } = winner;
-    const rest = rates.map(({ kernel, rate }) => `${kernel.slice('tensor/'.length)} ${giga(rate ?? NaN)}`);
-    const mark = agrees ? '' : `   but ${chosen.slice('tensor/'.length)} is taken`;
+    const rest = rates.map(({ kernel, rate }) => `${shortName(kernel)} ${giga(rate ?? NaN)}`);
+    const mark = agrees ? '' : `   but ${shortName(chosen)} is taken`;
     terminal.print(
       `${dtype} ${transposeB ? '[n, k]' : '[k, n]'} m = ${String(m).padEnd(4)}  ${rest.join(', ')}${mark}`,
     );
@@ -81,7 +127,7 @@ export async function benchTable(gpu: Gpu, run: Run): Promise<ClassWinner[]> {
   terminal.print('');
   terminal.say(
     'GFLOP/s, geometric mean over k,n = 768,3072, 3072,768 and 1600,4800, by timestamps where there are some; fastest first. ' +
-      'src/tensor/matmul-rungs.ts lists the rungs so that the first that fits is the winner of its class.',
+      'src/tensor/matmul-rungs.ts lists the rungs so that the first that fits and suits is the winner of its class.',
   );
   return found;
 }
@@ -89,53 +135,104 @@ export async function benchTable(gpu: Gpu, run: Run): Promise<ClassWinner[]> {
 export interface CompareArguments {
   readonly adapter?: string | undefined;
   readonly compare?: readonly string[] | undefined;
-  readonly as?: string | undefined;
+  readonly as?: readonly string[] | undefined;
 }
 
-/** Two variants of one kernel, at all shapes of its family. */
-export async function benchCompare(args: CompareArguments, gpu: Gpu, run: Run): Promise<object> {
-  const { terminal, signal } = run;
+const COMPARED = columns('shape A_ms ± B_ms ± A/B ± B_faster', 1).map((c) => ({
+  ...c,
+  title: c.title.replace('_', ' '),
+}));
+
+function comparedRow({ shape, deviations, times }: Compared): Cell[] {
+  if (!times) {
+    const [a, b] = deviations.map(({ ratio }) => (ratio <= 1 ? 'right' : 'WRONG'));
+    return [shape, a ?? '', '', b ?? '', '', '', '', ''];
+  }
+  const { a, b, ratio, wins } = times;
+  return [
+    ...[shape, ms(a.median), ms(a.mad), ms(b.median), ms(b.mad)],
+    ...[ratio.median.toFixed(3), ratio.mad.toFixed(3), `${wins} of ${ratio.samples}`],
+  ];
+}
+
+/** `--compare`: two rungs of a family, or shader files, or one of each, at all shapes that both compute. @param budget ms */
+export async function benchCompare(
+  args: CompareArguments,
+  gpu: Gpu,
+  { families, shape, budget }: { families: readonly Family[]; shape?: Sizes | undefined; budget?: number | undefined },
+  { terminal, signal }: Run,
+): Promise<{ readonly result: object; readonly wrong: readonly string[] }> {
   const [a, b, ...more] = args.compare ?? [];
   if (a === undefined || b === undefined || more.length > 0)
-    throw new UsageError(`--compare: expected two .wgsl files, found ${args.compare?.length ?? 0}.`);
-  const variants = [await readVariant(a), await readVariant(b)] as const;
-  const cases = FAMILIES.flatMap((family) => family.cases(gpu));
-  const kernels = new Map(cases.flatMap((c) => c.kernels).map((name) => [name, readShader(name)]));
-  const kernel = standsInFor(variants, kernels, args.as);
-  terminal.heading(`A ${a}, B ${b}, each in place of ${kernel}`);
-  const chosen = cases.filter((c) => c.kernels.includes(kernel));
-  const results = [];
-  const rows: Cell[][] = [];
+    throw new UsageError(
+      `--compare: expected two rungs or .wgsl files, found ${args.compare?.length ?? 0}.`,
+    );
+  const names = [...new Set(families.flatMap((one) => casesOf(one, gpu).flatMap((c) => c.kernels)))];
+  const sides = [
+    await sideOf(gpu, a, names, args.as?.[0]),
+    await sideOf(gpu, b, names, args.as?.[1] ?? args.as?.[0]),
+  ] as const;
+  const pairs = pairCases(gpu, families, sides, shape);
+  if (pairs.length === 0)
+    throw new UsageError(
+      `--compare: ${sides[0].kernel} and ${sides[1].kernel} have no shape in common on this adapter. Choose two of one family.`,
+    );
+  terminal.heading(`A ${sides[0].label}, B ${sides[1].label}`);
+  const results: Compared[] = [];
+  const end = performance.now() + (budget ?? Infinity);
   const bar = terminal.progress('compare');
-  const open = (variant: Variant): Promise<Gpu> =>
-    openGpu(args.adapter, { shader: (name) => (name === kernel ? variant.text : readShader(name)) });
-  const sides = [await open(variants[0]), await open(variants[1])] as const;
+  const gpus = [await openSide(args.adapter, sides[0]), await openSide(args.adapter, sides[1])] as const;
   try {
-    for (const c of chosen) {
-      const found = await comparePair(sides, c, kernel, { signal });
-      results.push(found);
-      rows.push(comparedRow(found));
-      bar.update(results.length, chosen.length);
+    for (const [i, pair] of pairs.entries()) {
+      const now = performance.now();
+      if (now > end) break;
+      const until = now + (end - now) / (pairs.length - i);
+      const kernels = [sides[0].kernel, sides[1].kernel] as const;
+      results.push(await comparePair(gpus, pair, kernels, { end: until, signal }));
+      bar.update(results.length, pairs.length);
     }
+  } catch (error) {
+    // Compiled, but no pipeline came of a file: too large a workgroup, say.
+    if (error instanceof GpuError && error.code === 'gpu' && sides.some(({ text }) => text !== undefined))
+      throw new UsageError(`--compare: ${error.message}`, 'shader', { cause: error });
+    throw error;
   } finally {
     bar.stop();
-    for (const side of sides) side.destroy();
+    for (const one of gpus) one.destroy();
   }
-  terminal.table(COMPARED_HEADS, rows);
+  terminal.table(COMPARED, results.map(comparedRow));
   terminal.print('');
   terminal.say(
     'A/B: median of the ratios pair by pair, above 1 where B is faster; ± median distance from it.',
     '',
     'dim',
   );
-  return { kernel, a, b, results };
+  if (results.length < pairs.length)
+    terminal.print(`The budget left no time for ${pairs.length - results.length} of ${pairs.length} cases.`);
+  const failed = results.flatMap(({ shape: at, deviations }) =>
+    deviations.flatMap((found, i) => (found.ratio <= 1 ? [] : [wrong(sides[i as 0 | 1].label, at, found)])),
+  );
+  const [{ kernel }, { kernel: other }] = sides;
+  return { result: { a, b, kernels: [kernel, other], results }, wrong: failed };
 }
 
-async function readVariant(path: string): Promise<Variant> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+const openSide = (adapter: string | undefined, { kernel, text }: Side): Promise<Gpu> =>
+  openGpu(adapter, { shader: (name) => (name === kernel ? (text ?? readShader(name)) : readShader(name)) });
+
+/** What a word of `--compare` means. */
+async function sideOf(
+  gpu: Gpu,
+  word: string,
+  kernels: readonly string[],
+  as: string | undefined,
+): Promise<Side> {
+  if (!word.endsWith('.wgsl')) return { label: word, kernel: findKernel(word, kernels) };
+  const text = await readFile(word, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw new UsageError(
-      `--compare ${path}: expected a readable .wgsl file, but it cannot be opened (${error.code}).`,
+      `--compare ${word}: expected a readable .wgsl file, but it cannot be opened (${error.code}).`,
     );
   });
-  return { name: path, text };
+  await checkShader(gpu, word, text);
+  const texts = new Map(kernels.map((name) => [name, readShader(name)]));
+  return { label: word, kernel: as ? findKernel(as, kernels) : standsInFor(word, text, texts), text };
 }

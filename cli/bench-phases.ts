@@ -1,38 +1,132 @@
-/** `palimpsest bench edit|covariance|generate`: whole phases on a model. */
-import { readFile } from 'node:fs/promises';
+/** `palimpsest bench edit|covariance|generate`: whole phases on a model, and how an edit's time grows with its size. */
+import { readFile, writeFile } from 'node:fs/promises';
+import process from 'node:process';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { Gpu } from '../src/gpu/context.ts';
-import { benchCovariance } from '../src/lab/bench/covariance.ts';
-import { benchEdit } from '../src/lab/bench/edit.ts';
-import { benchGenerate } from '../src/lab/bench/generate.ts';
-import { higher, measureRoof } from '../src/lab/bench/roof.ts';
-import type { Roof } from '../src/lab/bench/roof.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
+import { findModel } from '../src/io/models.ts';
+import { higher, measureRoof } from '../src/lab/bench/compare.ts';
+import type { Roof } from '../src/lab/bench/compare.ts';
+import { benchEdit, contextsOfLength } from '../src/lab/bench/edit.ts';
+import type { Timing } from '../src/lab/bench/measure.ts';
+import { scalingFigure } from '../src/lab/bench/scaling-figure.ts';
+import type { LengthPoint, SizePoint } from '../src/lab/bench/scaling-figure.ts';
+import { benchCovariance, benchGenerate } from '../src/lab/bench/tokens.ts';
+import type { Trace } from '../src/lab/bench/tokens.ts';
 import { byKernel } from '../src/lab/profile.ts';
-import type { KernelTime, ProfileRow } from '../src/lab/profile.ts';
-import { peakResident, residentLimit, withBenchModel } from './bench-model.ts';
-import type { BenchModel, BenchModelArguments } from './bench-model.ts';
-import { giga, ms, percentOf, spread } from './bench-view.ts';
+import { loadRenderer } from '../src/lab/report/render.ts';
+import type { Checkpoint } from '../src/models/checkpoint.ts';
+import { Model } from '../src/models/model.ts';
+import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
+import type { ModelSize } from '../src/models/random-checkpoint.ts';
 import type { Run } from './command.ts';
-import { megabytes } from './text.ts';
-import type { Terminal } from './terminal.ts';
 import { printProfile } from './profile.ts';
+import { BUNDLED_MODEL } from './session.ts';
+import type { Terminal } from './terminal.ts';
+import { giga, megabytes, ms, percentOf } from './text.ts';
 
-export interface PhaseArguments extends BenchModelArguments {
+export interface PhaseArguments {
+  readonly model?: string | undefined;
+  readonly modelSize?: ModelSize | undefined;
+  readonly layer?: number | undefined;
+  readonly weights?: 'f32' | 'f16' | undefined;
+  readonly offline: boolean;
   readonly contexts?: string | undefined;
   readonly steps?: number | undefined;
   readonly runs?: number | undefined;
   readonly whole: boolean;
+  readonly figure?: string | undefined;
+}
+
+interface BenchModel {
+  readonly model: Model;
+  /** The layer that is edited. */
+  readonly layer: number;
+  readonly parameters: number;
+  /** Bytes of all weights on the adapter. */
+  readonly bytes: number;
+  readonly loadMs: number;
+}
+
+/** Loads the model that a phase is timed on, runs `use`, and gives its memory back. */
+async function withBenchModel<T>(
+  gpu: Gpu,
+  args: PhaseArguments,
+  { terminal, signal }: Run,
+  use: (found: BenchModel) => Promise<T>,
+): Promise<T> {
+  const { checkpoint, layer } = await openBenchModel(args);
+  const bar = terminal.progress(`load ${checkpoint.id}`, megabytes);
+  const start = performance.now();
+  const before = gpu.liveBytes;
+  let model: Model | undefined;
+  try {
+    const storage = args.weights ?? 'f32';
+    model = await Model.load(gpu, checkpoint, { storage, editable: [layer], signal, onProgress: bar.update });
+    bar.stop();
+    const loadMs = performance.now() - start;
+    let parameters = 0;
+    for (const { shape } of model.architecture.tensors.values())
+      parameters += shape.reduce((product, n) => product * n, 1);
+    return await use({ model, layer, parameters, bytes: gpu.liveBytes - before, loadMs });
+  } finally {
+    bar.stop();
+    model?.destroy();
+    gpu.flush();
+    gpu.pool.drain();
+  }
+}
+
+/** A checkpoint, or random weights in one of GPT-2's sizes. */
+async function openBenchModel(args: PhaseArguments): Promise<{ checkpoint: Checkpoint; layer: number }> {
+  const found = await findModel(args.modelSize ? BUNDLED_MODEL : (args.model ?? BUNDLED_MODEL), {
+    offline: args.offline,
+  });
+  const named = await openCheckpoint(found.folder, { id: found.id, files: found.entry?.files });
+  const middle = Math.floor((named.architecture.dims.layers - 1) / 2);
+  if (!args.modelSize) return { checkpoint: named, layer: args.layer ?? found.entry?.edit_layer ?? middle };
+  // Random weights are read with the bundled model's words: what they mean makes no difference to the time.
+  const { config, editLayer } = MODEL_SIZES[args.modelSize];
+  const { tokenizerJson, tokenizerConfig } = named;
+  const words = { config, tokenizerJson, tokenizerConfig };
+  return {
+    checkpoint: randomCheckpoint(`random GPT-2 ${args.modelSize}`, words),
+    layer: args.layer ?? editLayer,
+  };
+}
+
+/** The most memory that this process has held so far, and what it may be: 1.3 times the weights and 1.5 GB. */
+function memory(weightBytes: number): { peak: number; limit: number; mark: string } {
+  const peak = process.resourceUsage().maxRSS * 1024;
+  const limit = 1.3 * weightBytes + 1.5e9;
+  return { peak, limit, mark: peak <= limit ? 'within' : 'ABOVE' };
+}
+
+/** `3.24 s ± 0.02`, or in ms where that is more readable. */
+function spread({ median, mad }: Timing): string {
+  if (median >= 1000) return `${(median / 1000).toFixed(2)} s ± ${(mad / 1000).toFixed(2)}`;
+  return `${ms(median)} ms ± ${ms(mad)}`;
 }
 
 export const PHASES = ['edit', 'covariance', 'generate'] as const;
 export type Phase = (typeof PHASES)[number];
 
+/** What a phase has to go by besides its arguments. */
+interface Given {
+  readonly found: BenchModel;
+  readonly args: PhaseArguments;
+  /** When the budget ends, by `performance.now()`. */
+  readonly end: number;
+  readonly run: Run;
+  /** The roof, measured once more after the phase. */
+  readonly roof: () => Promise<Roof>;
+}
+
 /** Times a phase, prints it, and gives back what goes into the document. */
 export async function benchPhase(
   phase: Phase,
   gpu: Gpu,
-  roof: Roof,
-  args: PhaseArguments,
+  { before, end, args }: { before: Roof; end: number; args: PhaseArguments },
   run: Run,
 ): Promise<unknown> {
   return withBenchModel(gpu, args, run, async (found) => {
@@ -42,24 +136,23 @@ export async function benchPhase(
       `${phase}: ${model.id}, ${(parameters / 1e6).toFixed(0)} M parameters, ${layers} layers of ${D}, ` +
         `${megabytes(bytes)} loaded in ${ms(loadMs / 1000)} s`,
     );
+    // With a budget, what was measured before has to do.
+    const roof = async (): Promise<Roof> =>
+      end < Infinity ? before : higher(before, await measureRoof(gpu, { signal: run.signal }));
+    const given = { found, args, end, run, roof };
     const about = { model: model.id, parameters, weight_bytes: bytes, layer, load_ms: loadMs };
-    if (phase === 'edit') return { ...about, ...(await editPhase(found, roof, args, run)) };
-    if (phase === 'covariance') return { ...about, ...(await covariancePhase(found, roof, args, run)) };
-    return { ...about, steps: await generatePhase(found, roof, run) };
+    if (phase === 'edit') return { ...about, ...(await editPhase(given)) };
+    if (phase === 'covariance') return { ...about, ...(await covariancePhase(given)) };
+    return { ...about, steps: await generatePhase(given) };
   });
 }
 
-async function editPhase(found: BenchModel, before: Roof, args: PhaseArguments, run: Run): Promise<object> {
+async function editPhase({ found, args, end, run, roof: again }: Given): Promise<object> {
   const { terminal, signal } = run;
   const { model, layer, bytes } = found;
-  const { steps, runs, whole } = args;
-  const contexts = args.contexts === undefined ? undefined : await readContexts(args.contexts);
-  const result = await benchEdit(model, {
-    ...{ layer, whole, signal },
-    ...(contexts ? { contexts } : {}),
-    ...(steps === undefined ? {} : { steps }),
-    ...(runs === undefined ? {} : { runs }),
-  });
+  const { steps, runs, whole, contexts: file } = args;
+  const contexts = file === undefined ? undefined : parseContexts(await readFile(file, 'utf8'), file);
+  const result = await benchEdit(model, { layer, whole, signal, contexts, steps, runs, end });
   const { phases } = result;
   terminal.print(
     `edit of layer ${layer}   ${spread(result.edit)}   (${result.edit.samples} runs; the first of all ${ms(result.cold / 1000)} s)`,
@@ -72,25 +165,24 @@ async function editPhase(found: BenchModel, before: Roof, args: PhaseArguments, 
       `--no-freeze          ${spread(edit)}   ${ratio.toFixed(2)} times as long (${stepTokens} tokens a step)`,
     );
   }
-  const roof = higher(before, await measureRoof(model.gpu, signal));
+  const roof = await again();
   printTrace(terminal, result.trace, roof);
-  printMemory(terminal, bytes);
-  return { ...result, roof, peak_resident_bytes: peakResident(), peak_resident_limit: residentLimit(bytes) };
+  const { peak, limit, mark } = memory(bytes);
+  terminal.print(
+    '',
+    `peak resident memory ${megabytes(peak)}: ${(peak / bytes).toFixed(2)} times the weights; ${mark} 1.3 times and 1.5 GB (${megabytes(limit)})`,
+  );
+  return { ...result, roof, peak_resident_bytes: peak, peak_resident_limit: limit };
 }
 
-async function covariancePhase(
-  found: BenchModel,
-  before: Roof,
-  args: PhaseArguments,
-  run: Run,
-): Promise<object> {
+async function covariancePhase({ found, args, end, run, roof: again }: Given): Promise<object> {
   const { terminal, signal } = run;
   const { model, layer } = found;
-  const result = await benchCovariance(model, { layer, signal, ...(args.runs ? { runs: args.runs } : {}) });
+  const result = await benchCovariance(model, { layer, signal, runs: args.runs, end });
   terminal.print(
     `covariance of layer ${layer}   ${result.tokensPerSecond.toFixed(0)} tokens a second; a batch of ${result.tokens} takes ${spread(result.batch)}`,
   );
-  const roof = higher(before, await measureRoof(model.gpu, signal));
+  const roof = await again();
   terminal.print(
     `  ${(result.flopsPerToken / 1e6).toFixed(1)} useful MFLOP a token: ${giga(result.rate)} GFLOP/s, ${percentOf(result.rate, roof.matmul)} % of the best matmul`,
   );
@@ -98,13 +190,10 @@ async function covariancePhase(
   return { ...result, roof };
 }
 
-async function generatePhase(
-  { model }: BenchModel,
-  before: Roof,
-  { terminal, signal }: Run,
-): Promise<unknown> {
-  const results = await benchGenerate(model, { prompts: [1, 8], signal });
-  const roof = higher(before, await measureRoof(model.gpu, signal));
+async function generatePhase({ found, end, run, roof: again }: Given): Promise<unknown> {
+  const { terminal, signal } = run;
+  const results = await benchGenerate(found.model, { prompts: [1, 8], signal, end });
+  const roof = await again();
   for (const { prompts, ...result } of results) {
     terminal.print(
       `${prompts} ${prompts === 1 ? 'prompt ' : 'prompts'}   ${result.tokensPerSecond.toFixed(1)} tokens a second; a step takes ${spread(result.step)}, ` +
@@ -119,13 +208,10 @@ async function generatePhase(
   return results;
 }
 
-type Traced =
-  { readonly wall: number; readonly kernels: KernelTime; readonly rows: readonly ProfileRow[] } | undefined;
-
 const LISTED = 14;
 
 /** Where the time of one traced run went. */
-function printTrace(terminal: Terminal, trace: Traced, roof: Roof): void {
+function printTrace(terminal: Terminal, trace: Trace | undefined, roof: Roof): void {
   if (!trace) {
     terminal.print('no timestamps on this adapter: where the time goes cannot be told');
     return;
@@ -140,15 +226,54 @@ function printTrace(terminal: Terminal, trace: Traced, roof: Roof): void {
   printProfile(byKernel(rows).slice(0, LISTED), wall, (...lines) => terminal.print(...lines));
 }
 
-function printMemory(terminal: Terminal, weightBytes: number): void {
-  const [peak, limit] = [peakResident(), residentLimit(weightBytes)];
-  terminal.print(
-    '',
-    `peak resident memory ${megabytes(peak)}: ${(peak / weightBytes).toFixed(2)} times the weights; ` +
-      `${peak <= limit ? 'within' : 'ABOVE'} 1.3 times and 1.5 GB (${megabytes(limit)})`,
-  );
-}
+const SIZES: readonly ModelSize[] = ['small', 'medium', 'large', 'xl'];
+/** Tokens of a context, and the model that they are tried on. */
+const LENGTHS = [4, 16, 64, 256] as const;
+const LENGTH_SIZE: ModelSize = 'small';
+const CONTEXTS = 21;
 
-async function readContexts(path: string): Promise<string[]> {
-  return parseContexts(await readFile(path, 'utf8'), path);
+/** `--scaling`: how the time of an edit grows with the model and with the contexts; with `--model-size`, that size alone. */
+export async function benchScaling(gpu: Gpu, args: PhaseArguments, run: Run): Promise<object> {
+  const { terminal, signal } = run;
+  const sizes: (SizePoint & { peak: number })[] = [];
+  const options = { signal, steps: args.steps, trace: false };
+  terminal.heading(`an edit with ${CONTEXTS} contexts, C = I, by model size (random weights)`);
+  for (const size of SIZES.filter((name) => name === (args.modelSize ?? name)))
+    await withBenchModel(gpu, { ...args, modelSize: size }, run, async (found) => {
+      // Beside minutes, what the first edit compiles does not count.
+      const runs = size === 'small' || size === 'medium' ? 1 : 0;
+      const { edit, steps } = await benchEdit(found.model, { ...options, runs, layer: found.layer });
+      const seconds = edit.median / 1000;
+      const { parameters, bytes } = found;
+      const { peak, mark } = memory(bytes);
+      sizes.push({ size, parameters, seconds, peak });
+      terminal.print(
+        `${size.padEnd(7)} ${(parameters / 1e6).toFixed(0).padStart(5)} M   ${seconds.toFixed(2).padStart(7)} s   ${steps} steps   ` +
+          `loaded in ${(found.loadMs / 1000).toFixed(1)} s   peak ${megabytes(peak)}${mark === 'ABOVE' ? ' ABOVE 1.3 times and 1.5 GB' : ''}`,
+      );
+    });
+  const lengths: LengthPoint[] = [];
+  if (args.modelSize === undefined) {
+    // Only what runs once grows with the contexts, but for the attention of each step.
+    terminal.heading(`GPT-2 ${LENGTH_SIZE} by tokens of a context`);
+    await withBenchModel(gpu, { ...args, modelSize: LENGTH_SIZE }, run, async ({ model, layer }) => {
+      for (const tokens of LENGTHS) {
+        const contexts = contextsOfLength(tokens, CONTEXTS);
+        const runs = tokens === LENGTHS[0] ? 1 : 0; // the others find everything compiled
+        const { edit, phases } = await benchEdit(model, { ...options, runs, layer, contexts });
+        const seconds = edit.median / 1000;
+        lengths.push({ size: LENGTH_SIZE, tokens, seconds });
+        terminal.print(
+          `${String(tokens).padStart(4)} tokens   ${seconds.toFixed(2).padStart(7)} s   of these ${(phases.contexts / 1000).toFixed(2)} s for what is computed once`,
+        );
+      }
+    });
+  }
+  if (args.figure !== undefined) {
+    const draw = await loadRenderer();
+    const title = `r-ROME edit, ${CONTEXTS} contexts, ${gpu.adapter.description}`;
+    await writeFile(args.figure, await draw(scalingFigure(title, sizes, lengths)));
+    terminal.print('', `Wrote ${args.figure}`);
+  }
+  return { sizes, lengths };
 }

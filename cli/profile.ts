@@ -4,7 +4,7 @@ import type { Gpu } from '../src/gpu/context.ts';
 import type { DispatchTime } from '../src/gpu/timing.ts';
 import { profileOf } from '../src/lab/profile.ts';
 import type { ProfileRow } from '../src/lab/profile.ts';
-import { giga, ms, percentOf } from './bench-view.ts';
+import { giga, ms, percentOf } from './text.ts';
 import { table } from './table.ts';
 import type { Cell, Column } from './table.ts';
 import type { Terminal } from './terminal.ts';

@@ -85,3 +85,20 @@ export function short(x: number): string {
   if (size >= 1e5 || size < 1e-3) return x.toExponential(2);
   return x.toFixed(Math.max(0, 3 - Math.max(0, Math.floor(Math.log10(size)))));
 }
+
+/** Milliseconds, or any number, with three digits. */
+export function ms(x: number): string {
+  if (!Number.isFinite(x)) return '';
+  return x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x >= 1 ? x.toFixed(2) : x.toFixed(3);
+}
+
+/** In units of 10⁹. */
+export function giga(x: number): string {
+  const g = x / 1e9;
+  if (!Number.isFinite(g)) return '';
+  return g >= 100 ? g.toFixed(0) : g >= 0.095 ? g.toFixed(1) : g.toFixed(2);
+}
+
+export function percentOf(part: number, whole: number): string {
+  return Number.isFinite(part / whole) ? String(Math.round((100 * part) / whole)) : '';
+}

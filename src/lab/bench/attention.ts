@@ -1,19 +1,17 @@
 /** Attention and its gradient over packed rows, with and without keys and values of earlier tokens. */
+import type { Gpu } from '../../gpu/context.ts';
+import type { Scope } from '../../gpu/scope.ts';
 import { attention, attentionBackward } from '../../models/attention.ts';
 import type { AttentionOptions } from '../../models/attention.ts';
 import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from '../../models/attention-rungs.ts';
 import type { AttentionRung } from '../../models/attention-rungs.ts';
 import { packRows, uploadBatch } from '../../models/batch.ts';
-import type { Gpu } from '../../gpu/context.ts';
-import type { Scope } from '../../gpu/scope.ts';
 import { upload } from '../../tensor/tensor.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { attentionReference } from './attention-reference.ts';
-import type { BenchCase, Family } from './case.ts';
-import { numbers, worstError } from './check.ts';
+import { numbers, prepared } from './family.ts';
+import type { BenchCase, Family, Prepared } from './family.ts';
 
 interface Rows {
-  readonly name: string;
   readonly rows: number;
   /** Tokens of a row whose keys and values are there. */
   readonly cached: number;
@@ -22,23 +20,13 @@ interface Rows {
   readonly backward: boolean;
 }
 
-/** What an edit runs once and in each step, a long document, and a step of generation. */
-const CASES: readonly Rows[] = [
-  { name: 'contexts', rows: 22, cached: 0, fresh: 20, backward: false },
-  { name: 'suffix', rows: 22, cached: 17, fresh: 3, backward: false },
-  { name: 'document', rows: 1, cached: 0, fresh: 1024, backward: false },
-  { name: 'generate', rows: 8, cached: 512, fresh: 1, backward: false },
-  { name: 'contexts', rows: 22, cached: 0, fresh: 20, backward: true },
-  { name: 'suffix', rows: 22, cached: 17, fresh: 3, backward: true },
-];
-
 type Rungs = NonNullable<AttentionOptions['rungs']>;
 
 const HEADS = 12;
 const SIZE = 64;
 const D = HEADS * SIZE;
 
-/** The rungs of a pass that this adapter can run, from the definition on: one forward, or two backward. */
+/** The rungs of a pass that this adapter can run, fastest first: one forward, or two backward. */
 function rungsFor({ adapter }: Gpu, { backward, cached }: Rows): readonly Rungs[] {
   const stride = cached > 0 ? 3 * D : 0;
   const shape = {
@@ -51,14 +39,9 @@ function rungsFor({ adapter }: Gpu, { backward, cached }: Rows): readonly Rungs[
   };
   const fits = (rung: AttentionRung): boolean =>
     rung.fits({ ...shape, tiles: 1, tileSize: rung.tile ?? 2 }, adapter);
-  if (!backward)
-    return ATTENTION.filter(fits)
-      .toReversed()
-      .map((forward) => ({ forward }));
-  const kvs = ATTENTION_BACKWARD_KV.filter(fits).toReversed();
-  return ATTENTION_BACKWARD_Q.filter(fits)
-    .toReversed()
-    .flatMap((q, i) => kvs.slice(i, i + 1).map((kv) => ({ q, kv })));
+  if (!backward) return ATTENTION.filter(fits).map((forward) => ({ forward }));
+  const kvs = ATTENTION_BACKWARD_KV.filter(fits);
+  return ATTENTION_BACKWARD_Q.filter(fits).flatMap((q, i) => kvs.slice(i, i + 1).map((kv) => ({ q, kv })));
 }
 
 function attentionCase(c: Rows, rungs: Rungs): BenchCase {
@@ -68,7 +51,7 @@ function attentionCase(c: Rows, rungs: Rungs): BenchCase {
   const kernels = Object.values(rungs).map((rung) => rung.kernel);
   return {
     name: kernels.map((name) => name.replace(/^.*\/(attention_)?/, '')).join(' + '),
-    shape: `${c.name} ${c.rows}x${c.cached > 0 ? `(${c.cached})+` : ''}${c.fresh}`,
+    shape: `${c.rows}x${c.cached > 0 ? `(${c.cached})+` : ''}${c.fresh}`,
     kernels,
     flops: (c.backward ? 14 : 4) * seen * D,
     bytes: 4 * D * ((c.backward ? 8 : 4) * tokens + 2 * c.rows * c.cached),
@@ -76,12 +59,7 @@ function attentionCase(c: Rows, rungs: Rungs): BenchCase {
   };
 }
 
-async function prepareAttention(
-  s: Scope,
-  { rows, cached, fresh, backward }: Rows,
-  rungs: Rungs,
-): Promise<Awaited<ReturnType<BenchCase['prepare']>>> {
-  const { gpu } = s;
+function prepareAttention(s: Scope, { rows, cached, fresh, backward }: Rows, rungs: Rungs): Prepared {
   const length = cached + fresh;
   const lists = Array.from({ length: rows }, () => Array.from({ length }, () => 0));
   const batch = uploadBatch(s, packRows(lists, { from: lists.map(() => cached) }), rungs.forward?.tile);
@@ -99,25 +77,120 @@ async function prepareAttention(
   const options: AttentionOptions = { heads: HEADS, rungs, cache: cached > 0 ? cache : undefined };
 
   const reference = attentionReference({ own, earlier, slopes, heads: HEADS, size: SIZE, cached, fresh });
-  if (!backward) {
-    const run = (scope: Scope): Tensor => attention(scope, qkv, batch, options);
-    const bound = { reduce: SIZE + length, scale: 6 };
-    return { run, check: () => worstError(gpu, run(s), reference.out, bound) };
-  }
+  const bound = { reduce: SIZE + length, scale: backward ? 30 : 6 };
+  if (!backward) return prepared(s, (scope) => attention(scope, qkv, batch, options), reference.out, bound);
   const logsumexps = Float32Array.from({ length: tokens * HEADS }, (_, e) =>
     reference.logsumexp(Math.floor(e / HEADS), e % HEADS),
   );
   const logsumexp = upload(s, logsumexps, [tokens, HEADS], 'logsumexp');
   const gradient = { out: attention(s, qkv, batch, options), logsumexp, dout };
   const run = (scope: Scope): Tensor => attentionBackward(scope, qkv, batch, options, gradient);
-  return {
-    run,
-    check: () => worstError(gpu, run(s), reference.gradient, { reduce: SIZE + length, scale: 30 }),
-  };
+  return prepared(s, run, reference.gradient, bound);
 }
+
+/** The float64 check of a gradient takes the square of a row's tokens for each element: rows up to this long. */
+const BACKWARD_TOKENS = 64;
 
 export const attentionFamily: Family = {
   name: 'attention',
-  title: `rows x (cached) + tokens, ${HEADS} heads of ${SIZE}`,
-  cases: (gpu) => CASES.flatMap((c) => rungsFor(gpu, c).map((rungs) => attentionCase(c, rungs))),
+  title: `forward and backward; rows x (cached) + tokens, ${HEADS} heads of ${SIZE}`,
+  sizes: ['ROWS', 'CACHED', 'TOKENS'],
+  expects: ([rows, , fresh]) => (rows === 0 || fresh === 0 ? 'ROWS and TOKENS above 0' : undefined),
+  // What an edit runs once and in each step, a long document, and a step of generation.
+  shapes: [
+    [22, 0, 20],
+    [22, 17, 3],
+    [1, 0, 1024],
+    [8, 512, 1],
+  ],
+  cases: (gpu, [rows = 1, cached = 0, fresh = 1]) =>
+    [false, true]
+      .filter((backward) => !backward || cached + fresh <= BACKWARD_TOKENS)
+      .map((backward) => ({ rows, cached, fresh, backward }))
+      .flatMap((c) => rungsFor(gpu, c).map((rungs) => attentionCase(c, rungs))),
 };
+
+interface AttentionCase {
+  /** [rows · fresh, 3D], [rows · cached, 3D] and [rows · fresh, D] */
+  readonly own: Float32Array;
+  readonly earlier: Float32Array;
+  readonly slopes: Float32Array;
+  readonly heads: number;
+  readonly size: number;
+  readonly cached: number;
+  readonly fresh: number;
+}
+
+interface AttentionReference {
+  /** Element e of out [T, D]. */
+  readonly out: (e: number) => number;
+  /** Of query i and head h. */
+  readonly logsumexp: (i: number, h: number) => number;
+  /** Element e of dqkv [T, 3D]. */
+  readonly gradient: (e: number) => number;
+}
+
+/**
+ *   p_ij = softmax_j(q_i·k_j / √S) ,  out_i = Σ_j p_ij v_j
+ *   ds_ij = p_ij (dout_i·v_j − dout_i·out_i) / √S ,  dq_i = Σ_j ds_ij k_j ,  dk_j = Σ_i ds_ij q_i ,  dv_j = Σ_i p_ij dout_i
+ */
+function attentionReference(c: AttentionCase): AttentionReference {
+  const { heads, size, cached, fresh } = c;
+  const D = heads * size;
+  const rowOf = (i: number): number => Math.floor(i / fresh);
+  const keys = (i: number): number => cached + (i % fresh) + 1;
+  /** Column `part`·D + h·S + s of the j-th token that row b holds. */
+  const at = (b: number, j: number, part: number, h: number, s: number): number => {
+    const column = part * D + h * size + s;
+    const [of, token] = j < cached ? [c.earlier, b * cached + j] : [c.own, b * fresh + j - cached];
+    return of[token * 3 * D + column] ?? NaN;
+  };
+  const dot = (x: (s: number) => number, y: (s: number) => number): number => {
+    let sum = 0;
+    for (let s = 0; s < size; s += 1) sum += x(s) * y(s);
+    return sum;
+  };
+  const lse = (i: number, h: number): number => {
+    const all = scores(i, h);
+    const top = Math.max(...all);
+    return top + Math.log(all.reduce((sum, a) => sum + Math.exp(a - top), 0));
+  };
+  const scores = (i: number, h: number): number[] => {
+    const q = (s: number): number => at(rowOf(i), cached + (i % fresh), 0, h, s);
+    return Array.from(
+      { length: keys(i) },
+      (_, j) => dot(q, (s) => at(rowOf(i), j, 1, h, s)) / Math.sqrt(size),
+    );
+  };
+  const weights = (i: number, h: number): number[] => {
+    const all = scores(i, h);
+    const top = Math.max(...all);
+    const sum = all.reduce((total, a) => total + Math.exp(a - top), 0);
+    return all.map((a) => Math.exp(a - top) / sum);
+  };
+  const slope = (i: number, h: number) => (s: number) => c.slopes[i * D + h * size + s] ?? NaN;
+  const dScores = (i: number, h: number): number[] => {
+    const p = weights(i, h);
+    const along = p.map((_, j) => dot(slope(i, h), (s) => at(rowOf(i), j, 2, h, s)));
+    const mean = p.reduce((sum, weight, j) => sum + weight * (along[j] ?? NaN), 0);
+    return p.map((weight, j) => (weight * ((along[j] ?? NaN) - mean)) / Math.sqrt(size));
+  };
+
+  const out = (e: number): number => {
+    const [i, h, s] = [Math.floor(e / D), Math.floor((e % D) / size), e % size];
+    return weights(i, h).reduce((sum, weight, j) => sum + weight * at(rowOf(i), j, 2, h, s), 0);
+  };
+  const gradient = (e: number): number => {
+    const [i, column] = [Math.floor(e / (3 * D)), e % (3 * D)];
+    const [part, h, s] = [Math.floor(column / D), Math.floor((column % D) / size), column % size];
+    const [b, place] = [rowOf(i), cached + (i % fresh)];
+    if (part === 0) return dScores(i, h).reduce((sum, ds, j) => sum + ds * at(b, j, 1, h, s), 0);
+    let sum = 0;
+    for (let q = i; rowOf(q) === b; q += 1) {
+      if (part === 1) sum += (dScores(q, h)[place] ?? NaN) * at(b, cached + (q % fresh), 0, h, s);
+      else sum += (weights(q, h)[place] ?? NaN) * slope(q, h)(s);
+    }
+    return sum;
+  };
+  return { out, logsumexp: lse, gradient };
+}

@@ -1,27 +1,73 @@
 /** One edit, timed as a whole and dispatch by dispatch. */
 import { computeEdit } from '../../edit/edit.ts';
 import type { Edit, EditPhase } from '../../edit/edit.ts';
+import type { EditRequest } from '../../edit/request.ts';
 import { identitySolver } from '../../edit/covariance-solver.ts';
 import type { Model } from '../../models/model.ts';
-import { kernelTime, profileOf } from '../profile.ts';
-import type { KernelTime, ProfileRow } from '../profile.ts';
 import { median } from '../../statistics.ts';
-import { timingOf } from './statistics.ts';
-import type { Timing } from './statistics.ts';
-import { BENCH_CONTEXTS, BENCH_REQUEST } from './workload.ts';
+import { timingOf } from './measure.ts';
+import type { Timing } from './measure.ts';
+import { traced } from './tokens.ts';
+import type { Trace } from './tokens.ts';
+
+/** One request in 21 contexts, as many tokens as sampled ones have. */
+const BENCH_REQUEST: EditRequest = {
+  prompt: 'The mother tongue of {} is',
+  subject: 'Danielle Darrieux',
+  target: 'English',
+};
+
+/** The bare prompt, ten beginnings of 4 tokens and ten of 9: what is sampled when nobody hands contexts in. */
+export const BENCH_CONTEXTS: readonly string[] = [
+  '{}',
+  ...[
+    'The river runs fast',
+    'A long road north',
+    'In the old city',
+    'She was born there',
+    'One of many others',
+  ].map((text) => `${text}. {}`),
+  ...['It is said again', 'The old town is', 'He came back home', 'Two years later he', 'As we know it'].map(
+    (text) => `${text}. {}`,
+  ),
+  ...[
+    'The first of them was built in the north',
+    'He was one of those who came back home',
+    'It was one of the largest in the state',
+    'The school is in the south of the county',
+    'He played for the club until the next year',
+    'The film was made in a very short time',
+    'She has two sons and lives in the city',
+    'There are three rivers that meet in the town',
+    'The line was opened at the end of the war',
+    'In the same year the house was sold again',
+  ].map((text) => `${text}. {}`),
+];
+
+/** Contexts of about `tokens` tokens each, `count` of them, the bare prompt first. */
+export function contextsOfLength(tokens: number, count: number): string[] {
+  const words = ' and the other one'
+    .repeat(Math.ceil(tokens / 4))
+    .split(' ')
+    .slice(1, tokens + 1);
+  const text = words.join(' ');
+  return ['{}', ...Array.from({ length: count - 1 }, () => `${text}. {}`)];
+}
 
 export interface EditBenchOptions {
   readonly layer: number;
-  readonly contexts?: readonly string[];
+  readonly contexts?: readonly string[] | undefined;
   /** Default 20. */
-  readonly steps?: number;
+  readonly steps?: number | undefined;
   /** Timed edits, after one that compiles and one that is traced. Default 3. */
-  readonly runs?: number;
+  readonly runs?: number | undefined;
+  /** No more runs once `performance.now()` is past this. */
+  readonly end?: number;
   /** Runs the whole model in every step as well, after each edit with a frozen prefix. */
   readonly whole?: boolean;
   /** One more edit, dispatch by dispatch, where the adapter has timestamps. Default true. */
   readonly trace?: boolean;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface EditBench {
@@ -36,13 +82,9 @@ export interface EditBench {
   /** Medians, ms. */
   readonly phases: Readonly<Record<EditPhase, number>>;
   /** With `--no-freeze`, and how many times longer: the median of ratios run by run. */
-  readonly whole?: { readonly edit: Timing; readonly stepTokens: number; readonly ratio: number };
+  readonly whole: { readonly edit: Timing; readonly stepTokens: number; readonly ratio: number } | undefined;
   /** Of one more edit; absent where the adapter has no timestamps. */
-  readonly trace?: {
-    readonly wall: number;
-    readonly kernels: KernelTime;
-    readonly rows: readonly ProfileRow[];
-  };
+  readonly trace: Trace | undefined;
 }
 
 interface Timed {
@@ -52,7 +94,7 @@ interface Timed {
 
 /** @throws UsageError for a layer that is not there */
 export async function benchEdit(model: Model, options: EditBenchOptions): Promise<EditBench> {
-  const { layer, contexts = BENCH_CONTEXTS, steps = 20, runs = 3, whole = false, signal } = options;
+  const { layer, contexts = BENCH_CONTEXTS, steps = 20, runs = 3, whole = false, signal, end = Infinity } = options;
   const { gpu } = model;
   const once = async (freeze: boolean): Promise<Timed> => {
     await gpu.sync();
@@ -67,14 +109,14 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
   const cold = await once(true);
   const frozen: Timed[] = [];
   const wholes: Timed[] = [];
-  for (let run = 0; run < runs; run += 1) {
+  for (let run = 0; run < runs && performance.now() < end; run += 1) {
     frozen.push(await once(true));
     if (whole) wholes.push(await once(false));
   }
   const list = frozen.length > 0 ? frozen : [cold];
   const last = (list.at(-1) as Timed).edit;
   const phase = (name: EditPhase): number => median(list.map(({ edit }) => edit.timings[name]));
-  const trace = gpu.timer.available && options.trace !== false ? await traced(model, once) : undefined;
+  const again = async (): Promise<number> => (await once(true)).ms;
   return {
     contexts: contexts.length,
     stepTokens: last.stepTokens,
@@ -87,8 +129,9 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
       solve: phase('solve'),
       update: phase('update'),
     },
-    ...(wholes.length > 0 ? { whole: compared(frozen, wholes) } : {}),
-    ...(trace ? { trace } : {}),
+    whole: wholes.length > 0 ? compared(frozen, wholes) : undefined,
+    trace:
+      options.trace === false || performance.now() > end ? undefined : await traced(model, again),
   };
 }
 
@@ -98,15 +141,4 @@ function compared(frozen: readonly Timed[], wholes: readonly Timed[]): NonNullab
     stepTokens: wholes[0]?.edit.stepTokens ?? 0,
     ratio: median(wholes.map(({ ms }, i) => ms / (frozen[i]?.ms ?? NaN))),
   };
-}
-
-async function traced(
-  { gpu }: Model,
-  once: (freeze: boolean) => Promise<Timed>,
-): Promise<NonNullable<EditBench['trace']>> {
-  gpu.timer.start();
-  const { ms } = await once(true);
-  const rows = profileOf(await gpu.times());
-  gpu.timer.stop();
-  return { wall: ms, kernels: kernelTime(rows), rows };
 }

@@ -1,0 +1,195 @@
+/** Symmetric matrices in lower panels: S += KᵀK, C = L Lᵀ, and what one edit solves with it. */
+import { CHOLESKY, factorise } from '../../edit/cholesky.ts';
+import type { CholeskyRung } from '../../edit/cholesky.ts';
+import { BLOCK, panelRow, zeroPanels } from '../../edit/panels.ts';
+import type { Panels } from '../../edit/panels.ts';
+import { symmetricProduct, triangularSolves } from '../../edit/product.ts';
+import { SECOND_MOMENT, addOuterProducts } from '../../edit/second-moment.ts';
+import type { SecondMomentRung } from '../../edit/second-moment.ts';
+import type { Gpu } from '../../gpu/context.ts';
+import type { Scope } from '../../gpu/scope.ts';
+import { read, upload } from '../../tensor/tensor.ts';
+import type { Tensor } from '../../tensor/tensor.ts';
+import { numbers, prepared, shortName, worstOf } from './family.ts';
+import type { BenchCase, Deviation, Family } from './family.ts';
+
+/** Row and column of element e of the packed panels of order f. */
+function placeOf(e: number, f: number): readonly [i: number, j: number] {
+  const n = Math.ceil(f / BLOCK);
+  const row = Math.floor(e / BLOCK);
+  let p = 0;
+  while (panelRow(p + 1, n) <= row) p += 1;
+  return [BLOCK * p + row - panelRow(p, n), BLOCK * p + (e % BLOCK)];
+}
+
+/**
+ * Element (i, j) of a symmetric matrix of order f: 3 on the diagonal, elsewhere random on ±1/√f. Its eigenvalues lie
+ * between 1.8 and 4.2.
+ */
+function element(i: number, j: number, f: number): number {
+  if (i === j) return 3;
+  const [low, high] = i < j ? [i, j] : [j, i];
+  let h = Math.imul(low + 1, 0x9e3779b1) ^ Math.imul(high + 1, 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);
+  h = Math.imul(h ^ (h >>> 12), 0x297a2d39);
+  return Math.fround((h ^ (h >>> 15)) / 2 ** 31 / Math.sqrt(f));
+}
+
+/** Row i of that matrix times x. */
+function rowTimes(i: number, x: ArrayLike<number>, f: number): number {
+  let sum = 0;
+  for (let j = 0; j < f; j += 1) sum += element(i, j, f) * (x[j] ?? NaN);
+  return sum;
+}
+
+/** That matrix on the adapter; f is a multiple of 64. */
+function positiveDefinite(s: Scope, f: number): Panels {
+  const n = f / BLOCK;
+  const size = panelRow(n, n);
+  const data = Float32Array.from({ length: size * BLOCK }, (_, e) => element(...placeOf(e, f), f));
+  return { f, n, data: upload(s, data, [size, BLOCK], 'positive_definite') };
+}
+
+const multipleOf64 = ([f = 0]: readonly number[]): string | undefined =>
+  f === 0 || f % BLOCK > 0 ? `a multiple of ${BLOCK}` : undefined;
+
+function secondMomentCase(tokens: number, f: number, rung: SecondMomentRung): BenchCase {
+  return {
+    name: shortName(rung.kernel),
+    shape: `${tokens},${f}`,
+    kernels: [rung.kernel],
+    flops: f * f * tokens,
+    bytes: 4 * f * tokens + 4 * f * f,
+    prepare: (s) => {
+      const data = numbers(tokens * f, 1);
+      const keys = upload(s, data, [tokens, f], 'keys');
+      const sum = zeroPanels(s, f, 'sum');
+      const run = (scope: Scope): Tensor => {
+        addOuterProducts(scope, sum, keys, 0, tokens, rung);
+        return sum.data;
+      };
+      const want = (e: number): number => {
+        const [i, j] = placeOf(e, f);
+        if (i >= f || j >= f) return 0;
+        let total = 0;
+        for (let t = 0; t < tokens; t += 1) total += (data[t * f + i] ?? NaN) * (data[t * f + j] ?? NaN);
+        return total;
+      };
+      return prepared(s, run, want, { reduce: tokens, scale: 1 });
+    },
+  };
+}
+
+export const secondMomentFamily: Family = {
+  name: 'second_moment',
+  title: 'S += KᵀK; tokens, F',
+  sizes: ['TOKENS', 'F'],
+  // Tokens of a chunk, and F of GPT-2 small and XL.
+  shapes: [
+    [128, 3072],
+    [512, 3072],
+    [512, 6400],
+  ],
+  cases: ({ adapter }, [tokens = 1, f = 1]) =>
+    SECOND_MOMENT.filter((rung) => rung.fits({ f, n: Math.ceil(f / BLOCK) }, adapter)).map((rung) =>
+      secondMomentCase(tokens, f, rung),
+    ),
+};
+
+function choleskyCase(f: number, rung: CholeskyRung): BenchCase {
+  return {
+    name: shortName(rung.kernel),
+    shape: String(f),
+    kernels: rung.blocked ? [rung.kernel, 'edit/cholesky_diagonal'] : [rung.kernel],
+    flops: f ** 3 / 3,
+    bytes: 4 * f * f,
+    prepare: (s) => {
+      const c = positiveDefinite(s, f);
+      const run = (scope: Scope) => factorise(scope, c, { rung });
+      const check = async (): Promise<Deviation> => {
+        const { l } = await run(s);
+        const packed = await read(s.gpu, l.data);
+        const at = (i: number, k: number): number => {
+          const p = Math.floor(k / BLOCK);
+          return packed[(panelRow(p, l.n) + i - BLOCK * p) * BLOCK + (k % BLOCK)] ?? NaN;
+        };
+        // The product of the factor, as if the adapter had multiplied it, against C itself.
+        const excess = (e: number): number => {
+          const [i, j] = placeOf(e, f);
+          let sum = 0;
+          for (let k = 0; k <= Math.min(i, j); k += 1) sum += at(i, k) * at(j, k);
+          return sum - element(i, j, f);
+        };
+        return worstOf(packed, (e) => (packed[e] ?? NaN) - excess(e), { reduce: f, scale: 3 });
+      };
+      return { run, check };
+    },
+  };
+}
+
+/** The definition is for comparison, up to the second size. On software adapters so is the rung of GPUs, up to the third. */
+function worthwhile(rung: CholeskyRung, f: number, { adapter }: Gpu): boolean {
+  if (!rung.fits({ n: f / BLOCK, q: 0, first: 0, end: 0 }, adapter)) return false;
+  if (!rung.blocked) return f <= 1024;
+  return rung.kernel.startsWith('software/') || f <= 3072 || adapter.kind === 'gpu';
+}
+
+export const choleskyFamily: Family = {
+  name: 'cholesky',
+  title: 'C = L Lᵀ with its read-backs; F',
+  sizes: ['F'],
+  expects: multipleOf64,
+  // F of the bundled model, of GPT-2 small and of XL.
+  shapes: [[256], [1024], [3072], [6400]],
+  cases: (gpu, [f = 1]) =>
+    CHOLESKY.filter((rung) => worthwhile(rung, f, gpu)).map((rung) => choleskyCase(f, rung)),
+};
+
+function triangularCase(f: number): BenchCase {
+  return {
+    name: 'triangular',
+    shape: String(f),
+    kernels: ['edit/triangular_solve_lower', 'edit/triangular_solve_upper'],
+    flops: 2 * f * f,
+    bytes: 4 * f * f,
+    prepare: async (s) => {
+      const factor = await factorise(s, positiveDefinite(s, f));
+      const data = numbers(f, 1);
+      const b = upload(s, data, [f], 'b');
+      const run = (scope: Scope): Tensor => triangularSolves(scope, factor, b);
+      const check = async (): Promise<Deviation> => {
+        const x = await read(s.gpu, run(s));
+        const residual = (i: number): number => rowTimes(i, x, f) - (data[i] ?? NaN);
+        return worstOf(x, (i) => (x[i] ?? NaN) - residual(i), { reduce: f, scale: 3 });
+      };
+      return { run, check };
+    },
+  };
+}
+
+function productCase(f: number): BenchCase {
+  return {
+    name: 'C·x',
+    shape: String(f),
+    kernels: ['edit/product_rows', 'edit/product_columns', 'edit/product_sum'],
+    flops: 10 * f * f,
+    bytes: 2 * f * f,
+    prepare: (s) => {
+      const c = positiveDefinite(s, f);
+      const x = Float64Array.from(numbers(f, 2));
+      const run = (scope: Scope): Promise<Float64Array> => symmetricProduct(scope, c, x);
+      const check = async (): Promise<Deviation> =>
+        worstOf(Float32Array.from(await run(s)), (i) => rowTimes(i, x, f), { reduce: 1, scale: 0 });
+      return { run, check };
+    },
+  };
+}
+
+export const solveFamily: Family = {
+  name: 'solve',
+  title: 'L Lᵀ x = b, and C x in two floats for its refinement; F',
+  sizes: ['F'],
+  expects: multipleOf64,
+  shapes: [[3072], [6400]],
+  cases: (_, [f = 1]) => [triangularCase(f), productCase(f)],
+};
