@@ -3,14 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { GpuError, PalimpsestError, UsageError } from '../src/errors.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu, readShader } from '../src/gpu/node.ts';
-import {
-  FAMILIES,
-  checkShader,
-  comparePair,
-  findKernel,
-  pairCases,
-  standsInFor,
-} from '../src/lab/bench/compare.ts';
+import { checkShader, comparePair, findKernel, pairCases, standsInFor } from '../src/lab/bench/compare.ts';
 import type { Compared, Roof, Side } from '../src/lab/bench/compare.ts';
 import { casesOf, shortName } from '../src/lab/bench/family.ts';
 import type { Deviation, Family, Sizes } from '../src/lab/bench/family.ts';
@@ -48,7 +41,7 @@ function measuredRow(m: Measured, roof: Roof): Cell[] {
 function wrong(name: string, shape: string, { index, got, want, bound }: Deviation): string {
   const digits = (x: number): string => String(Number(x.toPrecision(7)));
   const error = Number(Math.abs(got - want).toPrecision(3));
-  return `${name} ${shape}: element ${index} is ${digits(got)}, expected ${digits(want)} ± ${bound.toPrecision(2)} (error ${error})`;
+  return `${name} ${shape}: element ${index} is ${digits(got)}, expected ${digits(want)} ± ${Number(bound.toPrecision(2))} (error ${error})`;
 }
 
 /** An error for results that are wrong: of a shader, or of the driver. */
@@ -159,14 +152,16 @@ function comparedRow({ shape, deviations, times }: Compared): Cell[] {
 export async function benchCompare(
   args: CompareArguments,
   gpu: Gpu,
-  { families, shape, budget }: { families: readonly Family[]; shape?: Sizes | undefined; budget?: number | undefined },
+  {
+    families,
+    shape,
+    budget,
+  }: { families: readonly Family[]; shape?: Sizes | undefined; budget?: number | undefined },
   { terminal, signal }: Run,
 ): Promise<{ readonly result: object; readonly wrong: readonly string[] }> {
   const [a, b, ...more] = args.compare ?? [];
   if (a === undefined || b === undefined || more.length > 0)
-    throw new UsageError(
-      `--compare: expected two rungs or .wgsl files, found ${args.compare?.length ?? 0}.`,
-    );
+    throw new UsageError(`--compare: expected two rungs or .wgsl files, found ${args.compare?.length ?? 0}.`);
   const names = [...new Set(families.flatMap((one) => casesOf(one, gpu).flatMap((c) => c.kernels)))];
   const sides = [
     await sideOf(gpu, a, names, args.as?.[0]),

@@ -138,7 +138,7 @@ export async function benchPhase(
     );
     // With a budget, what was measured before has to do.
     const roof = async (): Promise<Roof> =>
-      end < Infinity ? before : higher(before, await measureRoof(gpu, { signal: run.signal }));
+      end < Infinity ? before : higher(before, await measureRoof(gpu, run.signal));
     const given = { found, args, end, run, roof };
     const about = { model: model.id, parameters, weight_bytes: bytes, layer, load_ms: loadMs };
     if (phase === 'edit') return { ...about, ...(await editPhase(given)) };

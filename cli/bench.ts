@@ -3,6 +3,7 @@ import { UsageError } from '../src/errors.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { FAMILIES, measureRoof } from '../src/lab/bench/compare.ts';
+import type { Roof } from '../src/lab/bench/compare.ts';
 import { parseShape } from '../src/lab/bench/family.ts';
 import type { Family } from '../src/lab/bench/family.ts';
 import { MEASURED_LEGEND, benchCompare, benchFamily, benchTable, wrongResults } from './bench-kernels.ts';
@@ -12,17 +13,17 @@ import type { Phase, PhaseArguments } from './bench-phases.ts';
 import { command } from './command.ts';
 import type { Report, Run } from './command.ts';
 import { ADAPTER_FLAGS, choice, files, number, text } from './flags.ts';
+import { giga } from './text.ts';
 import { versions } from '../src/io/version.ts';
 
-const BUDGET_MS = 150;
 const SIZES = ['small', 'medium', 'large', 'xl'] as const;
 
 export interface BenchCommand extends PhaseArguments, CompareArguments {
   readonly family?: string | undefined;
+  readonly shape?: string | undefined;
   readonly budget?: number | undefined;
   readonly table: boolean;
   readonly scaling: boolean;
-  readonly figure?: string | undefined;
 }
 
 export const bench = command({
@@ -51,54 +52,92 @@ export const bench = command({
         },
         figure: text('--figure', 'with --scaling: write the curves as SVG'),
         table: { type: 'boolean', default: false, describe: 'matmul: which rung wins, by storage and rows' },
-        compare: files('--compare', 'two .wgsl files with the interface of one kernel: A and B in turns'),
-        as: text('--as', 'with --compare: the kernel they stand in for, as tensor/matmul_tiles'),
-        budget: number('--budget', `ms to spend on a case [default: ${BUDGET_MS}]`, { above: 0 }),
+        compare: files('--compare', 'two rungs of a family or .wgsl files: A and B in turns'),
+        as: files(
+          '--as',
+          'with --compare: the kernel that files stand in for, as matmul_tiles; one, or one each',
+        ),
+        shape: text('--shape', 'sizes instead of those of the family, e.g. M,K,N for matmul'),
+        budget: number('--budget', 'seconds that the command may take; what does not fit is passed over', {
+          above: 0,
+        }),
         offline: { type: 'boolean', default: false, describe: 'never use the network' },
       })
       .options(ADAPTER_FLAGS)
       .example('$0 bench matmul', 'every matmul rung that this adapter can run')
+      .example('$0 bench matmul --shape 1,768,3072 --budget 5', 'one shape, in five seconds')
+      .example('$0 bench copy --compare copy_1 copy_quads', 'two rungs in turns')
       .example('$0 bench edit --model-size small', 'one edit of GPT-2 small with random weights'),
   run: (args, run) => runBench(args, run),
 });
 
+/** Seconds: the roof takes about a third of it. With a smaller budget nothing is told as a part of the roof. */
+const ROOF_BUDGET = 30;
+const NO_ROOF: Roof = { matmul: NaN, copy: NaN };
+
 /** Measures what the arguments name. */
 export async function runBench(args: BenchCommand, run: Run): Promise<Report> {
   const { families, phases } = chosen(args);
+  const end = performance.now() + (args.budget ?? Infinity) * 1000;
+  const shape = args.shape === undefined ? undefined : shapeOf(args.shape, families);
   const gpu = await openGpu(args.adapter, { verbose: run.terminal.verbose });
   try {
     const { description, kind, backend } = gpu.adapter;
     run.terminal.note(
       `palimpsest: ${description}${kind === 'software' ? ' (software)' : ''}, subgroups of ${gpu.adapter.subgroupSize || 'no fixed size'}`,
     );
-    const about = { adapter: { description, kind, backend } };
     const machine = { adapter: gpu.adapter, limits: limitsOf(gpu), versions: versions() };
-    if (args.compare)
-      return { ...about, result: { ...machine, compare: await benchCompare(args, gpu, run) } };
-    if (args.table) return { ...about, result: { ...machine, table: await benchTable(gpu, run) } };
-    if (args.scaling)
-      return { ...about, result: { ...machine, scaling: await benchScaling(gpu, args, run) } };
+    const report = (result: object, wrong: readonly string[] = []): Report => ({
+      adapter: { description, kind, backend },
+      result: { ...machine, ...result },
+      error: wrongResults(wrong),
+    });
+    /** ms of the budget for the next of `parts` that are equal. */
+    const budget = (parts = 1): number | undefined =>
+      end < Infinity ? Math.max(0, end - performance.now()) / parts : undefined;
 
-    const roof = await measureRoof(gpu, run.signal);
-    run.terminal.print(roofLine(roof));
+    if (args.compare) {
+      const options = { families, shape, budget: budget() };
+      const { result, wrong } = await benchCompare(args, gpu, options, run);
+      return report({ compare: result }, wrong);
+    }
+    if (args.table) return report({ table: await benchTable(gpu, budget(), run) });
+    if (args.scaling) return report({ scaling: await benchScaling(gpu, args, run) });
+
+    const roof = (args.budget ?? Infinity) < ROOF_BUDGET ? NO_ROOF : await measureRoof(gpu, run.signal);
+    if (roof !== NO_ROOF)
+      run.terminal.print(`best matmul ${giga(roof.matmul)} GFLOP/s, best copy ${giga(roof.copy)} GB/s`);
     const measured: FamilyResult[] = [];
+    const parts = families.length + phases.length;
     for (const family of families)
-      measured.push(await benchFamily(family, gpu, roof, args.budget ?? BUDGET_MS, run));
+      measured.push(
+        await benchFamily(family, gpu, { roof, shape, budget: budget(parts - measured.length) }, run),
+      );
     if (families.length > 0) {
       run.terminal.print('');
       run.terminal.say(MEASURED_LEGEND, '', 'dim');
     }
     const done: Partial<Record<Phase, unknown>> = {};
-    for (const phase of phases) done[phase] = await benchPhase(phase, gpu, roof, args, run);
-    const error = wrongResults(measured);
-    return {
-      ...about,
-      result: { ...machine, roof, families: measured, phases: done },
-      ...(error ? { error } : {}),
-    };
+    for (const [i, phase] of phases.entries()) {
+      const until = performance.now() + (budget(phases.length - i) ?? Infinity);
+      done[phase] = await benchPhase(phase, gpu, { before: roof, end: until, args }, run);
+    }
+    return report(
+      { roof, families: measured, phases: done },
+      measured.flatMap(({ wrong }) => wrong),
+    );
   } finally {
     gpu.destroy();
   }
+}
+
+/** @throws UsageError where no single family is named */
+function shapeOf(text: string, families: readonly Family[]): readonly number[] {
+  const [family, ...more] = families;
+  if (family && more.length === 0) return parseShape(family, text);
+  throw new UsageError(
+    `--shape: expected a family of kernels that it is for, e.g. bench matmul --shape ${text}.`,
+  );
 }
 
 /** @throws UsageError naming what there is */

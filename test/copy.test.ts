@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { COPY, copyKernel } from '../src/lab/bench/copy.ts';
+import { COPY, copyKernel } from '../src/lab/bench/rows.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { gpu, noise, wide } from './gpu.ts';
 

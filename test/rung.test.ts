@@ -8,7 +8,7 @@ import { readShader } from '../src/gpu/node.ts';
 import { reflect } from '../src/gpu/kernel.ts';
 import { choose, gridOf } from '../src/gpu/rung.ts';
 import type { Rung } from '../src/gpu/rung.ts';
-import { COPY } from '../src/lab/bench/copy.ts';
+import { COPY } from '../src/lab/bench/rows.ts';
 import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from '../src/models/attention-rungs.ts';
 import type { AttentionShape } from '../src/models/attention-rungs.ts';
 import { LAYERNORM, LAYERNORM_BACKWARD } from '../src/models/layernorm.ts';

@@ -8,7 +8,7 @@ import type { BenchCase, Deviation, Family, Prepared, Sizes } from './family.ts'
 import { choleskyFamily, secondMomentFamily, solveFamily } from './linear-algebra.ts';
 import { STORAGES, chosenRung, matmulFamily, productCase } from './matmul.ts';
 import { measure, rate, runs, timingOf } from './measure.ts';
-import type { MeasureOptions, Timing } from './measure.ts';
+import type { Timing } from './measure.ts';
 import { copyFamily, geluFamily, layernormFamily, unembedFamily } from './rows.ts';
 
 /** In the order in which they are printed. */
@@ -36,17 +36,15 @@ export interface Roof {
 const ROOF_MS = 400;
 
 /** Measures both: the chosen matmul rung at every shape, every way to copy. */
-export async function measureRoof(
-  gpu: Gpu,
-  { ms = ROOF_MS, ...options }: MeasureOptions = {},
-): Promise<Roof> {
+export async function measureRoof(gpu: Gpu, signal?: AbortSignal): Promise<Roof> {
   const [storage] = STORAGES as [(typeof STORAGES)[number]];
   const products = matmulFamily.shapes.map((shape) =>
     productCase(shape, storage, { rung: chosenRung(gpu, shape, storage) }),
   );
   const best = async (cases: readonly BenchCase[], of: 'flops' | 'bytes'): Promise<number> => {
     let most = 0;
-    for (const c of cases) most = Math.max(most, rate(await measure(gpu, c, { ms, ...options }), of) || 0);
+    for (const c of cases)
+      most = Math.max(most, rate(await measure(gpu, c, { ms: ROOF_MS, signal }), of) || 0);
     return most;
   };
   await best(products.slice(0, 1), 'flops'); // uncounted, to warm up

@@ -94,7 +94,15 @@ interface Timed {
 
 /** @throws UsageError for a layer that is not there */
 export async function benchEdit(model: Model, options: EditBenchOptions): Promise<EditBench> {
-  const { layer, contexts = BENCH_CONTEXTS, steps = 20, runs = 3, whole = false, signal, end = Infinity } = options;
+  const {
+    layer,
+    contexts = BENCH_CONTEXTS,
+    steps = 20,
+    runs = 3,
+    whole = false,
+    signal,
+    end = Infinity,
+  } = options;
   const { gpu } = model;
   const once = async (freeze: boolean): Promise<Timed> => {
     await gpu.sync();
@@ -130,8 +138,7 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
       update: phase('update'),
     },
     whole: wholes.length > 0 ? compared(frozen, wholes) : undefined,
-    trace:
-      options.trace === false || performance.now() > end ? undefined : await traced(model, again),
+    trace: options.trace === false || performance.now() > end ? undefined : await traced(model, again),
   };
 }
 
