@@ -84,6 +84,13 @@ export async function writeSafetensors(
   await writeAtomic(path, safetensorsBytes(path, tensors, options.metadata), options);
 }
 
+/** @throws UsageError naming the folder, when there is none and none can be made */
+export async function makeFolder(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw diskError(error, folder, dirname(folder), 0);
+  });
+}
+
 /** Makes the new name itself survive a power cut. Windows cannot open a folder, and needs no such step. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r').catch(() => undefined);

@@ -9,15 +9,15 @@
  * A step's block is on the disk before its line is, and its line before the next step begins. What a kill leaves is
  * therefore whole steps, and at most the torn end of one, which is cut off when the run is opened again.
  */
-import { access, mkdir, open, readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UsageError } from '../errors.ts';
-import { writeAtomic } from './atomic.ts';
+import { makeFolder, writeAtomic } from './atomic.ts';
+import { exists } from './file.ts';
 import { encodeBlock, readBlock } from './journal-block.ts';
 import type { Vectors } from './journal-block.ts';
 import { takeLock } from './lock.ts';
-import type { Lock } from './lock.ts';
 
 export interface Journal<Head, Line> {
   /** undefined in a new run, until `begin`. */
@@ -40,100 +40,73 @@ export interface Journal<Head, Line> {
  * @throws UsageError when there is a run and `resume` is not set, or a file is damaged elsewhere than at its end
  */
 export async function openJournal<Head, Line>(folder: string, resume: boolean): Promise<Journal<Head, Line>> {
-  const path = (name: string): string => join(folder, name);
-  await mkdir(folder, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
-    throw new UsageError(
-      `${folder}: expected a folder that may be written to, but ${error.code}. Choose another.`,
-      'unwritable',
-    );
-  });
-  const exists = await access(path('run.json')).then(
-    () => true,
-    () => false,
-  );
-  if (exists && !resume)
+  const [headPath, linesPath, vectorsPath] = ['run.json', 'run.jsonl', 'run.vectors'].map((name) =>
+    join(folder, name),
+  ) as [string, string, string];
+  await makeFolder(folder);
+  const there = await exists(headPath);
+  if (there && !resume)
     throw new UsageError(
       `${folder}: holds a run already. Go on with it by --resume, or choose another folder with --out.`,
       'run_exists',
     );
-  const lock = await takeLock(path('run.lock'));
+  const lock = await takeLock(join(folder, 'run.lock'));
+  const opened: FileHandle[] = [];
+  const close = async (): Promise<void> => {
+    for (const file of opened) await file.close();
+    await lock.release();
+  };
   try {
     // Without run.json nothing of a run counts: it was stopped before its first step.
-    const mode = exists ? 'r+' : 'w+';
-    const text = await openFile(path('run.jsonl'), mode);
-    const blocks = await openFile(path('run.vectors'), mode);
-    const head = exists ? (JSON.parse(await readFile(path('run.json'), 'utf8')) as Head) : undefined;
-    const found = await readLines<Line>(text, path('run.jsonl'));
-    const ends = await readBlocks(blocks, path('run.vectors'));
+    const mode = there ? 'r+' : 'w+';
+    const text = await openFile(linesPath, mode);
+    opened.push(text);
+    const blocks = await openFile(vectorsPath, mode);
+    opened.push(blocks);
+    let head = there ? (JSON.parse(await readFile(headPath, 'utf8')) as Head) : undefined;
+    const { lines, ends: lineEnds } = await readLines<Line>(text, linesPath);
+    const blockEnds = await readBlocks(blocks, vectorsPath);
     // A block without its line is a step that was not finished; a line never comes without its block.
-    if (ends.length < found.lines.length)
+    if (blockEnds.length < lines.length)
       throw damaged(
-        path('run.vectors'),
-        `${found.lines.length} blocks, as many as ${path('run.jsonl')} has lines`,
-        String(ends.length),
+        vectorsPath,
+        `${lines.length} blocks, as many as ${linesPath} has lines`,
+        String(blockEnds.length),
       );
-    await cut(text, found.ends.at(-1) ?? 0);
-    await cut(blocks, ends[found.lines.length - 1] ?? 0);
-    return new FileJournal(path('run.json'), head, found.lines, text, blocks, lock);
+    await cut(text, lineEnds.at(-1) ?? 0);
+    await cut(blocks, blockEnds[lines.length - 1] ?? 0);
+
+    let step = lines.length;
+    return {
+      get head() {
+        return head;
+      },
+      lines,
+      vectors: async function* () {
+        let at = 0;
+        for (let i = 0; i < lines.length; i += 1) {
+          const block = await readBlock(blocks, at);
+          if (!block) throw damaged(vectorsPath, `block ${i}`, 'none');
+          at = block.end;
+          yield block.vectors;
+        }
+      },
+      begin: async (wanted) => {
+        await lock.check();
+        await writeAtomic(headPath, `${JSON.stringify(wanted, null, 1)}\n`);
+        head = wanted;
+      },
+      append: async (line, vectors = []) => {
+        await lock.check();
+        await add(blocks, encodeBlock(step, vectors));
+        await add(text, new TextEncoder().encode(`${JSON.stringify(line)}\n`));
+        step += 1;
+      },
+      close,
+    };
   } catch (error) {
-    await lock.release();
+    await close();
     throw error;
-  }
-}
-
-class FileJournal<Head, Line> implements Journal<Head, Line> {
-  head: Head | undefined;
-  readonly lines: readonly Line[];
-  readonly #path: string;
-  readonly #text: FileHandle;
-  readonly #blocks: FileHandle;
-  readonly #lock: Lock;
-  #step: number;
-
-  constructor(
-    path: string,
-    head: Head | undefined,
-    lines: readonly Line[],
-    text: FileHandle,
-    blocks: FileHandle,
-    lock: Lock,
-  ) {
-    this.head = head;
-    this.lines = lines;
-    this.#path = path;
-    this.#text = text;
-    this.#blocks = blocks;
-    this.#lock = lock;
-    this.#step = lines.length;
-  }
-
-  async *vectors(): AsyncGenerator<Vectors> {
-    let at = 0;
-    for (let step = 0; step < this.lines.length; step += 1) {
-      const block = await readBlock(this.#blocks, at);
-      if (!block) throw damaged(this.#path, `block ${step}`, 'none');
-      at = block.end;
-      yield block.vectors;
-    }
-  }
-
-  async begin(head: Head): Promise<void> {
-    await this.#lock.check();
-    await writeAtomic(this.#path, `${JSON.stringify(head, null, 1)}\n`);
-    this.head = head;
-  }
-
-  async append(line: Line, vectors: Vectors = []): Promise<void> {
-    await this.#lock.check();
-    await add(this.#blocks, encodeBlock(this.#step, vectors));
-    await add(this.#text, new TextEncoder().encode(`${JSON.stringify(line)}\n`));
-    this.#step += 1;
-  }
-
-  async close(): Promise<void> {
-    await this.#text.close();
-    await this.#blocks.close();
-    await this.#lock.release();
   }
 }
 

@@ -6,11 +6,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { link, mkdir, open, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
+import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import process from 'node:process';
 import { ModelError, UsageError } from '../errors.ts';
+import { makeFolder } from './atomic.ts';
 
 /** What the lock file says of its holder. */
 interface Holder {
@@ -78,16 +79,14 @@ export async function takeLock(path: string, silentMs = SILENT_MS): Promise<Lock
 async function create(path: string, holder: Holder): Promise<boolean> {
   const temporary = `${path}.${holder.id}`;
   try {
-    const file = await open(temporary, 'wx');
-    await file.writeFile(`${JSON.stringify(holder)}\n`);
-    await file.close();
+    await writeFile(temporary, `${JSON.stringify(holder)}\n`, { flag: 'wx' });
     await link(temporary, path); // fails where there is a file, and never shows half of it
     return true;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EEXIST') return false;
     throw new UsageError(
-      `${path}: expected a folder that may be written to, but ${code}. Choose another with PALIMPSEST_CACHE.`,
+      `${path}: expected a folder that may be written to, but ${code}. Choose another folder.`,
       'unwritable',
     );
   } finally {
@@ -150,13 +149,4 @@ function locked(path: string, { pid, host, since }: Holder): ModelError {
       'Wait for it, or stop it and run this command again: it goes on from the state that was saved last.',
     'locked',
   );
-}
-
-async function makeFolder(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
-    throw new UsageError(
-      `${folder}: expected a folder that may be written to, but ${error.code}. Choose another with PALIMPSEST_CACHE.`,
-      'unwritable',
-    );
-  });
 }
