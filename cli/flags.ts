@@ -62,14 +62,6 @@ function inRange(name: string, one: string | undefined, { integer = false, min, 
   );
 }
 
-/** All commands. */
-export const COMMON_FLAGS = {
-  json: { type: 'boolean', default: false, describe: 'one JSON document on stdout, nothing else' },
-  quiet: { type: 'boolean', default: false, describe: 'nothing on stderr but errors' },
-  verbose: { type: 'boolean', default: false, describe: 'say on stderr when each phase begins' },
-  color: { type: 'boolean', default: true, describe: 'colours on a terminal; --no-color for none' },
-} as const;
-
 export const ADAPTER_FLAGS = {
   adapter: text('--adapter', 'auto, or part of the name of an adapter [default: auto]'),
 } as const;

@@ -5,16 +5,17 @@ import { UsageError } from '../src/errors.ts';
 import type { Command } from './command.ts';
 import { COMMANDS } from './commands.ts';
 import type { Entry } from './commands.ts';
-import { COMMON_FLAGS } from './flags.ts';
 import { readVersion } from '../src/io/version.ts';
 
-/** The flags of every command, and what the line says otherwise. */
-export interface CommonArguments {
-  readonly json: boolean;
-  readonly quiet: boolean;
-  readonly verbose: boolean;
-  readonly color: boolean;
-}
+/** Of every command. */
+const COMMON_FLAGS = {
+  json: { type: 'boolean', default: false, describe: 'one JSON document on stdout, nothing else' },
+  quiet: { type: 'boolean', default: false, describe: 'nothing on stderr but errors' },
+  verbose: { type: 'boolean', default: false, describe: 'say on stderr when each phase begins' },
+  color: { type: 'boolean', default: true, describe: 'colours on a terminal; --no-color for none' },
+} as const;
+
+export type CommonArguments = { readonly [Name in keyof typeof COMMON_FLAGS]: boolean };
 
 type Execute = (name: string, command: Command, args: ArgumentsCamelCase & CommonArguments) => Promise<void>;
 

@@ -5,7 +5,7 @@
  */
 import process from 'node:process';
 import { styleText } from 'node:util';
-import { SingleBar } from 'cli-progress';
+import type { SingleBar } from 'cli-progress';
 import { table } from './table.ts';
 import type { Cell, Column } from './table.ts';
 import { wrap } from './text.ts';
@@ -112,34 +112,49 @@ export class Terminal {
   /** A bar on a terminal, a line now and then elsewhere; nothing for work that ends soon. */
   progress(what: string, unit: (n: number) => string = String): Progress {
     if (this.#options.quiet) return { update: () => undefined, stop: () => undefined };
-    const start = performance.now();
-    let bar: SingleBar | undefined;
-    let said = start;
+    if (process.stderr.isTTY) return barOf(what, unit);
+    let said = performance.now();
     return {
       update: (done, total) => {
-        const now = performance.now();
-        if (process.stderr.isTTY) {
-          if (!bar && now - start < BAR_AFTER_MS) return;
-          if (!bar) {
-            const format = `${what} {bar} {percentage} % {shown}`;
-            bar = new SingleBar({
-              format,
-              barsize: 24,
-              hideCursor: true,
-              clearOnComplete: true,
-              gracefulExit: false,
-            });
-            bar.start(total, done, { shown: '' });
-          }
-          bar.update(done, { shown: `${unit(done)} of ${unit(total)}` });
-        } else if (now - said >= LINE_MS) {
-          said = now;
-          this.note(`${what}: ${unit(done)} of ${unit(total)}`);
-        }
+        if (performance.now() - said < LINE_MS) return;
+        said = performance.now();
+        this.note(`${what}: ${unit(done)} of ${unit(total)}`);
       },
-      stop: () => bar?.stop(),
+      stop: () => undefined,
     };
   }
+}
+
+/** The library is loaded for work that takes long enough to be watched. */
+function barOf(what: string, unit: (n: number) => string): Progress {
+  const start = performance.now();
+  let bar: SingleBar | undefined;
+  let state: 'waiting' | 'loading' | 'shown' | 'stopped' = 'waiting';
+  const show = async (done: number, total: number): Promise<void> => {
+    state = 'loading';
+    const { SingleBar } = await import('cli-progress');
+    if (state !== 'loading') return;
+    const format = `${what} {bar} {percentage} % {shown}`;
+    bar = new SingleBar({
+      format,
+      barsize: 24,
+      hideCursor: true,
+      clearOnComplete: true,
+      gracefulExit: false,
+    });
+    bar.start(total, done, { shown: '' });
+    state = 'shown';
+  };
+  return {
+    update: (done, total) => {
+      if (state === 'waiting' && performance.now() - start >= BAR_AFTER_MS) void show(done, total);
+      bar?.update(done, { shown: `${unit(done)} of ${unit(total)}` });
+    },
+    stop: () => {
+      state = 'stopped';
+      bar?.stop();
+    },
+  };
 }
 
 /** Prose for stderr, wrapped where it is a terminal. Lines that begin with blanks show a place and stay as they are. */

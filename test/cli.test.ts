@@ -1,7 +1,9 @@
 /** The command line as a process: what it prints, what it refuses, and with which exit code. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openSafetensors } from '../src/io/file.ts';
@@ -330,6 +332,49 @@ test('generate: seeded, greedy, several prompts', async () => {
 test('whoever stops reading is no error', async () => {
   const { code, stderr } = await cli(['doctor'], { readOnce: true });
   assert.is(code, 0, stderr);
+});
+
+test("Dawn's harmless remarks appear with --verbose only, all else on stderr stays", async () => {
+  if (process.platform !== 'linux') return; // elsewhere they are not kept back
+  const piped = (...args: string[]): Promise<string> =>
+    new Promise((resolve) => {
+      const line = 'node --import tsx cli/main.ts "$@" 2>&1 >/dev/null | cat';
+      execFile('bash', ['-c', line, 'bash', ...args], (_, stdout) => resolve(stdout));
+    });
+  const quiet = await piped('predict', 'The', '--adapter', 'llvmpipe');
+  assert.not.match(quiet, 'Warning: maxDynamic');
+  assert.match(quiet, 'model facts');
+  assert.is(await piped('predict', 'The', '--adapter', 'llvmpipe', '--quiet'), '');
+  assert.match(await piped('predict', 'The', '--adapter', 'nonesuch'), 'no adapter');
+  const verbose = await piped('predict', 'The', '--verbose', '--adapter', 'llvmpipe');
+  if (!verbose.includes('no adapter')) assert.match(verbose, 'Warning: maxDynamic');
+});
+
+test('a command loads its own files: an edit takes no part of the lab, --help no engine', async () => {
+  await withFolder(async (folder) => {
+    const list = join(folder, 'loaded');
+    const hook = `import { appendFileSync } from 'node:fs';
+      export const load = (url, context, next) => (appendFileSync(${JSON.stringify(list)}, url + '\\n'), next(url, context));`;
+    const register = `import { register } from 'node:module'; register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(hook.replaceAll('\\\\', '\\'))}`)});`;
+    const loaded = async (...args: string[]): Promise<string[]> => {
+      const options = `--import data:text/javascript,${encodeURIComponent(register)}`;
+      const { code, stderr } = await cli(args, { env: { NODE_OPTIONS: options } });
+      assert.is(code, 0, stderr);
+      const urls = (await readFile(list, 'utf8')).split('\n');
+      await rm(list);
+      return [...new Set(urls)].filter(
+        (url) => /\/(src|cli)\/[^?]*$/.test(url) && !url.includes('node_modules'),
+      );
+    };
+    const help = await loaded('--help');
+    assert.not.ok(
+      help.some((url) => /\/src\/(gpu|models|tensor|lab)\//.test(url)),
+      help.join('\n'),
+    );
+    const edit = await loaded(...EDIT, '--steps', '2', '--allow-miss');
+    assert.ok(edit.length <= 110, `${edit.length} files: ${edit.join('\n')}`);
+    assert.not.ok(edit.some((url) => url.includes('/src/lab/')));
+  });
 });
 
 test('Ctrl-C in every phase: 130 and nothing half-written', async () => {
