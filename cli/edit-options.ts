@@ -69,7 +69,7 @@ export function methodsFrom(args: EditArguments): readonly Method[] {
 }
 
 /** @throws UsageError for a model that nobody told us the edit layer of */
-export function layerFrom(
+function layerFrom(
   args: EditArguments,
   id: string,
   layers: number,

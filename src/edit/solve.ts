@@ -27,7 +27,7 @@ import { improve, residualOf } from './refine.ts';
 import type { System } from './refine.ts';
 
 /** |C x − k| / |k|, and the last correction over |x|, at which a solution is good. */
-export const TARGET = 1e-6;
+const TARGET = 1e-6;
 /** A ridged solution worse than this is refused. */
 const WORST = 1e-3;
 /** Right-hand sides that go to the GPU at once: bounds its memory. */
