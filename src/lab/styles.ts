@@ -10,9 +10,9 @@
 import type { Fact } from '../data/fact.ts';
 import { computeEdit } from '../edit/edit.ts';
 import type { EditOptions } from '../edit/edit.ts';
-import { judge } from '../edit/guard.ts';
-import type { Verdict } from '../edit/guard.ts';
 import type { Method } from '../edit/method.ts';
+import { updateNumbers } from '../edit/record.ts';
+import type { UpdateNumbers } from '../edit/record.ts';
 import type { Model } from '../models/model.ts';
 import { factPrompt } from './probes.ts';
 import { questionOf } from './questions.ts';
@@ -20,7 +20,7 @@ import { continuation, score } from './score.ts';
 
 export type Style = 'completion' | 'question';
 
-export interface StyleRow {
+export interface StyleRow extends UpdateNumbers {
   readonly case_id: number;
   readonly source: Fact['source'];
   readonly style: Style;
@@ -33,12 +33,6 @@ export interface StyleRow {
   readonly probability: number;
   readonly subject_first: boolean;
   readonly method: Method;
-  readonly update_norm: number;
-  readonly normalised_update: number;
-  readonly relative_update: number;
-  readonly divisor: number;
-  readonly cosine: number;
-  readonly verdict: Verdict;
 }
 
 interface StyleOptions {
@@ -82,11 +76,7 @@ export async function compareStyles(
     const item = continuation(model.tokenizer, factPrompt(fact), targetNew);
     const [before] = await score(model, [item]);
     const request = { prompt, subject, target: targetNew };
-    const { updates } = await computeEdit(model, request, {
-      ...edit,
-      methods,
-      signal,
-    });
+    const { updates } = await computeEdit(model, request, { ...edit, methods, signal });
     for (const update of updates.values()) {
       const row: StyleRow = {
         case_id: fact.caseId,
@@ -100,12 +90,7 @@ export async function compareStyles(
         probability: Math.exp(-(before?.nll ?? NaN)),
         subject_first: prompt.startsWith('{}'),
         method: update.method,
-        update_norm: update.updateNorm,
-        normalised_update: update.normalisedUpdate,
-        relative_update: update.relativeUpdate,
-        divisor: update.divisor,
-        cosine: update.cosine,
-        verdict: judge(update.cosine, update.relativeUpdate),
+        ...updateNumbers(update),
       };
       rows.push(row);
       onRow?.(row);
