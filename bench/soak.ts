@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { readFacts } from '../src/data/read.ts';
 import type { Fact } from '../src/data/fact.ts';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
-import { sampleContexts } from '../src/edit/sample-contexts.ts';
+import { sampleContexts } from '../src/edit/contexts.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';

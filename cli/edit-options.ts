@@ -1,13 +1,12 @@
 /** From the flags of an edit to what the engine takes. Shared by all commands that edit. */
 import { readFile } from 'node:fs/promises';
 import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
-import { parseContexts } from '../src/edit/contexts.ts';
+import { SAMPLING_VERSION, parseContexts, sampleContexts } from '../src/edit/contexts.ts';
 import type { EditOptions } from '../src/edit/edit.ts';
 import { METHODS } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import { readBracketed, readRequest } from '../src/edit/request.ts';
 import type { EditRequest } from '../src/edit/request.ts';
-import { SAMPLING_VERSION, sampleContexts } from '../src/edit/sample-contexts.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import type { Solver } from '../src/edit/covariance-solver.ts';
 import { EditRefused, ModelError, UsageError } from '../src/errors.ts';

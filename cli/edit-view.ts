@@ -1,6 +1,6 @@
 /** An edit as a person sees it: tokens, the falling loss, before and after, the numbers. */
 import type { Edit, Update } from '../src/edit/edit.ts';
-import type { TraceRow } from '../src/edit/loss-trace.ts';
+import type { TraceRow } from '../src/edit/value-loss.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import { targetText } from '../src/edit/request.ts';
 import type { EditRequest } from '../src/edit/request.ts';

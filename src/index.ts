@@ -24,7 +24,7 @@ export type { GenerateOptions } from './models/generate.ts';
 
 export { readBracketed, readRequest } from './edit/request.ts';
 export type { EditRequest, Warning } from './edit/request.ts';
-export { sampleContexts } from './edit/sample-contexts.ts';
+export { sampleContexts } from './edit/contexts.ts';
 export { covarianceSolver, identitySolver } from './edit/covariance-solver.ts';
 export type { Covariance, CovarianceSolver } from './edit/covariance-solver.ts';
 export type { Solver } from './edit/covariance-solver.ts';

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { adamStep, clampNorm } from '../src/edit/adam.ts';
 import { addAtRows, meanRows, sumAtRows } from '../src/edit/add-at-rows.ts';
 import { frobenius } from '../src/edit/frobenius.ts';
-import { lossTrace, readTraceRow } from '../src/edit/loss-trace.ts';
+import { lossTrace, readTraceRow } from '../src/edit/value-loss.ts';
 import { lowRankUpdate, readLambdaStats, solveLambda } from '../src/edit/update.ts';
 import { narrowF16, widen } from '../src/floats.ts';
 import type { Scope } from '../src/gpu/scope.ts';

@@ -5,7 +5,7 @@ import { conjugateGradients, refine } from '../src/edit/refine.ts';
 import type { System } from '../src/edit/refine.ts';
 import { unpackSymmetric, uploadSymmetric } from '../src/edit/panels.ts';
 import { triangularSolves } from '../src/edit/product.ts';
-import { checkRank } from '../src/edit/rank.ts';
+import { checkRank } from '../src/edit/covariance-solver.ts';
 import { normalise, solve } from '../src/edit/solve.ts';
 import type { Solution } from '../src/edit/solve.ts';
 import { spectrum } from '../src/edit/spectrum.ts';

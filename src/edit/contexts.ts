@@ -1,9 +1,11 @@
-import { UsageError } from '../errors.ts';
-import { show } from './mark.ts';
-import { readTemplate } from './template.ts';
+/** The contexts of an edit: read from a file, or what the model itself says after `<|endoftext|>`. */
+import { ModelError, UsageError } from '../errors.ts';
+import { generate } from '../models/generate.ts';
+import type { Model } from '../models/model.ts';
+import { readTemplate, show } from './template.ts';
 
 /** The context that adds nothing; always the first, because v0 is read from the bare prompt. */
-export const BARE_CONTEXT = '{}';
+const BARE_CONTEXT = '{}';
 
 /**
  * What is sampled when nobody hands contexts in: 10 texts of 4 tokens, then 10 of 9, each after `<|endoftext|>`, the
@@ -11,7 +13,7 @@ export const BARE_CONTEXT = '{}';
  *
  * @see kmeng01/rome: `context_template_length_params` [[5, 10], [10, 10]], lengths that count `<|endoftext|>`
  */
-export const SAMPLED_CONTEXTS = {
+const SAMPLED_CONTEXTS = {
   topK: 5,
   groups: [
     { tokens: 4, count: 10 },
@@ -60,4 +62,47 @@ export function parseContexts(text: string, name: string): string[] {
   });
   const bare = templates.indexOf(BARE_CONTEXT);
   return [BARE_CONTEXT, ...templates.filter((_, index) => index !== bare)];
+}
+
+/** Raised whenever a seed would give other contexts; part of the name under which they are cached. */
+export const SAMPLING_VERSION = 1;
+
+const START = '<|endoftext|>';
+
+/**
+ * 21 templates, `{}` first. All samples are one batch: row b draws from stream b of the seed, and the shorter texts are
+ * the beginnings of theirs. In a sequence of edits they come from the unedited model, as published.
+ *
+ * @throws ModelError when the tokenizer has no `<|endoftext|>`
+ * @see kmeng01/rome `get_context_templates`
+ */
+export async function sampleContexts(
+  model: Model,
+  seed: number,
+  options: {
+    readonly signal?: AbortSignal | undefined;
+    readonly onStep?: (done: number, total: number) => void;
+  } = {},
+): Promise<string[]> {
+  const start = model.tokenizer.encode(START);
+  if (start.length !== 1)
+    throw new ModelError(
+      `contexts: expected ${START} to be one token of ${model.id}, found ${start.length}. Give contexts of your own with --contexts.`,
+    );
+  const lengths = SAMPLED_CONTEXTS.groups.flatMap(({ tokens, count }) => Array<number>(count).fill(tokens));
+  const tokens = Math.max(...lengths);
+  let drawn = 0;
+  const samples = await generate(
+    model,
+    lengths.map(() => start),
+    {
+      tokens,
+      topK: SAMPLED_CONTEXTS.topK,
+      seed,
+      onToken: () => options.onStep?.((drawn += 1), tokens * lengths.length),
+      signal: options.signal,
+    },
+  );
+  const texts = samples.map((ids, b) => model.tokenizer.decode(ids.slice(0, lengths[b])));
+  return [BARE_CONTEXT, ...texts.map(contextFromSample)];
 }

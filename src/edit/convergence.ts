@@ -9,7 +9,7 @@ import { distance } from '../statistics.ts';
 import { read } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
-import { TOKENS_PER_DIMENSION } from './rank.ts';
+import { TOKENS_PER_DIMENSION } from './covariance-solver.ts';
 import type { SecondMoment } from './second-moment.ts';
 import { solve } from './solve.ts';
 

@@ -19,7 +19,7 @@ import type { EditRequest, Warning } from './request.ts';
 import { editRows } from './rows.ts';
 import type { EditRows } from './rows.ts';
 import type { Solved, Solver } from './covariance-solver.ts';
-import type { TraceRow } from './loss-trace.ts';
+import type { TraceRow } from './value-loss.ts';
 import { meanRows } from './add-at-rows.ts';
 import { frobenius } from './frobenius.ts';
 import { readLambdaStats, solveLambda } from './update.ts';

@@ -1,6 +1,5 @@
 import { UsageError } from '../errors.ts';
-import { mark, show, type Place } from './mark.ts';
-import { holes, readTemplate } from './template.ts';
+import { holes, mark, readTemplate, show, type Place } from './template.ts';
 
 /** One fact to write: "prompt with its subject" is to be continued by the target. */
 export interface EditRequest {

@@ -19,9 +19,8 @@ import { empty, zeros } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { adamStep, clampNorm } from './adam.ts';
 import type { Suffix } from './frozen.ts';
-import { TRACE_COLUMNS, lossTrace, readTraceRow } from './loss-trace.ts';
-import type { TraceRow } from './loss-trace.ts';
-import { valueLoss } from './value-loss.ts';
+import { TRACE_COLUMNS, lossTrace, readTraceRow, valueLoss } from './value-loss.ts';
+import type { TraceRow } from './value-loss.ts';
 
 export interface ValueOptions {
   /** Forward passes at most; the last one takes no step. */

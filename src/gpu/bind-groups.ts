@@ -5,7 +5,7 @@
 import type { Kernel } from './kernel.ts';
 
 /** So many are kept; then all go, and those in use are made again. */
-const MOST = 4096;
+const MAX_GROUPS = 4096;
 
 export class BindGroups {
   readonly #device: GPUDevice;
@@ -32,7 +32,7 @@ export class BindGroups {
     }
     let group = this.#groups.get(key);
     if (!group) {
-      if (this.#groups.size >= MOST) this.#groups.clear();
+      if (this.#groups.size >= MAX_GROUPS) this.#groups.clear();
       const entries = resources.map((resource, i) => ({
         binding: reflection.bindings[i]?.index ?? i,
         resource,

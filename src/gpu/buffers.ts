@@ -23,7 +23,7 @@ export interface Block {
 export interface Derived {
   /** `Block.writes` at the time. */
   writes: number;
-  /** What was made: an op finds its own by it. */
+  /** Says what was made, so that an op tells its own from that of another. */
   readonly key: string;
   readonly bytes: number;
   /** Undefined: so far only asked for. */

@@ -21,7 +21,7 @@ export interface GenerateOptions {
   /** Ids that end a row early, itself included in the result. Default none. */
   readonly stop?: readonly number[] | undefined;
   readonly onToken?: (row: number, id: number) => void;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**

@@ -86,7 +86,7 @@ export function stripsOf(
 
 /**
  * From here on the contents of `b` lie in strips alone, so that a model needs no memory for both. Whoever reads or
- * writes its buffer all the same gets it back, bit for bit. Nothing happens where products do not read strips.
+ * writes its buffer later on has it restored first, bit for bit. Nothing happens where products do not read strips.
  *
  * @param b [K, N] f32, the whole of its block
  */
