@@ -2,20 +2,24 @@
  * The engine, for any host that has WebGPU: a browser page or a program. Nothing here needs Node; what reads disks and
  * opens adapters there is `palimpsest/node`.
  *
- *   a device      Gpu.create({ adapter, summary, shader })
- *   a model       Model.load(gpu, checkpoint), then predict, generate
+ *   a device      Gpu.create({ adapter, summary: summariseAdapter(adapter), shader })
+ *   a model       readSafetensors, readArchitecture, checkTensors make a Checkpoint of files wherever they lie; Model.load,
+ *                 then predict, generate
  *   an edit       readBracketed, sampleContexts, covarianceSolver, computeEdit, then keepWeights and applyEdits, or withUpdate
- *   C = E[k kᵀ]   buildCovariance
+ *   its file      recordTensors, recordMetadata, safetensorsBytes; readSafetensors, readRecord
+ *   C = E[k kᵀ]   buildCovariance; checkCovariance, readC
  *   experiments   evaluate, runSequence
  */
 export * from './errors.ts';
 
-export { Gpu } from './gpu/context.ts';
+export { Gpu, summariseAdapter } from './gpu/context.ts';
 export type { AdapterSummary, Surroundings } from './gpu/context.ts';
 
 export { Model } from './models/model.ts';
-export { checkTensors } from './models/checkpoint.ts';
+export { checkTensors, readArchitecture } from './models/checkpoint.ts';
 export type { Checkpoint, TensorFile, TensorInfo } from './models/checkpoint.ts';
+export { readSafetensors, safetensorsBytes } from './formats/safetensors.ts';
+export type { ByteSource } from './formats/source.ts';
 export { Tokenizer } from './models/tokenizer.ts';
 export { predict } from './models/predict.ts';
 export type { NextToken, PredictOptions, Prediction } from './models/predict.ts';
@@ -34,9 +38,10 @@ export { METHODS } from './edit/method.ts';
 export type { Method } from './edit/method.ts';
 export { applyEdits, keepWeights, withUpdate } from './edit/apply.ts';
 export type { KeptWeights } from './edit/apply.ts';
-export { checkRecord, readRecord, recordMetadata } from './edit/record.ts';
+export { checkRecord, readRecord, recordMetadata, recordTensors } from './edit/record.ts';
 export type { EditRecord } from './edit/record.ts';
 export { buildCovariance } from './edit/covariance.ts';
+export { checkCovariance, readC } from './formats/covariance-file.ts';
 
 export { evaluate } from './lab/evaluate.ts';
 export type { CaseResult, EvaluateOptions } from './lab/evaluate.ts';

@@ -38,6 +38,28 @@ export interface AdapterSummary {
   readonly features: readonly string[];
 }
 
+/** Names of adapters that compute on the CPU. */
+const SOFTWARE = /llvmpipe|lavapipe|softpipe|swiftshader|basic render driver/i;
+
+/** What an adapter says of itself. @param backend what lies below WebGPU, where the host knows it */
+export function summariseAdapter(adapter: GPUAdapter, backend = 'unknown'): AdapterSummary {
+  const { description, vendor, architecture, isFallbackAdapter } = adapter.info;
+  const subgroups = adapter.features.has('subgroups');
+  const subgroupMinSize = subgroups ? (adapter.info.subgroupMinSize ?? 0) : 0;
+  const subgroupMaxSize = subgroups ? (adapter.info.subgroupMaxSize ?? 0) : 0;
+  return {
+    description,
+    vendor,
+    architecture,
+    backend,
+    kind: SOFTWARE.test(description) || isFallbackAdapter ? 'software' : 'gpu',
+    subgroupSize: subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0,
+    subgroupMinSize,
+    subgroupMaxSize,
+    features: [...adapter.features].sort(),
+  };
+}
+
 /** What the surroundings (Node, a browser page) hand in. */
 export interface Surroundings {
   readonly adapter: GPUAdapter;

@@ -9,7 +9,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { create } from 'webgpu';
 import { GpuError } from '../errors.ts';
-import { Gpu } from './context.ts';
+import { Gpu, summariseAdapter } from './context.ts';
 import type { AdapterSummary } from './context.ts';
 import { withoutRemarks } from './stderr-trap.ts';
 
@@ -20,10 +20,9 @@ const DAWN_FLAGS = ['disable-dawn-features=timestamp_quantization'];
  * Our shaders write it before they read it.
  */
 const SWIFTSHADER_FLAGS = [...DAWN_FLAGS, 'enable-dawn-features=disable_workgroup_init'];
+/** What Dawn takes on this system. */
+const BACKEND = { darwin: 'metal', win32: 'd3d12' }[process.platform as string] ?? 'vulkan';
 const RTLD_NODELETE = 0x1000; // else Node unloads the loader again, since it registers no add-on
-
-/** Names of adapters that compute on the CPU. */
-const SOFTWARE = /llvmpipe|lavapipe|softpipe|swiftshader|basic render driver/i;
 
 interface Found {
   readonly anchor: GPU;
@@ -119,25 +118,7 @@ async function request(
   const adapter = await anchor.requestAdapter({ powerPreference });
   // Dawn's null backend has no description and computes nothing.
   if (!adapter || adapter.info.description === '') return undefined;
-  return { anchor, adapter, summary: summarise(adapter) };
-}
-
-function summarise(adapter: GPUAdapter): AdapterSummary {
-  const { description, vendor, architecture, isFallbackAdapter } = adapter.info;
-  const subgroups = adapter.features.has('subgroups');
-  const subgroupMinSize = subgroups ? (adapter.info.subgroupMinSize ?? 0) : 0;
-  const subgroupMaxSize = subgroups ? (adapter.info.subgroupMaxSize ?? 0) : 0;
-  return {
-    description,
-    vendor,
-    architecture,
-    backend: { darwin: 'metal', win32: 'd3d12' }[process.platform as string] ?? 'vulkan',
-    kind: SOFTWARE.test(description) || isFallbackAdapter ? 'software' : 'gpu',
-    subgroupSize: subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0,
-    subgroupMinSize,
-    subgroupMaxSize,
-    features: [...adapter.features].sort(),
-  };
+  return { anchor, adapter, summary: summariseAdapter(adapter, BACKEND) };
 }
 
 function loadLibrary(path: string): void {
