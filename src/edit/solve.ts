@@ -1,10 +1,5 @@
 /**
- * u ∝ C⁻¹k: the direction in key space that an edit writes along.
- *
- * An edit is to send the key k to the value v*, and to change as little as it can of what W makes of ordinary keys x.
- * With C = E[x xᵀ], the change of those values is E|Δx|² = tr(Δ C Δᵀ). Its least value under Δk = v* − Wk has
- * the Lagrange condition Δ C = Λ kᵀ with some vector Λ, so Δ = Λ (C⁻¹k)ᵀ: rank one, and only C⁻¹k says along which
- * keys. Its length does not matter, because Λ = (v* − Wk) / (kᵀu) makes up for it: u = C⁻¹k / |C⁻¹k|.
+ * C x = k and u = x / |x|, for any number of keys; why an edit writes along C⁻¹k stands in covariance-solver.ts.
  *
  * C⁻¹ is never formed. C = L Lᵀ is factored once (cholesky.ts); L y = k and Lᵀ x = y then give x to float32's accuracy times
  * the condition of C, and refinement (refine.ts) takes it to 1e-6 and better. Where C is so close to singular that even
@@ -14,7 +9,7 @@
  * Matrices stay on the GPU; the vectors between two products are F numbers, held in float64 here. Right-hand sides that
  * are solved together share every reading of C and L.
  *
- * Source: Meng et al. 2022, eq. 2 and appendix A; kmeng01/rome `compute_u`.
+ * Source: Meng et al. 2022, eq. 2; kmeng01/rome `compute_u`.
  */
 import { EditRefused, ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
