@@ -24,7 +24,7 @@ const folder = mkdtempSync(join(tmpdir(), 'palimpsest-readme-'));
 const SMALLER: readonly (readonly [RegExp, string])[] = [
   [/--model \S+ --layer \d+/, '--model facts --layer 1'],
   [/--corpus \S+/, `--corpus ${root}data/wikitext.txt`],
-  [/--tokens \d+/, '--tokens 4096'],
+  [/(covariance build .*)--tokens \d+/, '$1--tokens 4096'],
   [/--shard auto\/\d+ --out \S+/, '--shard auto/2 --tokens 4096 --out shard.safetensors'],
   [/--count \d+/, '--count 1'],
   [/^evaluate (?!.*--count)/, 'evaluate --count 1 '],
