@@ -1,7 +1,7 @@
 /** The tables of `evaluate`. */
 import { sentence } from '../src/edit/template.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
-import type { Dangerous, MethodSummary } from '../src/lab/evaluate-summary.ts';
+import type { Dangerous, MethodSummary } from '../src/lab/summary.ts';
 import { short } from './text.ts';
 import type { Terminal } from './terminal.ts';
 

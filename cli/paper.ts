@@ -10,7 +10,7 @@ import type { Journal } from '../src/io/journal.ts';
 import type { TaskName } from '../src/lab/downstream-tasks.ts';
 import { PAPER_PLAN, runPaper } from '../src/lab/paper.ts';
 import type { PaperPlan } from '../src/lab/paper.ts';
-import { heldOut } from '../src/lab/perplexity.ts';
+import { heldOut } from '../src/lab/health.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';

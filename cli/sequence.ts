@@ -7,7 +7,7 @@ import type { Method } from '../src/edit/method.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { openJournal } from '../src/io/journal.ts';
-import { heldOut } from '../src/lab/perplexity.ts';
+import { heldOut } from '../src/lab/health.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import { runSequence } from '../src/lab/sequence.ts';
 import type { SequenceHead, SequenceLine, SequenceOptions } from '../src/lab/sequence.ts';

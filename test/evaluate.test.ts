@@ -14,8 +14,10 @@ import type { Solver } from '../src/edit/covariance-solver.ts';
 import { UsageError } from '../src/errors.ts';
 import { generate } from '../src/models/generate.ts';
 import { evaluate } from '../src/lab/evaluate.ts';
-import type { CaseLogprobs, CaseResult, EvaluateOptions } from '../src/lab/evaluate.ts';
-import { dangerousEdits, summariseBefore, summariseMethod } from '../src/lab/evaluate-summary.ts';
+import type { CaseResult, EvaluateOptions, Measured } from '../src/lab/evaluate.ts';
+import { missingMeasures } from '../src/lab/metrics.ts';
+import type { PromptRow } from '../src/lab/probes.ts';
+import { dangerousEdits, sideEffects, summariseBefore, summariseMethod } from '../src/lab/summary.ts';
 import { writeTexts } from '../src/lab/texts.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { goldenSolver } from './covariance.ts';
@@ -69,7 +71,7 @@ test.before(async () => {
 });
 
 /** Every log-probability within the bound; every verdict equal, ties of the reference aside. */
-function compare(got: CaseLogprobs, want: Scores, name: string): void {
+function compare(got: Measured['logprobs'], want: Scores, name: string): void {
   for (const key of ['rewrite', 'paraphrase', 'neighborhood'] as const) {
     const [news, trues] = want[key] ?? [[], []]; // a record without neighbours has none there
     const ours = { new: got[key].new, true: got[key].true ?? [] };
@@ -113,6 +115,23 @@ test(`the first ${count} records, all three methods; weights bit-identical after
     }
   });
   compareSummaries(cases);
+  const [{ prompts, logprobs, metrics }] = cases.map(({ before }) => before!) as [Measured];
+  const [fact] = facts as [(typeof facts)[0]];
+  assert.equal(
+    prompts.map(({ kind, prompt }) => [kind, prompt]),
+    [
+      ['rewrite', fact.prompt.replace('{}', fact.subject)],
+      ...fact.paraphrases.map((prompt) => ['paraphrase', prompt]),
+      ...fact.neighbours.map((prompt) => ['neighbourhood', prompt]),
+    ],
+  );
+  const near = prompts.filter(({ kind }) => kind === 'neighbourhood');
+  assert.equal(
+    near.map((row) => row.true_logprob),
+    logprobs.neighborhood.true,
+  );
+  assert.is(near.filter(({ won }) => won === 'true').length / near.length, metrics.NS);
+  assert.is(prompts[0]!.says, ` ${fact.targetTrue}`, 'the model knows the first fact');
   console.log(
     `  ${count} records in ${seconds.toFixed(1)} s; worst log-probability off by ${worst.toExponential(1)}`,
   );
@@ -152,6 +171,51 @@ test('one method alone gives the same numbers; texts are seeded and measured', a
   const write = (seed: number) => writeTexts(model, facts[0]!.generationPrompts, { tokens: 24, seed });
   assert.equal(await write(5), await write(5));
   assert.not.equal(await write(5), await write(6));
+});
+
+test('each prompt says what came of it; what an edit broke is listed, the worst first', () => {
+  const row = (kind: PromptRow['kind'], prompt: string, target: number, old: number): PromptRow => {
+    const won = target > old ? 'target' : target < old ? 'true' : null;
+    return { kind, prompt, target_logprob: target, true_logprob: old, won, says: ' x' };
+  };
+  const measured = (prompts: PromptRow[]) => ({ prompts, metrics: {}, logprobs: {} }) as unknown as Measured;
+  const before = [
+    row('rewrite', 'r', -9, -1),
+    row('paraphrase', 'p', -9, -1),
+    row('neighbourhood', 'kept', -9, -1),
+    row('neighbourhood', 'broken', -9, -1),
+    row('neighbourhood', 'ruined', -9, -0.1),
+    row('neighbourhood', 'never', -1, -2),
+  ];
+  const after = [
+    row('rewrite', 'r', -0.1, -5),
+    row('paraphrase', 'p', -7, -2),
+    row('neighbourhood', 'kept', -5, -4),
+    row('neighbourhood', 'broken', -1, -2),
+    row('neighbourhood', 'ruined', -8, -8),
+    row('neighbourhood', 'never', -1, -9),
+  ];
+  const one = { case_id: 7, before: measured(before), methods: { rome: measured(after) } };
+  const list = sideEffects([one as unknown as CaseResult], 'rome');
+  assert.equal(
+    list.map((effect) => [effect.case_id, effect.after.prompt, Math.round(10 * effect.lost) / 10]),
+    [
+      [7, 'ruined', 7.9],
+      [7, 'broken', 1],
+      [7, 'p', 7],
+    ],
+  );
+});
+
+test('what records lack is said; with true objects, paraphrases and neighbours nothing is', () => {
+  const whole = { targetTrue: 'a', paraphrases: ['b'], neighbours: ['c'] };
+  const bare = { targetTrue: null, paraphrases: [], neighbours: [] };
+  assert.equal(missingMeasures([bare, whole]), []);
+  const reasons = missingMeasures([bare]);
+  assert.is(reasons.length, 3);
+  assert.match(reasons[0]!, /^ES, PS, NS and S .* true object .* EM/);
+  assert.match(missingMeasures([{ ...whole, paraphrases: [] }]).join(), /^PS and PM/);
+  assert.match(missingMeasures([{ ...whole, neighbours: [] }]).join(), /^NS and NM/);
 });
 
 test('zsRE: token accuracies, no comparison without a true object', async () => {

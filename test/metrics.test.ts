@@ -7,7 +7,7 @@ import {
   fluency,
   inverseFrequencies,
   normalisedEntropy,
-} from '../src/lab/fluency.ts';
+} from '../src/lab/texts.ts';
 import { caseMetrics, prefers, summarise } from '../src/lab/metrics.ts';
 import type { CaseMetrics, FactScores, Rivals, TokenScore } from '../src/lab/metrics.ts';
 import { Random } from '../src/models/random.ts';
@@ -21,7 +21,7 @@ import {
   quantile,
   weightedF1,
 } from '../src/statistics.ts';
-import { sentenceWords, words } from '../src/lab/words.ts';
+import { sentenceWords, words } from '../src/lab/treebank.ts';
 
 const test = suite('metrics');
 

@@ -11,7 +11,7 @@ import * as assert from 'uvu/assert';
 import { readFacts } from '../src/data/read.ts';
 import type { Method } from '../src/edit/method.ts';
 import type { Solver } from '../src/edit/covariance-solver.ts';
-import { heldOut, perplexity } from '../src/lab/perplexity.ts';
+import { heldOut, perplexity } from '../src/lab/health.ts';
 import { memoryJournal, runSequence } from '../src/lab/sequence.ts';
 import type { SequenceLine, SequenceOptions } from '../src/lab/sequence.ts';
 import { spread } from '../src/lab/health.ts';
@@ -140,6 +140,47 @@ async function refuse(
   for await (const block of again.vectors())
     if (++blocks === 17) assert.equal(block, [], 'no vectors of a refused edit');
 }
+
+test('a run is measured at its end, and every kept edit asked again: by arg-max without a true object', async () => {
+  const model = await openFacts();
+  const documents = heldOut(model, corpus.slice(0, 12));
+  const given = [facts[0]!, { ...facts[1]!, targetTrue: null }];
+  const edit = { layer: LAYER, contexts: contexts.slice(0, 4), solver };
+  for (const [every, recent] of [
+    [0, 2],
+    [10, 2],
+    [1, 1],
+  ] as const) {
+    const journal = memoryJournal();
+    const kept: number[] = [];
+    const survivors = await runSequence(
+      model,
+      given,
+      options('r-rome', documents, {
+        edit,
+        every,
+        onKept: async ({ number, update }) => void kept.push(number, update.U.length),
+      }),
+      journal,
+    );
+    const [first, last] = journal.lines;
+    assert.is(first!.metrics === undefined, every !== 1);
+    assert.is(last!.metrics!.recent.n, recent, `every ${every}: edits since the last measurement`);
+    assert.ok(last!.perplexity! > 1 && last!.entropy! > 0);
+    assert.equal(kept, [1, model.dims.F, 2, model.dims.F]);
+    assert.equal(
+      survivors.map(({ edit: number, by, holds }) => [number, by, holds]),
+      [
+        [1, 'comparison', true],
+        [2, 'arg-max', true],
+      ],
+    );
+    assert.equal([first!.took, last!.took, last!.true_logprob], [true, true, null]);
+    // The last edit is asked on the same weights twice; the first has had another written over it.
+    relative(survivors[1]!.target_logprob, last!.target_logprob, 1e-4, 'the last edit at the end');
+    assert.is.not(survivors[0]!.target_logprob, first!.target_logprob);
+  }
+});
 
 test('perplexity is the exponential of the mean over all predicted tokens, long documents cut', async () => {
   const model = await openFacts();

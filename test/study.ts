@@ -64,7 +64,7 @@ function run(method: 'rome' | 'r-rome'): SequenceRun {
         ...{ normalised_update: line.update_norm / elements, normalised_total: line.total_norm / elements },
         ...{ relative_update, relative_total: line.total_norm / weight_norm },
         ...{ verdict: judge(cosine, relative_update), kept: true },
-        ...{ target_logprob: -line.nll[0], true_logprob: -line.nll[1] },
+        ...{ target_logprob: -line.nll[0], true_logprob: -line.nll[1], took: line.nll[0] < line.nll[1] },
         ...(line.perplexity === undefined
           ? {}
           : { ...due, entropy: 0.9 - worn / 2, metrics: { recent, earlier } }),

@@ -31,6 +31,8 @@ export async function applyEdits(model: Model, updates: readonly LowRankUpdate[]
 
 /** Weights as they were. */
 export interface KeptWeights {
+  /** The copies, by layer. */
+  readonly before: ReadonlyMap<number, Tensor>;
   /** Puts them back bit for bit, and gives the memory of the copies back. To be called once. */
   revert(): void;
 }
@@ -42,13 +44,14 @@ export interface KeptWeights {
 export function keepWeights(model: Model, layers: Iterable<number>): KeptWeights {
   const { gpu } = model;
   const s = gpu.open();
-  const kept = [...new Set(layers)].map((layer) => {
-    const { tensor } = model.editedWeight(layer);
-    return { tensor, before: copy(s, tensor, 'weight_before') };
-  });
+  const weightOf = (layer: number): Tensor => model.editedWeight(layer).tensor;
+  const before = new Map(
+    [...new Set(layers)].map((layer) => [layer, copy(s, weightOf(layer), 'weight_before')]),
+  );
   return {
+    before,
     revert: () => {
-      for (const { tensor, before } of kept) gpu.copy(before, tensor, Math.ceil(tensor.bytes / 4) * 4);
+      for (const [layer, kept] of before) gpu.copy(kept, weightOf(layer), Math.ceil(kept.bytes / 4) * 4);
       gpu.flush(); // before the copies' memory is given away
       s.close();
     },

@@ -7,35 +7,38 @@ import type { Fact } from '../data/fact.ts';
 import { withUpdate } from '../edit/apply.ts';
 import { computeEdit } from '../edit/edit.ts';
 import type { Edit, EditOptions, Update } from '../edit/edit.ts';
-import { THRESHOLDS, judge } from '../edit/guard.ts';
+import { judge } from '../edit/guard.ts';
 import type { Thresholds, Verdict } from '../edit/guard.ts';
 import type { Method } from '../edit/method.ts';
+import type { EditRequest } from '../edit/request.ts';
 import { editRows } from '../edit/rows.ts';
 import type { Model } from '../models/model.ts';
-import { consistency } from './fluency.ts';
-import type { InverseFrequencies } from './fluency.ts';
 import { caseMetrics } from './metrics.ts';
 import type { CaseMetrics, FactScores, Rivals } from './metrics.ts';
-import { scoreFacts } from './probes.ts';
-import { measureTexts, writeTexts } from './texts.ts';
+import { promptRows, scoreFacts } from './probes.ts';
+import type { PromptRow } from './probes.ts';
+import { consistency, measureTexts, writeTexts } from './texts.ts';
+import type { InverseFrequencies } from './texts.ts';
 
-export interface EvaluateOptions {
-  readonly methods: readonly Method[];
+/** What every run of edits over facts takes. */
+export interface RunOptions {
   readonly edit: Omit<EditOptions, 'methods' | 'signal'>;
+  readonly thresholds?: Thresholds | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface EvaluateOptions extends RunOptions {
+  readonly methods: readonly Method[];
   /** Of texts. */
   readonly seed: number;
   /** false: edits are judged and not measured. Default true. */
   readonly measure?: boolean;
   /** Tokens of a text, prompt included; 0 for none. Default 100. */
-  readonly textTokens?: number;
-  readonly thresholds?: Thresholds;
+  readonly textTokens?: number | undefined;
   /** Reference texts of a fact, and the weights of their terms: what consistency compares with. */
-  readonly references?: {
-    readonly idf: InverseFrequencies;
-    readonly of: (fact: Fact) => readonly string[];
-  };
+  readonly references?:
+    { readonly idf: InverseFrequencies; readonly of: (fact: Fact) => readonly string[] } | undefined;
   readonly onCase?: (result: CaseResult, done: number, total: number) => void;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** Log-probabilities per token of both objects, prompt by prompt; the true ones null where there is none. */
@@ -44,26 +47,29 @@ export interface PromptLogprobs {
   readonly true: readonly number[] | null;
 }
 
-export interface CaseLogprobs {
-  readonly rewrite: PromptLogprobs;
-  readonly paraphrase: PromptLogprobs;
-  readonly neighborhood: PromptLogprobs;
+/** What a model, edited or not, makes of a fact. */
+export interface Measured {
+  readonly metrics: CaseMetrics;
+  readonly logprobs: Readonly<Record<'rewrite' | 'paraphrase' | 'neighborhood', PromptLogprobs>>;
+  readonly prompts: readonly PromptRow[];
 }
 
-/** One method on one fact; names as in `--json`. */
-export interface MethodResult {
+/** The size of an update and the guard's verdict; names as in `--json`. */
+export interface Judged {
   readonly update_norm: number;
   readonly normalised_update: number;
   readonly relative_update: number;
   readonly divisor: number;
   readonly cosine: number;
   readonly verdict: Verdict;
-  readonly metrics?: CaseMetrics;
-  readonly logprobs?: CaseLogprobs;
+}
+
+/** One method on one fact. */
+export interface MethodResult extends Judged, Partial<Measured> {
   readonly texts?: readonly string[];
   readonly GE?: number;
   readonly entropy?: number;
-  readonly RS?: number;
+  readonly RS?: number | undefined;
 }
 
 export interface CaseResult {
@@ -75,7 +81,7 @@ export interface CaseResult {
   readonly target_tokens: number;
   /** Of each optimisation step. */
   readonly loss: readonly number[];
-  readonly before?: { readonly metrics: CaseMetrics; readonly logprobs: CaseLogprobs };
+  readonly before?: Measured | undefined;
   readonly methods: Readonly<Partial<Record<Method, MethodResult>>>;
 }
 
@@ -88,8 +94,26 @@ export async function evaluate(
   checkFacts(model, facts, options.edit.contexts);
   const results: CaseResult[] = [];
   for (const fact of facts) {
-    options.signal?.throwIfAborted();
-    const result = await evaluateFact(model, fact, options);
+    const { edit, updates } = await editFact(model, fact, options.methods, options);
+    const [before] = options.measure === false ? [] : await scoreFacts(model, [fact]);
+    const methods: Partial<Record<Method, MethodResult>> = {};
+    for (const update of updates) {
+      methods[update.method] = {
+        ...judged(update),
+        ...(before && (await withUpdate(model, update, () => measureEdited(model, fact, before, options)))),
+      };
+    }
+    const result: CaseResult = {
+      case_id: fact.caseId,
+      prompt: fact.prompt,
+      subject: fact.subject,
+      target_new: fact.targetNew,
+      target_true: fact.targetTrue,
+      target_tokens: edit.rows.targetIds.length,
+      loss: edit.trace.map(({ loss }) => loss),
+      before: before && measured(model, fact, before),
+      methods,
+    };
     results.push(result);
     options.onCase?.(result, results.length, facts.length);
   }
@@ -101,92 +125,66 @@ export function checkFacts(model: Model, facts: readonly Fact[], contexts: reado
   for (const fact of facts) editRows(model.tokenizer, requestOf(fact), contexts, model.dims.context);
 }
 
-export function requestOf({ prompt, subject, targetNew }: Fact): {
-  prompt: string;
-  subject: string;
-  target: string;
-} {
-  return { prompt, subject, target: targetNew };
+/** Computes one fact's edit on the model's current weights, by each method, judged by the run's thresholds. */
+export async function editFact(
+  model: Model,
+  fact: Fact,
+  methods: readonly Method[],
+  { edit: options, thresholds, signal }: RunOptions,
+): Promise<{ edit: Edit; updates: Update[] }> {
+  signal?.throwIfAborted();
+  const edit = await computeEdit(model, requestOf(fact), { ...options, methods, signal });
+  const updates = [...edit.updates.values()].map((update) => ({
+    ...update,
+    verdict: judge(update.cosine, update.relativeUpdate, thresholds),
+  }));
+  return { edit, updates };
 }
 
-async function evaluateFact(model: Model, fact: Fact, options: EvaluateOptions): Promise<CaseResult> {
-  const { methods, measure = true, signal } = options;
-  const edit = await computeEdit(model, requestOf(fact), {
-    ...options.edit,
-    methods,
-    ...(signal ? { signal } : {}),
-  });
-  const [before] = measure ? await scoreFacts(model, [fact]) : [];
-  const found: Partial<Record<Method, MethodResult>> = {};
-  for (const method of methods) {
-    const update = edit.updates.get(method) as Update;
-    found[method] = before
-      ? await withUpdate(model, update, () => measureEdited(model, fact, before, update, options))
-      : judged(update, options.thresholds);
-  }
-  return { ...describe(fact, edit), ...(before ? { before: numbers(before) } : {}), methods: found };
+function requestOf({ prompt, subject, targetNew }: Fact): EditRequest {
+  return { prompt, subject, target: targetNew };
 }
 
 async function measureEdited(
   model: Model,
   fact: Fact,
   before: FactScores,
-  update: Update,
-  { thresholds, textTokens = 100, seed, references, signal }: EvaluateOptions,
-): Promise<MethodResult> {
+  { textTokens: tokens = 100, seed, references, signal }: EvaluateOptions,
+): Promise<Partial<MethodResult>> {
   const [after] = await scoreFacts(model, [fact]);
-  const texts =
-    textTokens > 0 && fact.generationPrompts.length > 0
-      ? await writeTexts(model, fact.generationPrompts, {
-          tokens: textTokens,
-          seed,
-          ...(signal ? { signal } : {}),
-        })
-      : [];
-  const RS = references && consistency(texts ?? [], references.of(fact), references.idf);
+  const prompts = tokens > 0 ? fact.generationPrompts : [];
+  const texts = await writeTexts(model, prompts, { tokens, seed, signal });
   return {
-    ...judged(update, thresholds),
-    ...numbers(after as FactScores, before),
-    ...(measureTexts(texts) ?? {}),
-    ...(texts && texts.length > 0 ? { texts } : {}),
-    ...(RS === undefined ? {} : { RS }),
+    ...measured(model, fact, after as FactScores, before),
+    ...measureTexts(texts),
+    ...(texts && texts.length > 0 && { texts }),
+    RS: references && consistency(texts ?? [], references.of(fact), references.idf),
   };
 }
 
-function judged(update: Update, thresholds = THRESHOLDS): MethodResult {
-  const { updateNorm, normalisedUpdate, relativeUpdate, divisor, cosine } = update;
+export function judged({ updateNorm, normalisedUpdate, relativeUpdate, ...update }: Update): Judged {
   return {
     update_norm: updateNorm,
     normalised_update: normalisedUpdate,
     relative_update: relativeUpdate,
-    divisor,
-    cosine,
-    verdict: judge(cosine, relativeUpdate, thresholds),
+    divisor: update.divisor,
+    cosine: update.cosine,
+    verdict: update.verdict,
   };
 }
 
-function numbers(scores: FactScores, before?: FactScores): { metrics: CaseMetrics; logprobs: CaseLogprobs } {
-  const list = (prompts: readonly Rivals[]): PromptLogprobs => ({
-    new: prompts.map((rivals) => -rivals.new.nll),
-    true: prompts.some((rivals) => rivals.true === null)
-      ? null
-      : prompts.map((rivals) => -(rivals.true?.nll ?? NaN)),
-  });
+function measured(model: Model, fact: Fact, scores: FactScores, before?: FactScores): Measured {
+  const list = (prompts: readonly Rivals[]): PromptLogprobs => {
+    const old = prompts.flatMap((rivals) => (rivals.true ? [-rivals.true.nll] : []));
+    return {
+      new: prompts.map((rivals) => -rivals.new.nll),
+      true: old.length === prompts.length ? old : null,
+    };
+  };
   const { rewrite, paraphrase, neighborhood } = scores;
   return {
     metrics: caseMetrics(scores, before),
     logprobs: { rewrite: list([rewrite]), paraphrase: list(paraphrase), neighborhood: list(neighborhood) },
-  };
-}
-
-function describe(fact: Fact, edit: Edit): Omit<CaseResult, 'methods' | 'before'> {
-  return {
-    case_id: fact.caseId,
-    prompt: fact.prompt,
-    subject: fact.subject,
-    target_new: fact.targetNew,
-    target_true: fact.targetTrue,
-    target_tokens: edit.rows.targetIds.length,
-    loss: edit.trace.map(({ loss }) => loss),
+    prompts: promptRows(model, fact, scores),
   };
 }

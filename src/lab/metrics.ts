@@ -1,5 +1,6 @@
 /**
- * The metrics of an edited fact, from the likelihood of the new and the true object after each prompt.
+ * The metrics of an edited fact, from the likelihood of the new and the true object after each prompt, and their means
+ * over many facts.
  *
  *   by comparison   ES, PS: NLL(new) < NLL(true) after the prompt, after its paraphrases; NS: the reverse after the
  *                   neighbours. S: their harmonic mean. *_diff: exp(−NLL(new)) − exp(−NLL(true)), the reverse for NS
@@ -11,6 +12,7 @@
  * Source: Meng et al. 2022, section 3.3; kmeng01/rome `eval_utils_counterfact`; the arg-max family as in
  * scalable-model-editing/unified-model-editing.
  */
+import type { Fact } from '../data/fact.ts';
 import { Random } from '../models/random.ts';
 import { bootstrap, harmonicMean, mean } from '../statistics.ts';
 import type { Interval } from '../statistics.ts';
@@ -43,8 +45,6 @@ const COMPARED = ['ES', 'PS', 'NS', 'ES_diff', 'PS_diff', 'NS_diff', 'EM', 'PM',
 /** Of zsRE: share of target tokens predicted; `locality_agreement`: of those predicted as before the edit. */
 const TOKEN_METRICS = ['rewrite_acc', 'paraphrase_acc', 'locality_acc', 'locality_agreement'] as const;
 
-const NAMES = [...COMPARED, ...TOKEN_METRICS];
-
 export type CaseMetric = (typeof COMPARED)[number] | (typeof TOKEN_METRICS)[number];
 export type CaseMetrics = Readonly<Partial<Record<CaseMetric, number>>>;
 
@@ -54,63 +54,92 @@ export function prefers(rivals: Rivals, winner: 'new' | 'true'): boolean {
   return winner === 'new' ? rivals.new.nll < rivals.true.nll : rivals.true.nll < rivals.new.nll;
 }
 
+/** The fact is as it was edited: the new object beats the true one; without a true one, it is the arg-max. */
+export function holds(rivals: Rivals): boolean {
+  return rivals.true ? prefers(rivals, 'new') : allFirst(rivals.new);
+}
+
 /** @param before the unedited model's scores, for the agreement of locality answers */
 export function caseMetrics(after: FactScores, before?: FactScores): CaseMetrics {
   const { rewrite, paraphrase, neighborhood, tokens, locality } = after;
-  const compared = rewrite.true !== null;
-  const found: Partial<Record<CaseMetric, number | undefined>> = {
-    ...(compared
-      ? {
-          ES: Number(prefers(rewrite, 'new')),
-          PS: mean(paraphrase.map((rivals) => Number(prefers(rivals, 'new')))),
-          NS: mean(neighborhood.map((rivals) => Number(prefers(rivals, 'true')))),
-          ES_diff: difference(rewrite),
-          PS_diff: mean(paraphrase.map(difference)),
-          NS_diff: mean(neighborhood.map((rivals) => -difference(rivals))),
-          NM: mean(neighborhood.map((rivals) => Number(allFirst(rivals.true)))),
-        }
-      : {}),
-    EM: Number(allFirst(rewrite.new)),
-    PM: mean(paraphrase.map((rivals) => Number(allFirst(rivals.new)))),
-    rewrite_acc: accuracy(tokens.rewrite),
-    paraphrase_acc: mean(tokens.paraphrase.map(accuracy)),
-    ...(locality
-      ? { locality_acc: accuracy(locality), locality_agreement: agreement(locality, before?.locality) }
-      : {}),
+  const share = <T>(list: readonly T[], of: (one: T) => boolean | number): number | undefined =>
+    mean(list.map((one) => Number(of(one))));
+  const compared = {
+    ES: Number(prefers(rewrite, 'new')),
+    PS: share(paraphrase, (rivals) => prefers(rivals, 'new')),
+    NS: share(neighborhood, (rivals) => prefers(rivals, 'true')),
+    ES_diff: difference(rewrite),
+    PS_diff: share(paraphrase, difference),
+    NS_diff: share(neighborhood, (rivals) => -difference(rivals)),
+    NM: share(neighborhood, (rivals) => allFirst(rivals.true)),
   };
-  const given = Object.entries(found).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(given) as CaseMetrics;
+  const found: Partial<Record<CaseMetric, number | undefined>> = {
+    ...(rewrite.true && compared),
+    EM: Number(allFirst(rewrite.new)),
+    PM: share(paraphrase, (rivals) => allFirst(rivals.new)),
+    rewrite_acc: accuracy(tokens.rewrite),
+    paraphrase_acc: share(tokens.paraphrase, accuracy),
+    locality_acc: locality ? accuracy(locality) : undefined,
+    locality_agreement: locality && before?.locality ? agreement(locality, before.locality) : undefined,
+  };
+  return given(found);
 }
+
+/** Measures of a case as it is summarised: its metrics, and of generated texts GE, RS and entropy. */
+type Measure = CaseMetric | 'GE' | 'RS' | 'entropy';
+type Measures = Readonly<Partial<Record<Measure, number | undefined>>>;
+
+const MEASURES: readonly Measure[] = [...COMPARED, ...TOKEN_METRICS, 'GE', 'RS', 'entropy'];
+/** Shares become percentages; GE is × 100 already, entropy stays 0 to 1. */
+const scale = (name: Measure): number => (name === 'GE' || name === 'entropy' ? 1 : 100);
 
 export interface Summary {
   readonly n: number;
-  /** Percent, 0..100 (differences −100..100); a metric that no case has is absent. */
-  readonly values: Readonly<Partial<Record<CaseMetric | 'S', number>>>;
+  /** Percent, 0..100 (differences −100..100); a measure that no case has is absent. */
+  readonly values: Readonly<Partial<Record<Measure | 'S', number>>>;
   /** 95 % bootstrap intervals over cases. */
-  readonly interval: Readonly<Partial<Record<CaseMetric | 'S', Interval>>>;
+  readonly interval: Readonly<Partial<Record<Measure | 'S', Interval>>>;
 }
 
 /** Means over cases of the means within each, as published, in percent; S is the harmonic mean of ES, PS and NS. */
-export function averages(cases: readonly CaseMetrics[]): Summary['values'] {
-  const values: Partial<Record<CaseMetric | 'S', number>> = {};
-  for (const name of NAMES) {
-    const value = mean(cases.flatMap((metrics) => metrics[name] ?? []));
-    if (value !== undefined) values[name] = 100 * value;
+export function averages(cases: readonly Measures[]): Summary['values'] {
+  const values: Partial<Record<Measure | 'S', number | undefined>> = {};
+  for (const name of MEASURES) {
+    const value = mean(cases.flatMap((measures) => measures[name] ?? []));
+    if (value !== undefined) values[name] = scale(name) * value;
   }
-  const S = harmonicMean([values.ES, values.PS, values.NS]);
-  return S === undefined ? values : { ...values, S };
+  return given({ ...values, S: harmonicMean([values.ES, values.PS, values.NS]) });
 }
 
 /** Averages with their bootstrap intervals. */
-export function summarise(cases: readonly CaseMetrics[], seed: number): Summary {
+export function summarise(cases: readonly Measures[], seed: number): Summary {
   if (cases.length === 0) return { n: 0, values: {}, interval: {} };
   const drawn = (indices: readonly number[]): Summary['values'] =>
-    averages(indices.map((i) => cases[i] as CaseMetrics));
+    averages(indices.map((i) => cases[i] as Measures));
   return {
     n: cases.length,
     values: averages(cases),
-    interval: bootstrap<CaseMetric | 'S'>(cases.length, drawn, { random: new Random(seed) }),
+    interval: bootstrap<Measure | 'S'>(cases.length, drawn, { random: new Random(seed) }),
   };
+}
+
+/** Which measures these facts cannot have, and why, a sentence each; [] where they have all. */
+export function missingMeasures(
+  facts: readonly Pick<Fact, 'targetTrue' | 'paraphrases' | 'neighbours'>[],
+): string[] {
+  const none = (has: (fact: (typeof facts)[number]) => boolean): boolean => !facts.some(has);
+  const reasons: string[] = [];
+  if (none(({ targetTrue }) => targetTrue !== null))
+    reasons.push(
+      'ES, PS, NS and S are missing: no record names a true object to compare with. EM says by arg-max how many edits took.',
+    );
+  if (none(({ paraphrases }) => paraphrases.length > 0))
+    reasons.push('PS and PM are missing: no record has paraphrases.');
+  if (none(({ neighbours }) => neighbours.length > 0))
+    reasons.push(
+      'NS and NM are missing: no record has neighbours, prompts on other subjects whose answer shall stay.',
+    );
+  return reasons;
 }
 
 function difference({ new: written, true: old }: Rivals): number {
@@ -125,7 +154,11 @@ function accuracy({ hits, tokens }: TokenScore): number {
   return hits / tokens;
 }
 
-function agreement(after: TokenScore, before: TokenScore | null | undefined): number | undefined {
-  if (!before) return undefined;
+function agreement(after: TokenScore, before: TokenScore): number | undefined {
   return mean(after.predicted.map((id, t) => Number(id === before.predicted[t])));
+}
+
+function given<K extends string>(found: Partial<Record<K, number | undefined>>): Partial<Record<K, number>> {
+  const entries = Object.entries<number | undefined>(found).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Partial<Record<K, number>>;
 }

@@ -1,8 +1,9 @@
-/** What is asked of a model about a fact, as continuations to score, and the answers put back in their places. */
+/** What is asked of a model about a fact, as continuations to score; the answers put back in their places, and listed. */
 import type { Fact } from '../data/fact.ts';
 import type { Model } from '../models/model.ts';
 import type { Tokenizer } from '../models/tokenizer.ts';
 import { fill, readTemplate } from '../edit/template.ts';
+import { holds, prefers } from './metrics.ts';
 import type { FactScores, Rivals, TokenScore } from './metrics.ts';
 import { continuation, score } from './score.ts';
 import type { Continuation, Score } from './score.ts';
@@ -24,6 +25,12 @@ export async function scoreFacts(model: Model, facts: readonly Fact[]): Promise<
   let at = 0;
   const take = (): Score => scores[at++] as Score;
   return readers.map((reader) => reader(take));
+}
+
+/** Both objects of each fact after its own prompt: whether it holds, and nothing else. */
+export async function scoreRewrites(model: Model, facts: readonly Fact[]): Promise<Rivals[]> {
+  const alone = facts.map((fact) => ({ ...fact, paraphrases: [], neighbours: [], locality: null }));
+  return (await scoreFacts(model, alone)).map(({ rewrite }) => rewrite);
 }
 
 /** Adds a fact's items, and returns what reads their scores in the same order. */
@@ -61,6 +68,42 @@ function ask(
     tokens: { rewrite: rewriteTokens(take), paraphrase: paraphraseTokens.map((read) => read(take)) },
     locality: local && local(take),
   });
+}
+
+/** One prompt with what came of it, as people and scripts read it; log-probabilities are per token. */
+export interface PromptRow {
+  readonly kind: 'rewrite' | 'paraphrase' | 'neighbourhood';
+  readonly prompt: string;
+  /** Of the new object. */
+  readonly target_logprob: number;
+  /** null where the record names no true object. */
+  readonly true_logprob: number | null;
+  /** Which of both is likelier; without a true object, whether the new one is the arg-max; null for neither. */
+  readonly won: 'target' | 'true' | null;
+  /** The token that the model puts first. */
+  readonly says: string;
+}
+
+/** A row a prompt of the fact: the rewrite, its paraphrases, its neighbours. */
+export function promptRows(model: Model, fact: Fact, scores: FactScores): PromptRow[] {
+  const row = (kind: PromptRow['kind'], prompt: string, rivals: Rivals | undefined): PromptRow[] =>
+    rivals
+      ? [
+          {
+            kind,
+            prompt,
+            target_logprob: -rivals.new.nll,
+            true_logprob: rivals.true && -rivals.true.nll,
+            won: holds(rivals) ? 'target' : prefers(rivals, 'true') ? 'true' : null,
+            says: model.tokenizer.decode(rivals.new.predicted.slice(0, 1)),
+          },
+        ]
+      : [];
+  return [
+    ...row('rewrite', factPrompt(fact), scores.rewrite),
+    ...fact.paraphrases.flatMap((prompt, i) => row('paraphrase', prompt, scores.paraphrase[i])),
+    ...fact.neighbours.flatMap((prompt, i) => row('neighbourhood', prompt, scores.neighborhood[i])),
+  ];
 }
 
 /**

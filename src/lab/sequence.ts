@@ -1,38 +1,36 @@
 /**
- * One edit after another on the same weights, each judged before it is kept.
+ * One edit after another on the same weights, each judged before it is kept, and all of them asked again at the end.
  *
  * C and the contexts are those of the unedited model, as published. A run is replayed, not saved: its journal holds u and
  * Λ of every kept edit, and adding them again in order gives the same W, bit for bit, so a run that was killed goes on
  * with the numbers that it would have had.
  */
 import type { Fact } from '../data/fact.ts';
-import { addUpdates } from '../edit/apply.ts';
-import { computeEdit } from '../edit/edit.ts';
-import type { EditOptions, Update } from '../edit/edit.ts';
+import { applyEdits, keepWeights } from '../edit/apply.ts';
+import type { Edit, Update } from '../edit/edit.ts';
 import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
-import { THRESHOLDS, judge } from '../edit/guard.ts';
-import type { Thresholds, Verdict } from '../edit/guard.ts';
 import type { Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
-import { copy } from '../tensor/tensor.ts';
-import { checkFacts, requestOf } from './evaluate.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { checkFacts, editFact, judged } from './evaluate.ts';
+import type { Judged, RunOptions } from './evaluate.ts';
 import { Health } from './health.ts';
 import type { HealthNumbers, HealthOptions } from './health.ts';
-import { factPrompt } from './probes.ts';
-import { continuation, score } from './score.ts';
+import { holds } from './metrics.ts';
+import type { Rivals } from './metrics.ts';
+import { scoreRewrites } from './probes.ts';
 
-export interface SequenceOptions extends HealthOptions {
+export interface SequenceOptions extends HealthOptions, RunOptions {
   readonly method: Method;
-  readonly edit: Omit<EditOptions, 'methods' | 'signal'>;
   /** `refuse`: a disabling edit is computed, told of, and not kept. */
   readonly onCollapse: 'warn' | 'refuse';
-  readonly thresholds?: Thresholds;
+  /** Called with an edit that is kept, before its line is written; `number` from 1. */
+  readonly onKept?: (kept: { number: number; edit: Edit; update: Update }) => Promise<void>;
   readonly onLine?: (line: SequenceLine, total: number) => void;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /** A line of `run.jsonl`; numbers that are no longer finite are null there. */
-export interface SequenceLine extends HealthNumbers {
+export interface SequenceLine extends HealthNumbers, Judged {
   /** From 1. */
   readonly edit: number;
   readonly case_id: number;
@@ -40,20 +38,16 @@ export interface SequenceLine extends HealthNumbers {
   readonly prompt: string;
   readonly subject: string;
   readonly target_new: string;
-  readonly update_norm: number;
   /** |W − W0| after this edit. */
   readonly total_norm: number;
-  /** The norms over the number of elements of W: the paper's |Δ|. */
-  readonly normalised_update: number;
+  /** Over the number of elements of W, as the paper's |Δ|. */
   readonly normalised_total: number;
-  /** The update's norm over that of the W it is written to, the total's over that of W0. */
-  readonly relative_update: number;
+  /** Over the norm of W0; `relative_update` is over that of the W that the update is written to. */
   readonly relative_total: number;
-  readonly divisor: number;
-  readonly cosine: number;
-  readonly verdict: Verdict;
   readonly kept: boolean;
-  /** Per token, on the weights as they are after this line. */
+  /** The fact is as it was written, on the weights as they are after this line: see `holds`. */
+  readonly took: boolean;
+  /** Per token, on the same weights. */
   readonly target_logprob: number;
   readonly true_logprob: number | null;
 }
@@ -69,7 +63,7 @@ export interface SequenceHead {
   readonly before: HealthNumbers;
 }
 
-/** Where lines go: a run in a folder, or in memory. Vectors of a line are [u, Λ], or none when the edit was not kept. */
+/** Where lines go: a run in a folder, or in memory. Vectors of a line are [U, Λ] of rank 1, or none when the edit was not kept. */
 export interface SequenceJournal {
   readonly head: SequenceHead | undefined;
   readonly lines: readonly SequenceLine[];
@@ -78,10 +72,25 @@ export interface SequenceJournal {
   readonly append: (line: SequenceLine, vectors?: readonly Float32Array<ArrayBuffer>[]) => Promise<void>;
 }
 
+/** A kept edit at the end of its run. */
+export interface Survivor {
+  readonly edit: number;
+  readonly case_id: number;
+  readonly subject: string;
+  readonly target_new: string;
+  /** Against the true object, or by arg-max where the record names none. */
+  readonly by: 'comparison' | 'arg-max';
+  /** The fact is still as it was written. */
+  readonly holds: boolean;
+  readonly target_logprob: number;
+  readonly true_logprob: number | null;
+}
+
 /**
  * Runs the facts that the journal does not hold yet. Afterwards W is what it was before, bit for bit.
  *
  * @param settings stored in a new run's head
+ * @returns all kept edits, those of the journal too, as they are after the last one
  * @throws UsageError naming the first fact that does not fit the model
  */
 export async function runSequence(
@@ -90,97 +99,96 @@ export async function runSequence(
   options: SequenceOptions,
   journal: SequenceJournal,
   settings: SequenceHead['settings'] = {},
-): Promise<void> {
+): Promise<Survivor[]> {
   const { gpu } = model;
-  const { layer } = options.edit;
-  const edited = model.editedWeight(layer);
-  const w = edited.tensor;
   checkFacts(model, facts, options.edit.contexts);
-  await gpu.scope(async (s) => {
-    const w0 = copy(s, w, 'weight_before');
+  const { layer } = options.edit;
+  const w = model.editedWeight(layer).tensor;
+  const weights = keepWeights(model, [layer]);
+  const w0 = weights.before.get(layer) as Tensor;
+  try {
     const health = new Health(model, facts, options);
-    try {
-      const head = journal.head ?? {
-        schema: 1,
-        settings,
-        weight_norm: await frobenius(gpu, w0),
-        elements: w.size,
-        before: await health.before(),
-      };
-      if (!journal.head) await journal.begin(head);
-      for await (const [U, Lambda] of journal.vectors())
-        if (U && Lambda) await addUpdates(gpu, edited, [{ layer, U, Lambda, rank: 1 }]);
-      for (const line of journal.lines) health.note(line.kept);
+    const head = journal.head ?? {
+      schema: 1,
+      settings,
+      weight_norm: await frobenius(gpu, w0),
+      elements: w.size,
+      before: await health.before(),
+    };
+    if (!journal.head) await journal.begin(head);
+    for await (const [U, Lambda] of journal.vectors())
+      if (U && Lambda) await applyEdits(model, [{ layer, U, Lambda, rank: 1 }]);
+    for (const line of journal.lines) health.note(line.kept);
+    const written = facts.flatMap((fact, i) => (journal.lines[i]?.kept ? [{ number: i + 1, fact }] : []));
 
-      for (let i = journal.lines.length; i < facts.length; i += 1) {
-        options.signal?.throwIfAborted();
-        const fact = facts[i] as Fact;
-        const { update, verdict } = await compute(model, fact, options);
-        const kept = !(verdict === 'disabling' && options.onCollapse === 'refuse');
-        if (kept) await addUpdates(gpu, edited, [update]);
-        health.note(kept);
-        const total = await frobeniusDifference(gpu, w, w0);
-        const line: SequenceLine = {
-          edit: i + 1,
-          ...describe(fact, update, verdict, kept),
-          total_norm: total,
-          normalised_total: total / head.elements,
-          relative_total: total / head.weight_norm,
-          ...(await likelihood(model, fact)),
-          ...(await health.after(i + 1)),
-        };
-        await journal.append(line, kept ? [update.U, update.Lambda] : []);
-        options.onLine?.(line, facts.length);
+    for (let number = journal.lines.length + 1; number <= facts.length; number += 1) {
+      const fact = facts[number - 1] as Fact;
+      const { edit, updates } = await editFact(model, fact, [options.method], options);
+      const update = updates[0] as Update;
+      const keep = !(update.verdict === 'disabling' && options.onCollapse === 'refuse');
+      if (keep) {
+        await applyEdits(model, [update]);
+        await options.onKept?.({ number, edit, update });
+        written.push({ number, fact });
       }
-    } finally {
-      gpu.copy(w0, w, Math.ceil(w.bytes / 4) * 4);
-      gpu.flush(); // before the copy's memory is given away
+      health.note(keep);
+      const total = await frobeniusDifference(gpu, w, w0);
+      const line: SequenceLine = {
+        edit: number,
+        case_id: fact.caseId,
+        method: options.method,
+        prompt: fact.prompt,
+        subject: fact.subject,
+        target_new: fact.targetNew,
+        ...judged(update),
+        kept: keep,
+        total_norm: total,
+        normalised_total: total / head.elements,
+        relative_total: total / head.weight_norm,
+        ...(await likelihood(model, fact)),
+        ...(await health.after(number)),
+      };
+      await journal.append(line, keep ? [update.U, update.Lambda] : []);
+      options.onLine?.(line, facts.length);
     }
-  });
-}
-
-async function compute(
-  model: Model,
-  fact: Fact,
-  { edit, method, thresholds = THRESHOLDS, signal }: SequenceOptions,
-): Promise<{ update: Update; verdict: Verdict }> {
-  const { updates } = await computeEdit(model, requestOf(fact), {
-    ...edit,
-    methods: [method],
-    ...(signal ? { signal } : {}),
-  });
-  const update = updates.get(method) as Update;
-  return { update, verdict: judge(update.cosine, update.relativeUpdate, thresholds) };
-}
-
-function describe(fact: Fact, update: Update, verdict: Verdict, kept: boolean) {
-  return {
-    case_id: fact.caseId,
-    method: update.method,
-    prompt: fact.prompt,
-    subject: fact.subject,
-    target_new: fact.targetNew,
-    update_norm: update.updateNorm,
-    normalised_update: update.normalisedUpdate,
-    relative_update: update.relativeUpdate,
-    divisor: update.divisor,
-    cosine: update.cosine,
-    verdict,
-    kept,
-  };
+    return await survivorsOf(model, written);
+  } finally {
+    weights.revert();
+  }
 }
 
 async function likelihood(
   model: Model,
   fact: Fact,
-): Promise<{ target_logprob: number; true_logprob: number | null }> {
-  const targets = [fact.targetNew, ...(fact.targetTrue === null ? [] : [fact.targetTrue])];
-  const scores = await score(
+): Promise<Pick<SequenceLine, 'took' | 'target_logprob' | 'true_logprob'>> {
+  const [rivals] = (await scoreRewrites(model, [fact])) as [Rivals];
+  return { took: holds(rivals), ...logprobs(rivals) };
+}
+
+async function survivorsOf(
+  model: Model,
+  written: readonly { readonly number: number; readonly fact: Fact }[],
+): Promise<Survivor[]> {
+  const asked = await scoreRewrites(
     model,
-    targets.map((target) => continuation(model.tokenizer, factPrompt(fact), target)),
+    written.map(({ fact }) => fact),
   );
-  const [written, old] = scores.map(({ nll }) => -nll);
-  return { target_logprob: written ?? NaN, true_logprob: old ?? null };
+  return written.map(({ number, fact }, i) => {
+    const rivals = asked[i] as Rivals;
+    return {
+      edit: number,
+      case_id: fact.caseId,
+      subject: fact.subject,
+      target_new: fact.targetNew,
+      by: rivals.true ? 'comparison' : 'arg-max',
+      holds: holds(rivals),
+      ...logprobs(rivals),
+    };
+  });
+}
+
+function logprobs(rivals: Rivals): Pick<SequenceLine, 'target_logprob' | 'true_logprob'> {
+  return { target_logprob: -rivals.new.nll, true_logprob: rivals.true && -rivals.true.nll };
 }
 
 /** A journal that nothing outlives. */

@@ -1,14 +1,15 @@
-/** Seeded texts from the model, as the fluency metrics read them. */
+/** Seeded texts from the model, and what is measured on them: how much they say, how close they are to others. */
 import { ModelError } from '../errors.ts';
 import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
-import { fluency, normalisedEntropy } from './fluency.ts';
+import { mean } from '../statistics.ts';
+import { words } from './treebank.ts';
 
 export interface TextOptions {
   /** Tokens of a text, its prompt included. Published: 100. */
   readonly tokens: number;
   readonly seed: number;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const TOP_K = 5;
@@ -25,19 +26,14 @@ export async function writeTexts(
   { tokens, seed, signal }: TextOptions,
 ): Promise<string[] | undefined> {
   if (prompts.length === 0) return [];
-  const length = Math.min(tokens, model.dims.context);
+  const window = model.dims.context;
+  const length = Math.min(tokens, window);
   const ids = prompts.map((prompt) => model.tokenizer.encode(prompt));
-  const shortest = Math.min(...ids.map((row) => row.length));
-  const longest = Math.max(...ids.map((row) => row.length));
-  const wanted = Math.min(length - shortest, model.dims.context - longest);
+  const lengths = ids.map((row) => row.length);
+  const wanted = Math.min(length - Math.min(...lengths), window - Math.max(...lengths));
   if (wanted <= 0) return [...prompts];
   try {
-    const added = await generate(model, ids, {
-      tokens: wanted,
-      topK: TOP_K,
-      seed,
-      ...(signal ? { signal } : {}),
-    });
+    const added = await generate(model, ids, { tokens: wanted, topK: TOP_K, seed, signal });
     return ids.map((row, b) => {
       const rest = (added[b] ?? []).slice(0, Math.max(0, length - row.length));
       return model.tokenizer.decode([...row, ...rest]);
@@ -55,9 +51,95 @@ export interface TextMeasures {
   readonly entropy: number;
 }
 
-/** null where there are no texts; a model without finite logits says nothing: 0. */
-export function measureTexts(texts: readonly string[] | undefined): TextMeasures | null {
+/** undefined where there are no texts; a model without finite logits says nothing: 0. */
+export function measureTexts(texts: readonly string[] | undefined): TextMeasures | undefined {
   if (!texts) return { GE: 0, entropy: 0 };
   const [ge, entropy] = [fluency(texts), normalisedEntropy(texts)];
-  return ge === undefined || entropy === undefined ? null : { GE: 100 * ge, entropy };
+  return ge === undefined || entropy === undefined ? undefined : { GE: 100 * ge, entropy };
+}
+
+/** H = −Σ p log₂ p over equal items, in bits; 0 for none. */
+export function entropyBits(items: readonly string[]): number {
+  const counts = new Map<string, number>();
+  for (const item of items) counts.set(item, (counts.get(item) ?? 0) + 1);
+  let bits = 0;
+  for (const count of counts.values()) bits -= (count / items.length) * Math.log2(count / items.length);
+  return bits;
+}
+
+/**
+ * GE, the fluency of texts: the mean over them of (2/3 · H₂ + 4/3 · H₃) / 2, where Hₙ is the entropy of the n-grams of
+ * words. A text that repeats itself scores low.
+ *
+ * @returns undefined for no texts
+ * @see Zhang et al. 2018; Meng et al. 2022, section 3.3; kmeng01/rome `n_gram_entropy`
+ */
+export function fluency(texts: readonly string[]): number | undefined {
+  return mean(
+    texts.map((text) => {
+      const list = words(text);
+      return ((2 / 3) * entropyBits(grams(list, 2)) + (4 / 3) * entropyBits(grams(list, 3))) / 2;
+    }),
+  );
+}
+
+/**
+ * Entropy of the words of all texts together, over its greatest possible value log₂(distinct words): 0 to 1. The axis
+ * of the paper's figures. Words here are cut at single blanks, lower case, without full stops, as published; the
+ * published division by 0 at one distinct word is 0 here, since such a text says nothing.
+ *
+ * @see scalable-model-editing/rebuilding-rome `disable_edits_plots.py`
+ */
+export function normalisedEntropy(texts: readonly string[]): number | undefined {
+  if (texts.length === 0) return undefined;
+  const list = texts.flatMap((text) => text.toLowerCase().replaceAll('.', '').split(' '));
+  const distinct = new Set(list).size;
+  return distinct < 2 ? 0 : entropyBits(list) / Math.log2(distinct);
+}
+
+function grams(list: readonly string[], n: number): string[] {
+  return list.slice(n - 1).map((_, i) => list.slice(i, i + n).join('\u0000'));
+}
+
+/** Words of two characters and more, lower case, as scikit-learn's vectoriser cuts them. */
+function terms(text: string): string[] {
+  return text.toLowerCase().match(/[\p{L}\p{N}_]{2,}/gu) ?? [];
+}
+
+/** idf of each term; terms that are not in it do not count. */
+export type InverseFrequencies = ReadonlyMap<string, number>;
+
+/** ln((1 + n) / (1 + df)) + 1 over n documents. */
+export function inverseFrequencies(documents: readonly string[]): InverseFrequencies {
+  const found = new Map<string, number>();
+  for (const document of documents)
+    for (const term of new Set(terms(document))) found.set(term, (found.get(term) ?? 0) + 1);
+  return new Map([...found].map(([term, df]) => [term, Math.log((1 + documents.length) / (1 + df)) + 1]));
+}
+
+/**
+ * RS, consistency: the cosine between the TF-IDF vectors of the joined generations and the joined reference texts.
+ *
+ * @returns 0 where they have no term in common, undefined where a side has no texts
+ * @see Meng et al. 2022, section 3.3; kmeng01/rome `tfidf_similarity`
+ */
+export function consistency(
+  texts: readonly string[],
+  references: readonly string[],
+  idf: InverseFrequencies,
+): number | undefined {
+  if (texts.length === 0 || references.length === 0) return undefined;
+  const vector = (list: readonly string[]): Map<string, number> => {
+    const weights = new Map<string, number>();
+    for (const term of terms(list.join(' '))) {
+      const weight = idf.get(term);
+      if (weight !== undefined) weights.set(term, (weights.get(term) ?? 0) + weight);
+    }
+    return weights;
+  };
+  const [a, b] = [vector(texts), vector(references)];
+  const norm = (v: Map<string, number>): number => Math.hypot(...v.values());
+  let dot = 0;
+  for (const [term, weight] of a) dot += weight * (b.get(term) ?? 0);
+  return dot === 0 ? 0 : dot / (norm(a) * norm(b));
 }

@@ -312,8 +312,8 @@ const statistics: Mutant[] = [
     name: 'neighbourhoods are scored for the new object',
     file: 'src/lab/metrics.ts',
     within: 'caseMetrics',
-    from: "Number(prefers(rivals, 'true'))",
-    to: "Number(prefers(rivals, 'new'))",
+    from: "prefers(rivals, 'true')",
+    to: "prefers(rivals, 'new')",
     test: 'metrics',
   },
   {
@@ -327,7 +327,7 @@ const statistics: Mutant[] = [
   },
   {
     name: 'entropy in nats',
-    file: 'src/lab/fluency.ts',
+    file: 'src/lab/texts.ts',
     within: 'entropyBits',
     from: 'Math.log2(count / items.length)',
     to: 'Math.log(count / items.length)',

@@ -2,8 +2,8 @@
 import type { Method } from '../../edit/method.ts';
 import { sentence } from '../../edit/template.ts';
 import { median } from '../../statistics.ts';
-import { summariseBefore, summariseMethod } from '../evaluate-summary.ts';
-import type { MethodSummary } from '../evaluate-summary.ts';
+import { summariseBefore, summariseMethod } from '../summary.ts';
+import type { MethodSummary } from '../summary.ts';
 import type { SequenceLine } from '../sequence.ts';
 import { bySize, escape, fixed, keepTogether, large, power, shorten } from './wording.ts';
 import type { SequenceRun, Study } from './study.ts';

@@ -1,7 +1,7 @@
 /** What the report says in words: what the numbers say, in sentences, and how numbers and text are written. */
 import type { Method } from '../../edit/method.ts';
 import { median } from '../../statistics.ts';
-import { summariseMethod } from '../evaluate-summary.ts';
+import { summariseMethod } from '../summary.ts';
 import { bestLayer } from '../sweep.ts';
 import { recommendedLayer } from '../trace-average.ts';
 import type { Study } from './study.ts';

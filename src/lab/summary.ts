@@ -1,0 +1,104 @@
+/** From cases to what people read: a row of percentages a method, the prompts that changed most, the edits that disable. */
+import type { Method } from '../edit/method.ts';
+import type { CaseResult, Judged, MethodResult } from './evaluate.ts';
+import { summarise } from './metrics.ts';
+import type { Summary } from './metrics.ts';
+import type { PromptRow } from './probes.ts';
+
+/** One method over all cases, as `evaluate --json` prints it: percentages, GE × 100, RS × 100, entropy 0 to 1. */
+export type MethodSummary = {
+  readonly n: number;
+  readonly method: Method | 'before';
+  readonly interval: Summary['interval'];
+  readonly disabling?: number;
+  readonly suspect?: number;
+} & Summary['values'];
+
+export function summariseMethod(cases: readonly CaseResult[], method: Method, seed: number): MethodSummary {
+  const results = resultsOf(cases, method).map(({ result }) => result);
+  const measures = results.flatMap(({ metrics, GE, RS, entropy }) =>
+    metrics ? [{ ...metrics, GE, RS, entropy }] : [],
+  );
+  const { values, interval } = summarise(measures, seed);
+  const count = (verdict: string): number => results.filter((result) => result.verdict === verdict).length;
+  return {
+    ...{ n: results.length, method, ...values, interval },
+    ...{ disabling: count('disabling'), suspect: count('suspect') },
+  };
+}
+
+/** The unedited model on the same prompts. */
+export function summariseBefore(cases: readonly CaseResult[], seed: number): MethodSummary {
+  const { n, values, interval } = summarise(
+    cases.flatMap(({ before }) => before?.metrics ?? []),
+    seed,
+  );
+  return { n, method: 'before', ...values, interval };
+}
+
+function resultsOf(
+  cases: readonly CaseResult[],
+  method: Method,
+): { case: CaseResult; result: MethodResult }[] {
+  return cases.flatMap((one) => {
+    const result = one.methods[method];
+    return result ? [{ case: one, result }] : [];
+  });
+}
+
+/** A prompt that an edit turned to the worse. */
+export interface SideEffect {
+  readonly case_id: number;
+  readonly before: PromptRow;
+  readonly after: PromptRow;
+  /** Log-probability that the answer wanted has lost: the true object of a neighbour, else the new one. */
+  readonly lost: number;
+}
+
+/**
+ * Prompts whose answer is wrong after the edit: neighbours that the true object won before, and rewrites and paraphrases
+ * that the new one does not win. The neighbours that lost most come first, then the others, the least likely first.
+ */
+export function sideEffects(cases: readonly CaseResult[], method: Method): SideEffect[] {
+  const found = resultsOf(cases, method).flatMap(({ case: { case_id, before }, result }) =>
+    (result.prompts ?? []).flatMap((after, i): SideEffect[] => {
+      const was = before?.prompts[i];
+      if (!was) return [];
+      const near = after.kind === 'neighbourhood';
+      const wrong = near ? was.won === 'true' && after.won !== 'true' : after.won !== 'target';
+      const lost = near ? (was.true_logprob ?? NaN) - (after.true_logprob ?? NaN) : -after.target_logprob;
+      return wrong ? [{ case_id, before: was, after, lost }] : [];
+    }),
+  );
+  const near = ({ after }: SideEffect): number => Number(after.kind === 'neighbourhood');
+  return found.sort((a, b) => near(b) - near(a) || size(b.lost) - size(a.lost));
+}
+
+/** A line of the list of dangerous edits. */
+export interface Dangerous extends Omit<Judged, 'update_norm' | 'divisor'> {
+  readonly method: Method;
+  readonly case_id: number;
+  readonly prompt: string;
+  readonly subject: string;
+  readonly target_new: string;
+  readonly entropy?: number | undefined;
+}
+
+/** All edits that are not `ok`, the largest update first. */
+export function dangerousEdits(cases: readonly CaseResult[]): Dangerous[] {
+  const list = cases.flatMap(({ case_id, prompt, subject, target_new, methods }) =>
+    (Object.entries(methods) as [Method, MethodResult][]).flatMap(([method, result]) => {
+      const { verdict, cosine, relative_update, normalised_update, entropy } = result;
+      const fact = { method, case_id, prompt, subject, target_new };
+      return verdict === 'ok'
+        ? []
+        : [{ ...fact, verdict, cosine, relative_update, normalised_update, entropy }];
+    }),
+  );
+  return list.sort((a, b) => size(b.relative_update) - size(a.relative_update));
+}
+
+/** NaN first: nothing is larger than a norm that is no number. */
+function size(x: number): number {
+  return Number.isNaN(x) ? Infinity : x;
+}
