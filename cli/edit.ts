@@ -13,7 +13,7 @@ import { bytesOf } from '../src/floats.ts';
 import type { TensorToWrite } from '../src/formats/safetensors.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
 import { predict } from '../src/models/predict.ts';
-import { writeEdit } from '../src/node.ts';
+import { writeEdit } from '../src/index.node.ts';
 import { answer, readChecks, showAnswers } from './checks.ts';
 import type { Check } from './checks.ts';
 import { command } from './command.ts';

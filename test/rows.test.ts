@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tape } from '../src/tensor/tape.ts';
-import { gatherRows } from '../src/tensor/rows.ts';
+import { gatherRows } from '../src/tensor/gather.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
 

@@ -12,7 +12,7 @@ import { UsageError } from '../errors.ts';
 import { bareFact } from './fact.ts';
 import type { Fact } from './fact.ts';
 import { splitBracketed } from './plain.ts';
-import { RecordReader, describe } from './record.ts';
+import { RecordReader, describe } from './record-reader.ts';
 
 const ADVICE = 'Begin the file with prompt,subject,target or prompt,subject,target,true.';
 

@@ -1,6 +1,6 @@
 /** Sentences with a class, as GLUE's validation sets have them: what downstream tasks ask. */
 import { UsageError } from '../errors.ts';
-import { RecordReader, describe } from './record.ts';
+import { RecordReader, describe } from './record-reader.ts';
 
 export interface Labelled {
   /** One sentence, or two. */

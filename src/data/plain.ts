@@ -1,7 +1,7 @@
 import { UsageError } from '../errors.ts';
 import { bareFact } from './fact.ts';
 import type { Fact } from './fact.ts';
-import { RecordReader } from './record.ts';
+import { RecordReader } from './record-reader.ts';
 
 const EXAMPLE =
   'Write "The capital of [France] is" => "Lyon", one fact a line; lines that begin with # are skipped.';

@@ -3,7 +3,7 @@ import { isCsv, readCsv } from './csv.ts';
 import type { Fact } from './fact.ts';
 import { LAYOUTS } from './layouts.ts';
 import { readPlain } from './plain.ts';
-import { RecordReader, describe } from './record.ts';
+import { RecordReader, describe } from './record-reader.ts';
 
 /** A record and where it stands, for messages. */
 interface Placed {

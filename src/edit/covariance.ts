@@ -14,7 +14,7 @@ import type { Scope } from '../gpu/scope.ts';
 import type { Hook } from '../models/architecture.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
 import type { Model } from '../models/model.ts';
-import { gatherRows } from '../tensor/rows.ts';
+import { gatherRows } from '../tensor/gather.ts';
 import { indices, read, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { batchTokens, packDocuments } from './pack-documents.ts';

@@ -18,7 +18,7 @@ import { packRows, uploadBatch } from '../models/batch.ts';
 import type { Batch, GpuBatch } from '../models/batch.ts';
 import type { Model } from '../models/model.ts';
 import { prefixCache } from '../models/prefix-cache.ts';
-import { gatherRows } from '../tensor/rows.ts';
+import { gatherRows } from '../tensor/gather.ts';
 import { indices } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { addAtRows } from './add-at-rows.ts';

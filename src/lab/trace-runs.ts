@@ -7,7 +7,7 @@ import { nllAt } from '../models/pick.ts';
 import { PrefixCache } from '../models/prefix-cache.ts';
 import { restoreRows } from '../models/restore-rows.ts';
 import { add } from '../tensor/elementwise.ts';
-import { gatherRows } from '../tensor/rows.ts';
+import { gatherRows } from '../tensor/gather.ts';
 import { indices, read } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { TraceText } from './trace-text.ts';

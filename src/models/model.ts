@@ -7,7 +7,7 @@
 import { UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { gatherRows } from '../tensor/rows.ts';
+import { gatherRows } from '../tensor/gather.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { BlockRun } from './architecture.ts';
 import type { Architecture, Dimensions, EditedWeight, Hooks, Stop, Weights } from './architecture.ts';

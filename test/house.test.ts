@@ -1,0 +1,53 @@
+/** What keeps the house small: no name and nothing of ten lines stands twice. */
+import { readFileSync, readdirSync } from 'node:fs';
+import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+
+const test = suite('house');
+const root = fileURLToPath(new URL('..', import.meta.url));
+const list = (folder: string, end: string): string[] =>
+  readdirSync(root + folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith(end))
+    .map((name) => `${folder}/${name.replaceAll('\\', '/')}`)
+    .sort();
+const lines = (path: string): string[] =>
+  readFileSync(root + path, 'utf8')
+    .trimEnd()
+    .split('\n');
+
+const src = list('src', '.ts');
+const cli = list('cli', '.ts');
+
+/** As many equal lines are one thing written twice. */
+const STRETCH = 10;
+
+test('in src no two files have one name, unless one is the bench of the other', () => {
+  const byName = new Map<string, string[]>();
+  for (const path of src.filter((name) => !name.startsWith('src/lab/bench/')))
+    byName.set(basename(path), [...(byName.get(basename(path)) ?? []), path]);
+  assert.equal(
+    [...byName.values()].filter((paths) => paths.length > 1),
+    [],
+  );
+});
+
+test('no ten lines stand twice outside the shaders', () => {
+  const seen = new Map<string, string>();
+  const twice: string[] = [];
+  for (const path of [...src, ...cli, ...list('bench', '.ts')]) {
+    const all = lines(path).map((line) => line.trim());
+    for (let at = 0; at + STRETCH <= all.length; at += 1) {
+      const stretch = all.slice(at, at + STRETCH);
+      if (stretch.every((line) => /^(import|\*|\/\/|$)/.test(line))) continue;
+      const key = stretch.join('\n');
+      const before = seen.get(key);
+      if (before) twice.push(`${path}:${at + 1} and ${before}`);
+      else seen.set(key, `${path}:${at + 1}`);
+    }
+  }
+  assert.equal(twice, []);
+});
+
+test.run();
