@@ -1,6 +1,5 @@
 /** `palimpsest models list|fetch`: which checkpoints there are, and getting one before it is needed. */
-import { openCheckpoint } from '../src/io/model-folder.ts';
-import { findModel, readManifest } from '../src/io/models.ts';
+import { findModel, openModel, readManifest } from '../src/io/models.ts';
 import { command } from './command.ts';
 import { megabytes } from './text.ts';
 
@@ -41,15 +40,14 @@ export const fetchModel = command({
   run: async ({ model, offline }, { terminal }) => {
     const bar = terminal.progress('fetch', megabytes);
     try {
-      const found = await findModel(model, {
+      const { id, folder, checkpoint } = await openModel(model, {
         offline,
         onProgress: ({ bytes, total }) => bar.update(bytes, total),
         onNotice: (text) => terminal.note(`palimpsest: ${text}`),
       });
-      const checkpoint = await openCheckpoint(found.folder, { id: found.id, files: found.entry?.files });
       const sha256 = await checkpoint.sha256();
-      terminal.say(`${found.id} is complete: ${found.folder}`);
-      return { model: { id: found.id, sha256 }, result: { folder: found.folder } };
+      terminal.say(`${id} is complete: ${folder}`);
+      return { model: { id, sha256 }, result: { folder } };
     } finally {
       bar.stop();
     }

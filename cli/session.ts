@@ -5,9 +5,8 @@ import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
-import { openCheckpoint } from '../src/io/model-folder.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
-import { findModel } from '../src/io/models.ts';
+import { openModel } from '../src/io/models.ts';
 import type { FoundModel } from '../src/io/models.ts';
 import type { Report, Run } from './command.ts';
 import { readEdits } from './edit-list.ts';
@@ -158,13 +157,13 @@ export async function findCheckpoint(
   try {
     const found = await unlessAborted(
       signal,
-      findModel(args.model ?? edits[0]?.record.model.id ?? BUNDLED_MODEL, {
+      openModel(args.model ?? edits[0]?.record.model.id ?? BUNDLED_MODEL, {
         offline: args.offline,
         onProgress: ({ bytes, total }) => download.update(bytes, total),
         onNotice: (text) => terminal.note(`palimpsest: ${text}`),
       }),
     );
-    const checkpoint = await openCheckpoint(found.folder, { id: found.id, files: found.entry?.files });
+    const { checkpoint } = found;
     if (edits.length > 0) {
       const about = { ...checkpoint, sha256: await checkpoint.sha256() };
       for (const { record, file } of edits) checkRecord(record, file, about);

@@ -6,6 +6,7 @@ import { basename, extname, join, relative, resolve, sep } from 'node:path';
 import process from 'node:process';
 import type { Readable } from 'node:stream';
 import { UsageError } from '../errors.ts';
+import { isSystemError } from './file.ts';
 
 export type CorpusFormat = 'text' | 'jsonl';
 
@@ -131,7 +132,7 @@ async function hashFile(path: string, format: CorpusFormat, options: CorpusOptio
       options.onHash?.(chunk.length);
     }
   } catch (error) {
-    if (!isErrno(error)) throw error;
+    if (!isSystemError(error)) throw error;
     throw new UsageError(`corpus ${path}: expected a readable file, but ${error.message}. Correct --corpus.`);
   }
   return { path, format, bytes: size, mtimeMs, sha256: hash.digest('hex') };
@@ -174,8 +175,4 @@ function twice(path: string): UsageError {
   return new UsageError(
     `corpus: expected each file once, "${path}" is given twice. Its text would weigh double.`,
   );
-}
-
-function isErrno(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error;
 }

@@ -6,40 +6,39 @@
  *
  * @see huggingface_hub, constants.py and file_download.py
  */
-import { readFile, stat } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { REQUIRED_FILES } from './model-folder.ts';
 import type { Environment } from './cache.ts';
-
-type Env = Environment;
+import { exists } from './file.ts';
+import { REQUIRED_FILES } from './model-folder.ts';
 
 /** `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `$HF_HOME/hub`; an empty variable counts as unset. */
-export function hubCacheFolder(env: Env): string {
+export function hubCacheFolder(env: Environment): string {
   return expandHome(env['HF_HUB_CACHE'] || env['HUGGINGFACE_HUB_CACHE'] || join(hubHome(env), 'hub'));
 }
 
 /** `HF_HOME`, else `$XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`, on every system. */
-function hubHome(env: Env): string {
+function hubHome(env: Environment): string {
   return expandHome(
     env['HF_HOME'] || join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'huggingface'),
   );
 }
 
 /** `HF_ENDPOINT` without a trailing slash, else the public hub. */
-export function hubEndpoint(env: Env): string {
+export function hubEndpoint(env: Environment): string {
   return (env['HF_ENDPOINT'] || 'https://huggingface.co').replace(/\/+$/, '');
 }
 
 /** `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else `$HF_HOME/token`; undefined when there is none. */
-export async function hubToken(env: Env): Promise<string | undefined> {
+export async function hubToken(env: Environment): Promise<string | undefined> {
   const path = expandHome(env['HF_TOKEN_PATH'] || join(hubHome(env), 'token'));
   const token = env['HF_TOKEN'] || (await readFile(path, 'utf8').catch(() => ''));
   return token.trim() || undefined;
 }
 
 /** Why the network must not be used, in the user's words, or undefined when it may. */
-export function offlineReason(flag: boolean, env: Env): string | undefined {
+export function offlineReason(flag: boolean, env: Environment): string | undefined {
   if (flag) return '--offline';
   return ['HF_HUB_OFFLINE', 'TRANSFORMERS_OFFLINE'].find((name) =>
     /^(1|on|yes|true)$/i.test(env[name]?.trim() ?? ''),
@@ -100,13 +99,6 @@ export async function findSnapshot(
     partial ??= { repository, folder, commit, missing };
   }
   return partial;
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 function expandHome(path: string): string {
