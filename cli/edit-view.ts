@@ -2,16 +2,16 @@
 import type { Edit, Update } from '../src/edit/edit.ts';
 import type { TraceRow } from '../src/edit/value-loss.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
+import { updateNumbers } from '../src/edit/record.ts';
 import { targetText } from '../src/edit/request.ts';
 import type { EditRequest } from '../src/edit/request.ts';
 import type { EditRows } from '../src/edit/rows.ts';
 import type { Success } from '../src/edit/success.ts';
-import { updateNumbers } from '../src/edit/record.ts';
 import { sentence } from '../src/edit/template.ts';
 import type { Prediction } from '../src/models/predict.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { norm } from '../src/statistics.ts';
-import type { Answer, Check } from './checks.ts';
+import type { Answer, Check } from './predict.ts';
 import { printStrip, sparkline } from './table.ts';
 import type { Cell } from './table.ts';
 import type { Terminal } from './terminal.ts';

@@ -1,15 +1,17 @@
-/** `palimpsest predict TEXT...`: what the model would say next, without and with edits. */
+/** `palimpsest predict TEXT...`: what the model would say next, without and with edits. `edit --check` asks it, too. */
+import { readFile } from 'node:fs/promises';
+import * as v from 'valibot';
 import { UsageError } from '../src/errors.ts';
-import type { NextToken } from '../src/models/predict.ts';
-import { answer, showAnswers } from './checks.ts';
-import type { Check } from './checks.ts';
+import { predict as predictNext } from '../src/models/predict.ts';
+import type { Model } from '../src/models/model.ts';
+import type { NextToken, Prediction } from '../src/models/predict.ts';
 import { command } from './command.ts';
 import { MODEL_FLAGS, number } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import { printStrip } from './table.ts';
 import type { Cell } from './table.ts';
 import type { Terminal } from './terminal.ts';
-import { percent, quoted } from './text.ts';
+import { cut, percent, quoted } from './text.ts';
 
 const TOP = 10;
 
@@ -99,5 +101,117 @@ function showNext(terminal: Terminal, { tokens, next, before }: Found): void {
       ...cells(found),
       '█'.repeat(Math.round((Math.exp(found.logprob) / likeliest) * room)),
     ]),
+  );
+}
+
+/** A text, and what the model is expected to say after it. */
+export interface Check {
+  readonly prompt: string;
+  readonly expect?: string | undefined;
+}
+
+/** What the model says after a text, as `--json` has it. */
+export interface Answer {
+  /** Best first. */
+  readonly next: readonly NextToken[];
+  /** ln p per token of what is expected. */
+  readonly expect_logprob?: number;
+  /** Every token of what is expected is the likeliest. */
+  readonly holds?: boolean;
+}
+
+const CHECK = v.union([
+  v.pipe(
+    v.string(),
+    v.transform((prompt): Check => ({ prompt })),
+  ),
+  v.object({ prompt: v.string(), expect: v.optional(v.string()) }),
+]);
+
+/**
+ * The texts of `--check FILE`: a text a line, a JSON object a line, or one JSON array of either.
+ *
+ * @throws UsageError naming the line
+ */
+export async function readChecks(path: string): Promise<Check[]> {
+  const content = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(
+      `--check ${path}: expected a readable file, but it cannot be opened (${error.code}).`,
+    );
+  });
+  const whole = jsonOf(content.trimStart().startsWith('[') ? content : '');
+  const entries = Array.isArray(whole)
+    ? whole
+    : content
+        .split(/\r?\n/)
+        .flatMap((line) => (line.trim() === '' ? [] : [line.startsWith('{') ? jsonOf(line) : line]));
+  if (entries.length === 0) throw new UsageError(`--check ${path}: expected texts, a line each, found none.`);
+  return entries.map((entry, i) => {
+    const { success, output } = v.safeParse(CHECK, entry);
+    if (success && output.prompt !== '') return output;
+    throw new UsageError(
+      `--check ${path}: entry ${i + 1}: expected a text, or {"prompt": "...", "expect": "..."}, found ${cut(JSON.stringify(entry) ?? 'no JSON', 60)}.`,
+    );
+  });
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What the model says after each text on its current weights. */
+export async function answer(model: Model, checks: readonly Check[], count: number): Promise<Answer[]> {
+  const answers: Answer[] = [];
+  for (const { prompt, expect } of checks) {
+    const continuation = expect === undefined ? [] : model.tokenizer.encode(` ${expect.trimStart()}`);
+    const found = await predictNext(model, prompt, { count, continuation });
+    answers.push(answerOf(found, expect !== undefined));
+  }
+  return answers;
+}
+
+function answerOf({ next, continuationLogprob, continuationFirst }: Prediction, expects: boolean): Answer {
+  return expects ? { next, expect_logprob: continuationLogprob, holds: continuationFirst } : { next };
+}
+
+/** One row a text: the likeliest next token in each state, and how likely what is expected. */
+export function showAnswers(
+  terminal: Terminal,
+  checks: readonly Check[],
+  states: readonly { readonly title: string; readonly answers: readonly Answer[] }[],
+): void {
+  const expects = checks.some(({ expect }) => expect !== undefined);
+  const room = Math.max(16, terminal.columns - 26 * states.length - (expects ? 14 * (states.length + 1) : 0));
+  const first = states[0]?.answers;
+  const rows = checks.map(({ prompt, expect }, i): Cell[] => [
+    prompt.length > room ? `…${prompt.slice(1 - room)}` : prompt,
+    ...states.map(({ answers }): Cell => {
+      const top = answers[i]?.next[0];
+      if (!top) return '';
+      const text = `${cut(quoted(top.token), 14)} ${percent(top.logprob)}`;
+      const isSame = top.id === first?.[i]?.next[0]?.id;
+      return isSame ? text : { text, paint: (plain) => terminal.paint('yellow', plain) };
+    }),
+    ...(expects
+      ? [
+          expect === undefined ? '' : cut(quoted(expect), 14),
+          ...states.map(({ answers }) => {
+            const { expect_logprob: logprob } = answers[i] ?? {};
+            return logprob === undefined ? '' : percent(logprob);
+          }),
+        ]
+      : []),
+  ]);
+  terminal.table(
+    [
+      { title: 'text' },
+      ...states.map(({ title }) => ({ title })),
+      ...(expects ? [{ title: 'expected' }, ...states.map(({ title }) => ({ title: `p ${title}` }))] : []),
+    ],
+    rows,
   );
 }
