@@ -9,7 +9,7 @@ import { readBracketed, readRequest } from '../src/edit/request.ts';
 import type { EditRequest } from '../src/edit/request.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import type { Solver } from '../src/edit/covariance-solver.ts';
-import { EditRefused, ModelError, UsageError } from '../src/errors.ts';
+import { UsageError } from '../src/errors.ts';
 import { contextsFile, readContexts, writeContexts } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
@@ -139,21 +139,13 @@ export interface ChosenSolver {
  */
 export async function chooseSolver(session: Session, layer: number, wanted = 'auto'): Promise<ChosenSolver> {
   if (wanted === 'identity') return { solver: identitySolver(), title: 'no covariance (C = I)' };
-  const path = wanted === 'auto' ? await findOne(session, layer) : wanted;
-  const covariance = await loadCovariance(path, session.checkpoint, layer);
+  const { checkpoint, found } = session;
+  const path = wanted === 'auto' ? await findCovariance(checkpoint, layer, found.entry) : wanted;
+  const covariance = await loadCovariance(path, checkpoint, layer);
   const solver = await covarianceSolver(session.gpu, covariance);
   session.atEnd(() => solver.close());
   const source = wanted === 'auto' ? 'covariance' : `covariance ${wanted}`;
   return { solver, title: `${source} of layer ${layer}, ${covariance.tokens.toLocaleString('en')} tokens` };
-}
-
-async function findOne({ checkpoint, found }: Session, layer: number): Promise<string> {
-  try {
-    return await findCovariance(checkpoint, layer, found.entry);
-  } catch (error) {
-    if (!(error instanceof ModelError) || error.code !== 'no_covariance') throw error;
-    throw new EditRefused(error.message, error.code, { cause: error });
-  }
 }
 
 /** What an edit needs beside its request: found once, before the first one. */

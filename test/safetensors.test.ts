@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { ModelError, ShapeError, UsageError } from '../src/errors.ts';
 import { bytesOf } from '../src/floats.ts';
 import { openSafetensors } from '../src/io/file.ts';
+import { readSafetensors, safetensorsBytes } from '../src/formats/safetensors.ts';
 import type { TensorToWrite } from '../src/formats/safetensors.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';
@@ -66,6 +67,23 @@ test('round trip: names, shapes, scalars, empty tensors, metadata, every byte', 
     assert.is(length % 8n, 0n);
     await holdsOnly(join(folder, 'a', 'b'), ['x.safetensors']);
   });
+});
+
+test('a file of a page, a Blob, is read the same way', async () => {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of safetensorsBytes('x', [tensor('x', [1, 2, 3])], { note: 'page' }))
+    pieces.push(piece);
+  const blob = new Blob(pieces);
+  const source = (size: number) => ({
+    name: 'dropped.safetensors',
+    size,
+    read: async (offset: number, length: number) =>
+      new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer()),
+  });
+  const file = await readSafetensors(source(blob.size));
+  assert.equal(file.metadata, { note: 'page' });
+  assert.equal(await file.readFloats('x'), Float32Array.of(1, 2, 3));
+  await throws(() => readSafetensors(source(blob.size - 1)), ModelError, 'dropped.safetensors', 'truncated');
 });
 
 test('chunks: whole elements, every byte once, each piece the caller’s own', async () => {
