@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/errors.ts';
+import { nameOf } from '../src/gpu/rung.ts';
 import { narrow } from '../src/tensor/half.ts';
 import { MATMUL } from '../src/tensor/matmul-rungs.ts';
 import type { MatmulRung } from '../src/tensor/matmul-rungs.ts';
@@ -51,7 +52,7 @@ for (const rung of MATMUL) {
         rung.fits({ m, n, k, transposeB, dtype, aStride: k, aFirst: 0, strips: true }, gpu.adapter);
       const sizes = [...SIZES, ...around(rung.tile)].filter(usable);
       if (sizes.length === 0) continue; // a rung for another adapter or storage
-      test(`${rung.kernel}${transposeB ? ' transposed' : ''} ${dtype}: sizes around its tile, bias, accumulation`, async () => {
+      test(`${nameOf(rung)}${transposeB ? ' transposed' : ''} ${dtype}: sizes around its tile, bias, accumulation`, async () => {
         for (const size of sizes) await oneProduct(rung, size, transposeB, dtype);
       });
     }
@@ -82,7 +83,7 @@ async function oneProduct(
   dtype: 'f32' | 'f16',
 ): Promise<void> {
   const [m, k, n] = size;
-  const what = `${rung.kernel} ${sum(m, k)} · ${sum(k, n)}`;
+  const what = `${nameOf(rung)} ${sum(m, k)} · ${sum(k, n)}`;
   await gpu.scope(async (s) => {
     const a = noise(m * k, 1, 1);
     let b = noise(k * n, 2);
@@ -250,11 +251,11 @@ test('a matrix larger than a binding: rows that lie in different windows', async
     for (const rung of MATMUL.filter(({ reads }) => reads !== 'words')) {
       if (rung.fits({ ...shape, n: rows, k: cols, transposeB: true, aStride: cols }, gpu.adapter)) {
         const got = await read(gpu, matmul(s, x, b, { transposeB: true, bias: tbias, rung }));
-        allclose(`${rung.kernel} ᵀ`, got, wantRows, { reduce: cols, scale: 9 });
+        allclose(`${nameOf(rung)} ᵀ`, got, wantRows, { reduce: cols, scale: 9 });
       }
       if (rung.fits({ ...shape, n: cols, k: rows, transposeB: false, aStride: rows }, gpu.adapter)) {
         const got = await read(gpu, matmul(s, y, b, { rung }));
-        allclose(rung.kernel, got, wantCols, { reduce: set.size, scale: 9 });
+        allclose(nameOf(rung), got, wantCols, { reduce: set.size, scale: 9 });
       }
     }
   });

@@ -6,7 +6,7 @@ import { ShapeError } from '../src/errors.ts';
 import type { AdapterSummary } from '../src/gpu/context.ts';
 import { readShader } from '../src/gpu/node.ts';
 import { reflect } from '../src/gpu/kernel.ts';
-import { choose, gridOf } from '../src/gpu/rung.ts';
+import { choose, gridOf, nameOf } from '../src/gpu/rung.ts';
 import type { Rung } from '../src/gpu/rung.ts';
 import { COPY } from '../src/lab/bench/rows.ts';
 import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from '../src/models/attention-rungs.ts';
@@ -103,8 +103,8 @@ const PRODUCTS: readonly [keyof typeof ADAPTERS, Partial<Product>, string][] = [
 
 test('matrix products by adapter', () => {
   for (const [name, change, want] of PRODUCTS) {
-    const { kernel } = choose(MATMUL, { ...square, ...change }, ADAPTERS[name]);
-    assert.is(kernel.replace(/^.*\//, ''), want, `${name} ${JSON.stringify(change)}`);
+    const rung = choose(MATMUL, { ...square, ...change }, ADAPTERS[name]);
+    assert.is(nameOf(rung).replace(/^.*\//, ''), want, `${name} ${JSON.stringify(change)}`);
   }
 });
 
@@ -186,6 +186,7 @@ const LADDERS: readonly [readonly Rung<never>[], readonly object[]][] = [
 test('every ladder ends with its definition; a GPU never takes a rung of software adapters', () => {
   for (const [ladder, shapes] of LADDERS) {
     assert.match(ladder.at(-1)!.kernel, /_1$/);
+    assert.is(new Set(ladder.map(nameOf)).size, ladder.length, 'two rungs of one name');
     for (const shape of shapes as never[])
       for (const on of Object.values(ADAPTERS)) {
         assert.ok(ladder.at(-1)!.fits(shape, on), 'the definition fits everything');

@@ -8,6 +8,8 @@ import type { AdapterSummary, Grid } from './context.ts';
 export interface Rung<Shape> {
   /** Name of the shader. */
   readonly kernel: string;
+  /** What tells it from other rungs of one shader; absent: the shader. */
+  readonly name?: string;
   /** It computes this shape on this adapter, and correctly. */
   readonly fits: (shape: Shape, adapter: AdapterSummary) => boolean;
   /** It is worth taking where it fits; absent: always. */
@@ -25,9 +27,13 @@ export function choose<Shape, R extends Rung<Shape>>(
   const found = ladder.find((rung) => rung.fits(shape, adapter) && (rung.suits?.(shape, adapter) ?? true));
   if (!found)
     throw new ShapeError(
-      `choose: no rung of ${ladder.map(({ kernel }) => kernel).join(', ')} fits ${JSON.stringify(shape)}.`,
+      `choose: no rung of ${ladder.map(nameOf).join(', ')} fits ${JSON.stringify(shape)}.`,
     );
   return found;
+}
+
+export function nameOf({ name, kernel }: Pick<Rung<never>, 'name' | 'kernel'>): string {
+  return name ?? kernel;
 }
 
 /** How a rung is dispatched for a shape. */
