@@ -10,8 +10,8 @@
 // times as fast). 24 x 2 for the 22 rows that an edit unembeds, which waste two rows and read b
 // once (15 to 20 % faster).
 // Measured on a core with AVX-512, 16 x 3: of its time 57 % are products and sums, 14 % reads of a,
-// 19 % reads of texels. A third texel spreads the reads of a further (4 to 8 % over two), and groups
-// of one subgroup leave no core idle at the end (20 % where N is 1,600; four before).
+// 19 % reads of texels. A third texel spreads the reads of a further (4 to 8 % over two), and
+// groups of one subgroup leave no core idle at the end (20 % where N is 1,600; four before).
 // Tried and not better: 24 or 32 rows in general, 16 x 4, 16 x 5, 24 x 3, 8 k a step (the loop
 // outgrows the cache of decoded instructions), prefetching loads, a loop over the rows (not
 // unrolled, a third of the speed), a barrier per block of k. a in a texture too gains 5 %, but must
