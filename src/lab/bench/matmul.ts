@@ -106,7 +106,7 @@ export const matmulFamily: Family = {
 
 const ROWS = [1, 2, 4, 8, 16, 32, 64, 256, 1024] as const;
 /** K and N of MLPs of GPT-2 small, in and out, and of attention in XL. */
-export const WIDTHS = [
+const WIDTHS = [
   [768, 3072],
   [3072, 768],
   [1600, 4800],
