@@ -118,7 +118,7 @@ test('the other families on software adapters', () => {
     choose(SECOND_MOMENT, { f: 130, n: 3 }, on).kernel,
     choose(COPY, { n: 8 }, on).kernel,
   ];
-  const both = ['models/layernorm_subgroup', 'models/layernorm_backward_1'];
+  const both = ['software/layernorm_subgroup', 'models/layernorm_backward_1'];
   const moments = ['software/second_moment_subgroup', 'edit/second_moment_1', 'tensor/copy_quads'];
   assert.equal(taken(ADAPTERS.lavapipe), [...both, 'software/cholesky_update_8', ...moments]);
   assert.equal(taken(ADAPTERS.swiftshader), [...both, 'software/cholesky_update_4', ...moments]);

@@ -24,6 +24,10 @@ export interface AttentionRung extends Rung<AttentionShape> {
 const inQuads = ({ size, cacheStride, cacheKeys }: AttentionShape): boolean =>
   [size, cacheStride, cacheKeys].every((n) => n % 4 === 0);
 
+/** What rungs of one subgroup a group need: software adapters, where workgroup memory and barriers are dear. */
+const inSubgroups = (shape: AttentionShape, { kind, subgroupSize }: AdapterSummary): boolean =>
+  kind === 'software' && subgroupSize >= 4 && inQuads(shape);
+
 /** Workgroups of one subgroup each: lanes stand for two columns of four numbers. */
 const subgroups = (runs: number, { heads, size }: AttentionShape, lanes: number) => ({
   groups: [runs, heads, Math.ceil(size / (8 * lanes))] as const,
@@ -52,8 +56,7 @@ export const ATTENTION: readonly AttentionRung[] = [
   {
     kernel: 'software/attention_eights',
     tile: 8,
-    fits: (shape, { kind, subgroupSize }) =>
-      kind === 'software' && subgroupSize >= 4 && shape.tileSize <= 8 && inQuads(shape),
+    fits: (shape, adapter) => inSubgroups(shape, adapter) && shape.tileSize <= 8,
     suits: ({ tileSize }) => tileSize > 2,
     grid: (shape, { subgroupSize }) => subgroups(shape.tiles, shape, subgroupSize),
     overrides: lanesAndPrefix,
@@ -62,9 +65,9 @@ export const ATTENTION: readonly AttentionRung[] = [
   { kernel: 'models/attention_keys', ...aGroupEach },
   // A subgroup for two queries: 2.5, 7.3, 2.7.
   {
-    kernel: 'models/attention_pairs',
+    kernel: 'software/attention_pairs',
     tile: 2,
-    fits: (shape, { subgroupSize }) => subgroupSize >= 4 && shape.tileSize <= 2 && inQuads(shape),
+    fits: (shape, adapter) => inSubgroups(shape, adapter) && shape.tileSize <= 2,
     grid: (shape, { subgroupSize }) => subgroups(shape.tiles, shape, subgroupSize),
     overrides: lanesAndPrefix,
   },
@@ -91,8 +94,8 @@ export const ATTENTION_BACKWARD_Q: readonly AttentionRung[] = [
   { kernel: 'models/attention_backward_q_keys', ...aGroupEach, suits: (_, { kind }) => kind === 'gpu' },
   // A subgroup for two queries.
   {
-    kernel: 'models/attention_backward_q_pairs',
-    fits: (shape, { subgroupSize }) => subgroupSize >= 4 && inQuads(shape),
+    kernel: 'software/attention_backward_q_pairs',
+    fits: inSubgroups,
     grid: (shape, { subgroupSize }) => subgroups(shape.tokens, shape, subgroupSize),
     overrides: lanesAndPrefix,
   },
@@ -104,8 +107,8 @@ export const ATTENTION_BACKWARD_KV: readonly AttentionRung[] = [
   { kernel: 'models/attention_backward_kv_queries', ...aGroupEach, suits: (_, { kind }) => kind === 'gpu' },
   // A subgroup for each key. Lanes run along the queries that see it: where those are few, most would idle.
   {
-    kernel: 'models/attention_backward_kv_subgroup',
-    fits: (shape, { subgroupSize }) => subgroupSize >= 4 && inQuads(shape),
+    kernel: 'software/attention_backward_kv_subgroup',
+    fits: inSubgroups,
     suits: ({ tileSize }) => tileSize > 2,
     grid: (shape, { subgroupSize }) => subgroups(shape.tokens, shape, subgroupSize),
     overrides: (_, { subgroupSize }) => ({ LANES: subgroupSize }),

@@ -22,7 +22,7 @@ const definition: Omit<LayernormRung, 'kernel'> = {
 
 /** A subgroup of known size for each row, four columns at a time: 3 (lavapipe) to 10 times (SwiftShader) as fast. */
 const subgroup: Omit<LayernormRung, 'kernel'> = {
-  fits: ({ d }, { subgroupSize }) => subgroupSize > 0 && d % 4 === 0,
+  fits: ({ d }, { kind, subgroupSize }) => kind === 'software' && subgroupSize > 0 && d % 4 === 0,
   grid: ({ rows }) => ({ groups: rows }),
   overrides: (_, { subgroupSize }) => ({ WG: subgroupSize }),
 };
@@ -36,13 +36,13 @@ const workgroup: Omit<LayernormRung, 'kernel'> = {
 
 export const LAYERNORM: readonly LayernormRung[] = [
   { kernel: 'models/layernorm_workgroup', ...workgroup },
-  { kernel: 'models/layernorm_subgroup', ...subgroup },
+  { kernel: 'software/layernorm_subgroup', ...subgroup },
   { kernel: 'models/layernorm_1', ...definition },
 ];
 
 export const LAYERNORM_BACKWARD: readonly LayernormRung[] = [
   { kernel: 'models/layernorm_backward_workgroup', ...workgroup },
-  { kernel: 'models/layernorm_backward_subgroup', ...subgroup },
+  { kernel: 'software/layernorm_backward_subgroup', ...subgroup },
   { kernel: 'models/layernorm_backward_1', ...definition },
 ];
 

@@ -1,6 +1,6 @@
 /** Matrix products: every rung, at the shapes of GPT-2 small and XL, in both layouts and both storages of b. */
 import type { Gpu } from '../../gpu/context.ts';
-import { choose } from '../../gpu/rung.ts';
+import { choose, nameOf } from '../../gpu/rung.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { narrow } from '../../tensor/half.ts';
 import { MATMUL } from '../../tensor/matmul-rungs.ts';
@@ -37,7 +37,7 @@ export function chosenRung({ adapter }: Gpu, shape: Sizes, storage: Storage): Ma
 export function productCase(
   shape: Sizes,
   storage: Storage,
-  { rung, name = shortName(rung?.kernel ?? '') }: { rung?: MatmulRung; name?: string },
+  { rung, name = rung ? shortName(nameOf(rung)) : '' }: { rung?: MatmulRung; name?: string },
 ): BenchCase {
   const [m = 0, k = 0, n = 0] = shape;
   const { transposeB, dtype } = storage;
@@ -140,17 +140,17 @@ export async function* rungTable(
       const first = [m, ...WIDTHS[0]];
       const rates: ClassWinner['rates'][number][] = [];
       for (const rung of MATMUL.filter((one) => one.fits(productOf(first, storage), gpu.adapter))) {
-        if ((2 * m * 768 * 3072) / (reached.get(rung.kernel) ?? Infinity) > PATIENCE_MS / 1000) continue;
+        if ((2 * m * 768 * 3072) / (reached.get(nameOf(rung)) ?? Infinity) > PATIENCE_MS / 1000) continue;
         const cases = WIDTHS.map((widths) => productCase([m, ...widths], storage, { rung }));
         let logs = 0;
         for await (const found of measureAll(gpu, cases, { ms, signal }))
           logs += Math.log(found ? rate(found, 'flops') : NaN);
         const mean = Math.exp(logs / cases.length);
-        if (Number.isFinite(mean)) reached.set(rung.kernel, mean);
-        rates.push({ kernel: rung.kernel, rate: Number.isFinite(mean) ? mean : undefined });
+        if (Number.isFinite(mean)) reached.set(nameOf(rung), mean);
+        rates.push({ kernel: nameOf(rung), rate: Number.isFinite(mean) ? mean : undefined });
       }
       rates.sort((a, b) => (b.rate ?? 0) - (a.rate ?? 0));
-      const chosen = chosenRung(gpu, first, storage).kernel;
+      const chosen = nameOf(chosenRung(gpu, first, storage));
       const chosenRate = rates.find(({ kernel }) => kernel === chosen)?.rate ?? 0;
       // Alone in its class, a rung too slow to be timed wins.
       const agrees = rates.length === 0 || chosenRate >= 0.99 * (rates[0]?.rate ?? 0);
