@@ -58,12 +58,14 @@ export interface LabArguments extends EditArguments, ModelArguments {
 /** The data file as a positional. */
 export const DATA = text(
   'data',
-  'CounterFact, zsRE, EasyEdit, FastEdit or plain lines [default: CounterFact]',
+  'CounterFact, zsRE, EasyEdit, FastEdit, CSV (prompt,subject,target,true) or plain lines [default: CounterFact]',
 );
 
 export interface Lab {
   readonly session: Session;
   readonly edit: Omit<EditOptions, 'methods' | 'signal'>;
+  /** Seed that the contexts were sampled with; undefined for those of a file. */
+  readonly contextsSeed: number | undefined;
   /** Where C comes from, in words. */
   readonly covariance: string;
   readonly thresholds: Thresholds;
@@ -86,8 +88,8 @@ export async function factsFrom({
 
 /** Opens everything that edits need, runs `use`, and gives it back. */
 export function withLab<T>(args: LabArguments, run: Run, use: (lab: Lab) => Promise<T>): Promise<T> {
-  return withEditing(args, run, ({ session, options, solverTitle, seed }) =>
-    use({ session, edit: options, covariance: solverTitle, thresholds: thresholdsFrom(args), seed }),
+  return withEditing(args, run, ({ session, options, solverTitle, ...seeds }) =>
+    use({ session, edit: options, covariance: solverTitle, thresholds: thresholdsFrom(args), ...seeds }),
   );
 }
 

@@ -4,13 +4,17 @@ import { resolve } from 'node:path';
 import type { Fact } from '../src/data/fact.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
+import { sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
+import { writeEdit } from '../src/index.node.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
+import { sha256File } from '../src/io/file.ts';
 import { openJournal } from '../src/io/journal.ts';
 import { heldOut } from '../src/lab/health.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import { runSequence } from '../src/lab/sequence.ts';
-import type { SequenceHead, SequenceLine, SequenceOptions } from '../src/lab/sequence.ts';
+import type { SequenceHead, SequenceLine, SequenceOptions, Survivor } from '../src/lab/sequence.ts';
+import { missingMeasures } from '../src/lab/metrics.ts';
 import { command } from './command.ts';
 import type { Report, Run } from './command.ts';
 import { readData } from './files.ts';
@@ -19,10 +23,16 @@ import type { DownstreamArguments } from './downstream-options.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
 import { DATA, LAB_FLAGS, factsFrom, withLab } from './lab.ts';
 import type { Lab, LabArguments } from './lab.ts';
-import { showEnd } from './sequence-view.ts';
 import { reportTimings } from './session.ts';
 import { sameSettings } from './settings.ts';
+import type { Terminal } from './terminal.ts';
+import { percent as probability, plural, short } from './text.ts';
 
+const RIGHT = { align: 'right' } as const;
+const WORST = 5;
+/** Fallen edits that are listed. */
+const FALLEN = 10;
+const MOST_ROWS = 12;
 const COUNT = { integer: true, min: 0 } as const;
 /** Documents of the corpus whose perplexity is followed. */
 const HELD_OUT = 12;
@@ -42,9 +52,13 @@ export const sequence = command({
       .positional('data', DATA)
       .options(LAB_FLAGS)
       .options({
-        out: text('--out', 'folder of the run: run.jsonl, report.html [default: sequence]'),
+        out: text('--out', 'folder of the run: run.jsonl, end.json, report.html, edits/ [default: sequence]'),
         resume: { type: 'boolean', default: false, describe: 'go on with the run in that folder' },
-        every: number('--every', `edits between two measurements; 0 for none [default: ${EVERY}]`, COUNT),
+        every: number(
+          '--every',
+          `edits between two measurements, the end is always one [default: ${EVERY}]`,
+          COUNT,
+        ),
         'held-out': text(
           '--held-out',
           'text, a document a line, whose first 12 are followed [default: WikiText]',
@@ -68,7 +82,7 @@ async function runCommand(args: SequenceCommand, run: Run): Promise<Report> {
   const examples = await examplesFrom(args);
   const folder = resolve(args.out ?? 'sequence');
   return withLab(args, run, async (lab) => {
-    const { session, edit, thresholds, seed } = lab;
+    const { session, edit, thresholds, seed, contextsSeed } = lab;
     const { model, timed, timings, about } = session;
     const every = args.every ?? EVERY;
     const documents = heldOut(
@@ -118,11 +132,13 @@ async function runCommand(args: SequenceCommand, run: Run): Promise<Report> {
     };
     const journal = await openJournal<SequenceHead, SequenceLine>(folder, args.resume);
     const lines: SequenceLine[] = [...journal.lines];
+    const earlier = [...session.edits.map(({ id }) => id), ...(await keptIds(folder, lines))];
     const bar = run.terminal.progress('sequence');
+    let survivors: Survivor[];
     try {
       if (journal.head) sameSettings(journal.head.settings, settings, folder);
       sameFacts(lines, facts, folder);
-      const options: SequenceOptions = {
+      const options = {
         method,
         edit,
         thresholds,
@@ -131,28 +147,41 @@ async function runCommand(args: SequenceCommand, run: Run): Promise<Report> {
         documents,
         textTokens,
         seed,
-        ...(downstream ? { downstream } : {}),
+        downstream,
+        onKept: async ({ number: place, ...made }) => {
+          const path = editPath(folder, place);
+          const circumstances = { covariance: edit.solver.key, seed: contextsSeed, earlier };
+          await writeEdit(path, { model, ...made, ...circumstances });
+          earlier.push(await sha256File(path));
+        },
         onLine: (line, total) => {
           lines.push(line);
           told(line, onCollapse, run);
           bar.update(line.edit, total);
         },
         signal: run.signal,
-      };
-      await timed('sequence', () => runSequence(model, facts, options, journal, settings));
+      } satisfies SequenceOptions;
+      survivors = await timed('sequence', () => runSequence(model, facts, options, journal, settings));
     } finally {
       bar.stop();
       await journal.close();
     }
     await timed('report', () => writeReport(folder, method, journal.head as SequenceHead, lines, lab));
+    const survival = survivalOf(survivors);
+    await writeAtomic(resolve(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
     showEnd(run.terminal, journal.head as SequenceHead, lines);
-    run.terminal.say(`Wrote ${folder}: run.jsonl has a line an edit, report.html the figures.`);
+    showSurvival(run.terminal, survivors);
+    for (const reason of missingMeasures(facts)) run.terminal.say(reason, '', 'dim');
+    run.terminal.say(
+      `Wrote ${folder}: run.jsonl has a line an edit, end.json what holds, report.html the figures. ` +
+        `The edits that were kept are in edits: palimpsest predict TEXT --edits ${args.out ?? 'sequence'}`,
+    );
     reportTimings(session, run);
-    return { ...about, result: resultOf(lines, folder), timings_ms: timings };
+    return { ...about, result: { ...resultOf(lines, folder), survival }, timings_ms: timings };
   });
 }
 
-function resultOf(lines: readonly SequenceLine[], folder: string): unknown {
+function resultOf(lines: readonly SequenceLine[], folder: string): object {
   const edits = (verdict: string): number[] =>
     lines.filter((line) => line.verdict === verdict).map(({ edit }) => edit);
   const refused = lines.filter(({ kept }) => !kept).map(({ edit }) => edit);
@@ -164,6 +193,26 @@ function resultOf(lines: readonly SequenceLine[], folder: string): unknown {
     refused,
     folder,
   };
+}
+
+/** Where an edit that was kept lies, in the form that `edit --out` writes. */
+function editPath(folder: string, number: number): string {
+  return resolve(folder, 'edits', `${String(number).padStart(4, '0')}.safetensors`);
+}
+
+/** Ids of the edits that a run kept so far; a run from before they were written has none. */
+async function keptIds(folder: string, lines: readonly SequenceLine[]): Promise<string[]> {
+  const ids: string[] = [];
+  for (const { edit, kept } of lines) {
+    const id = kept ? await sha256File(editPath(folder, edit)).catch(() => undefined) : undefined;
+    if (id !== undefined) ids.push(id);
+  }
+  return ids;
+}
+
+/** Whether the edits that were kept still hold after the last one: `end.json`. */
+function survivalOf(edits: readonly Survivor[]): object {
+  return { kept: edits.length, holding: edits.filter(({ holds }) => holds).length, edits };
 }
 
 function methodOf(args: LabArguments): Method {
@@ -228,4 +277,95 @@ function sameFacts(lines: readonly SequenceLine[], facts: readonly Fact[], folde
 
 function hash(value: unknown): string {
   return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
+}
+
+/** The measurements of a run, and its largest edits. */
+function showEnd(terminal: Terminal, head: SequenceHead, lines: readonly SequenceLine[]): void {
+  const measured = lines.filter(({ metrics }) => metrics !== undefined);
+  // Of many measurements a few, the last among them.
+  const step = Math.ceil(measured.length / MOST_ROWS);
+  const shown = measured.filter((_, i) => (measured.length - 1 - i) % step === 0);
+  const { before } = head;
+  // Without true objects nothing can be compared: then by arg-max.
+  const took = measured.some(({ metrics }) => metrics?.recent.values.ES !== undefined) ? 'ES' : 'EM';
+  if (before.perplexity !== undefined) {
+    terminal.heading('The model while it is edited');
+    terminal.table(
+      [
+        { title: 'edits' },
+        ...['|W - W0|/|W0|', 'perplexity', 'entropy', `${took} recent`, `${took} earlier`, 'NS recent'].map(
+          (title) => ({ title, ...RIGHT }),
+        ),
+      ],
+      [
+        ['0', '0', ...language(before), '', '', ''],
+        ...shown.map((line) => [
+          String(line.edit),
+          short(line.relative_total),
+          ...language(line),
+          percent(line.metrics?.recent.values[took]),
+          percent(line.metrics?.earlier.values[took]),
+          percent(line.metrics?.recent.values.NS),
+        ]),
+      ],
+    );
+  }
+  terminal.heading('The largest edits');
+  const largest = lines.toSorted((a, b) => b.update_norm - a.update_norm).slice(0, WORST);
+  terminal.table(
+    [
+      { title: 'edit' },
+      { title: '|Δ|', ...RIGHT },
+      { title: 'cosine', ...RIGHT },
+      { title: 'verdict' },
+      { title: 'kept' },
+      { title: 'fact' },
+    ],
+    largest.map(({ edit, update_norm, cosine, verdict, kept, prompt, subject, target_new }) => [
+      String(edit),
+      short(update_norm),
+      short(cosine),
+      verdict,
+      kept ? 'yes' : 'no',
+      `${sentence({ prompt, subject: `[${subject}]` })} → ${target_new}`,
+    ]),
+  );
+  terminal.print();
+}
+
+/** Which edits still hold after the last one. */
+function showSurvival(terminal: Terminal, survivors: readonly Survivor[]): void {
+  const fallen = survivors.filter(({ holds }) => !holds);
+  const compared = survivors.filter(({ by }) => by === 'comparison').length;
+  const how =
+    compared === survivors.length
+      ? 'the new object is likelier than the true one'
+      : compared === 0
+        ? 'the new object is the arg-max'
+        : 'the new object is likelier than the true one, or the arg-max where no true one is named';
+  terminal.heading(
+    `After the last edit ${survivors.length - fallen.length} of ${plural(survivors.length, 'kept edit')} hold`,
+  );
+  terminal.say(`An edit holds where ${how}.`, '', 'dim');
+  if (fallen.length > 0)
+    terminal.table(
+      [{ title: 'fallen' }, { title: 'p(new)', ...RIGHT }, { title: 'p(true)', ...RIGHT }, { title: 'fact' }],
+      fallen
+        .slice(0, FALLEN)
+        .map(({ edit, target_logprob, true_logprob, subject, target_new }) => [
+          String(edit),
+          probability(target_logprob),
+          true_logprob === null ? '' : probability(true_logprob),
+          `${subject} → ${target_new}`,
+        ]),
+    );
+  terminal.print();
+}
+
+function language({ perplexity, entropy }: Pick<SequenceLine, 'perplexity' | 'entropy'>): [string, string] {
+  return [perplexity === undefined ? '' : short(perplexity), entropy === undefined ? '' : entropy.toFixed(3)];
+}
+
+function percent(value: number | undefined): string {
+  return value === undefined ? '' : value.toFixed(1);
 }
