@@ -1,21 +1,42 @@
 /** `palimpsest evaluate`: single edits over a data set, each taken back bit for bit. */
 import { readFile } from 'node:fs/promises';
 import type { Fact } from '../src/data/fact.ts';
+import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
+import { sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
 import { evaluate as evaluateFacts } from '../src/lab/evaluate.ts';
 import type { CaseResult, EvaluateOptions } from '../src/lab/evaluate.ts';
-import { dangerousEdits, summariseBefore, summariseMethod } from '../src/lab/summary.ts';
-import type { MethodSummary } from '../src/lab/summary.ts';
+import { missingMeasures } from '../src/lab/metrics.ts';
+import type { PromptRow } from '../src/lab/probes.ts';
+import { dangerousEdits, sideEffects, summariseBefore, summariseMethod } from '../src/lab/summary.ts';
+import type { Dangerous, MethodSummary } from '../src/lab/summary.ts';
 import { inverseFrequencies } from '../src/lab/texts.ts';
 import { command } from './command.ts';
 import type { Report, Run } from './command.ts';
 import { methodsFrom } from './edit-options.ts';
-import { showDangerous, showSummaries } from './evaluate-view.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, text } from './flags.ts';
 import { DATA, LAB_FLAGS, factsFrom, withLab } from './lab.ts';
 import type { LabArguments } from './lab.ts';
 import { reportTimings } from './session.ts';
+import type { Terminal } from './terminal.ts';
+import { percent, quoted, short } from './text.ts';
+
+const RIGHT = { align: 'right' } as const;
+const COMPARED = ['ES', 'PS', 'NS', 'S'] as const;
+const FIRST = ['EM', 'PM', 'NM'] as const;
+const TEXTS = ['GE', 'entropy', 'RS'] as const;
+const TOKENS = ['rewrite_acc', 'paraphrase_acc', 'locality_acc', 'locality_agreement'] as const;
+const MOST_LISTED = 20;
+/** Prompts listed of each method. */
+const WORST = 10;
+
+const FAMILIES: readonly (readonly [title: string, names: readonly (keyof MethodSummary['interval'])[]])[] = [
+  ['by comparison of both objects, percent', COMPARED],
+  ['by arg-max: every token of the object first, percent', FIRST],
+  ['share of answer tokens predicted, percent', TOKENS],
+  ['generated texts: n-gram entropy × 100, word entropy 0 to 1, TF-IDF cosine × 100', TEXTS],
+];
 
 interface EvaluateCommand extends LabArguments {
   readonly findDisabling: boolean;
@@ -57,8 +78,8 @@ async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
           seed,
           thresholds,
           measure: !args.findDisabling,
-          textTokens: args.textTokens ?? 100,
-          ...(references ? { references } : {}),
+          textTokens: args.textTokens,
+          references,
           onCase: (_, done, total) => bar.update(done, total),
           signal: run.signal,
         }),
@@ -66,13 +87,17 @@ async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
     } finally {
       bar.stop();
     }
-    const result = resultOf(cases, methods, seed, args.findDisabling);
+    const missing = missingMeasures(facts);
+    const result = { ...resultOf(cases, methods, seed, args.findDisabling), missing };
     run.terminal.heading(`${facts.length} of ${name}, each on the unedited model`);
-    if (!args.findDisabling)
+    if (!args.findDisabling) {
       showSummaries(run.terminal, [
         summariseBefore(cases, seed),
         ...methods.map((method) => summariseMethod(cases, method, seed)),
       ]);
+      for (const reason of missing) run.terminal.say(reason, '', 'dim');
+      for (const method of methods) showSideEffects(run.terminal, cases, method);
+    }
     showDangerous(run.terminal, dangerousEdits(cases));
     reportTimings(session, run);
     return { ...about, result, timings_ms: timings };
@@ -85,7 +110,7 @@ function resultOf(
   methods: readonly Method[],
   seed: number,
   listOnly: boolean,
-): unknown {
+): object {
   const listed = { dangerous: dangerousEdits(cases) };
   if (listOnly) return { n: cases.length, method: methods.length === 1 ? methods[0] : 'all', ...listed };
   const one = (method: Method): MethodSummary & { cases: unknown[] } => ({
@@ -125,4 +150,115 @@ async function referencesFrom(path: string | undefined): Promise<EvaluateOptions
   } catch (error) {
     throw fault(String(error));
   }
+}
+
+/** A table a family of metrics, with 95 % intervals; families that no record has are left out. */
+function showSummaries(terminal: Terminal, summaries: readonly MethodSummary[]): void {
+  for (const [title, names] of FAMILIES) {
+    const known = names.filter((name) => summaries.some((summary) => summary[name] !== undefined));
+    if (known.length === 0) continue;
+    terminal.print();
+    terminal.say(title, '', 'dim');
+    terminal.table(
+      [{ title: '' }, ...known.map((name) => ({ title: name, ...RIGHT }))],
+      summaries
+        .filter((summary) => known.some((name) => summary[name] !== undefined))
+        .map((summary) => [
+          summary.method === 'before' ? 'unedited' : METHOD_TABLE[summary.method].title,
+          ...known.map((name) => cell(summary[name], summary.interval[name], name === 'entropy' ? 3 : 1)),
+        ]),
+    );
+  }
+}
+
+/** The prompts that edits turned to the worse, those that lost most first. */
+function showSideEffects(terminal: Terminal, cases: readonly CaseResult[], method: Method): void {
+  const effects = sideEffects(cases, method);
+  const count = (kind: PromptRow['kind']): string => {
+    const asked = cases.flatMap(({ methods }) => methods[method]?.prompts ?? []);
+    const wrong = effects.filter(({ after }) => after.kind === kind).length;
+    return `${wrong} of ${asked.filter((row) => row.kind === kind).length}`;
+  };
+  terminal.print();
+  terminal.say(
+    `${METHOD_TABLE[method].title}: ${count('neighbourhood')} neighbours lost their true object; ` +
+      `${count('rewrite')} prompts and ${count('paraphrase')} paraphrases do not take the new one.`,
+  );
+  if (effects.length === 0) return;
+  const chance = (logprob: number | null): string => (logprob === null ? '' : percent(logprob));
+  terminal.table(
+    [
+      { title: 'case' },
+      { title: 'kind' },
+      { title: 'p(true) before', ...RIGHT },
+      { title: 'after', ...RIGHT },
+      { title: 'p(new) before', ...RIGHT },
+      { title: 'after', ...RIGHT },
+      { title: 'says now' },
+      { title: 'prompt' },
+    ],
+    effects
+      .slice(0, WORST)
+      .map(({ case_id, before, after }) => [
+        String(case_id),
+        after.kind,
+        chance(before.true_logprob),
+        chance(after.true_logprob),
+        chance(before.target_logprob),
+        chance(after.target_logprob),
+        quoted(after.says),
+        after.prompt,
+      ]),
+  );
+}
+
+function showDangerous(terminal: Terminal, list: readonly Dangerous[]): void {
+  const disabling = list.filter(({ verdict }) => verdict === 'disabling').length;
+  terminal.print();
+  terminal.say(`${disabling} disabling and ${list.length - disabling} suspect edits.`);
+  if (list.length === 0) return;
+  terminal.table(
+    [
+      { title: 'case' },
+      { title: 'method' },
+      { title: 'verdict' },
+      { title: 'cosine', ...RIGHT },
+      { title: '|Δ|/|W|', ...RIGHT },
+      { title: '|Δ| per element', ...RIGHT },
+      { title: 'edit' },
+    ],
+    list
+      .slice(0, MOST_LISTED)
+      .map(
+        ({
+          case_id,
+          method,
+          verdict,
+          cosine,
+          relative_update,
+          normalised_update,
+          prompt,
+          subject,
+          target_new,
+        }) => [
+          String(case_id),
+          METHOD_TABLE[method].title,
+          verdict,
+          short(cosine),
+          short(relative_update),
+          normalised_update.toExponential(2),
+          `${sentence({ prompt, subject: `[${subject}]` })} → ${target_new}`,
+        ],
+      ),
+  );
+}
+
+function cell(
+  value: number | undefined,
+  interval: readonly [number, number] | undefined,
+  digits: number,
+): string {
+  if (value === undefined) return '';
+  const range = interval ? ` [${interval[0].toFixed(digits)}, ${interval[1].toFixed(digits)}]` : '';
+  return value.toFixed(digits) + range;
 }
