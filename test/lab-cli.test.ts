@@ -1,5 +1,5 @@
 /** `evaluate` and `sequence` as commands: what --json promises, what is listed, and what is refused. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
@@ -72,6 +72,12 @@ test('evaluate --json: percentages with intervals, one object a case', async () 
       assert.ok(cases[0]![name] !== undefined, name);
     assert.type(cases[0]!['RS'], 'number');
     assert.is(cases[1]!['RS'], undefined, 'a record without reference texts');
+    const rows = cases[0]!['prompts'] as { kind: string; prompt: string; won: string | null }[];
+    assert.is(rows[0]!.prompt, 'The mother tongue of Danielle Darrieux is');
+    const near = rows.filter(({ kind }) => kind === 'neighbourhood');
+    const { NS } = cases[0]!['metrics'] as { NS: number };
+    assert.is(near.filter(({ won }) => won === 'true').length / near.length, NS);
+    assert.equal(result['missing'], []);
   });
 });
 
@@ -128,8 +134,47 @@ test('sequence: refuses on request, keeps on warning, and says so in each line',
       const { result } = JSON.parse(stdout) as { result: Record<string, unknown> };
       assert.equal(result['refused'], kept ? [] : [1, 2]);
       assert.is(result['edit'], 2);
+      const survival = result['survival'] as { kept: number; edits: { edit: number; by: string }[] };
+      assert.is(survival.kept, kept ? 2 : 0);
+      assert.equal(JSON.parse(await readFile(join(out, 'end.json'), 'utf8')), survival);
+      const files = await readdir(join(out, 'edits')).catch(() => []);
+      assert.equal(files, kept ? ['0001.safetensors', '0002.safetensors'] : []);
       assert.match(await readFile(join(out, 'report.html'), 'utf8'), /<html/);
     }
+  });
+});
+
+test('CSV without true objects: measures that are missing are named, and edits judged by arg-max', async () => {
+  await withContexts(async (folder, words) => {
+    const data = join(folder, 'facts.csv');
+    await writeFile(
+      data,
+      'prompt,subject,target\nThe mother tongue of {} is,Danielle Darrieux,English\n"{}, a native",Louis Jouvet,Dutch\n',
+    );
+    const out = join(folder, 'run');
+    const shown = await cli(['sequence', data, ...words, '--text-tokens', '0', '--out', out]);
+    assert.is(shown.code, 0, shown.stderr);
+    assert.match(shown.stdout, /EM recent/);
+    assert.match(shown.stdout, /After the last edit \d of 2 kept edits hold/);
+    assert.match(shown.stdout, /ES, PS, NS and S are missing: no record names a true object/);
+    // The folder is the run's result: its edits, in their order, are what the last line measured.
+    const [last] = (await readFile(join(out, 'run.jsonl'), 'utf8')).trim().split('\n').slice(-1);
+    const line = JSON.parse(last!) as { target_logprob: number; metrics: { recent: { n: number } } };
+    assert.is(line.metrics.recent.n, 2);
+    const end = JSON.parse(await readFile(join(out, 'end.json'), 'utf8')) as {
+      edits: { by: string; target_logprob: number }[];
+    };
+    assert.equal(
+      end.edits.map(({ by }) => by),
+      ['arg-max', 'arg-max'],
+    );
+    const predicted = await cli(['predict', 'Louis Jouvet, a native', '--edits', out, '--json']);
+    assert.is(predicted.code, 0, predicted.stderr);
+    const { next } = (
+      JSON.parse(predicted.stdout) as { result: { next: { token: string; logprob: number }[] } }
+    ).result;
+    const dutch = next.find(({ token }) => token === ' Dutch');
+    assert.ok(dutch && Math.abs(dutch.logprob - line.target_logprob) < 1e-3, JSON.stringify(next));
   });
 });
 
