@@ -50,17 +50,11 @@ const updateGrid = ({ n, q }: Update): { groups: number } => ({ groups: 4 * (n -
 export const CHOLESKY: readonly CholeskyRung[] = [
   // No workgroup memory: lanes hand the elements of rows round.
   {
-    kernel: 'software/cholesky_update_8',
+    kernel: 'software/cholesky_update_subgroup',
     blocked: true,
-    fits: (_, adapter) => isSoftware(adapter, 8),
+    fits: (_, adapter) => isSoftware(adapter, 4) || isSoftware(adapter, 8),
     grid: updateGrid,
-  },
-  // The same for subgroups of 4.
-  {
-    kernel: 'software/cholesky_update_4',
-    blocked: true,
-    fits: (_, adapter) => isSoftware(adapter, 4),
-    grid: updateGrid,
+    overrides: (_, { subgroupSize }) => ({ LANES: subgroupSize }),
   },
   // Panel by panel, 4 x 4 elements a thread.
   { kernel: 'edit/cholesky_update', blocked: true, fits: () => true, grid: updateGrid },

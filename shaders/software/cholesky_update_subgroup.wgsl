@@ -1,0 +1,79 @@
+// Blocked Cholesky, update of one panel by panels left of it, for subgroups of 4 and of 8.
+//
+//   A_ij −= Σ_k L_ik L_jk   for i ≥ 64 q, j in panel q, k in panels first … end − 1, end ≤ q
+//
+// What changed and why it is faster: a software adapter turns every storage load into a scalar load
+// for each lane, with a bounds check. Here one lane loads a vec4 of a row and hands it round with
+// subgroupBroadcast, and what a lane loads of the columns serves 16 rows.
+//
+// Shapes   l: lower panels, n of them (src/edit/panels.ts); panels before q hold L, those from q on
+//          A.
+// Work     a group makes 16 rows x 64 columns; a lane owns 4 adjacent columns.
+// Cost     2 · 64² q · 64 (n − q) flops.
+// Source   Golub and Van Loan 2013, section 4.2.6 (block dot-product Cholesky).
+// Test     test/cholesky.test.ts
+
+enable subgroups;
+
+override LANES: u32 = 8u; // the adapter's subgroup size, 4 or 8
+
+struct Params { n: u32, q: u32, first: u32, end: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> failed: array<u32>;
+@group(0) @binding(2) var<storage, read_write> l: array<vec4f>;
+
+alias Rows = array<vec4f, 16>;
+
+// Σ_k a_k b_k for the rows that lanes 0 to 3 hold, four products at a time.
+fn add_first(acc: ptr<function, Rows>, row: u32, a: vec4f, b: mat4x4f) {
+  acc[row] += b * subgroupBroadcast(a, 0u);
+  acc[row + 1u] += b * subgroupBroadcast(a, 1u);
+  acc[row + 2u] += b * subgroupBroadcast(a, 2u);
+  acc[row + 3u] += b * subgroupBroadcast(a, 3u);
+}
+
+// The same for lanes 4 to 7.
+fn add_second(acc: ptr<function, Rows>, row: u32, a: vec4f, b: mat4x4f) {
+  acc[row] += b * subgroupBroadcast(a, 4u);
+  acc[row + 1u] += b * subgroupBroadcast(a, 5u);
+  acc[row + 2u] += b * subgroupBroadcast(a, 6u);
+  acc[row + 3u] += b * subgroupBroadcast(a, 7u);
+}
+
+@compute @workgroup_size(16)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  if (failed[0] != 0xffffffffu) { return; } // a failed factor is not used
+  let q = params.q;
+  let row = 64u * q + 16u * group.x;
+
+  // Σ_k L_ik L_jk, panel by panel
+  var acc: Rows;
+  for (var p = params.first; p < params.end; p++) {
+    // Row i of panel p lies at origin + i.
+    let origin = 64u * (p * params.n - (p * p - p) / 2u) - 64u * p;
+    let a = (origin + row + lane) * 16u;
+    let at = (origin + 64u * q + 4u * thread) * 16u;
+    for (var k = 0u; k < 16u; k++) {
+      let b = transpose(mat4x4f(l[at + k], l[at + 16u + k], l[at + 32u + k], l[at + 48u + k]));
+      let a0 = l[a + k];
+      let a2 = l[a + 128u + k];
+      add_first(&acc, 0u, a0, b);
+      add_first(&acc, 8u, a2, b);
+      if (LANES == 8u) {
+        add_second(&acc, 4u, a0, b);
+        add_second(&acc, 12u, a2, b);
+      } else {
+        add_first(&acc, 4u, l[a + 64u + k], b);
+        add_first(&acc, 12u, l[a + 192u + k], b);
+      }
+    }
+  }
+
+  let panel = 64u * (q * params.n - (q * q - q) / 2u) - 64u * q;
+  for (var i = 0u; i < 16u; i++) { l[(panel + row + i) * 16u + thread] -= acc[i]; }
+}
