@@ -126,6 +126,6 @@ export async function exists(path: string): Promise<boolean> {
 }
 
 /** An error of the operating system, with its code. */
-export function isSystemError(error: unknown): error is NodeJS.ErrnoException & { readonly code: string } {
+export function isSystemError(error: unknown): error is Error & { readonly code: string } {
   return error instanceof Error && 'syscall' in error && 'code' in error;
 }
