@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compile } from 'vega-lite';
 import { UsageError } from '../src/errors.ts';
-import { readShader } from '../src/gpu/node.ts';
+import { openGpu, readShader } from '../src/gpu/node.ts';
 import {
   FAMILIES,
   checkShader,
@@ -175,6 +175,24 @@ test('a shader that does not compile is refused with file, line, column and mess
     assert.instance(error, UsageError);
     assert.match((error as Error).message, new RegExp(`^bad\\.wgsl:${line}:\\d+: .*z`));
     assert.is((error as UsageError).exitCode, 2);
+  }
+});
+
+test('a kernel of ours that does not compile says so with file, line and column', async () => {
+  const broken = await openGpu(gpu.adapter.description, {
+    shader: (name) => readShader(name).replace('y[i] = x[i]', 'y[i] = z[i]'),
+  });
+  try {
+    await broken.scope(async (s) => {
+      const x = upload(s, noise(8, 1), [8], 'x');
+      broken.run('tensor/copy_1', { x, y: upload(s, noise(8, 2), [8], 'y') }, { n: 8 }, { threads: 8 });
+      await broken.sync();
+    });
+    assert.unreachable();
+  } catch (error) {
+    assert.match((error as Error).message, /^shaders\/tensor\/copy_1\.wgsl:\d+:\d+ error: .*z/);
+  } finally {
+    broken.destroy();
   }
 });
 

@@ -385,7 +385,8 @@ export class Gpu {
 
   async #surface(): Promise<void> {
     const found = (await Promise.all(this.#checks.splice(0))).find((error) => error !== undefined);
-    this.#failure ??= found;
+    // What a check found says more than what Dawn tells of its consequences, e.g. of an invalid pipeline.
+    this.#failure = found ?? this.#failure;
     if (this.#failure) throw this.#failure;
   }
 }
