@@ -108,6 +108,11 @@ function spread({ median, mad }: Timing): string {
   return `${ms(median)} ms ± ${ms(mad)}`;
 }
 
+/** `, 78 % of the best matmul`; nothing where the budget left no time for the roof. */
+function ofBest(rate: number, roof: Roof, of: keyof Roof): string {
+  return Number.isFinite(roof[of]) ? `, ${percentOf(rate, roof[of])} % of the best ${of}` : '';
+}
+
 export const PHASES = ['edit', 'covariance', 'generate'] as const;
 export type Phase = (typeof PHASES)[number];
 
@@ -184,7 +189,7 @@ async function covariancePhase({ found, args, end, run, roof: again }: Given): P
   );
   const roof = await again();
   terminal.print(
-    `  ${(result.flopsPerToken / 1e6).toFixed(1)} useful MFLOP a token: ${giga(result.rate)} GFLOP/s, ${percentOf(result.rate, roof.matmul)} % of the best matmul`,
+    `  ${(result.flopsPerToken / 1e6).toFixed(1)} useful MFLOP a token: ${giga(result.rate)} GFLOP/s${ofBest(result.rate, roof, 'matmul')}`,
   );
   printTrace(terminal, result.trace, roof);
   return { ...result, roof };
@@ -197,7 +202,7 @@ async function generatePhase({ found, end, run, roof: again }: Given): Promise<u
   for (const { prompts, ...result } of results) {
     terminal.print(
       `${prompts} ${prompts === 1 ? 'prompt ' : 'prompts'}   ${result.tokensPerSecond.toFixed(1)} tokens a second; a step takes ${spread(result.step)}, ` +
-        `${giga(result.rate)} GB/s of weights, ${percentOf(result.rate, roof.copy)} % of the best copy`,
+        `${giga(result.rate)} GB/s of weights${ofBest(result.rate, roof, 'copy')}`,
     );
   }
   const [one, eight] = results;
@@ -218,7 +223,7 @@ function printTrace(terminal: Terminal, trace: Trace | undefined, roof: Roof): v
   }
   const { wall, kernels, rows } = trace;
   terminal.print(
-    `matrix products run at ${giga(kernels.matmulRate)} GFLOP/s, ${percentOf(kernels.matmulRate, roof.matmul)} % of the best matmul; ` +
+    `matrix products run at ${giga(kernels.matmulRate)} GFLOP/s${ofBest(kernels.matmulRate, roof, 'matmul')}; ` +
       `they take ${percentOf(kernels.matmulMs, wall)} % of the time`,
     `outside kernels ${percentOf(wall - kernels.ms, wall)} % of ${ms(wall)} ms (one traced run)`,
     '',

@@ -136,14 +136,14 @@ export async function* rungTable(
   for (const storage of STORAGES) {
     const reached = new Map<string, number>();
     for (const m of ROWS) {
-      if (performance.now() > end) return;
       const first = [m, ...WIDTHS[0]];
       const rates: ClassWinner['rates'][number][] = [];
       for (const rung of MATMUL.filter((one) => one.fits(productOf(first, storage), gpu.adapter))) {
         if ((2 * m * 768 * 3072) / (reached.get(nameOf(rung)) ?? Infinity) > PATIENCE_MS / 1000) continue;
+        if (performance.now() > end) return;
         const cases = WIDTHS.map((widths) => productCase([m, ...widths], storage, { rung }));
         let logs = 0;
-        for await (const found of measureAll(gpu, cases, { ms, signal }))
+        for await (const found of measureAll(gpu, cases, { ms, signal, budget: end - performance.now() }))
           logs += Math.log(found ? rate(found, 'flops') : NaN);
         const mean = Math.exp(logs / cases.length);
         if (Number.isFinite(mean)) reached.set(nameOf(rung), mean);
