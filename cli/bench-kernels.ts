@@ -11,7 +11,7 @@ import { rungTable } from '../src/lab/bench/matmul.ts';
 import type { ClassWinner } from '../src/lab/bench/matmul.ts';
 import { measureAll, rate } from '../src/lab/bench/measure.ts';
 import type { Measured } from '../src/lab/bench/measure.ts';
-import type { Run } from './command.ts';
+import type { Run } from './commands.ts';
 import type { Cell, Column } from './table.ts';
 import { giga, ms, percentOf, plural } from './text.ts';
 

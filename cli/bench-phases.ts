@@ -19,7 +19,7 @@ import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
 import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import type { ModelSize } from '../src/models/random-checkpoint.ts';
-import type { Run } from './command.ts';
+import type { Run } from './commands.ts';
 import { printProfile } from './profile.ts';
 import { BUNDLED_MODEL } from './session.ts';
 import type { Terminal } from './terminal.ts';

@@ -10,8 +10,8 @@ import { MEASURED_LEGEND, benchCompare, benchFamily, benchTable, wrongResults } 
 import type { CompareArguments, FamilyResult } from './bench-kernels.ts';
 import { PHASES, benchPhase, benchScaling } from './bench-phases.ts';
 import type { Phase, PhaseArguments } from './bench-phases.ts';
-import { command } from './command.ts';
-import type { Report, Run } from './command.ts';
+import { command } from './commands.ts';
+import type { Report, Run } from './commands.ts';
 import { ADAPTER_FLAGS, choice, files, number, text } from './flags.ts';
 import { giga } from './text.ts';
 import { versions } from '../src/io/version.ts';

@@ -5,7 +5,7 @@ import { openCovariance } from '../src/io/covariance-files.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { exportRome, importRome } from '../src/io/covariance-rome.ts';
 import { openModel } from '../src/io/models.ts';
-import { command } from './command.ts';
+import { command } from './commands.ts';
 import { number, text } from './flags.ts';
 import { checkWritable } from './files.ts';
 import { BUNDLED_MODEL } from './session.ts';

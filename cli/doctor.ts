@@ -13,7 +13,7 @@ import { hubCacheFolder } from '../src/io/hub-cache.ts';
 import { readManifest } from '../src/io/models.ts';
 import { add } from '../src/tensor/elementwise.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
-import { command } from './command.ts';
+import { command } from './commands.ts';
 import { ADAPTER_FLAGS } from './flags.ts';
 import { megabytes } from './text.ts';
 import type { Terminal } from './terminal.ts';

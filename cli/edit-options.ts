@@ -13,7 +13,7 @@ import { UsageError } from '../src/errors.ts';
 import { contextsFile, readContexts, writeContexts } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
-import type { Run } from './command.ts';
+import type { Run } from './commands.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
 

@@ -8,7 +8,7 @@ import { explainEdit } from '../src/lab/explain.ts';
 import type { ExplainStep } from '../src/lab/explain.ts';
 import { distance, norm } from '../src/statistics.ts';
 import { DEFAULT_LIST } from './apply.ts';
-import { command } from './command.ts';
+import { command } from './commands.ts';
 import { isEditList, readEdit, readEdits } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, once } from './flags.ts';

@@ -6,7 +6,7 @@ import { openGpu } from '../src/gpu/node.ts';
 import { canonicalName } from '../src/models/checkpoint.ts';
 import { exportCheckpoint } from '../src/io/export.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
-import { command } from './command.ts';
+import { command } from './commands.ts';
 import { namedEditResult, readEdits, shortId } from './edit-list.ts';
 import { MODEL_FLAGS, once } from './flags.ts';
 import { findCheckpoint, reportTimings, stopwatch } from './session.ts';

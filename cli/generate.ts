@@ -2,7 +2,7 @@
 import { UsageError } from '../src/errors.ts';
 import { generate as generateText } from '../src/models/generate.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
-import { command } from './command.ts';
+import { command } from './commands.ts';
 import { MODEL_FLAGS, SEED_FLAG, number } from './flags.ts';
 import { plural, short } from './text.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';

@@ -1,15 +1,28 @@
-/** What `evaluate` and `sequence` share: a model to edit, its solver and contexts, and the facts of a data file. */
+/**
+ * What the commands of a researcher share: a model to edit with thresholds of its own, the facts of a data file, C of many
+ * layers, downstream tasks, and the settings of a run that is gone on with.
+ */
 import type { Fact } from '../src/data/fact.ts';
+import { readLabelled } from '../src/data/labelled.ts';
+import type { Labelled } from '../src/data/labelled.ts';
 import { readFacts } from '../src/data/read.ts';
+import { covarianceSolver } from '../src/edit/covariance-solver.ts';
+import type { Solver } from '../src/edit/covariance-solver.ts';
+import { buildCovariance } from '../src/edit/covariance.ts';
 import type { EditOptions } from '../src/edit/edit.ts';
 import { THRESHOLDS } from '../src/edit/guard.ts';
 import type { Thresholds } from '../src/edit/guard.ts';
+import type { Placed } from '../src/edit/pack-documents.ts';
 import { UsageError } from '../src/errors.ts';
-import type { Run } from './command.ts';
-import { readData } from './files.ts';
+import { TASKS } from '../src/lab/downstream-tasks.ts';
+import type { Orientation, TaskName } from '../src/lab/downstream-tasks.ts';
+import { runTask } from '../src/lab/downstream.ts';
+import type { SequenceOptions } from '../src/lab/sequence.ts';
+import type { Run } from './commands.ts';
 import { withEditing } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
-import { number, text } from './flags.ts';
+import { readData } from './files.ts';
+import { choice, number, text } from './flags.ts';
 import type { ModelArguments, Session } from './session.ts';
 
 const SHARE = { min: 0 } as const;
@@ -99,5 +112,127 @@ function thresholdsFrom(args: LabArguments): Thresholds {
     disablingCosine: args.disablingCosine ?? THRESHOLDS.disablingCosine,
     suspectUpdate: args.suspectUpdate ?? THRESHOLDS.suspectUpdate,
     disablingUpdate: args.disablingUpdate ?? THRESHOLDS.disablingUpdate,
+  };
+}
+
+/** A run that is gone on with must be the run that was begun. */
+type Settings = Readonly<Record<string, unknown>>;
+
+/** @throws UsageError naming the first setting that differs, and both values */
+export function sameSettings(stored: Settings, given: Settings, folder: string): void {
+  // As JSON has them: undefined members fall away.
+  const now = JSON.parse(JSON.stringify(given)) as Settings;
+  for (const name of new Set([...Object.keys(stored), ...Object.keys(now)])) {
+    const [was, is] = [JSON.stringify(stored[name]), JSON.stringify(now[name])];
+    if (was === is) continue;
+    throw new UsageError(
+      `${folder}: this run was begun with ${name} ${cut(was)}, but now it is ${cut(is)}. ` +
+        'Its numbers would not be those of an unbroken run: give the same settings, or another --out.',
+      'other_run',
+    );
+  }
+}
+
+function cut(value = 'none'): string {
+  return value.length > 80 ? `${value.slice(0, 80)}…` : value;
+}
+
+/** Ten times the rank that C must have. */
+const TOKENS_PER_KEY = 10;
+
+/**
+ * Solvers by layer; C of all `layers` is built in one pass when the first one is asked for.
+ *
+ * @param texts documents, as many as are needed are read
+ */
+export function layerSolvers(
+  { model, gpu, atEnd }: Pick<Session, 'model' | 'gpu' | 'atEnd'>,
+  texts: readonly string[],
+  layers: readonly number[],
+  signal?: AbortSignal,
+): (layer: number) => Promise<Solver> {
+  const tokens = TOKENS_PER_KEY * model.dims.F;
+  let building: ReturnType<typeof build> | undefined;
+  const build = () => buildCovariance(model, { layers, tokens, documents: () => placed(texts), signal });
+  return async (layer) => {
+    const { built, tokens: counted } = await (building ??= build());
+    const found = built.find((one) => one.layer === layer);
+    if (!found) throw new RangeError(`covariance: layer ${layer} is none of ${layers.join(', ')}.`);
+    const key = `sweep-layer-${layer}`;
+    const solver = await covarianceSolver(gpu, {
+      key,
+      size: model.dims.F,
+      tokens: counted,
+      panels: found.covariance,
+    });
+    atEnd(() => solver.close());
+    return solver;
+  };
+}
+
+async function* placed(texts: readonly string[]): AsyncGenerator<Placed<number>> {
+  for (const [index, text] of texts.entries()) yield { text, index, next: index + 1 };
+}
+
+export const PER_CLASS = 100;
+const COUNT = { integer: true, min: 0 } as const;
+
+export interface DownstreamArguments {
+  readonly downstreamEvery?: number | undefined;
+  readonly downstreamTasks?: string | undefined;
+  readonly perClass?: number | undefined;
+  readonly rteLabels?: Orientation | undefined;
+}
+
+export const DOWNSTREAM_FLAGS = {
+  'downstream-every': number(
+    '--downstream-every',
+    'edits between two runs of the downstream tasks [default: 0, none]',
+    COUNT,
+  ),
+  'downstream-tasks': text('--downstream-tasks', `which, with commas between [default: ${TASKS.join()}]`),
+  'per-class': number('--per-class', `examples of each class of a task [default: ${PER_CLASS}]`, {
+    integer: true,
+    min: 1,
+  }),
+  'rte-labels': choice(
+    '--rte-labels',
+    ['glue', 'published'],
+    'published: entailed means False, as in the paper',
+  ),
+} as const;
+
+export async function examplesFrom(args: DownstreamArguments): Promise<Map<TaskName, readonly Labelled[]>> {
+  const examples = new Map<TaskName, readonly Labelled[]>();
+  if (!args.downstreamEvery) return examples;
+  for (const word of args.downstreamTasks?.split(',') ?? TASKS) {
+    const task = TASKS.find((known) => known === word.trim());
+    if (!task) throw new UsageError(`--downstream-tasks: expected ${TASKS.join(', ')}, found "${word}".`);
+    const { text: content, name } = await readData('--downstream-tasks', undefined, `glue/${task}.json`);
+    examples.set(task, readLabelled(content, name));
+  }
+  return examples;
+}
+
+export function downstreamFrom(
+  args: DownstreamArguments,
+  examples: ReadonlyMap<TaskName, readonly Labelled[]>,
+  seed: number,
+  signal: AbortSignal,
+): SequenceOptions['downstream'] {
+  if (!args.downstreamEvery) return undefined;
+  const options = {
+    perClass: args.perClass ?? PER_CLASS,
+    orientation: args.rteLabels ?? 'glue',
+    seed,
+    signal,
+  };
+  return {
+    every: args.downstreamEvery,
+    run: async (model) => {
+      const results = [];
+      for (const [task, list] of examples) results.push(await runTask(model, task, list, options));
+      return results;
+    },
   };
 }

@@ -9,7 +9,7 @@ import process from 'node:process';
 import { hideBin } from 'yargs/helpers';
 import { Interrupted, PalimpsestError } from '../src/errors.ts';
 import { COMMANDS } from './commands.ts';
-import type { Report } from './command.ts';
+import type { Report } from './commands.ts';
 import { parse } from './parse.ts';
 import { Terminal } from './terminal.ts';
 

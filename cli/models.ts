@@ -1,6 +1,6 @@
 /** `palimpsest models list|fetch`: which checkpoints there are, and getting one before it is needed. */
 import { findModel, openModel, readManifest } from '../src/io/models.ts';
-import { command } from './command.ts';
+import { command } from './commands.ts';
 import { megabytes } from './text.ts';
 
 /** Where a known model is: nothing is fetched to find out. */

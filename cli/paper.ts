@@ -14,13 +14,11 @@ import { heldOut } from '../src/lab/health.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';
-import { command } from './command.ts';
+import { command } from './commands.ts';
 import { readData } from './files.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
-import { withLab } from './lab.ts';
-import { layerSolvers } from './layer-solvers.ts';
+import { layerSolvers, sameSettings, withLab } from './lab.ts';
 import { reportTimings } from './session.ts';
-import { sameSettings } from './settings.ts';
 import type { Progress, Terminal } from './terminal.ts';
 
 /** Documents whose perplexity is followed. */

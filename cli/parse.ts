@@ -2,9 +2,8 @@
 import yargs from 'yargs';
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import { UsageError } from '../src/errors.ts';
-import type { Command } from './command.ts';
+import type { Command, Entry } from './commands.ts';
 import { COMMANDS } from './commands.ts';
-import type { Entry } from './commands.ts';
 import { readVersion } from '../src/io/version.ts';
 
 /** Of every command. */

@@ -5,7 +5,7 @@ import { UsageError } from '../src/errors.ts';
 import { predict as predictNext } from '../src/models/predict.ts';
 import type { Model } from '../src/models/model.ts';
 import type { NextToken, Prediction } from '../src/models/predict.ts';
-import { command } from './command.ts';
+import { command } from './commands.ts';
 import { MODEL_FLAGS, number } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import { printStrip } from './table.ts';

@@ -15,16 +15,23 @@ import { makeReport } from '../src/lab/report/page.ts';
 import { runSequence } from '../src/lab/sequence.ts';
 import type { SequenceHead, SequenceLine, SequenceOptions, Survivor } from '../src/lab/sequence.ts';
 import { missingMeasures } from '../src/lab/metrics.ts';
-import { command } from './command.ts';
-import type { Report, Run } from './command.ts';
+import { command } from './commands.ts';
+import type { Report, Run } from './commands.ts';
 import { readData } from './files.ts';
-import { DOWNSTREAM_FLAGS, PER_CLASS, downstreamFrom, examplesFrom } from './downstream-options.ts';
-import type { DownstreamArguments } from './downstream-options.ts';
+import {
+  DATA,
+  DOWNSTREAM_FLAGS,
+  LAB_FLAGS,
+  PER_CLASS,
+  downstreamFrom,
+  examplesFrom,
+  factsFrom,
+  sameSettings,
+  withLab,
+} from './lab.ts';
+import type { DownstreamArguments, Lab, LabArguments } from './lab.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
-import { DATA, LAB_FLAGS, factsFrom, withLab } from './lab.ts';
-import type { Lab, LabArguments } from './lab.ts';
 import { reportTimings } from './session.ts';
-import { sameSettings } from './settings.ts';
 import type { Terminal } from './terminal.ts';
 import { percent as probability, plural, short } from './text.ts';
 

@@ -8,12 +8,11 @@ import { Model } from '../src/models/model.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
 import { openModel } from '../src/io/models.ts';
 import type { FoundModel } from '../src/io/models.ts';
-import type { Report, Run } from './command.ts';
+import type { Report, Run } from './commands.ts';
 import { readEdits } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { megabytes, plural } from './text.ts';
-import type { Profiler } from './profile.ts';
-import type { ProfileArguments } from './profile.ts';
+import type { ProfileArguments, Profiler } from './profile.ts';
 
 export const BUNDLED_MODEL = 'facts';
 
