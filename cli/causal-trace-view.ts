@@ -1,5 +1,5 @@
 /** A tracing as a person sees it: shaded squares, tokens by layers. */
-import { TOKEN_KINDS, recommendedLayer } from '../src/lab/trace-average.ts';
+import { TOKEN_KINDS, layerContrast } from '../src/lab/trace-average.ts';
 import type { AverageTracing } from '../src/lab/trace-average.ts';
 import { bestLayer } from '../src/lab/sweep.ts';
 import type { LayerScore } from '../src/lab/sweep.ts';
@@ -45,12 +45,18 @@ export function showAverage(terminal: Terminal, average: AverageTracing): void {
         kinds.map((kind) => found[kind]),
       );
   }
-  const layer = recommendedLayer(average);
-  if (layer !== undefined)
-    terminal.say(
-      `  MLPs at the subject's last token restore most around layer ${layer}: try --layer ${layer}`,
-      '  ',
-    );
+  const found = layerContrast(average);
+  if (!found) return;
+  const { layer, next, difference, margin } = found;
+  const [points, around] = [difference, margin].map((x) => (100 * x).toFixed(1));
+  const by = `MLPs at the subject's last token restore most around layer ${layer}, ${points} points more than around layer ${next}`;
+  terminal.say(
+    difference > margin
+      ? `  ${by} (± ${around} over the facts): try --layer ${layer}`
+      : `  ${by}. ${Number.isNaN(margin) ? `${n} facts do not tell` : `With ± ${around} over ${n} facts that does not tell`} the layers apart: ` +
+          'trace more with --facts, or edit at each layer with --sweep',
+    '  ',
+  );
 }
 
 export function showSweep(terminal: Terminal, scores: readonly LayerScore[]): void {

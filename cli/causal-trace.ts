@@ -96,7 +96,17 @@ export const causalTrace = command({
           : undefined;
       if (args.out !== undefined) await writeFigures(args.out, session, { trace, average, sweep });
       reportTimings(session, run);
-      const recommended = (sweep && bestLayer(sweep)) ?? (average && recommendedLayer(average));
+      const traced = average && recommendedLayer(average);
+      const edited = sweep && bestLayer(sweep);
+      if (trace && !average && !sweep)
+        run.terminal.say(
+          'One fact does not choose an edit layer: average over many with --facts 20, or edit at each layer with --sweep 5.',
+        );
+      if (traced !== undefined && edited !== undefined && traced !== edited)
+        run.terminal.say(
+          `Tracing points to layer ${traced}, edits work best at layer ${edited}. Go by the edits: tracing shows where a fact is recalled, which need not be where it is best written.`,
+        );
+      const recommended = edited ?? traced;
       const result = {
         ...trace,
         sites: TRACE_SITES,

@@ -413,7 +413,12 @@ test('a search that stopped early keeps its last loss', async () => {
 });
 
 test('tracing and sweep: said where they point to two layers, and only there', async () => {
-  const { average, sweep } = study;
+  const { sweep } = study;
+  // Six facts that agree to a hundredth: enough to tell layers apart.
+  const facts = [0, 1, 2, 3, 4, 5].map((i) =>
+    study.average!.facts[0]!.map((effect) => effect + 0.01 * effect * i),
+  );
+  const average = { ...study.average!, facts };
   const told = async (layer: number): Promise<string> => {
     const scores = sweep!.map((one) => ({ ...one, score: one.layer === layer ? 99 : 50 }));
     const files = await makeReport({ title: 'x', about: [], command: 'x', average, sweep: scores });

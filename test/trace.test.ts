@@ -9,6 +9,7 @@ import { NOISE_FACTOR, embeddingDeviation, subjectNoise } from '../src/lab/noise
 import {
   averageTracings,
   knownFacts,
+  layerContrast,
   recommendedLayer,
   tokenKind,
   traceFacts,
@@ -236,7 +237,16 @@ test('kinds of tokens, and averages over them', () => {
     'further tokens': [],
     'last token': [4.5, 4.5],
   });
-  assert.is(recommendedLayer(average), 1);
+  // Layer 1 restores 4 and 2 points more than layer 0. Two facts do not tell whether that is chance; six like them do.
+  assert.is(recommendedLayer(average), undefined);
+  const { layer, next, difference, margin } = layerContrast(average)!;
+  assert.equal([layer, next, difference, Number.isNaN(margin)], [1, 0, 3, true]);
+  const [a, b] = average.facts as [number[], number[]];
+  assert.is(recommendedLayer({ ...average, facts: [a, b, a, b, a, b] }), 1);
+  // As far apart on average, but with more spread than that.
+  const wide = [10, -8, 9, 1].map((x) => [0, x]);
+  assert.is(layerContrast({ ...average, facts: wide })!.difference, 3);
+  assert.is(recommendedLayer({ ...average, facts: wide }), undefined);
 });
 
 test('known facts only; their average is that of each', async () => {

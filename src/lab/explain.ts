@@ -2,7 +2,7 @@
 import type { Edit, Update } from '../edit/edit.ts';
 import { THRESHOLDS } from '../edit/guard.ts';
 import { METHOD_TABLE } from '../edit/method.ts';
-import { fill, readTemplate } from '../edit/template.ts';
+import { sentence } from '../edit/template.ts';
 import type { Model } from '../models/model.ts';
 import { cosine, distance, norm } from '../statistics.ts';
 
@@ -25,17 +25,15 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
   const n = edit.contexts.length;
   const key = row.residual === 'mean' ? vectors.k_mean : vectors.k_prompt;
   const value = row.residual === 'mean' ? vectors.v_mean : vectors.v_prompt;
-  const sentence = fill(
-    readTemplate(request.prompt, 'prompt', 'Write {} where the subject goes.'),
-    request.subject,
-  );
+  const [k, v] = row.residual === 'mean' ? ['k*', 'v̄'] : ['k', 'v0'];
+  const uKey = row.u === 'mean' ? 'k*' : 'k';
   const [first, last] = [trace[0], trace.at(-1)];
   const bare = rows.rewrites[0];
   const lookup = bare ? model.tokenizer.token(bare.ids[bare.lookup] ?? 0) : '';
   return [
     {
       title: 'The request',
-      equation: [`“${sentence}” is to be followed by “${request.target}”`],
+      equation: [`“${sentence(request)}” is to be followed by “${request.target}”`],
       meaning:
         `The subject's last token is “${lookup.trim()}”, number ${bare?.lookup ?? 0} from 0. There the MLP of layer ${layer} is asked ` +
         `what it knows of the subject: the edit changes its answer there, in ${n} ${n === 1 ? 'context' : 'contexts'}.`,
@@ -49,7 +47,7 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
     {
       title: 'The key: how the subject looks to the MLP',
       equation: ['k_j = gelu(ln_2(h_j) W_fc + b_fc)', 'k* = 1/n Σ_j k_j'],
-      meaning: `Keys are the MLP's inner activations. k is that of the bare prompt, k* the mean over contexts. The closer their cosine to 1, the less the methods differ.`,
+      meaning: `Keys are the MLP's inner activations. A key has F = ${F} numbers, the residual stream D = ${D} a token. k is the key of the bare prompt, k* the mean over contexts. The closer their cosine to 1, the less the methods differ.`,
       shapes: [
         ['k, k*', `[${F}]`],
         ['W_fc', `[${D}, ${F}]`],
@@ -64,10 +62,10 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
     {
       title: 'The value: what it shall answer',
       equation: [
-        'v* = v0 + δ,   v0 = k W + b',
+        'v* = v0 + δ,   v0 = k W + b,   v̄ = k* W + b',
         `δ = argmin  mean_j −log p(target | x_j, δ) + ${options.klFactor} KL(p_δ ‖ p_0) + ${options.weightDecay} |δ| / |v0|²`,
       ],
-      meaning: `Adam, ${trace.length} forward passes, |δ| held within ${options.clamp} |v0|. Only what lies behind the subject's last token and above layer ${layer} is computed again.`,
+      meaning: `v0 is what W answers to k now, v̄ what it answers to k*. Adam, ${trace.length} forward passes, |δ| held within ${options.clamp} |v0|. Only what lies behind the subject's last token and above layer ${layer} is computed again.`,
       shapes: [['v0, δ, v*', `[${D}]`]],
       shaders: [
         'edit/add_at_rows',
@@ -88,7 +86,7 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
     },
     {
       title: 'The direction: where to write',
-      equation: [`C u ∝ ${row.u === 'mean' ? 'k*' : 'k'},   |u| = 1,   C = E[k kᵀ] over ordinary text`],
+      equation: [`C u ∝ ${uKey},   |u| = 1,   C = E[k kᵀ] over ordinary text`],
       meaning:
         'C weighs the key so that keys that are common in ordinary text barely overlap with u. C = L Lᵀ is factored once; each edit costs two triangular solves.',
       shapes: [
@@ -98,31 +96,31 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
       shaders: ['edit/cholesky_1', 'edit/triangular_solve_lower', 'edit/triangular_solve_upper'],
       numbers: [
         ['tokens behind C', update.solved.tokens],
-        ['residual |C x − k| / |k|', update.solved.residual],
+        [`residual |C x − ${uKey}| / |${uKey}|`, update.solved.residual],
         ['ridge', update.solved.ridge],
       ],
     },
     {
       title: `The update, by ${row.title}`,
       equation: [
-        `Λ = (v* − ${row.residual === 'mean' ? 'v̄' : 'v'}) / (${row.residual === 'mean' ? 'k*' : 'k'} · u)`,
+        `Λ = (v* − ${v}) / (${k} · u)`,
         'W ← W + u Λᵀ        (the file holds Wᵀ of the paper: [F, D])',
       ],
       meaning:
         `${row.title} takes u from ${describe(row.u)} and the divisor from ${describe(row.residual)}. ` +
         (row.u === row.residual
-          ? 'Both are the same key, so k · u is positive and not small.'
-          : 'They are two different keys: where these lie far apart, k · u comes close to 0 and Λ explodes.'),
+          ? 'Both are the same key, so the divisor is positive and not small.'
+          : 'They are two different keys: where these lie far apart, the divisor k · u comes close to 0 and Λ explodes.'),
       shapes: [
         ['u Λᵀ, W', `[${F}, ${D}]`],
         ['Λ', `[${D}]`],
       ],
       shaders: ['edit/lambda', 'edit/rank_one_update'],
       numbers: [
-        ['k · u', update.divisor],
-        ['k · u / (|k| |u|)', update.cosine],
-        ['|v* − v|', distance(vectors.v_star, value)],
-        ['|k|', norm(key)],
+        [`${k} · u`, update.divisor],
+        [`${k} · u / (|${k}| |u|)`, update.cosine],
+        [`|v* − ${v}|`, distance(vectors.v_star, value)],
+        [`|${k}|`, norm(key)],
         ['|Λ| = |u Λᵀ|', update.updateNorm],
       ],
     },

@@ -5,7 +5,7 @@
  */
 import type { Fact } from '../data/fact.ts';
 import type { Model } from '../models/model.ts';
-import { mean } from '../statistics.ts';
+import { marginOfMean, mean } from '../statistics.ts';
 import { factPrompt } from './probes.ts';
 import { continuation, score } from './score.ts';
 import { traceFact } from './trace.ts';
@@ -31,6 +31,8 @@ export interface AverageTracing {
   readonly window: number;
   readonly noise: number;
   readonly samples: number;
+  /** Of each fact, [layers]: the effect of an MLP window at the subject's last token. What layers are compared by. */
+  readonly facts: readonly (readonly number[])[];
   /** By kind of token, [layers]: the mean over facts of the mean over a fact's tokens of that kind; [] where no fact has any. */
   readonly effects: Readonly<Partial<Record<TraceSite, Readonly<Record<TokenKind, readonly number[]>>>>>;
 }
@@ -77,7 +79,8 @@ export async function traceFacts(
 
 export function averageTracings(tracings: readonly Tracing[]): AverageTracing {
   const [first] = tracings;
-  if (!first) return { n: 0, clean: NaN, corrupted: NaN, window: 0, noise: 0, samples: 0, effects: {} };
+  if (!first)
+    return { n: 0, clean: NaN, corrupted: NaN, window: 0, noise: 0, samples: 0, facts: [], effects: {} };
   const sites = Object.keys(first.effects) as TraceSite[];
   return {
     n: tracings.length,
@@ -86,14 +89,33 @@ export function averageTracings(tracings: readonly Tracing[]): AverageTracing {
     window: first.window,
     noise: first.noise,
     samples: first.samples,
+    facts: tracings.map(({ effects, subject }) => effects.mlp?.[subject[1] - 1] ?? []),
     effects: Object.fromEntries(sites.map((site) => [site, byKind(tracings, site)])),
   };
 }
 
-/** The layer whose MLP window at the subject's last token restores most: where ROME edits. */
-export function recommendedLayer({ effects }: AverageTracing): number | undefined {
+/** The two layers whose MLP windows at the subject's last token restore most, and how far they lie apart. */
+export interface LayerContrast {
+  readonly layer: number;
+  readonly next: number;
+  /** Mean over the facts of the effect at `layer` minus that at `next`. */
+  readonly difference: number;
+  /** Half the width of its 95 % interval; NaN for fewer than 3 facts. */
+  readonly margin: number;
+}
+
+export function layerContrast({ effects, facts }: AverageTracing): LayerContrast | undefined {
   const row = effects.mlp?.['last subject token'] ?? [];
-  return row.length === 0 ? undefined : row.indexOf(Math.max(...row));
+  const [layer, next] = [...row.keys()].sort((a, b) => (row[b] ?? NaN) - (row[a] ?? NaN));
+  if (layer === undefined || next === undefined) return undefined;
+  const differences = facts.map((effect) => (effect[layer] ?? NaN) - (effect[next] ?? NaN));
+  return { layer, next, difference: mean(differences) ?? NaN, margin: marginOfMean(differences) };
+}
+
+/** The layer that restores most, where ROME edits; undefined where the facts do not tell it from the next. */
+export function recommendedLayer(average: AverageTracing): number | undefined {
+  const found = layerContrast(average);
+  return found && found.difference > found.margin ? found.layer : undefined;
 }
 
 function byKind(tracings: readonly Tracing[], site: TraceSite): Record<TokenKind, number[]> {
