@@ -1,8 +1,8 @@
 /** A tracing as a person sees it: shaded squares, tokens by layers. */
 import { TOKEN_KINDS, layerContrast } from '../src/lab/trace-average.ts';
 import type { AverageTracing } from '../src/lab/trace-average.ts';
-import { bestLayer } from '../src/lab/sweep.ts';
-import type { LayerScore } from '../src/lab/sweep.ts';
+import { bestLayer } from '../src/lab/trace-average.ts';
+import type { LayerScore } from '../src/lab/trace-average.ts';
 import { TRACE_SITES } from '../src/lab/trace-runs.ts';
 import type { TraceSite } from '../src/lab/trace-runs.ts';
 import type { Tracing } from '../src/lab/trace.ts';

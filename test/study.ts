@@ -60,7 +60,13 @@ function run(method: 'rome' | 'r-rome'): SequenceRun {
       ];
       return {
         ...{ edit: i + 1, case_id: line.case_id, method, prompt, subject, target_new: target_new.str },
-        ...{ update_norm: line.update_norm, total_norm: line.total_norm, divisor: line.divisor, cosine },
+        ...{
+          update_norm: line.update_norm,
+          lambda_norm: line.update_norm,
+          total_norm: line.total_norm,
+          divisor: line.divisor,
+          cosine,
+        },
         ...{ normalised_update: line.update_norm / elements, normalised_total: line.total_norm / elements },
         ...{ relative_update, relative_total: line.total_norm / weight_norm },
         ...{ verdict: judge(cosine, relative_update), kept: true },
@@ -88,7 +94,14 @@ function result({ update_norm, divisor, scores }: GoldenUpdate, subjectFirst: bo
   const entropy = (subjectFirst ? 0.75 : 0.9) + 0.06 * random.uniform();
   const texts = ['The <b>author</b> of "Rome" & others, a text that goes on and on, '.repeat(6)];
   return {
-    ...{ update_norm, divisor, cosine, relative_update, normalised_update: update_norm / elements },
+    ...{
+      update_norm,
+      lambda_norm: update_norm,
+      divisor,
+      cosine,
+      relative_update,
+      normalised_update: update_norm / elements,
+    },
     ...{ verdict: judge(cosine, relative_update), metrics, texts, entropy, GE: 100 * (5 + random.uniform()) },
   };
 }

@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { bareFact } from '../src/data/fact.ts';
 import { readFacts } from '../src/data/read.ts';
-import { questionOf } from '../src/lab/questions.ts';
+import { questionOf } from '../src/lab/styles.ts';
 import { compareStyles, variantsOf } from '../src/lab/styles.ts';
 import type { StyleRow } from '../src/lab/styles.ts';
 import { read } from '../src/tensor/tensor.ts';

@@ -5,7 +5,7 @@ import { readFacts } from '../src/data/read.ts';
 import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { Model } from '../src/models/model.ts';
 import { restoreRows } from '../src/models/restore-rows.ts';
-import { NOISE_FACTOR, embeddingDeviation, subjectNoise } from '../src/lab/noise.ts';
+import { NOISE_FACTOR, embeddingDeviation, subjectNoise } from '../src/lab/trace-runs.ts';
 import {
   averageTracings,
   knownFacts,

@@ -8,8 +8,10 @@ import { withUpdate } from '../edit/apply.ts';
 import { computeEdit } from '../edit/edit.ts';
 import type { Edit, EditOptions, Update } from '../edit/edit.ts';
 import { judge } from '../edit/guard.ts';
-import type { Thresholds, Verdict } from '../edit/guard.ts';
+import type { Thresholds } from '../edit/guard.ts';
 import type { Method } from '../edit/method.ts';
+import { updateNumbers } from '../edit/record.ts';
+import type { UpdateNumbers } from '../edit/record.ts';
 import type { EditRequest } from '../edit/request.ts';
 import { editRows } from '../edit/rows.ts';
 import type { Model } from '../models/model.ts';
@@ -54,18 +56,8 @@ export interface Measured {
   readonly prompts: readonly PromptRow[];
 }
 
-/** The size of an update and the guard's verdict; names as in `--json`. */
-export interface Judged {
-  readonly update_norm: number;
-  readonly normalised_update: number;
-  readonly relative_update: number;
-  readonly divisor: number;
-  readonly cosine: number;
-  readonly verdict: Verdict;
-}
-
 /** One method on one fact. */
-export interface MethodResult extends Judged, Partial<Measured> {
+export interface MethodResult extends UpdateNumbers, Partial<Measured> {
   readonly texts?: readonly string[];
   readonly GE?: number;
   readonly entropy?: number;
@@ -99,7 +91,7 @@ export async function evaluate(
     const methods: Partial<Record<Method, MethodResult>> = {};
     for (const update of updates) {
       methods[update.method] = {
-        ...judged(update),
+        ...updateNumbers(update),
         ...(before && (await withUpdate(model, update, () => measureEdited(model, fact, before, options)))),
       };
     }
@@ -159,17 +151,6 @@ async function measureEdited(
     ...measureTexts(texts),
     ...(texts && texts.length > 0 && { texts }),
     RS: references && consistency(texts ?? [], references.of(fact), references.idf),
-  };
-}
-
-export function judged({ updateNorm, normalisedUpdate, relativeUpdate, ...update }: Update): Judged {
-  return {
-    update_norm: updateNorm,
-    normalised_update: normalisedUpdate,
-    relative_update: relativeUpdate,
-    divisor: update.divisor,
-    cosine: update.cosine,
-    verdict: update.verdict,
   };
 }
 

@@ -14,14 +14,14 @@ import type { TaskName } from './downstream-tasks.ts';
 import { runTask } from './downstream.ts';
 import type { TaskResult } from './downstream.ts';
 import { evaluate } from './evaluate.ts';
-import { NOISE_FACTOR, embeddingDeviation } from './noise.ts';
+import { NOISE_FACTOR, embeddingDeviation } from './trace-runs.ts';
 import type { SequenceRun, Study } from './report/study.ts';
 import { memoryJournal, runSequence } from './sequence.ts';
 import type { SequenceHead, SequenceJournal, SequenceOptions } from './sequence.ts';
 import { compareStyles, variantsOf } from './styles.ts';
 import type { StyleRow } from './styles.ts';
-import { sweepLayers } from './sweep.ts';
-import type { LayerScore } from './sweep.ts';
+import { sweepLayers } from './trace-average.ts';
+import type { LayerScore } from './trace-average.ts';
 import { knownFacts, traceFacts } from './trace-average.ts';
 import type { Tracing } from './trace.ts';
 

@@ -2,16 +2,11 @@
 import type { Fact } from '../data/fact.ts';
 import type { Model } from '../models/model.ts';
 import type { Tokenizer } from '../models/tokenizer.ts';
-import { fill, readTemplate } from '../edit/template.ts';
+import { sentence } from '../edit/template.ts';
 import { holds, prefers } from './metrics.ts';
 import type { FactScores, Rivals, TokenScore } from './metrics.ts';
 import { continuation, score } from './score.ts';
 import type { Continuation, Score } from './score.ts';
-
-/** The prompt with its subject. */
-export function factPrompt(fact: Fact): string {
-  return fill(readTemplate(fact.prompt, 'prompt', 'Write {} where the subject goes, once.'), fact.subject);
-}
 
 /**
  * Scores facts on the model's current weights, all of their prompts together.
@@ -54,7 +49,7 @@ function ask(
       return { hits, tokens: items.length, predicted: scores.flatMap(({ predicted }) => predicted) };
     };
   };
-  const prompt = factPrompt(fact);
+  const prompt = sentence(fact);
   const rewrite = rivals(prompt);
   const paraphrase = paraphrases.map(rivals);
   const neighborhood = neighbours.map(rivals);
@@ -100,7 +95,7 @@ export function promptRows(model: Model, fact: Fact, scores: FactScores): Prompt
         ]
       : [];
   return [
-    ...row('rewrite', factPrompt(fact), scores.rewrite),
+    ...row('rewrite', sentence(fact), scores.rewrite),
     ...fact.paraphrases.flatMap((prompt, i) => row('paraphrase', prompt, scores.paraphrase[i])),
     ...fact.neighbours.flatMap((prompt, i) => row('neighbourhood', prompt, scores.neighborhood[i])),
   ];

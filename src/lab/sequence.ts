@@ -9,11 +9,13 @@ import type { Fact } from '../data/fact.ts';
 import { applyEdits, keepWeights } from '../edit/apply.ts';
 import type { Edit, Update } from '../edit/edit.ts';
 import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
+import { updateNumbers } from '../edit/record.ts';
+import type { UpdateNumbers } from '../edit/record.ts';
 import type { Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFacts, editFact, judged } from './evaluate.ts';
-import type { Judged, RunOptions } from './evaluate.ts';
+import { checkFacts, editFact } from './evaluate.ts';
+import type { RunOptions } from './evaluate.ts';
 import { Health } from './health.ts';
 import type { HealthNumbers, HealthOptions } from './health.ts';
 import { holds } from './metrics.ts';
@@ -30,7 +32,7 @@ export interface SequenceOptions extends HealthOptions, RunOptions {
 }
 
 /** A line of `run.jsonl`; numbers that are no longer finite are null there. */
-export interface SequenceLine extends HealthNumbers, Judged {
+export interface SequenceLine extends HealthNumbers, UpdateNumbers {
   /** From 1. */
   readonly edit: number;
   readonly case_id: number;
@@ -140,7 +142,7 @@ export async function runSequence(
         prompt: fact.prompt,
         subject: fact.subject,
         target_new: fact.targetNew,
-        ...judged(update),
+        ...updateNumbers(update),
         kept: keep,
         total_norm: total,
         normalised_total: total / head.elements,

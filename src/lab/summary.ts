@@ -1,6 +1,7 @@
 /** From cases to what people read: a row of percentages a method, the prompts that changed most, the edits that disable. */
 import type { Method } from '../edit/method.ts';
-import type { CaseResult, Judged, MethodResult } from './evaluate.ts';
+import type { UpdateNumbers } from '../edit/record.ts';
+import type { CaseResult, MethodResult } from './evaluate.ts';
 import { summarise } from './metrics.ts';
 import type { Summary } from './metrics.ts';
 import type { PromptRow } from './probes.ts';
@@ -75,7 +76,10 @@ export function sideEffects(cases: readonly CaseResult[], method: Method): SideE
 }
 
 /** A line of the list of dangerous edits. */
-export interface Dangerous extends Omit<Judged, 'update_norm' | 'divisor'> {
+export interface Dangerous extends Pick<
+  UpdateNumbers,
+  'verdict' | 'cosine' | 'relative_update' | 'normalised_update'
+> {
   readonly method: Method;
   readonly case_id: number;
   readonly prompt: string;

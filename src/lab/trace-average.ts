@@ -1,16 +1,21 @@
 /**
- * Causal tracing over many facts: the average indirect effect by kind of token and layer, and the edit layer it suggests.
+ * Which layer to edit. Causal tracing over many facts gives the average indirect effect by kind of token and layer; a
+ * sweep edits a few facts at each layer, and sees where that works and leaves the rest alone.
  *
  * Source: Meng et al. 2022, section 2.2 and figure 2.
  */
 import type { Fact } from '../data/fact.ts';
+import type { Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
-import { marginOfMean, mean } from '../statistics.ts';
-import { factPrompt } from './probes.ts';
+import { marginOfMean, mean, harmonicMean } from '../statistics.ts';
+import { evaluate } from './evaluate.ts';
+import type { EvaluateOptions } from './evaluate.ts';
+import { summarise } from './metrics.ts';
+import { sentence } from '../edit/template.ts';
 import { continuation, score } from './score.ts';
+import type { TraceSite } from './trace-runs.ts';
 import { traceFact } from './trace.ts';
 import type { TraceOptions, Tracing } from './trace.ts';
-import type { TraceSite } from './trace-runs.ts';
 
 /** Kinds of tokens, in the order of a sentence. What stands before the subject is not corrupted and has no effect. */
 export const TOKEN_KINDS = [
@@ -53,7 +58,7 @@ export function tokenKind(
 /** Facts whose true object the model puts first, token by token: only what it knows can be traced. */
 export async function knownFacts(model: Model, facts: readonly Fact[]): Promise<Fact[]> {
   const named = facts.filter(({ targetTrue }) => targetTrue !== null);
-  const items = named.map((fact) => continuation(model.tokenizer, factPrompt(fact), fact.targetTrue ?? ''));
+  const items = named.map((fact) => continuation(model.tokenizer, sentence(fact), fact.targetTrue ?? ''));
   const scores = await score(model, items);
   return named.filter((_, i) => scores[i]?.hits === items[i]?.target.length);
 }
@@ -131,4 +136,68 @@ function byKind(tracings: readonly Tracing[], site: TraceSite): Record<TokenKind
 
 function columnMeans(rows: readonly (readonly number[])[]): number[] {
   return (rows[0] ?? []).map((_, c) => mean(rows.map((row) => row[c] ?? NaN)) ?? NaN);
+}
+
+export interface LayerScore {
+  readonly layer: number;
+  /** Facts edited. */
+  readonly n: number;
+  /** Percent, 0..100. */
+  readonly ES: number;
+  readonly NS: number;
+  /** Absent where the facts have no paraphrases. */
+  readonly PS?: number;
+  /** Harmonic mean of those there are. */
+  readonly score: number;
+}
+
+export interface SweepOptions {
+  readonly layers: readonly number[];
+  readonly method: Method;
+  /** What an edit at a layer takes: each layer has its own C. */
+  readonly editAt: (layer: number) => Promise<EvaluateOptions['edit']>;
+  readonly seed: number;
+  readonly onLayer?: (score: LayerScore, done: number) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** @param facts with both objects and neighbours, else the scores are 0 */
+export async function sweepLayers(
+  model: Model,
+  facts: readonly Fact[],
+  { layers, method, editAt, seed, onLayer, signal }: SweepOptions,
+): Promise<LayerScore[]> {
+  const scores: LayerScore[] = [];
+  for (const layer of layers) {
+    const cases = await evaluate(model, facts, {
+      methods: [method],
+      edit: await editAt(layer),
+      seed,
+      textTokens: 0,
+      ...(signal ? { signal } : {}),
+    });
+    const { values } = summarise(
+      cases.flatMap(({ methods }) => methods[method]?.metrics ?? []),
+      seed,
+    );
+    const { ES = 0, NS = 0, PS } = values;
+    const found: LayerScore = {
+      layer,
+      n: cases.length,
+      ES,
+      NS,
+      ...(PS === undefined ? {} : { PS }),
+      score: harmonicMean([ES, NS, ...(PS === undefined ? [] : [PS])]) ?? 0,
+    };
+    scores.push(found);
+    onLayer?.(found, scores.length);
+  }
+  return scores;
+}
+
+/** The layer with the best score, the lower one among equals. */
+export function bestLayer(scores: readonly LayerScore[]): number | undefined {
+  let best: LayerScore | undefined;
+  for (const candidate of scores) if (!best || candidate.score > best.score) best = candidate;
+  return best?.layer;
 }

@@ -1,16 +1,25 @@
-/** The runs of causal tracing: the clean one, the corrupted ones, and those in which something of the clean one is restored. */
+/**
+ * The runs of causal tracing: the clean one, the corrupted ones, and those in which something of the clean one is restored;
+ * the text they read, and the noise on its subject.
+ */
+import { checkLength } from '../edit/request.ts';
+import { lookupSubject } from '../edit/subject.ts';
+import { readTemplate, sentence } from '../edit/template.ts';
+import { UsageError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Hook, Hooks } from '../models/architecture.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
+import { embed } from '../models/embed.ts';
 import type { Model } from '../models/model.ts';
 import { nllAt } from '../models/pick.ts';
+import { predict } from '../models/predict.ts';
 import { PrefixCache } from '../models/prefix-cache.ts';
+import { Random } from '../models/random.ts';
 import { restoreRows } from '../models/restore-rows.ts';
 import { add } from '../tensor/elementwise.ts';
 import { gatherRows } from '../tensor/gather.ts';
-import { indices, read } from '../tensor/tensor.ts';
+import { indices, read, empty, zeros } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { TraceText } from './trace-text.ts';
 
 export const TRACE_SITES = ['state', 'mlp', 'attention'] as const;
 export type TraceSite = (typeof TRACE_SITES)[number];
@@ -137,4 +146,112 @@ async function probabilities(
 
 function mean(list: readonly number[]): number {
   return list.reduce((sum, x) => sum + x, 0) / list.length;
+}
+
+export interface TraceRequest {
+  /** Text with one `{}` where the subject goes. */
+  readonly prompt: string;
+  readonly subject: string;
+  /** What the model is to recall, without the blank in front; absent: the token it finds likeliest. */
+  readonly object?: string | undefined;
+}
+
+export interface TraceText {
+  /** The prompt, then all object tokens but the last. */
+  readonly ids: readonly number[];
+  /** Tokens of the prompt. */
+  readonly promptLength: number;
+  /** First token of the subject, and the one after its last. */
+  readonly subject: readonly [from: number, to: number];
+  readonly object: readonly number[];
+}
+
+const utf8 = new TextEncoder();
+
+/** @throws UsageError when the prompt has no `{}`, or the text exceeds the context window */
+export async function traceText(model: Model, request: TraceRequest): Promise<TraceText> {
+  const { tokenizer, dims } = model;
+  const template = readTemplate(request.prompt, 'prompt', 'Write {} where the subject goes, once.');
+  if (request.subject.trim() === '') throw new UsageError('subject: expected a name, found nothing.');
+  const { ids, lookup } = lookupSubject(tokenizer, template, request.subject);
+  checkLength('the prompt', ids.length, dims.context);
+  const { ends } = tokenizer.encodeWithSpans(sentence(request));
+  const begin = utf8.encode(template.before).length;
+  const first = ends.findIndex((end) => end > begin);
+  const object =
+    request.object === undefined
+      ? (await predict(model, ids, { count: 1 })).next.map(({ id }) => id)
+      : tokenizer.encode(` ${request.object}`);
+  checkLength('the prompt with its object', ids.length + object.length - 1, dims.context);
+  return {
+    ids: [...ids, ...object.slice(0, -1)],
+    promptLength: ids.length,
+    subject: [first, lookup + 1],
+    object,
+  };
+}
+
+/** How many deviations of the embeddings the noise is wide, as published ("s3"). */
+export const NOISE_FACTOR = 3;
+
+/**
+ * The standard deviation over all numbers of the token embeddings of subjects: each subject tokenised alone, without a
+ * blank in front, all its rows of wte laid together.
+ *
+ * @throws UsageError when there are no subjects
+ * @see kmeng01/rome, `collect_embedding_std` of experiments/causal_trace.py
+ */
+export async function embeddingDeviation(model: Model, subjects: readonly string[]): Promise<number> {
+  const ids = subjects.flatMap((subject) => model.tokenizer.encode(subject));
+  if (ids.length === 0)
+    throw new UsageError('trace: expected at least one subject for the width of the noise.');
+  return model.gpu.scope(async (s) => {
+    const nowhere = zeros(s, [1, model.dims.D], 'no_positions');
+    const batch = uploadBatch(s, packRows(ids.map((id) => [id])));
+    const rows = embed(s, model.weights(model.architecture.embedding), nowhere, batch);
+    const y = empty(s, [1], 'standard_deviation');
+    const cost = { flops: 4 * rows.size, bytes: 8 * rows.size };
+    s.gpu.run('tensor/standard_deviation', { x: rows, y }, { n: rows.size }, { groups: [1], cost });
+    return (await read(model.gpu, y))[0] ?? NaN;
+  });
+}
+
+/**
+ * Noise for the subject's tokens in `samples` copies of a row, zero everywhere else.
+ *
+ * Sample j draws from stream j of the seed, so that more samples repeat the first ones.
+ *
+ * @returns [samples, tokens, D]
+ */
+export function subjectNoise(
+  shape: { readonly samples: number; readonly tokens: number; readonly width: number },
+  subject: readonly [from: number, to: number],
+  deviation: number,
+  seed: number,
+): Float32Array<ArrayBuffer> {
+  const { samples, tokens, width } = shape;
+  const noise = new Float32Array(samples * tokens * width);
+  for (let j = 0; j < samples; j += 1) {
+    const draw = normal(new Random(seed, j));
+    const start = (j * tokens + subject[0]) * width;
+    const end = (j * tokens + subject[1]) * width;
+    for (let i = start; i < end; i += 1) noise[i] = deviation * draw();
+  }
+  return noise;
+}
+
+/** Standard normal numbers, two from each pair of uniform ones. Source: Box and Muller 1958. */
+function normal(random: Random): () => number {
+  let spare: number | undefined;
+  return () => {
+    if (spare !== undefined) {
+      const kept = spare;
+      spare = undefined;
+      return kept;
+    }
+    const radius = Math.sqrt(-2 * Math.log(1 - random.uniform()));
+    const angle = 2 * Math.PI * random.uniform();
+    spare = radius * Math.sin(angle);
+    return radius * Math.cos(angle);
+  };
 }

@@ -18,11 +18,11 @@
  */
 import type { Model } from '../models/model.ts';
 import { upload } from '../tensor/tensor.ts';
-import { subjectNoise } from './noise.ts';
+import { subjectNoise } from './trace-runs.ts';
 import { TRACE_SITES, baselines, restore, startRuns } from './trace-runs.ts';
 import type { TraceSite } from './trace-runs.ts';
-import { traceText } from './trace-text.ts';
-import type { TraceRequest, TraceText } from './trace-text.ts';
+import { traceText } from './trace-runs.ts';
+import type { TraceRequest, TraceText } from './trace-runs.ts';
 
 export interface TraceOptions {
   /** Standard deviation of the noise: 3 times that of the embeddings, as published. */

@@ -1,6 +1,6 @@
 /** Figures of where a model keeps its facts: causal tracing, and edits at each layer. */
 import { sentence } from '../../edit/template.ts';
-import { bestLayer } from '../sweep.ts';
+import { bestLayer } from '../trace-average.ts';
 import { TOKEN_KINDS, recommendedLayer } from '../trace-average.ts';
 import type { TraceSite } from '../trace-runs.ts';
 import { panels, quantity } from './axes.ts';

@@ -5,7 +5,7 @@ import type { TaskResult } from '../downstream.ts';
 import type { CaseResult } from '../evaluate.ts';
 import type { SequenceHead, SequenceLine } from '../sequence.ts';
 import type { StyleRow } from '../styles.ts';
-import type { LayerScore } from '../sweep.ts';
+import type { LayerScore } from '../trace-average.ts';
 import type { AverageTracing } from '../trace-average.ts';
 import type { Tracing } from '../trace.ts';
 import type { Size } from './theme.ts';

@@ -2,7 +2,7 @@
 import type { Method } from '../../edit/method.ts';
 import { median } from '../../statistics.ts';
 import { summariseMethod } from '../summary.ts';
-import { bestLayer } from '../sweep.ts';
+import { bestLayer } from '../trace-average.ts';
 import { recommendedLayer } from '../trace-average.ts';
 import type { Study } from './study.ts';
 import { title } from './theme.ts';
