@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { narrow, widen } from '../src/tensor/half.ts';
+import { narrow, widen } from '../src/tensor/elementwise.ts';
 import { empty, read, readU32, upload } from '../src/tensor/tensor.ts';
 import { gpu, wide } from './gpu.ts';
 import { halfToFloat, nearestHalf } from './reference/half.ts';

@@ -1,9 +1,10 @@
-/** What keeps the house small: no name and nothing of ten lines stands twice. */
+/** What keeps the house small: how many files a room has, how long they are, and that nothing stands twice. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { parse } from '@babel/parser';
 
 const test = suite('house');
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -20,8 +21,24 @@ const lines = (path: string): string[] =>
 const src = list('src', '.ts');
 const cli = list('cli', '.ts');
 
+/** At least so many lines, or it is a part of another file. */
+const SHORTEST = 25;
 /** As many equal lines are one thing written twice. */
 const STRETCH = 10;
+
+test('a file is no fragment, unless it holds types or is a door', () => {
+  const short = [...src, ...cli].filter((path) => lines(path).length < SHORTEST && runs(path));
+  assert.equal(short, []);
+});
+
+/** Whether a file holds more than types and names of other files. */
+function runs(path: string): boolean {
+  const { program } = parse(lines(path).join('\n'), { sourceType: 'module', plugins: ['typescript'] });
+  return program.body.some((node) => {
+    const inner = node.type === 'ExportNamedDeclaration' && node.declaration ? node.declaration : node;
+    return /^(Function|Class|Variable)Declaration$|^ExpressionStatement$/.test(inner.type);
+  });
+}
 
 test('in src no two files have one name, unless one is the bench of the other', () => {
   const byName = new Map<string, string[]>();
@@ -48,6 +65,12 @@ test('no ten lines stand twice outside the shaders', () => {
     }
   }
   assert.equal(twice, []);
+});
+
+test('rooms have as many files as a reader can know', () => {
+  const lab = src.filter((path) => path.startsWith('src/lab/'));
+  assert.ok(lab.length <= 40, `src/lab has ${lab.length} files`);
+  assert.ok(cli.length <= 32, `cli has ${cli.length} files`);
 });
 
 test.run();

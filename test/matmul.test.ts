@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/errors.ts';
 import { nameOf } from '../src/gpu/rung.ts';
-import { narrow } from '../src/tensor/half.ts';
+import { narrow } from '../src/tensor/elementwise.ts';
 import { MATMUL } from '../src/tensor/matmul-rungs.ts';
 import type { MatmulRung } from '../src/tensor/matmul-rungs.ts';
 import { matmul } from '../src/tensor/matmul.ts';

@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/errors.ts';
 import { frobenius, frobeniusDifference } from '../src/edit/frobenius.ts';
-import { narrow } from '../src/tensor/half.ts';
+import { narrow } from '../src/tensor/elementwise.ts';
 import { empty } from '../src/tensor/tensor.ts';
 import { throws } from './folder.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';

@@ -12,7 +12,7 @@
  */
 import { ModelError } from '../errors.ts';
 import { bytesOf } from '../floats.ts';
-import { sha256 } from './checksums.ts';
+import { sha256 } from './source.ts';
 import type { Safetensors, TensorToWrite } from './safetensors.ts';
 
 const FORMAT = 'palimpsest covariance';

@@ -1,7 +1,6 @@
 /** NumPy archives (`.npz`): a ZIP of `.npy` arrays, stored (`numpy.savez`) or deflated (`numpy.savez_compressed`). */
 import { unzipSync, zipSync } from 'fflate';
 import { UsageError } from '../errors.ts';
-import { crc32 } from './checksums.ts';
 import { formatNpy, type NpyArray, parseNpy } from './npy.ts';
 import { type ByteSource, FormatFault } from './source.ts';
 
@@ -74,4 +73,18 @@ function readChecksums(bytes: Uint8Array): Map<string, number> | undefined {
     at += 46 + nameLength + view.getUint16(at + 30, true) + view.getUint16(at + 32, true);
   }
   return checksums;
+}
+
+/** CRC-32 of each byte alone, polynomial 0xedb88320. */
+const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit += 1) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  return crc;
+});
+
+/** CRC-32, as ZIP archives have it. @see PKWARE APPNOTE.TXT, 4.4.7 */
+function crc32(bytes: Uint8Array): number {
+  let crc = -1;
+  for (const byte of bytes) crc = (crc >>> 8) ^ (CRC_TABLE[(crc ^ byte) & 255] as number);
+  return ~crc >>> 0;
 }

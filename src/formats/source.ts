@@ -23,3 +23,9 @@ export type ErrorClass = new (message: string) => Error;
 export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
+
+/** SHA-256 over all parts, one after another, in lower-case hex. */
+export async function sha256(...parts: readonly (string | Uint8Array)[]): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', await new Blob([...parts]).arrayBuffer());
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}

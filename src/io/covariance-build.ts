@@ -10,7 +10,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type BuildState, CovarianceBuild } from '../edit/covariance.ts';
 import { Interrupted, UsageError } from '../errors.ts';
-import { sha256 } from '../formats/checksums.ts';
+import { sha256 } from '../formats/source.ts';
 import {
   covarianceFault,
   covarianceFileName,

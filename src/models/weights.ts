@@ -7,7 +7,7 @@
 import { ModelError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { narrow, widen } from '../tensor/half.ts';
+import { narrow, widen } from '../tensor/elementwise.ts';
 import { keepInStrips } from '../tensor/strips.ts';
 import { Tensor, empty } from '../tensor/tensor.ts';
 import type { Weights } from './architecture.ts';

@@ -2,7 +2,7 @@
 import type { Gpu } from '../../gpu/context.ts';
 import { choose, nameOf } from '../../gpu/rung.ts';
 import type { Scope } from '../../gpu/scope.ts';
-import { narrow } from '../../tensor/half.ts';
+import { narrow } from '../../tensor/elementwise.ts';
 import { MATMUL } from '../../tensor/matmul-rungs.ts';
 import type { MatmulRung, Product } from '../../tensor/matmul-rungs.ts';
 import { matmul } from '../../tensor/matmul.ts';
