@@ -132,6 +132,8 @@ async function forward(
       hooks: { qkv: cache.append(s, slots) },
     });
     const lasts = [...batch.rowStarts.subarray(1)].map((end) => end - 1);
-    return read(model.gpu, model.logits(s, x, indices(s, lasts, 'last_tokens')));
+    // One token a row, as in every step but the first: x is those rows already.
+    const all = lasts.length === x.rows;
+    return read(model.gpu, model.logits(s, x, all ? undefined : indices(s, lasts, 'last_tokens')));
   });
 }
