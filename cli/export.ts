@@ -3,7 +3,6 @@ import { addUpdates } from '../src/edit/apply.ts';
 import { UsageError } from '../src/errors.ts';
 import { bytesOf } from '../src/floats.ts';
 import { openGpu } from '../src/gpu/node.ts';
-import { canonicalName } from '../src/models/checkpoint.ts';
 import { exportCheckpoint } from '../src/io/export.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './commands.ts';
@@ -38,7 +37,7 @@ export const exportModel = command({
     );
     const bar = terminal.progress('export', megabytes);
     try {
-      const nameOf = (stored: string): string => canonicalName(checkpoint.architecture, stored);
+      const nameOf = checkpoint.architecture.canonical;
       const edited = new Map<string, typeof edits>();
       for (const edit of edits) {
         const name = edit.record.tensor;

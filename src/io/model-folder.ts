@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelError } from '../errors.ts';
-import type { Architecture } from '../models/architecture.ts';
+import { type Architecture, storedTensors } from '../models/architecture.ts';
 import { type Checkpoint, checkTensors, readArchitecture } from '../models/checkpoint.ts';
 import { type FileCheck, openSafetensors, sha256File, verifyFile } from './file.ts';
 
@@ -118,9 +118,9 @@ export async function weightsHash(
 }
 
 /** The names of those tensors, sorted. */
-export function tensorsBelow({ tensors, editedWeight }: Architecture, layer: number): string[] {
-  const names = [...tensors.keys()];
-  return names.slice(0, names.indexOf(editedWeight(layer).name)).sort();
+export function tensorsBelow(architecture: Architecture, layer: number): string[] {
+  const names = [...storedTensors(architecture).keys()];
+  return names.slice(0, names.indexOf(architecture.editedWeight(layer).name)).sort();
 }
 
 /** sha256 of `tokenizer.json`, its white space aside. */

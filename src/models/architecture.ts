@@ -30,6 +30,11 @@ export interface Dimensions {
 export interface TensorSpec {
   readonly shape: readonly number[];
   /**
+   * What a checkpoint stores in its place, by name and number of rows: rows of Linear weights [out, in] follow each
+   * other, so tensors that one product reads together are laid one after another at load, and nothing is reordered.
+   */
+  readonly parts?: readonly { readonly name: string; readonly rows: number }[];
+  /**
    * Who reads it. `products`: matrix products alone, so that it may be stored in 16 bits and in strips. `rows`: single
    * rows are looked up. `both`: a table of tokens that is also the head. `vector`: gains and biases, always f32.
    */
@@ -103,15 +108,26 @@ export class BlockRun {
   }
 }
 
+/** The tensors of a checkpoint and their shapes, in the order of a pass: those that are stacked on the device one by one. */
+export function storedTensors({
+  tensors,
+}: Pick<Architecture, 'tensors'>): ReadonlyMap<string, readonly number[]> {
+  const stored = new Map<string, readonly number[]>();
+  for (const [name, { shape, parts }] of tensors)
+    if (parts) for (const part of parts) stored.set(part.name, [part.rows, ...shape.slice(1)]);
+    else stored.set(name, shape);
+  return stored;
+}
+
 /** A decoder of some family and size. */
 export interface Architecture {
   /** `model_type` of config.json. */
   readonly name: string;
   readonly dims: Dimensions;
-  /** Every tensor, in the order in which a pass reads them; names without `prefix`. */
+  /** Every tensor on the device, in the order in which a pass reads them. */
   readonly tensors: ReadonlyMap<string, TensorSpec>;
-  /** What some checkpoints put before every name. */
-  readonly prefix: string;
+  /** A name of a checkpoint's file as `tensors` has it: some files have a prefix before every name, or an older name. */
+  readonly canonical: (stored: string) => string;
   /** Copies of another tensor that a checkpoint may hold as well. */
   readonly tied: ReadonlyMap<string, string>;
   /** Whether a checkpoint may hold this name besides, to no effect. */

@@ -6,6 +6,7 @@
  */
 import { ModelError } from '../errors.ts';
 import { FLOAT_DTYPES, isFloatDtype } from '../floats.ts';
+import { storedTensors } from './architecture.ts';
 import type { Architecture } from './architecture.ts';
 import { gpt2, parseGpt2Config } from './gpt2.ts';
 
@@ -29,7 +30,7 @@ export interface Checkpoint {
   readonly architecture: Architecture;
   readonly tokenizerJson: unknown;
   readonly tokenizerConfig: unknown;
-  /** Checked against the architecture, under its names. */
+  /** Checked against the architecture, under its names; those that are stacked on the device are separate here. */
   readonly tensors: TensorFile;
   /** Of the weights' file, in lower-case hex. */
   sha256(): Promise<string>;
@@ -67,11 +68,6 @@ export function readArchitecture(id: string, json: unknown): Architecture {
   );
 }
 
-/** A stored name as the architecture has it: some checkpoints put a prefix before every name. */
-export function canonicalName({ prefix }: Pick<Architecture, 'prefix'>, name: string): string {
-  return name.startsWith(prefix) ? name.slice(prefix.length) : name;
-}
-
 /**
  * Checks that a file holds exactly the tensors of an architecture, and gives it back under the architecture's names.
  *
@@ -80,22 +76,24 @@ export function canonicalName({ prefix }: Pick<Architecture, 'prefix'>, name: st
  * @throws ModelError listing every tensor that is missing, has another shape or dtype, or belongs to no such model
  */
 export function checkTensors(id: string, file: TensorFile, architecture: Architecture): TensorFile {
-  const { tensors: expected, prefix, tied } = architecture;
+  const { tied } = architecture;
+  const expected = storedTensors(architecture);
   const faults: string[] = [];
   const stored = new Map<string, string>();
   for (const name of file.names()) {
-    const canonical = canonicalName(architecture, name);
-    if (stored.has(canonical)) faults.push(`${canonical} is there twice, with and without "${prefix}"`);
+    const canonical = architecture.canonical(name);
+    const other = stored.get(canonical);
+    if (other !== undefined) faults.push(`${canonical} is there twice, as ${other} and as ${name}`);
     stored.set(canonical, name);
   }
-  for (const [name, { shape }] of expected) {
+  for (const [name, shape] of expected) {
     const found = stored.get(name);
     if (found === undefined) faults.push(`${name} [${shape.join(', ')}] is missing`);
     else faults.push(...compare(name, shape, file.info(found)));
   }
   for (const [name, found] of stored) {
     const copied = expected.get(tied.get(name) ?? '');
-    if (copied) faults.push(...compare(name, copied.shape, file.info(found)));
+    if (copied) faults.push(...compare(name, copied, file.info(found)));
     else if (!expected.has(name) && !architecture.ignores(name))
       faults.push(`${name} is no tensor of this ${architecture.name}`);
   }

@@ -7,14 +7,15 @@
  *
  * Matrices are stored [in, out] ("Conv1D"): y = x W + b.
  */
-import { ModelError } from '../errors.ts';
 import { matmul } from '../tensor/matmul.ts';
 import type { MatmulOptions } from '../tensor/matmul.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, BlockRun, Dimensions, TensorSpec, Weights } from './architecture.ts';
 import { attention } from './attention.ts';
+import { ConfigReader } from './config.ts';
 import { embed } from './embed.ts';
 import { layernorm } from './layernorm.ts';
+import { TensorTable } from './tensor-table.ts';
 
 /** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.c_proj, reads. */
 function block(run: BlockRun, weights: Weights, x: Tensor, { H }: Dimensions, eps: number): Tensor {
@@ -52,7 +53,7 @@ export function gpt2(config: Gpt2Config): Architecture {
     name: 'gpt2',
     dims,
     tensors: tensorTable(dims),
-    prefix: 'transformer.',
+    canonical: (stored) => stored.replace(/^transformer\./, ''),
     tied: new Map([['lm_head.weight', 'wte.weight']]),
     // Causal masks that older exports saved as tensors; attention computes its own.
     ignores: (name) => /^h\.\d+\.attn\.(bias|masked_bias)$/.test(name),
@@ -68,29 +69,20 @@ export function gpt2(config: Gpt2Config): Architecture {
   };
 }
 
-function tensorTable({ D, F, V, layers, context }: Dimensions): Map<string, TensorSpec> {
-  const table = new Map<string, TensorSpec>([
-    ['wte.weight', { shape: [V, D], use: 'both' }],
-    ['wpe.weight', { shape: [context, D], use: 'rows' }],
-  ]);
-  const norm = (name: string): void => {
-    table.set(`${name}.weight`, { shape: [D], use: 'vector' });
-    table.set(`${name}.bias`, { shape: [D], use: 'vector' });
-  };
-  const linear = (name: string, inputs: number, outputs: number): void => {
-    table.set(`${name}.weight`, { shape: [inputs, outputs], use: 'products' });
-    table.set(`${name}.bias`, { shape: [outputs], use: 'vector' });
-  };
+function tensorTable({ D, F, V, layers, context }: Dimensions): ReadonlyMap<string, TensorSpec> {
+  const table = new TensorTable();
+  table.rows('wte.weight', V, D, 'both');
+  table.rows('wpe.weight', context, D);
   for (let layer = 0; layer < layers; layer += 1) {
-    norm(`h.${layer}.ln_1`);
-    linear(`h.${layer}.attn.c_attn`, D, 3 * D);
-    linear(`h.${layer}.attn.c_proj`, D, D);
-    norm(`h.${layer}.ln_2`);
-    linear(`h.${layer}.mlp.c_fc`, D, F);
-    linear(`h.${layer}.mlp.c_proj`, F, D);
+    table.norm(`h.${layer}.ln_1`, D);
+    table.conv1d(`h.${layer}.attn.c_attn`, D, 3 * D);
+    table.conv1d(`h.${layer}.attn.c_proj`, D, D);
+    table.norm(`h.${layer}.ln_2`, D);
+    table.conv1d(`h.${layer}.mlp.c_fc`, D, F);
+    table.conv1d(`h.${layer}.mlp.c_proj`, F, D);
   }
-  norm('ln_f');
-  return table;
+  table.norm('ln_f', D);
+  return table.tensors;
 }
 
 /** `config.json` of a GPT-2, under its own field names. */
@@ -124,48 +116,24 @@ const FIXED: Readonly<Record<string, boolean>> = {
  * @throws ModelError naming the field, what was expected and what came
  */
 export function parseGpt2Config(id: string, fields: Readonly<Record<string, unknown>>): Gpt2Config {
-  const fault = (what: string, advice: string): ModelError =>
-    new ModelError(`model ${id}: config.json: ${what}. ${advice}`, 'bad_config');
-  const size = (...names: string[]): number => {
-    const name = names.find((candidate) => fields[candidate] != null) ?? (names[0] as string);
-    const value = fields[name];
-    if (Number.isSafeInteger(value) && (value as number) > 0) return value as number;
-    throw fault(`${name}: expected a whole number > 0, got ${JSON.stringify(value)}`, 'Correct it.');
-  };
-  const n_embd = size('n_embd');
+  const read = new ConfigReader(id, fields);
+  const n_embd = read.size('n_embd');
   const config: Gpt2Config = {
     n_embd,
-    n_layer: size('n_layer'),
-    n_head: size('n_head'),
-    n_positions: size('n_positions', 'n_ctx'),
-    vocab_size: size('vocab_size'),
-    n_inner: fields['n_inner'] == null ? 4 * n_embd : size('n_inner'),
-    layer_norm_epsilon: (fields['layer_norm_epsilon'] ?? 1e-5) as number,
+    n_layer: read.size('n_layer'),
+    n_head: read.size('n_head'),
+    n_positions: read.size('n_positions', 'n_ctx'),
+    vocab_size: read.size('vocab_size'),
+    n_inner: read.sizeOr('n_inner', 4 * n_embd),
+    layer_norm_epsilon: read.epsilon('layer_norm_epsilon', 1e-5),
   };
-  if (n_embd % config.n_head !== 0) {
-    throw fault(`n_head: expected a divisor of n_embd ${n_embd}, got ${config.n_head}`, 'Correct it.');
-  }
-  const epsilon: unknown = config.layer_norm_epsilon;
-  if (typeof epsilon !== 'number' || !(epsilon > 0 && epsilon < 1)) {
-    throw fault(
-      `layer_norm_epsilon: expected a number between 0 and 1, got ${JSON.stringify(epsilon)}`,
-      'Correct it.',
-    );
-  }
-  const activation = fields['activation_function'] ?? 'gelu_new';
-  if (!ACTIVATIONS.includes(activation as string)) {
-    throw fault(
-      `activation_function: expected ${ACTIVATIONS.join(' or ')}, got ${JSON.stringify(activation)}`,
-      'Only the tanh GELU of GPT-2 is implemented: use another checkpoint.',
-    );
-  }
-  for (const [name, value] of Object.entries(FIXED)) {
-    if ((fields[name] ?? value) !== value) {
-      throw fault(
-        `${name}: expected ${value} or nothing, got ${JSON.stringify(fields[name])}`,
-        'This variant of GPT-2 computes something else: use another checkpoint.',
-      );
-    }
-  }
+  read.divide('n_embd', 'n_head');
+  read.only(
+    'activation_function',
+    ACTIVATIONS,
+    'Only the tanh GELU of GPT-2 is implemented: use another checkpoint.',
+  );
+  for (const [name, value] of Object.entries(FIXED))
+    read.only(name, [value], 'This variant of GPT-2 computes something else: use another checkpoint.');
   return config;
 }

@@ -9,8 +9,8 @@ import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { narrow, widen } from '../tensor/elementwise.ts';
 import { keepInStrips } from '../tensor/strips.ts';
-import { Tensor, empty } from '../tensor/tensor.ts';
-import type { Weights } from './architecture.ts';
+import { Tensor, bytesOf, empty } from '../tensor/tensor.ts';
+import type { TensorSpec, Weights } from './architecture.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
 export interface LoadOptions {
@@ -39,9 +39,9 @@ export async function loadWeights(
   let done = 0;
   let unsynced = 0;
 
-  const load = async (name: string, shape: readonly number[], stored: 'f32' | 'f16'): Promise<Tensor> => {
+  /** Loads a tensor of the file into `t`. */
+  const load = async (name: string, t: Tensor): Promise<void> => {
     const { dtype } = tensors.info(name);
-    const t = empty(owner, shape, name, stored);
     const elementBytes = dtype === 'F32' ? 4 : 2;
     let at = 0; // elements
     for await (const chunk of tensors.chunks(name, CHUNK_BYTES)) {
@@ -58,13 +58,13 @@ export async function loadWeights(
     }
     if (at !== t.size)
       throw new ModelError(`model.safetensors: "${name}" gave ${at} numbers, expected ${t.size}.`);
-    return t;
   };
   const loaded = new Map<string, Tensor>();
-  for (const [name, { shape, use }] of architecture.tensors) {
-    const plain = use === 'vector' || edited.has(name);
-    const weight = await load(name, shape, plain ? 'f32' : storage);
-    if (use === 'products' && !plain) keepInStrips(owner, weight);
+  for (const [name, spec] of architecture.tensors) {
+    const plain = spec.use === 'vector' || edited.has(name);
+    const weight = empty(owner, spec.shape, name, plain ? 'f32' : storage);
+    for (const [part, t] of partsOf(name, spec, weight)) await load(part, t);
+    if (spec.use === 'products' && !plain) keepInStrips(owner, weight);
     loaded.set(name, weight);
   }
   await owner.gpu.sync();
@@ -73,6 +73,19 @@ export async function loadWeights(
     if (!found) throw new RangeError(`model ${checkpoint.id}: there is no tensor "${name}".`);
     return found;
   };
+}
+
+/** The stored tensors that make up `weight`, and the rows of it where each goes. */
+function partsOf(name: string, { shape, parts }: TensorSpec, weight: Tensor): [string, Tensor][] {
+  if (!parts) return [[name, weight]];
+  const rest = shape.slice(1);
+  const width = rest.reduce((product, n) => product * n, 1);
+  let row = 0;
+  return parts.map((part) => {
+    const offset = weight.offset + row * width * bytesOf(weight.dtype);
+    row += part.rows;
+    return [part.name, new Tensor(weight.block, [part.rows, ...rest], weight.dtype, offset)];
+  });
 }
 
 /** Puts a chunk of elements into `t` from element `at` on, converting where storage and file differ. */
@@ -88,9 +101,10 @@ function place(gpu: Gpu, t: Tensor, at: number, chunk: Uint8Array<ArrayBuffer>, 
   gpu.write(raw, chunk.byteLength % 4 === 0 ? chunk : padded(chunk));
   const wide = dtype === 'F32' ? new Tensor(raw.block, [n]) : empty(s, [n], 'chunk');
   if (dtype !== 'F32') widen(s, raw, wide, dtype === 'F16' ? 'F16' : 'BF16');
-  // Chunks begin at multiples of CHUNK_BYTES, so both offsets are legal ones to bind and to copy to.
-  if (t.dtype === 'f16') narrow(s, wide, new Tensor(t.block, [n], 'f16', t.offset + at * 2));
-  else gpu.copy(wide, new Tensor(t.block, [n], 'f32', t.offset + at * 4));
+  // Not written in place: rows of a stacked tensor may begin where no binding can.
+  const made = t.dtype === 'f16' ? narrow(s, wide) : wide;
+  const target = new Tensor(t.block, [n], t.dtype, t.offset + at * bytesOf(t.dtype));
+  gpu.copy(made, target, Math.ceil(made.bytes / 4) * 4);
   s.close();
 }
 
