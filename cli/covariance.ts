@@ -4,6 +4,7 @@ import { type CovarianceFacts, formatShards, readMatrices } from '../src/formats
 import { openCovariance } from '../src/io/covariance-files.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { exportRome, importRome } from '../src/io/covariance-rome.ts';
+import { printable } from '../src/printable.ts';
 import { openModel } from '../src/io/models.ts';
 import { command } from './commands.ts';
 import { number, text } from './flags.ts';
@@ -19,11 +20,15 @@ export const info = command({
     await readMatrices(file);
     const { size } = await stat(path);
     const { metadata } = file.file;
-    const width = Math.max(...Object.keys(metadata).map((name) => name.length));
-    for (const [name, value] of Object.entries(metadata))
-      terminal.print(`${name.padEnd(width)}  ${value || '-'}`);
-    terminal.print(`${'file'.padEnd(width)}  ${megabytes(size)}, its numbers agree with the checksum`);
-    return { result: { file: path, bytes: size, ...metadata } };
+    const numbers = `${megabytes(size)}, its numbers agree with the checksum`;
+    const rows = [
+      ...Object.entries(metadata).map(([name, value]) => [name, value || '-']),
+      ['file', numbers],
+    ];
+    const width = rows.reduce((most, [name = '']) => Math.max(most, name.length), 0);
+    for (const [name = '', value = ''] of rows)
+      terminal.print(`${printable(name, 60).padEnd(Math.min(width, 60))}  ${printable(value, 300)}`);
+    return { result: { ...metadata, file: path, bytes: size } };
   },
 });
 

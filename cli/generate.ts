@@ -6,6 +6,7 @@ import { command } from './commands.ts';
 import { MODEL_FLAGS, SEED_FLAG, number } from './flags.ts';
 import { plural, short } from './text.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
+import type { Terminal } from './terminal.ts';
 
 const TOKENS = 40;
 const TOP_K = 5;
@@ -51,7 +52,7 @@ export const generate = command({
         signal,
       };
       // One prompt is written as it grows; several would run into each other.
-      const live = prompts.length === 1 && !terminal.json ? new Writer(model.tokenizer) : undefined;
+      const live = prompts.length === 1 && !terminal.json ? new Writer(model.tokenizer, terminal) : undefined;
       const bar = live ? undefined : terminal.progress('generate');
       live?.begin(prompts[0] ?? '');
       let count = 0;
@@ -90,21 +91,23 @@ export const generate = command({
 /** Writes tokens as they come; a character that spans two of them appears when it is whole. */
 class Writer {
   readonly #tokenizer: Tokenizer;
+  readonly #terminal: Terminal;
   readonly #decoder = new TextDecoder();
 
-  constructor(tokenizer: Tokenizer) {
+  constructor(tokenizer: Tokenizer, terminal: Terminal) {
     this.#tokenizer = tokenizer;
+    this.#terminal = terminal;
   }
 
   begin(prompt: string): void {
-    process.stdout.write(prompt);
+    this.#terminal.write(prompt);
   }
 
   write(id: number): void {
-    process.stdout.write(this.#decoder.decode(this.#tokenizer.bytes(id), { stream: true }));
+    this.#terminal.write(this.#decoder.decode(this.#tokenizer.bytes(id), { stream: true }));
   }
 
   end(): void {
-    process.stdout.write(`${this.#decoder.decode()}\n`);
+    this.#terminal.write(`${this.#decoder.decode()}\n`);
   }
 }

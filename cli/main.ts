@@ -8,6 +8,7 @@
 import process from 'node:process';
 import { hideBin } from 'yargs/helpers';
 import { Interrupted, PalimpsestError } from '../src/errors.ts';
+import { printableLines } from '../src/printable.ts';
 import { COMMANDS } from './commands.ts';
 import type { Report } from './commands.ts';
 import { parse } from './parse.ts';
@@ -77,7 +78,7 @@ function describe(error: unknown): string {
 }
 
 function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return printableLines(error instanceof Error ? error.message : String(error));
 }
 
 function errorCode(error: unknown): string {

@@ -55,7 +55,9 @@ export async function parse(words: readonly string[], execute: Execute): Promise
   try {
     await register(parser, COMMANDS, execute).parseAsync();
   } catch (error) {
-    if (error instanceof Error && error.name === 'YError') throw new UsageError(advise(error.message, words));
+    if (error instanceof Error && error.name === 'YError')
+      throw new UsageError(advise(String(written(error.message)), words));
+    if (error instanceof Error) error.message = String(written(error.message));
     throw error;
   }
 }
@@ -104,7 +106,7 @@ function ready(words: readonly string[]): string[] {
 
 /** Parsed arguments as they were typed. */
 function written(value: unknown): unknown {
-  if (typeof value === 'string') return value.replace(HIDDEN_DASH, '-');
+  if (typeof value === 'string') return value.replaceAll(HIDDEN_DASH, '-');
   if (Array.isArray(value)) return value.map(written);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, written(inner)]));

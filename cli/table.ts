@@ -1,6 +1,7 @@
 /** Tables that fit the terminal, bars, and a text token by token. */
+import { printable } from '../src/printable.ts';
 import type { Terminal } from './terminal.ts';
-import { cut, textWidth } from './text.ts';
+import { cut, quoted, textWidth } from './text.ts';
 
 export interface Column {
   readonly title: string;
@@ -27,9 +28,9 @@ export function table(
   paintHead: (text: string) => string = (text) => text,
 ): string[] {
   const natural = heads.map((head, c) =>
-    Math.max(textWidth(head.title), ...rows.map((row) => textWidth(textOf(row[c])))),
+    rows.reduce((most, row) => Math.max(most, textWidth(textOf(row[c]))), textWidth(head.title)),
   );
-  const [first = 0] = natural;
+  const first = Math.min(natural[0] ?? 0, columns);
   // Beside the names, a block has room for one column at least: a wider cell is cut.
   const room = Math.max(LEAST_COLUMN, columns - first - GAP.length);
   const widths = natural.map((width, c) => (c === 0 ? first : Math.min(width, room)));
@@ -76,7 +77,7 @@ function pad(cell: Cell | undefined, width: number, align: 'left' | 'right' = 'l
 }
 
 function textOf(cell: Cell | undefined): string {
-  return typeof cell === 'object' ? cell.text : (cell ?? '');
+  return printable(typeof cell === 'object' ? cell.text : (cell ?? ''));
 }
 
 const BARS = '▁▂▃▄▅▆▇█';
@@ -98,7 +99,7 @@ const INDENT = '  ';
 
 /** A token as it stands in the strip: its blank stays a blank, line breaks and other controls are escaped. */
 function shown(token: string): string {
-  return JSON.stringify(token).slice(1, -1).replaceAll('\\"', '"').replaceAll('\\\\', '\\');
+  return quoted(token).slice(1, -1).replaceAll('\\"', '"').replaceAll('\\\\', '\\');
 }
 
 /**

@@ -1,20 +1,47 @@
 /**
  * What the command line writes. stdout is the result and nothing else; stderr is everything around it.
  *
- * Owns colour (off where the stream is no terminal, or NO_COLOR is set), the width, and progress.
+ * Owns colour (off where the stream is no terminal, or NO_COLOR is set), the width, and progress. Nothing reaches a stream
+ * but through `clean`: of what a file, a model or the network put into a text, no control character gets to the terminal.
  */
+import { randomUUID } from 'node:crypto';
 import process from 'node:process';
 import { styleText } from 'node:util';
 import type { SingleBar } from 'cli-progress';
+import { printable, printableJson, printableLines } from '../src/printable.ts';
 import { table } from './table.ts';
 import type { Cell, Column } from './table.ts';
 import { wrap } from './text.ts';
 
 type Style = Exclude<Parameters<typeof styleText>[0], readonly unknown[]>;
 
+const ESCAPE = '\u001b';
+/** Stands for the escape of our own colours until a line is written. No text from outside can hold it. */
+const OURS = `\u0001${randomUUID()}`;
+/** Characters of one remark, and of one line of the result: a text of a model may be long. */
+const MOST_PROSE = 20_000;
+const MOST_LINE = 1_000_000;
+
 /** One style after another: given several at once, Node 20 colours what is no terminal. */
 function painted(styles: Style | readonly Style[], text: string, stream: NodeJS.WriteStream): string {
-  return [styles].flat().reduce((done: string, style) => styleText(style, done, { stream }), text);
+  return [styles]
+    .flat()
+    .reduce((done: string, style) => styleText(style, done, { stream }), clean(text))
+    .replaceAll(ESCAPE, OURS);
+}
+
+/** A text without controls from outside; the marks of our own colours stay. */
+function clean(text: string, most = MOST_LINE): string {
+  if (!text.includes(OURS)) return printableLines(text, most);
+  return text
+    .split(OURS)
+    .map((part) => printableLines(part, most))
+    .join(OURS);
+}
+
+/** The one door to both streams. */
+function write(stream: NodeJS.WriteStream, text: string): void {
+  stream.write(clean(text).replaceAll(OURS, ESCAPE));
 }
 
 export interface TerminalOptions {
@@ -70,12 +97,18 @@ export class Terminal {
   /** A line of the result, for people. */
   print(...lines: string[]): void {
     if (this.#options.json) return;
-    for (const line of lines.length > 0 ? lines : ['']) process.stdout.write(`${line}\n`);
+    for (const line of lines.length > 0 ? lines : ['']) write(process.stdout, `${line}\n`);
+  }
+
+  /** A piece of text as it comes. */
+  write(text: string): void {
+    write(process.stdout, text);
   }
 
   /** Prose of the result, wrapped. */
   say(text: string, indent = '', style?: Style): void {
-    for (const line of wrap(text, this.columns, indent)) this.print(style ? this.paint(style, line) : line);
+    for (const line of wrap(clean(text, MOST_PROSE), this.columns, indent))
+      this.print(style ? this.paint(style, line) : line);
   }
 
   table(heads: readonly Column[], rows: readonly (readonly Cell[])[]): void {
@@ -83,17 +116,17 @@ export class Terminal {
   }
 
   heading(text: string): void {
-    this.print('', ...wrap(text, this.columns).map((line) => this.paint('bold', line)));
+    this.print('', ...wrap(clean(text, MOST_PROSE), this.columns).map((line) => this.paint('bold', line)));
   }
 
   /** The JSON document. */
   document(value: unknown): void {
-    process.stdout.write(`${JSON.stringify(value)}\n`);
+    process.stdout.write(`${printableJson(value)}\n`);
   }
 
   /** A remark on stderr. */
   note(text: string): void {
-    if (!this.#options.quiet) process.stderr.write(`${fitted(text)}\n`);
+    if (!this.#options.quiet) write(process.stderr, `${fitted(text)}\n`);
   }
 
   /** A phase begins. */
@@ -134,7 +167,7 @@ function barOf(what: string, unit: (n: number) => string): Progress {
     state = 'loading';
     const { SingleBar } = await import('cli-progress');
     if (state !== 'loading') return;
-    const format = `${what} {bar} {percentage} % {shown}`;
+    const format = `${printable(what, 60).replace(/[{}]/g, '')} {bar} {percentage} % {shown}`;
     bar = new SingleBar({
       format,
       barsize: 24,
@@ -160,13 +193,14 @@ function barOf(what: string, unit: (n: number) => string): Progress {
 /** Prose for stderr, wrapped where it is a terminal. Lines that begin with blanks show a place and stay as they are. */
 function fitted(text: string): string {
   const { isTTY, columns } = process.stderr;
-  if (!isTTY || !columns) return text;
-  const lines = text.split('\n');
+  const shown = clean(text, MOST_PROSE);
+  if (!isTTY || !columns) return shown;
+  const lines = shown.split('\n');
   return lines.flatMap((line) => (line.startsWith('  ') ? [line] : wrap(line, columns, '  '))).join('\n');
 }
 
 /** The label is coloured after the lines were broken, which counts columns. */
 function labelled(label: string, style: Style, text: string): void {
   const lines = fitted(`${label} ${text}`).slice(label.length);
-  process.stderr.write(`${painted([style, 'bold'], label, process.stderr)}${lines}\n`);
+  write(process.stderr, `${painted([style, 'bold'], label, process.stderr)}${lines}\n`);
 }

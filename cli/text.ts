@@ -2,6 +2,7 @@
  * Text as people read it: numbers with digits that mean something, and how many columns a text takes on a terminal.
  * Tokens are arbitrary Unicode, and tables must still line up.
  */
+import { clip, printable } from '../src/printable.ts';
 
 const segments = new Intl.Segmenter('en', { granularity: 'grapheme' });
 
@@ -9,10 +10,15 @@ const segments = new Intl.Segmenter('en', { granularity: 'grapheme' });
 const WIDE =
   /^(\p{Emoji_Presentation}|\p{Script=Han}|\p{Script=Hangul}|\p{Script=Hiragana}|\p{Script=Katakana}|[\u3000-\u303e\uff01-\uff60\uffe0-\uffe6])/u;
 const INVISIBLE = /^[\p{Mn}\p{Me}\p{Cf}\p{Cc}]+$/u;
+const ASCII = /^[\x20-\x7e]*$/;
+/** Characters that are measured: more than any terminal is wide. */
+const MEASURED = 4000;
 
 export function textWidth(text: string): number {
+  const measured = clip(text, MEASURED);
+  if (ASCII.test(measured)) return measured.length;
   let columns = 0;
-  for (const { segment } of segments.segment(text)) columns += segmentWidth(segment);
+  for (const { segment } of segments.segment(measured)) columns += segmentWidth(segment);
   return columns;
 }
 
@@ -21,7 +27,7 @@ export function cut(text: string, columns: number): string {
   if (textWidth(text) <= columns) return text;
   let kept = '';
   let used = 1; // the …
-  for (const { segment } of segments.segment(text)) {
+  for (const { segment } of segments.segment(clip(text, MEASURED))) {
     used += segmentWidth(segment);
     if (used > columns) break;
     kept += segment;
@@ -51,7 +57,7 @@ export function wrap(text: string, columns: number, indent = ''): string[] {
 
 /** A token or any text as people can read it: in quotes, control characters escaped. */
 export function quoted(text: string): string {
-  return JSON.stringify(text).replaceAll('\u007f', '\\u007f');
+  return printable(JSON.stringify(clip(text)));
 }
 
 function segmentWidth(segment: string): number {

@@ -1,6 +1,9 @@
+import { printableLines } from './printable.ts';
+
 /**
  * Errors people can act on: one class per reaction, each with the exit code of the command line.
- * A message reads *Where: what was expected, what came. What to do.*
+ * A message reads *Where: what was expected, what came. What to do.* What came may be of any length and hold anything:
+ * messages are cut, and controls are written out.
  */
 export class PalimpsestError extends Error {
   /** A short machine-readable word, e.g. `no_adapter`; it appears as `error.code` under `--json`. */
@@ -8,7 +11,7 @@ export class PalimpsestError extends Error {
   readonly exitCode: number;
 
   constructor(message: string, code: string, exitCode: number, options?: ErrorOptions) {
-    super(message, options);
+    super(printableLines(message), options);
     this.name = new.target.name;
     this.code = code;
     this.exitCode = exitCode;

@@ -2,6 +2,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { sparkline, table } from '../cli/table.ts';
+import { UsageError } from '../src/errors.ts';
+import { printable, printableJson, printableLines } from '../src/printable.ts';
 import { cut, percent, quoted, short, textWidth, wrap } from '../cli/text.ts';
 
 const test = suite('terminal');
@@ -69,6 +71,32 @@ test('a cell is painted after it was measured', () => {
     'a  b',
     '<x>  y',
   ]);
+});
+
+test('text from outside is cut, and controls, marks of direction and halves of characters are written out', () => {
+  const hostile = '\u001b]0;x\u0007\u009b31m\u202eabc\u2066\ud800\r\n\u{e0041}';
+  const plain = '\\u001b]0;x\\u0007\\u009b31m\\u202eabc\\u2066\\ud800\\u000d';
+  assert.is(printable(hostile), `${plain}\\u000a\\u{e0041}`);
+  assert.is(printableLines(hostile), `${plain}\n\\u{e0041}`);
+  assert.is(printable('a\u200d👍🏽 é 東'), 'a\u200d👍🏽 é 東');
+  assert.is(printable('x'.repeat(100), 3), 'xxx…');
+  assert.is(printable('xx👍👍', 3), 'xx…'); // no half of a character
+  const json = printableJson({ [hostile]: hostile }, 1);
+  assert.not.match(json, /[\0-\x09\x0b-\x1f\x7f-\x9f\u202e\u2066]/);
+  assert.equal(JSON.parse(json), { [hostile]: hostile });
+  assert.match(new UsageError(`x ${hostile}`).message, plain.slice(0, 20));
+  assert.ok(new UsageError('x'.repeat(30_000_000)).message.length < 10_000);
+});
+
+test('a text of megabytes is measured and cut at once', () => {
+  const start = performance.now();
+  const long = 'é\u0301👍🏽'.repeat(200_000);
+  assert.ok(textWidth(long) > 500);
+  assert.is(cut(long, 3), 'é\u0301…');
+  assert.ok(quoted(long).length < 10_000);
+  assert.ok(table([{ title: 'a' }], [[long], ['b\nc']], 40).every((line) => textWidth(line) <= 40));
+  assert.ok(wrap(long, 80).length >= 1);
+  assert.ok(performance.now() - start < 2000);
 });
 
 test('numbers: probabilities and norms keep digits that mean something', () => {

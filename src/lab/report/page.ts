@@ -1,4 +1,5 @@
 /** The report as one HTML file that needs nothing else: style, figures and tables are in it. */
+import { printableJson } from '../../printable.ts';
 import { entropyByUpdate, lossCurves, styles } from './edit-figures.ts';
 import { sweep, traceAverage, traceFact } from './layer-figures.ts';
 import { escape, findings, keepTogether } from './wording.ts';
@@ -62,7 +63,7 @@ async function figureHtml(
   const wide = complete(draw('wide'), 'wide');
   const svg = await render(wide);
   files.set(`${name}.svg`, standalone(svg));
-  files.set(`${name}.vl.json`, `${JSON.stringify(wide, null, 1)}\n`);
+  files.set(`${name}.vl.json`, `${printableJson(wide, 1)}\n`);
   const narrow = await render(complete(draw('narrow'), 'narrow'));
   return [
     `<figure id="${name}">`,

@@ -1,6 +1,7 @@
 /** From a vega-lite specification to SVG, without a browser. Vega is large and is loaded when the first figure is drawn. */
 import type { LoggerInterface as Logger } from 'vega';
 import type { TopLevelSpec } from 'vega-lite';
+import { printableLines } from '../../printable.ts';
 import { THEME, WIDTH, darkRules } from './theme.ts';
 import type { Size } from './theme.ts';
 
@@ -20,7 +21,7 @@ export async function loadRenderer(): Promise<Draw> {
     const compiled = lite.compile(spec, { logger }).spec;
     const view = new vega.View(vega.parse(compiled), { renderer: 'none', logger });
     try {
-      const svg = await view.toSVG();
+      const svg = printableLines(await view.toSVG(), Infinity); // a token's control is no character of XML
       if (problems.length > 0) throw new Error(`figure: ${problems.map(String).join('; ')}`);
       return svg;
     } finally {

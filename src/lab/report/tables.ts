@@ -181,7 +181,7 @@ function worstTable(edits: readonly ListedEdit[], caption: (n: number) => string
         mark(method),
         power(normalised_update),
         fixed(cosine, 3),
-        `<span class="verdict ${verdict}">${verdict}</span>`,
+        `<span class="verdict ${escape(verdict)}">${escape(verdict)}</span>`,
       ],
     ),
     blocks: true,
@@ -193,5 +193,5 @@ function marked({ prompt, subject }: Pick<ListedEdit, 'prompt' | 'subject'>): st
 }
 
 function mark(method: Method): string {
-  return `<span class="method ${method}">${title(method)}</span>`;
+  return `<span class="method ${escape(method)}">${title(method)}</span>`;
 }

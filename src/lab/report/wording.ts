@@ -1,6 +1,7 @@
 /** What the report says in words: what the numbers say, in sentences, and how numbers and text are written. */
 import type { Method } from '../../edit/method.ts';
 import { median } from '../../statistics.ts';
+import { printableLines } from '../../printable.ts';
 import { summariseMethod } from '../summary.ts';
 import { bestLayer } from '../trace-average.ts';
 import { recommendedLayer } from '../trace-average.ts';
@@ -65,9 +66,9 @@ function ofLayers({ average, sweep = [] }: Study): string[] {
 /** Digits of an exponent. */
 export const RAISED = [...'⁰¹²³⁴⁵⁶⁷⁸⁹'];
 
-/** Text with the characters that HTML reads as markup written out. */
+/** Text with the characters that HTML reads as markup written out, and those that no page should hold. */
 export function escape(text: string): string {
-  return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+  return printableLines(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
 }
 
 /** HTML in which |Δ| is never parted by the end of a line. */
