@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { attention } from '../src/models/attention.ts';
+import { attention, own } from '../src/models/attention.ts';
 import {
   ATTENTION,
   ATTENTION_BACKWARD_KV,
@@ -9,6 +9,8 @@ import {
 } from '../src/models/attention-rungs.ts';
 import type { AttentionRung, AttentionShape } from '../src/models/attention-rungs.ts';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
+import { headBlocks, headTriples, qkvWidth } from '../src/models/heads.ts';
+import type { HeadLayout } from '../src/models/heads.ts';
 import type { Batch, GpuBatch } from '../src/models/batch.ts';
 import { choose, gridOf } from '../src/gpu/rung.ts';
 import type { Scope } from '../src/gpu/scope.ts';
@@ -23,40 +25,47 @@ const test = suite('attention');
 
 interface Example {
   name: string;
-  heads: number;
-  size: number;
+  heads: HeadLayout;
   batch: Batch;
   /** Rows of the cache, its stride and the column of its keys. */
   cache: [number, number, number];
 }
 
 /** Rows of the given lengths, whose first `from` tokens are cached with a gap of 3 rows before each. */
-function example(
-  heads: number,
-  size: number,
-  lengths: number[],
-  from: number[] = lengths.map(() => 0),
-): Example {
-  const D = heads * size;
+function example(heads: HeadLayout, lengths: number[], from: number[] = lengths.map(() => 0)): Example {
   let end = 0;
+  const width = qkvWidth(heads);
   const cacheStart = from.map((n) => (end += n + 3) - n);
   const batch = packRows(
     lengths.map((n) => Array<number>(n).fill(0)),
     { from, cacheStart },
   );
-  const cache: [number, number, number] = end === 3 * from.length ? [0, 0, 0] : [end, 2 * D + 8, 4];
-  return { name: `H${heads} S${size} rows ${lengths} from ${from}`, heads, size, batch, cache };
+  const cache: [number, number, number] = end === 3 * from.length ? [0, 0, 0] : [end, width - heads.k + 8, 4];
+  return { name: `${nameOf(heads)} rows ${lengths} from ${from}`, heads, batch, cache };
 }
 
+const nameOf = ({ H, KV, S, stride }: HeadLayout): string =>
+  `H${H}${KV < H ? `/${KV}` : ''} S${S}${stride > S ? ' q k v by head' : ''}`;
+
+/** As many heads of keys as of queries, as in GPT-2, unless said otherwise. */
+const blocks = (H: number, S: number, KV = H): HeadLayout => headBlocks({ H, KV, S });
+const triples = (H: number, S: number): HeadLayout => headTriples({ H, S });
+
 const EXAMPLES = [
-  example(1, 1, [1]),
-  example(2, 3, [5, 1]),
-  example(3, 32, [1, 7, 8, 9, 2], [0, 3, 0, 8, 1]),
-  example(2, 64, [33, 31, 1, 17], [0, 20, 0, 0]),
-  example(1, 68, [9, 12], [0, 5]),
-  example(2, 20, [4, 8, 16], [1, 0, 15]),
-  example(1, 64, [257]),
-  example(2, 32, [70, 129], [69, 128]),
+  example(blocks(1, 1), [1]),
+  example(blocks(2, 3), [5, 1]),
+  example(blocks(3, 32), [1, 7, 8, 9, 2], [0, 3, 0, 8, 1]),
+  example(blocks(2, 64), [33, 31, 1, 17], [0, 20, 0, 0]),
+  example(blocks(1, 68), [9, 12], [0, 5]),
+  example(blocks(2, 20), [4, 8, 16], [1, 0, 15]),
+  example(blocks(1, 64), [257]),
+  example(blocks(2, 32), [70, 129], [69, 128]),
+  // Llama, Mistral, Qwen: queries share keys; GPT-NeoX: q, k and v of a head together.
+  example(blocks(9, 8, 3), [1, 7, 8, 9, 2], [0, 3, 0, 8, 1]),
+  example(blocks(4, 64, 1), [11, 10], [0, 9]),
+  example(blocks(6, 3, 2), [5, 3], [0, 2]),
+  example(triples(3, 16), [1, 7, 8, 9, 2], [0, 3, 0, 8, 1]),
+  example(triples(2, 5), [5, 4], [2, 0]),
 ];
 
 function inputs(e: Example): {
@@ -65,22 +74,17 @@ function inputs(e: Example): {
   c: reference.Case;
 } {
   const [P, stride, cacheK] = e.cache;
-  const qkv = noise(e.batch.ids.length * 3 * e.heads * e.size, e.size, 0, 1.5);
-  const cache = noise(P * stride, e.heads, 0, 1.5);
-  const { spans } = e.batch;
-  return { qkv, cache, c: { qkv, cache, cacheStride: stride, cacheK, spans, heads: e.heads, size: e.size } };
+  const { heads, batch } = e;
+  const qkv = noise(batch.ids.length * qkvWidth(heads), heads.S, 0, 1.5);
+  const cache = noise(P * stride, heads.H, 0, 1.5);
+  return { qkv, cache, c: { qkv, cache, cacheStride: stride, cacheK, spans: batch.spans, heads } };
 }
 
 function shapeOf(e: Example, batch: GpuBatch): AttentionShape {
   const [rows, cacheStride, cacheKeys] = e.cache;
   const cache = { cached: rows > 0, cacheStride, cacheKeys };
   const { tokens, tileSize, tiles } = batch;
-  return { tokens, heads: e.heads, size: e.size, ...cache, tiles: tiles.rows, tileSize };
-}
-
-/** Params as the shaders name them. */
-function paramsOf({ tokens, heads, size }: AttentionShape) {
-  return { m: tokens, heads, s: size, scale: 1 / Math.sqrt(size) };
+  return { tokens, heads: e.heads, ...cache, tiles: tiles.rows, tileSize };
 }
 
 function upload(
@@ -91,7 +95,7 @@ function upload(
   const { qkv, cache } = inputs(e);
   const [P, stride, keys] = e.cache;
   const made = {
-    qkv: tensor(s, qkv, [e.batch.ids.length, 3 * e.heads * e.size]),
+    qkv: tensor(s, qkv, [e.batch.ids.length, qkvWidth(e.heads)]),
     batch: uploadBatch(s, e.batch, tileSize),
   };
   return P > 0 ? { ...made, cache: { rows: tensor(s, cache, [P, stride]), stride, keys } } : made;
@@ -125,8 +129,9 @@ async function forward(
       const shape = shapeOf(e, batch);
       if (!rung.fits(shape, gpu.adapter)) return;
       tried += 1;
-      const { tokens, heads, cacheStride, cacheKeys } = shape;
-      const [out, logsumexp] = [wide(s, [tokens, heads * e.size]), wide(s, [tokens, heads])];
+      const { tokens, cacheStride, cacheKeys } = shape;
+      const { H, S } = e.heads;
+      const [out, logsumexp] = [wide(s, [tokens, H * S]), wide(s, [tokens, H])];
       const operands = {
         qkv,
         cache: cache?.rows ?? qkv,
@@ -138,14 +143,14 @@ async function forward(
       gpu.run(
         rung.kernel,
         rung.tile ? { ...operands, tiles: batch.tiles } : operands,
-        { ...paramsOf(shape), cache_stride: cacheStride, cache_k: cacheKeys },
+        { ...own(shape), cache_stride: cacheStride, cache_k: cacheKeys },
         { ...grid, overrides: { ...grid.overrides, ...overrides } },
       );
       // A score is a sum of S products of size 3²; its error, magnified by nothing, is the relative error of p.
-      const bound = { reduce: e.size, scale: 6 };
+      const bound = { reduce: S, scale: 6 };
       const name = `${rung.kernel}, tiles of ${tile} ${JSON.stringify(overrides)}`;
       allclose(name, (await read(gpu, out.t)).subarray(0, out.t.size), want.out, bound);
-      allclose(name, (await read(gpu, logsumexp.t)).subarray(0, tokens * heads), want.logsumexp, bound);
+      allclose(name, (await read(gpu, logsumexp.t)).subarray(0, tokens * H), want.logsumexp, bound);
       await out.canaries();
       await logsumexp.canaries();
     });
@@ -157,7 +162,8 @@ for (const e of EXAMPLES)
     const want = reference.attention(inputs(e).c);
     const tried: string[] = [];
     for (const rung of ATTENTION) if ((await forward(rung, e, want)) > 0) tried.push(rung.kernel);
-    if (gpu.adapter.kind === 'software') assert.is(tried.length, e.size % 4 > 0 ? 1 : e.size > 64 ? 4 : 5);
+    if (gpu.adapter.kind === 'software')
+      assert.is(tried.length, e.heads.S % 4 > 0 ? 1 : e.heads.S > 64 ? 4 : 5);
   });
 
 for (const e of EXAMPLES)
@@ -166,8 +172,9 @@ for (const e of EXAMPLES)
     const { out, logsumexp } = reference.attention(c);
     const dout = noise(out.length, 7);
     const want = reference.attentionBackward(c, dout);
-    for (const q of ATTENTION_BACKWARD_Q)
-      for (const kv of ATTENTION_BACKWARD_KV)
+    for (const [i, q] of ATTENTION_BACKWARD_Q.entries())
+      for (const kv of ATTENTION_BACKWARD_KV.slice(i, i + 1))
+        // rungs of a kind fit the same shapes
         for (const { change, tile } of [
           ...settings(q, e).map(({ overrides, tile }) => ({ change: [overrides, {}] as const, tile })),
           ...settings(kv, e).map(({ overrides, tile }) => ({ change: [{}, overrides] as const, tile })),
@@ -176,12 +183,13 @@ for (const e of EXAMPLES)
             const { qkv, batch, cache } = upload(s, e, tile);
             const shape = shapeOf(e, batch);
             if (!q.fits(shape, gpu.adapter) || !kv.fits(shape, gpu.adapter)) return;
-            const { tokens, heads, cacheStride, cacheKeys } = shape;
-            const [dqkv, delta] = [wide(s, [tokens, 3 * heads * e.size]), wide(s, [tokens, heads])];
+            const { tokens, cacheStride, cacheKeys } = shape;
+            const { H, S } = e.heads;
+            const [dqkv, delta] = [wide(s, [tokens, qkvWidth(e.heads)]), wide(s, [tokens, H])];
             const common = {
               qkv,
-              logsumexp: tensor(s, Float32Array.from(logsumexp), [tokens, heads]),
-              dout: tensor(s, dout, [tokens, heads * e.size]),
+              logsumexp: tensor(s, Float32Array.from(logsumexp), [tokens, H]),
+              dout: tensor(s, dout, [tokens, H * S]),
               dqkv: dqkv.t,
               delta: delta.t,
             };
@@ -190,19 +198,19 @@ for (const e of EXAMPLES)
               gpu.run(
                 rung.kernel,
                 { ...common, ...bind },
-                { ...paramsOf(shape), ...params },
+                { ...own(shape), ...params },
                 { ...grid, overrides: { ...grid.overrides, ...overrides } },
               );
             };
             const context = {
               cache: cache?.rows ?? qkv,
               spans: batch.spans,
-              out: tensor(s, Float32Array.from(out), [tokens, heads * e.size]),
+              out: tensor(s, Float32Array.from(out), [tokens, H * S]),
             };
             run(q, context, { cache_stride: cacheStride, cache_k: cacheKeys }, change[0]);
             run(kv, { followers: batch.followers }, {}, change[1]);
             // Sums of S products twice over, then of as many as there are tokens; terms up to 4³.
-            const bound = { reduce: e.size, scale: 30 };
+            const bound = { reduce: S, scale: 30 };
             const name = `${q.kernel} ${kv.kernel} ${JSON.stringify(change)}`;
             allclose(name, (await read(gpu, dqkv.t)).subarray(0, dqkv.t.size), want, bound);
             await dqkv.canaries();
@@ -210,20 +218,21 @@ for (const e of EXAMPLES)
           });
   });
 
-test('the reference gradient equals its central difference', () => {
-  const { c } = inputs(example(2, 3, [3, 1, 4], [0, 0, 2]));
-  const dout = noise((c.spans.length / 4) * 6, 3);
-  const slope = centralDifference((qkv) => dot(reference.attention({ ...c, qkv }).out, dout), c.qkv);
-  allclose('slope', slope, reference.attentionBackward(c, dout), { scale: 10 });
-});
+for (const heads of [blocks(2, 3), blocks(4, 3, 2), triples(2, 3)])
+  test(`the reference gradient equals its central difference: ${nameOf(heads)}`, () => {
+    const { c } = inputs(example(heads, [3, 1, 4], [0, 0, 2]));
+    const dout = noise((c.spans.length / 4) * heads.H * heads.S, 3);
+    const slope = centralDifference((qkv) => dot(reference.attention({ ...c, qkv }).out, dout), c.qkv);
+    allclose('slope', slope, reference.attentionBackward(c, dout), { scale: 10 });
+  });
 
 test('the op records its backward', async () => {
   const tape = new Tape();
   await gpu.scope(async (s) => {
-    const e = example(2, 32, [5, 9], [0, 4]);
+    const e = example(blocks(4, 32, 2), [5, 9], [0, 4]);
     const { qkv, batch, cache } = upload(s, e);
     tape.watch(qkv);
-    const out = attention(s, qkv, batch, { heads: 2, ...(cache ? { cache } : {}) });
+    const out = attention(s, qkv, batch, { heads: e.heads, cache });
     const { c } = inputs(e);
     const want = reference.attention(c).out;
     allclose('out', await read(gpu, out), want, { reduce: 32, scale: 6 });
@@ -234,7 +243,7 @@ test('the op records its backward', async () => {
 
 test('the rungs follow the tiles, the width and the adapter', () => {
   const shape: AttentionShape = {
-    ...{ tokens: 9, heads: 2, size: 64, cached: true, cacheStride: 8, cacheKeys: 4, tiles: 3, tileSize: 8 },
+    ...{ tokens: 9, heads: blocks(2, 64), cached: true, cacheStride: 8, cacheKeys: 4, tiles: 3, tileSize: 8 },
   };
   const adapter = (kind: 'gpu' | 'software', subgroupSize: number) => ({
     ...gpu.adapter,
@@ -251,8 +260,9 @@ test('the rungs follow the tiles, the width and the adapter', () => {
   assert.is(chosen({}, adapter('software', 4)), '_eights _backward_q_pairs _backward_kv_subgroup');
   assert.is(chosen({}, adapter('software', 0)), definitions);
   assert.is(chosen({ tileSize: 64 }, adapter('gpu', 0)), '_workgroup _backward_q_keys _backward_kv_queries');
-  assert.is(chosen({ tileSize: 64, size: 66 }, adapter('gpu', 0)), definitions);
-  for (const odd of [{ size: 62 }, { cacheStride: 9 }, { cacheKeys: 3 }])
+  assert.is(chosen({ tileSize: 64, heads: blocks(2, 66) }, adapter('gpu', 0)), definitions);
+  const wide = { ...blocks(2, 64), stride: 65 };
+  for (const odd of [{ heads: blocks(2, 62) }, { heads: wide }, { cacheStride: 9 }, { cacheKeys: 3 }])
     assert.is(chosen(odd), definitions, JSON.stringify(odd));
   assert.equal(
     [3, 4, 15, 16].map((n) => tileSizeFor(n, adapter('software', 8))),
@@ -266,9 +276,12 @@ test('the rungs follow the tiles, the width and the adapter', () => {
 
 test('the op refuses widths and batches that do not fit', async () => {
   await gpu.scope((s) => {
-    const { qkv, batch } = upload(s, example(2, 3, [5]));
-    assert.throws(() => attention(s, qkv, batch, { heads: 4 }), /5 tokens, 3 · 4 heads/);
-    assert.throws(() => attention(s, qkv.slice(0, 3), batch, { heads: 2 }), /\[3, 18\]/);
+    const { qkv, batch } = upload(s, example(blocks(2, 3), [5]));
+    const refused = (t: Tensor, heads: HeadLayout, message: RegExp): void =>
+      assert.throws(() => attention(s, t, batch, { heads }), message);
+    refused(qkv, blocks(4, 3), /18 columns, expected \(4 heads \+ 2 · 4 .* = 36/);
+    refused(qkv, blocks(3, 3, 2), /3 heads of 3 cannot share 2/);
+    refused(qkv.slice(0, 3), blocks(2, 3), /3 rows, the batch 5 tokens/);
   });
 });
 

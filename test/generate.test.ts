@@ -86,26 +86,28 @@ test('an empty prompt and a text beyond the window are refused', async () => {
 });
 
 test('append_cache puts k and v at their places and nowhere else', async () => {
-  for (const [tokens, d] of [
-    [1, 1],
-    [3, 5],
-    [2, 257],
-    [31, 64],
+  // GPT-2's q are a third of a row, GPT-NeoX's first keys begin behind one head, Llama's q take more than k and v.
+  for (const [tokens, first, width] of [
+    [1, 1, 2],
+    [3, 5, 10],
+    [2, 16, 176],
+    [31, 96, 64],
   ] as const) {
+    const row = first + width;
     await gpu.scope(async (s) => {
-      const qkv = noise(tokens * 3 * d, tokens);
+      const qkv = noise(tokens * row, tokens);
       const places = Uint32Array.from({ length: tokens }, (_, t) => 2 * (tokens - t)); // the last row, then every other one up
       const rows = 2 * tokens + 1;
-      const { t: cache, canaries } = wide(s, [rows, 2 * d]);
-      gpu.write(cache, new Float32Array(rows * 2 * d).fill(7));
+      const { t: cache, canaries } = wide(s, [rows, width]);
+      gpu.write(cache, new Float32Array(rows * width).fill(7));
       const bind = {
-        qkv: upload(s, qkv, [tokens, 3 * d], 'qkv'),
+        qkv: upload(s, qkv, [tokens, row], 'qkv'),
         places: upload(s, places, [tokens], 'places'),
         cache,
       };
-      gpu.run('models/append_cache', bind, { tokens, d }, { threads: tokens * 2 * d });
-      const want = new Float32Array(rows * 2 * d).fill(7);
-      places.forEach((place, t) => want.set(qkv.subarray(t * 3 * d + d, (t + 1) * 3 * d), place * 2 * d));
+      gpu.run('models/append_cache', bind, { tokens, row, first }, { threads: tokens * width });
+      const want = new Float32Array(rows * width).fill(7);
+      places.forEach((place, t) => want.set(qkv.subarray(t * row + first, (t + 1) * row), place * width));
       assert.equal((await read(gpu, cache)).subarray(0, want.length), want);
       await canaries();
     });

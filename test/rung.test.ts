@@ -11,6 +11,8 @@ import type { Rung } from '../src/gpu/rung.ts';
 import { COPY } from '../src/lab/bench/rows.ts';
 import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from '../src/models/attention-rungs.ts';
 import type { AttentionShape } from '../src/models/attention-rungs.ts';
+import { headBlocks } from '../src/models/heads.ts';
+import type { HeadLayout } from '../src/models/heads.ts';
 import { LAYERNORM, LAYERNORM_BACKWARD } from '../src/models/layernorm.ts';
 import { MATMUL } from '../src/tensor/matmul-rungs.ts';
 import type { Product } from '../src/tensor/matmul-rungs.ts';
@@ -135,8 +137,8 @@ test('attention and layer normalisation on GPUs: any size of subgroups, or none'
       choose(ATTENTION, { ...shape, ...change }, on).kernel;
     assert.is(of({}), 'models/attention_keys');
     assert.is(of({ tileSize: 64 }), 'models/attention_workgroup');
-    assert.is(of({ tileSize: 64, size: 128 }), 'models/attention_keys');
-    assert.is(of({ size: 6 }), 'models/attention_1');
+    assert.is(of({ tileSize: 64, heads: twoOf(128) }), 'models/attention_keys');
+    assert.is(of({ heads: twoOf(6) }), 'models/attention_1');
     assert.is(choose(ATTENTION_BACKWARD_Q, shape, on).kernel, 'models/attention_backward_q_keys');
     assert.is(choose(ATTENTION_BACKWARD_KV, shape, on).kernel, 'models/attention_backward_kv_queries');
     const { kernel } = choose(LAYERNORM, { rows: 1, d: 768 }, on);
@@ -145,8 +147,10 @@ test('attention and layer normalisation on GPUs: any size of subgroups, or none'
   }
 });
 
+const twoOf = (S: number): HeadLayout => headBlocks({ H: 2, KV: 2, S });
+
 const attended: AttentionShape = {
-  ...{ tokens: 9, heads: 2, size: 64, cached: true, cacheStride: 8, cacheKeys: 4, tiles: 3, tileSize: 2 },
+  ...{ tokens: 9, heads: twoOf(64), cached: true, cacheStride: 8, cacheKeys: 4, tiles: 3, tileSize: 2 },
 };
 
 /** Every ladder with shapes that tell its rungs apart. */
@@ -154,10 +158,10 @@ const LADDERS: readonly [readonly Rung<never>[], readonly object[]][] = [
   [MATMUL, PRODUCTS.map(([, change]) => ({ ...square, ...change }))],
   [
     ATTENTION,
-    [2, 8, 64].flatMap((tileSize) => [64, 66, 72].map((size) => ({ ...attended, tileSize, size }))),
+    [2, 8, 64].flatMap((tileSize) => [64, 66, 72].map((S) => ({ ...attended, tileSize, heads: twoOf(S) }))),
   ],
-  [ATTENTION_BACKWARD_Q, [attended, { ...attended, size: 66 }]],
-  [ATTENTION_BACKWARD_KV, [attended, { ...attended, tileSize: 8 }, { ...attended, size: 66 }]],
+  [ATTENTION_BACKWARD_Q, [attended, { ...attended, heads: twoOf(66) }]],
+  [ATTENTION_BACKWARD_KV, [attended, { ...attended, tileSize: 8 }, { ...attended, heads: twoOf(66) }]],
   [
     LAYERNORM,
     [

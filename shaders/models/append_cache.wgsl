@@ -1,15 +1,15 @@
 // Keys and values of new tokens, put where later tokens look for them.
 //
-//   cache[place_t] = (k_t | v_t)
+//   cache[place_t] = qkv[t] from column `first` on
 //
-// Shapes  qkv [T, 3D] = q | k | v; places u32 [T], all different; cache [P, 2D].
+// Shapes  qkv [T, row]; places u32 [T], all different; cache [P, row - first].
 // Work    one thread a number.
-// Cost    16 T D bytes.
+// Cost    8 T (row - first) bytes.
 // Test    test/generate.test.ts
 
 override WG: u32 = 64u;
 
-struct Params { tokens: u32, d: u32 }
+struct Params { tokens: u32, row: u32, first: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
@@ -22,9 +22,9 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
 ) {
   let i = id.y * (groups.x * WG) + id.x;
-  let width = 2u * params.d;
+  let width = params.row - params.first;
   if (i >= params.tokens * width) { return; }
   let t = i / width;
   let column = i % width;
-  cache[places[t] * width + column] = qkv[t * 3u * params.d + params.d + column];
+  cache[places[t] * width + column] = qkv[t * params.row + params.first + column];
 }

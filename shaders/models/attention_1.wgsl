@@ -1,21 +1,37 @@
-// Causal multi-head attention over packed rows of tokens: the definition.
+// Causal attention over packed rows of tokens, several queries' heads on one of keys: the definition.
 //
 //   o_i = Σ_j p_ij v_j,   p_ij = exp(a_ij - L_i),   a_ij = q_i·k_j / √S,   L_i = ln Σ_j exp(a_ij)
 //
-// Shapes   qkv [M, 3D] = q | k | v, heads side by side in S = D/H columns each; cache [P, stride]:
-//          earlier tokens' keys from column cache_k on, their values D columns further; out [M, D];
-//          logsumexp L [M, H]. spans u32 [M, 4] says which keys query i sees: prefix_start,
-//          prefix_count (rows of cache), self_start, self_count (rows of qkv, i itself last).
+// Shapes   qkv [M, row]: head h of q begins at column q + h · head, the keys and values that it
+//          reads at k + g · head and v + g · head, g = h / group, S columns each; cache [P, stride]:
+//          earlier tokens' keys from column cache_k on, laid out alike, their values v - k columns
+//          further; out [M, H S]; logsumexp L [M, H]. spans u32 [M, 4] says which keys query i
+//          sees: prefix_start, prefix_count (rows of cache), self_start, self_count (rows of qkv,
+//          i itself last).
 // Work     one thread a query and head.
 // Cost     4 M H S flops for each key seen.
 // Numerics one pass with a running maximum m: what was summed before a new maximum shrinks by
 //          exp(m_old - m_new).
-// Source   Vaswani et al. 2017, eq. 1; running maximum: Milakov and Gimelshein 2018, algorithm 3.
+// Source   Vaswani et al. 2017, eq. 1; shared keys: Ainslie et al. 2023; running maximum: Milakov
+//          and Gimelshein 2018, algorithm 3.
 // Test     test/attention.test.ts
 
 override WG: u32 = 64u;
 
-struct Params { m: u32, heads: u32, s: u32, cache_stride: u32, cache_k: u32, scale: f32 }
+struct Params {
+  m: u32,
+  heads: u32, // of queries
+  group: u32, // of them that share a head of keys and values
+  s: u32,
+  row: u32, // numbers of a token in qkv
+  head: u32, // from a head of q, k or v to the next
+  q: u32, // columns where their first heads begin
+  k: u32,
+  v: u32,
+  cache_stride: u32,
+  cache_k: u32,
+  scale: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
@@ -32,19 +48,20 @@ fn main(
   let i = id.y * (groups.x * WG) + id.x;
   if (i >= params.m * params.heads) { return; }
   let s = params.s;
-  let d = params.heads * s;
   let query = i / params.heads;
-  let column = (i % params.heads) * s;
-  let q = query * 3u * d + column;
-  let o = query * d + column;
+  let h = i % params.heads;
+  let q = query * params.row + params.q + h * params.head;
+  let head = h / params.group * params.head;
+  let to_v = params.v - params.k;
+  let o = i * s;
   let span = spans[query];
   for (var c = 0u; c < s; c++) { out[o + c] = 0.0; }
   var top = -1.0e30;
   var sum = 0.0;
   for (var j = 0u; j < span.y + span.w; j++) {
     let cached = j < span.y;
-    var k = (span.z + j - span.y) * 3u * d + d + column;
-    if (cached) { k = (span.x + j) * params.cache_stride + params.cache_k + column; }
+    var k = (span.z + j - span.y) * params.row + params.k + head;
+    if (cached) { k = (span.x + j) * params.cache_stride + params.cache_k + head; }
 
     // a = q·k / √S
     var a = 0.0;
@@ -57,7 +74,7 @@ fn main(
     let p = exp(a - top);
     sum = sum * shrink + p;
     for (var c = 0u; c < s; c++) {
-      out[o + c] = out[o + c] * shrink + p * key_value(k + d + c, cached);
+      out[o + c] = out[o + c] * shrink + p * key_value(k + to_v + c, cached);
     }
   }
   for (var c = 0u; c < s; c++) { out[o + c] /= sum; }

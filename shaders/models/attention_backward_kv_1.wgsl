@@ -1,19 +1,32 @@
 // Gradient of attention by the keys and values of the batch's own tokens: the definition.
 //
-//   dv_j = Σ_i p_ij do_i,   dk_j = 1/√S Σ_i da_ij q_i        over the queries i that see key j
+//   dv_j = Σ_i p_ij do_i,   dk_j = 1/√S Σ_i da_ij q_i        over the queries i that see key j,
+//                                                           of every head that reads k_j and v_j
 //   p_ij = exp(q_i·k_j / √S - L_i),   da_ij = p_ij (do_i·v_j - δ_i)
 //
-// Shapes   qkv [M, 3D]; logsumexp L, delta δ [M, H]; dout [M, D]; followers u32 [M, 2]: the first
-//          query that sees key j and how many do, one after another; dqkv [M, 3D], of which this
-//          kernel writes the columns of k and v. Keys in the cache are frozen, without a gradient.
-// Work     one thread a key and head.
+// Shapes   qkv [M, row] as in attention_1; logsumexp L, delta δ [M, H]; dout [M, H S]; followers
+//          u32 [M, 2]: the first query that sees key j and how many do, one after another; dqkv
+//          [M, row], of which this kernel writes the columns of k and v. Keys in the cache are
+//          frozen, without a gradient.
+// Work     one thread a key and head of keys.
 // Cost     8 S flops for each key, head and query that sees it.
 // Source   Dao et al. 2022, appendix B.2.
 // Test     test/attention.test.ts
 
 override WG: u32 = 64u;
 
-struct Params { m: u32, heads: u32, s: u32, scale: f32 }
+struct Params {
+  m: u32,
+  heads: u32, // of queries
+  group: u32, // of them that share a head of keys and values
+  s: u32,
+  row: u32, // numbers of a token in qkv
+  head: u32, // from a head of q, k or v to the next
+  q: u32, // columns where their first heads begin
+  k: u32,
+  v: u32,
+  scale: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
@@ -40,29 +53,30 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
 ) {
   let j = id.y * (groups.x * WG) + id.x;
-  if (j >= params.m * params.heads) { return; }
+  let kv_heads = params.heads / params.group;
+  if (j >= params.m * kv_heads) { return; }
   let s = params.s;
-  let d = params.heads * s;
-  let head = j % params.heads;
-  let column = head * s;
-  let k = (j / params.heads) * 3u * d + d + column;
-  let v = k + d;
-  let seen = followers[j / params.heads];
+  let row = j / kv_heads * params.row + j % kv_heads * params.head;
+  let k = row + params.k;
+  let v = row + params.v;
+  let seen = followers[j / kv_heads];
   for (var c = 0u; c < s; c++) {
     dqkv[k + c] = 0.0;
     dqkv[v + c] = 0.0;
   }
-  for (var i = seen.x; i < seen.x + seen.y; i++) {
-    let q = i * 3u * d + column;
-    let o = i * d + column;
+  for (var n = 0u; n < seen.y * params.group; n++) {
+    let i = seen.x + n / params.group;
+    let h = j % kv_heads * params.group + n % params.group;
+    let q = i * params.row + params.q + h * params.head;
+    let o = (i * params.heads + h) * s;
     var a = 0.0;
     var dp = 0.0;
     for (var c = 0u; c < s; c++) {
       a += qkv[q + c] * qkv[k + c];
       dp += dout[o + c] * qkv[v + c];
     }
-    let p = exp_of(a * params.scale - logsumexp[i * params.heads + head]);
-    let da = p * (dp - delta[i * params.heads + head]);
+    let p = exp_of(a * params.scale - logsumexp[i * params.heads + h]);
+    let da = p * (dp - delta[i * params.heads + h]);
 
     // dk += 1/√S da q,   dv += p do
     for (var c = 0u; c < s; c++) {

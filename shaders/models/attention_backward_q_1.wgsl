@@ -3,7 +3,7 @@
 //   dq_i = 1/√S Σ_j da_ij k_j,   da_ij = p_ij (do_i·v_j - δ_i),   p_ij = exp(q_i·k_j / √S - L_i),
 //   δ_i = do_i·o_i
 //
-// Shapes   qkv, cache, spans, logsumexp L as in attention_1; out, dout [M, D]; dqkv [M, 3D], of
+// Shapes   qkv, cache, spans, logsumexp L as in attention_1; out, dout [M, H S]; dqkv [M, row], of
 //          which this kernel writes the columns of q; delta δ [M, H], for attention_backward_kv.
 // Work     one thread a query and head.
 // Cost     6 S flops for each query, head and key seen.
@@ -13,7 +13,20 @@
 
 override WG: u32 = 64u;
 
-struct Params { m: u32, heads: u32, s: u32, cache_stride: u32, cache_k: u32, scale: f32 }
+struct Params {
+  m: u32,
+  heads: u32, // of queries
+  group: u32, // of them that share a head of keys and values
+  s: u32,
+  row: u32, // numbers of a token in qkv
+  head: u32, // from a head of q, k or v to the next
+  q: u32, // columns where their first heads begin
+  k: u32,
+  v: u32,
+  cache_stride: u32,
+  cache_k: u32,
+  scale: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
@@ -33,11 +46,12 @@ fn main(
   let i = id.y * (groups.x * WG) + id.x;
   if (i >= params.m * params.heads) { return; }
   let s = params.s;
-  let d = params.heads * s;
   let query = i / params.heads;
-  let column = (i % params.heads) * s;
-  let q = query * 3u * d + column;
-  let o = query * d + column;
+  let h = i % params.heads;
+  let q = query * params.row + params.q + h * params.head;
+  let head = h / params.group * params.head;
+  let to_v = params.v - params.k;
+  let o = i * s;
   let span = spans[query];
 
   // δ = do·o
@@ -49,13 +63,13 @@ fn main(
   for (var c = 0u; c < s; c++) { dqkv[q + c] = 0.0; }
   for (var j = 0u; j < span.y + span.w; j++) {
     let cached = j < span.y;
-    var k = (span.z + j - span.y) * 3u * d + d + column;
-    if (cached) { k = (span.x + j) * params.cache_stride + params.cache_k + column; }
+    var k = (span.z + j - span.y) * params.row + params.k + head;
+    if (cached) { k = (span.x + j) * params.cache_stride + params.cache_k + head; }
     var a = 0.0;
     var dp = 0.0;
     for (var c = 0u; c < s; c++) {
       a += qkv[q + c] * key_value(k + c, cached);
-      dp += dout[o + c] * key_value(k + d + c, cached);
+      dp += dout[o + c] * key_value(k + to_v + c, cached);
     }
     let da = exp(a * params.scale - logsumexp[i]) * (dp - dot_out);
     for (var c = 0u; c < s; c++) { dqkv[q + c] += da * params.scale * key_value(k + c, cached); }

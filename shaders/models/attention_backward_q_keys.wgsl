@@ -14,7 +14,20 @@
 
 override WG: u32 = 64u;
 
-struct Params { m: u32, heads: u32, s: u32, cache_stride: u32, cache_k: u32, scale: f32 }
+struct Params {
+  m: u32,
+  heads: u32, // of queries
+  group: u32, // of them that share a head of keys and values
+  s: u32,
+  row: u32, // numbers of a token in qkv
+  head: u32, // from a head of q, k or v to the next
+  q: u32, // columns where their first heads begin
+  k: u32,
+  v: u32,
+  cache_stride: u32,
+  cache_k: u32,
+  scale: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -30,9 +43,9 @@ var<workgroup> da: array<f32, WG>; // of the keys of this step
 var<workgroup> partial: array<vec4f, WG>;
 
 // Where key j begins: in the cache, or among the batch's own rows.
-fn key_at(j: u32, cached: u32, own: u32, earlier: u32, d4: u32) -> u32 {
+fn key_at(j: u32, cached: u32, own: u32, earlier: u32) -> u32 {
   if (j < cached) { return earlier + j * (params.cache_stride / 4u); }
-  return own + (j - cached) * 3u * d4;
+  return own + (j - cached) * (params.row / 4u);
 }
 
 fn key_value(i: u32, cached: bool) -> vec4f {
@@ -43,15 +56,15 @@ fn key_value(i: u32, cached: bool) -> vec4f {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let s4 = params.s / 4u;
-  let d4 = params.heads * s4;
-  let head = group.y * s4;
-  let q = group.x * 3u * d4 + head;
-  let o = group.x * d4 + head;
+  let q = (group.x * params.row + params.q + group.y * params.head) / 4u;
   let row = group.x * params.heads + group.y;
+  let o = row * s4;
   let span = spans[group.x];
   let seen = span.y + span.w;
-  let own = span.z * 3u * d4 + d4 + head; // first key of the row, and of its prefix
-  let earlier = (span.x * params.cache_stride + params.cache_k) / 4u + head;
+  let head = group.y / params.group * params.head; // first key of the row, and of its prefix
+  let own = (span.z * params.row + params.k + head) / 4u;
+  let earlier = (span.x * params.cache_stride + params.cache_k + head) / 4u;
+  let to_v = (params.v - params.k) / 4u;
   let slices = WG / s4; // keys that are added side by side
   let column = thread % s4;
 
@@ -65,12 +78,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     let j = base + thread;
     var slope = 0.0;
     if (j < seen) {
-      let k = key_at(j, span.y, own, earlier, d4);
+      let k = key_at(j, span.y, own, earlier);
       var a = 0.0;
       var dp = 0.0;
       for (var c = 0u; c < s4; c++) {
         a += dot(qkv[q + c], key_value(k + c, j < span.y));
-        dp += dot(dout[o + c], key_value(k + d4 + c, j < span.y));
+        dp += dot(dout[o + c], key_value(k + to_v + c, j < span.y));
       }
       slope = exp(a * params.scale - logsumexp[row]) * (dp - dot_out) * params.scale;
     }
@@ -81,7 +94,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     // dq += da k, a column and every so many keys a thread
     for (var l = thread / s4; l < min(WG, seen - base) && thread < slices * s4; l += slices) {
       let i = base + l;
-      let k = key_at(i, span.y, own, earlier, d4);
+      let k = key_at(i, span.y, own, earlier);
       dq += da[l] * key_value(k + column, i < span.y);
     }
   }

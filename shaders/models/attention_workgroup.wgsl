@@ -17,7 +17,20 @@ override KEYS: u32 = 16u;
 
 const S4 = 16u; // vec4s of the widest head
 
-struct Params { m: u32, heads: u32, s: u32, cache_stride: u32, cache_k: u32, scale: f32 }
+struct Params {
+  m: u32,
+  heads: u32, // of queries
+  group: u32, // of them that share a head of keys and values
+  s: u32,
+  row: u32, // numbers of a token in qkv
+  head: u32, // from a head of q, k or v to the next
+  q: u32, // columns where their first heads begin
+  k: u32,
+  v: u32,
+  cache_stride: u32,
+  cache_k: u32,
+  scale: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -33,8 +46,8 @@ var<workgroup> values: array<vec4f, KEYS * S4>;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) thread: u32) {
   let s4 = params.s / 4u;
-  let d4 = params.heads * s4;
-  let head = group.y * s4;
+  let head = group.y / params.group * params.head; // of keys
+  let to_v = (params.v - params.k) / 4u;
   let first = tiles[group.x].x;
   let count = tiles[group.x].y;
   let last = spans[first + count - 1u];
@@ -43,7 +56,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
 
   var q: array<vec4f, S4>;
   var o: array<vec4f, S4>;
-  for (var c = 0u; c < s4; c++) { q[c] = qkv[query * 3u * d4 + head + c] * params.scale; }
+  let q_at = (query * params.row + params.q + group.y * params.head) / 4u;
+  for (var c = 0u; c < s4; c++) { q[c] = qkv[q_at + c] * params.scale; }
   var top = -1.0e30;
   var sum = 0.0;
   for (var base = 0u; base < last.y + last.w; base += KEYS) {
@@ -52,13 +66,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     for (var i = thread; i < n * s4; i += WG) {
       let j = base + i / s4;
       if (j < last.y) {
-        let at = ((last.x + j) * params.cache_stride + params.cache_k) / 4u + head + i % s4;
+        let at = ((last.x + j) * params.cache_stride + params.cache_k + head) / 4u + i % s4;
         keys[i] = cache[at];
-        values[i] = cache[at + d4];
+        values[i] = cache[at + to_v];
       } else {
-        let at = (last.z + j - last.y) * 3u * d4 + d4 + head + i % s4;
+        let at = ((last.z + j - last.y) * params.row + params.k + head) / 4u + i % s4;
         keys[i] = qkv[at];
-        values[i] = qkv[at + d4];
+        values[i] = qkv[at + to_v];
       }
     }
     workgroupBarrier();
@@ -77,6 +91,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) th
     }
   }
   if (thread >= count) { return; }
-  for (var c = 0u; c < s4; c++) { out[query * d4 + head + c] = o[c] / sum; }
-  logsumexp[query * params.heads + group.y] = top + log(sum);
+  let row = query * params.heads + group.y;
+  for (var c = 0u; c < s4; c++) { out[row * s4 + c] = o[c] / sum; }
+  logsumexp[row] = top + log(sum);
 }

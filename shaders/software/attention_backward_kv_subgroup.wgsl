@@ -1,12 +1,14 @@
-// Gradient of attention by the batch's own keys and values: a subgroup for each key and head.
+// Gradient of attention by the batch's own keys and values: a subgroup for each key and head of
+// keys.
 //
-//   dv_j = Σ_i p_ij do_i,   dk_j = 1/√S Σ_i da_ij q_i        over the queries i that see key j
+//   dv_j = Σ_i p_ij do_i,   dk_j = 1/√S Σ_i da_ij q_i        over the queries i that see key j,
+//                                                           of every head that reads k_j and v_j
 //   p_ij = exp(q_i·k_j / √S - L_i),   da_ij = p_ij (do_i·v_j - δ_i)
 //
 // What changed  Lanes run along the queries (a lane makes p and da of one), then along the columns
 //          of q and do, so that dk and dv stay in registers and a load brings four numbers.
 // Shapes   as in attention_backward_kv_1, S a multiple of 4.
-// Work     workgroup x: key, y: head, z: the columns z · 8 LANES and on. One subgroup each.
+// Work     workgroup x: key, y: head of keys, z: the columns z · 8 LANES and on. One subgroup each.
 // Cost     8 S flops for each key, head and query that sees it; queries in steps of LANES.
 // Test     test/attention.test.ts
 
@@ -14,7 +16,18 @@ enable subgroups;
 
 override LANES: u32 = 8u; // the adapter's subgroup size
 
-struct Params { m: u32, heads: u32, s: u32, scale: f32 }
+struct Params {
+  m: u32,
+  heads: u32, // of queries
+  group: u32, // of them that share a head of keys and values
+  s: u32,
+  row: u32, // numbers of a token in qkv
+  head: u32, // from a head of q, k or v to the next
+  q: u32, // columns where their first heads begin
+  k: u32,
+  v: u32,
+  scale: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -42,9 +55,10 @@ fn main(
 ) {
   let s4 = params.s / 4u;
   let d4 = params.heads * s4;
-  let head = group.y * s4;
-  let k = group.x * 3u * d4 + d4 + head;
-  let v = k + d4;
+  let row4 = params.row / 4u;
+  let token = group.x * params.row + group.y * params.head;
+  let k = (token + params.k) / 4u;
+  let v = (token + params.v) / 4u;
   let seen = followers[group.x];
   let left = group.z * 2u * LANES + lane; // this lane's two columns
   let right = left + LANES;
@@ -52,26 +66,29 @@ fn main(
 
   var dk = mat2x4f();
   var dv = mat2x4f();
-  for (var base = 0u; base < seen.y; base += LANES) {
-    let n = min(LANES, seen.y - base);
-    let i = seen.x + base + min(lane, n - 1u);
-    let row = i * params.heads + group.y;
-    var a = 0.0;
-    var dp = 0.0;
-    for (var c = 0u; c < s4; c++) {
-      a += dot(qkv[i * 3u * d4 + head + c], qkv[k + c]);
-      dp += dot(dout[i * d4 + head + c], qkv[v + c]);
-    }
-    let p = exp_of(a * params.scale - logsumexp[row]);
-    let da = p * (dp - delta[row]) * params.scale;
+  for (var h = group.y * params.group; h < (group.y + 1u) * params.group; h++) {
+    let q = (params.q + h * params.head) / 4u;
+    for (var base = 0u; base < seen.y; base += LANES) {
+      let n = min(LANES, seen.y - base);
+      let i = seen.x + base + min(lane, n - 1u);
+      let row = i * params.heads + h;
+      var a = 0.0;
+      var dp = 0.0;
+      for (var c = 0u; c < s4; c++) {
+        a += dot(qkv[i * row4 + q + c], qkv[k + c]);
+        dp += dot(dout[row * s4 + c], qkv[v + c]);
+      }
+      let p = exp_of(a * params.scale - logsumexp[row]);
+      let da = p * (dp - delta[row]) * params.scale;
 
-    // dk += 1/√S da q,   dv += p do
-    for (var l = 0u; l < n; l++) {
-      let il = seen.x + base + l;
-      let q4 = il * 3u * d4 + head + columns;
-      let do4 = il * d4 + head + columns;
-      dk += subgroupShuffle(da, l) * mat2x4f(qkv[q4.x], qkv[q4.y]);
-      dv += subgroupShuffle(p, l) * mat2x4f(dout[do4.x], dout[do4.y]);
+      // dk += 1/√S da q,   dv += p do
+      for (var l = 0u; l < n; l++) {
+        let il = seen.x + base + l;
+        let q4 = il * row4 + q + columns;
+        let do4 = il * d4 + h * s4 + columns;
+        dk += subgroupShuffle(da, l) * mat2x4f(qkv[q4.x], qkv[q4.y]);
+        dv += subgroupShuffle(p, l) * mat2x4f(dout[do4.x], dout[do4.y]);
+      }
     }
   }
   if (left < s4) {

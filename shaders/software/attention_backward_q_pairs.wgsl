@@ -16,7 +16,20 @@ enable subgroups;
 override LANES: u32 = 8u; // the adapter's subgroup size
 override PREFIX: u32 = 1u; // 0: no span has one, and the cache is not read
 
-struct Params { m: u32, heads: u32, s: u32, cache_stride: u32, cache_k: u32, scale: f32 }
+struct Params {
+  m: u32,
+  heads: u32, // of queries
+  group: u32, // of them that share a head of keys and values
+  s: u32,
+  row: u32, // numbers of a token in qkv
+  head: u32, // from a head of q, k or v to the next
+  q: u32, // columns where their first heads begin
+  k: u32,
+  v: u32,
+  cache_stride: u32,
+  cache_k: u32,
+  scale: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -55,11 +68,12 @@ fn main(
   let next = min(first + 1u, params.m - 1u);
   let second = select(first, next, spans[next].z == span.z); // the first again at a row's end
   let s4 = params.s / 4u;
-  let d4 = params.heads * s4;
-  let head = group.y * s4;
+  let row4 = params.row / 4u;
+  let to_v = (params.v - params.k) / 4u;
+  let head = group.y / params.group * (params.head / 4u); // of keys
   let queries = vec2u(first, second);
-  let q = queries * 3u * d4 + head;
-  let o = queries * d4 + head;
+  let q = queries * row4 + (params.q + group.y * params.head) / 4u;
+  let o = (queries * params.heads + group.y) * s4;
   let q_lane = select(q.x, q.y, lane % 2u == 1u);
   let o_lane = select(o.x, o.y, lane % 2u == 1u);
   let rows = queries * params.heads + group.y;
@@ -82,8 +96,9 @@ fn main(
     let cached = part == 0u;
     let n = select(span.w + second - first, span.y, cached); // keys that the second query sees
     let n0 = select(span.w, span.y, cached);
-    let stride = select(3u * d4, params.cache_stride / 4u, cached);
-    let keys = select(span.z * stride + d4, span.x * stride + params.cache_k / 4u, cached) + head;
+    let stride = select(row4, params.cache_stride / 4u, cached);
+    let keys_at = select(params.k, params.cache_k, cached) / 4u + head;
+    let keys = select(span.z, span.x, cached) * stride + keys_at;
     for (var base = 0u; base < n; base += LANES) {
       let key = base + lane;
       let k = keys + min(key, n - 1u) * stride;
@@ -91,7 +106,7 @@ fn main(
       var dp = vec2f();
       for (var c = 0u; c < s4; c++) {
         let k4 = key_value(k + c, cached);
-        let v4 = key_value(k + d4 + c, cached);
+        let v4 = key_value(k + to_v + c, cached);
         let q4 = qkv[q_lane + c]; // lane 0 loads the first query's, lane 1 the second's
         let do4 = dout[o_lane + c];
         a += vec2f(dot(subgroupBroadcast(q4, 0u), k4), dot(subgroupBroadcast(q4, 1u), k4));

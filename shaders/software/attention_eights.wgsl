@@ -16,7 +16,20 @@ enable subgroups;
 override LANES: u32 = 8u; // the adapter's subgroup size
 override PREFIX: u32 = 1u; // 0: no span has one, and the cache is not read
 
-struct Params { m: u32, heads: u32, s: u32, cache_stride: u32, cache_k: u32, scale: f32 }
+struct Params {
+  m: u32,
+  heads: u32, // of queries
+  group: u32, // of them that share a head of keys and values
+  s: u32,
+  row: u32, // numbers of a token in qkv
+  head: u32, // from a head of q, k or v to the next
+  q: u32, // columns where their first heads begin
+  k: u32,
+  v: u32,
+  cache_stride: u32,
+  cache_k: u32,
+  scale: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -56,13 +69,16 @@ fn main(
 ) {
   let s4 = params.s / 4u;
   let d4 = params.heads * s4;
-  let head = group.y * s4;
+  let row4 = params.row / 4u;
+  let to_v = (params.v - params.k) / 4u;
+  let head = group.y / params.group * (params.head / 4u); // of keys
+  let q_at = (params.q + group.y * params.head) / 4u;
   let first = tiles[group.x].x;
   let count = tiles[group.x].y;
   let span = spans[first];
   // The first four lanes hold queries 0 to 3, and 4 to 7; queries beyond the tile repeat its last.
-  let q_low = (first + min(lane % 4u, count - 1u)) * 3u * d4 + head;
-  let q_high = (first + min(lane % 4u + 4u, count - 1u)) * 3u * d4 + head;
+  let q_low = (first + min(lane % 4u, count - 1u)) * row4 + q_at;
+  let q_high = (first + min(lane % 4u + 4u, count - 1u)) * row4 + q_at;
   let left = group.z * 2u * LANES + lane; // this lane's two columns of v and o
   let right = left + LANES;
   let columns = min(vec2u(left, right), vec2u(s4 - 1u));
@@ -82,8 +98,9 @@ fn main(
   for (var part = 1u - PREFIX; part < 2u; part++) {
     let cached = part == 0u;
     let n = select(span.w + count - 1u, span.y, cached); // keys that the last query sees
-    let stride = select(3u * d4, params.cache_stride / 4u, cached);
-    let keys = select(span.z * stride + d4, span.x * stride + params.cache_k / 4u, cached) + head;
+    let stride = select(row4, params.cache_stride / 4u, cached);
+    let keys_at = select(params.k, params.cache_k, cached) / 4u + head;
+    let keys = select(span.z, span.x, cached) * stride + keys_at;
     let seen_low = min(select(span.w + FOUR, vec4u(n), cached), vec4u(n));
     let seen_high = min(select(span.w + 4u + FOUR, vec4u(n), cached), vec4u(n));
     for (var base = 0u; base < n; base += 4u * LANES) {
@@ -153,7 +170,7 @@ fn main(
 
       // o += p v, four keys at a time, two columns a lane
       for (var l = 0u; l < min(LANES, (n - base + 3u) / 4u); l++) {
-        let v = keys + d4 + min(base + 4u * l + FOUR, vec4u(n - 1u)) * stride;
+        let v = keys + to_v + min(base + 4u * l + FOUR, vec4u(n - 1u)) * stride;
         let v_left = mat4x4f(
           key_value(v.x + columns.x, cached),
           key_value(v.y + columns.x, cached),
@@ -200,7 +217,7 @@ fn main(
   );
   var l = array<vec4f, 2>(top_low + log(total_low), top_high + log(total_high));
   for (var i = 0u; i < count; i++) {
-    let y = (first + i) * d4 + head;
+    let y = (first + i) * d4 + group.y * s4;
     if (left < s4) { out[y + left] = o[i][0]; }
     if (right < s4) { out[y + right] = o[i][1]; }
     if (lane == 0u && group.z == 0u) {

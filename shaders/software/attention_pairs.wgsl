@@ -16,7 +16,20 @@ enable subgroups;
 override LANES: u32 = 8u; // the adapter's subgroup size
 override PREFIX: u32 = 1u; // 0: no span has one, and the cache is not read
 
-struct Params { m: u32, heads: u32, s: u32, cache_stride: u32, cache_k: u32, scale: f32 }
+struct Params {
+  m: u32,
+  heads: u32, // of queries
+  group: u32, // of them that share a head of keys and values
+  s: u32,
+  row: u32, // numbers of a token in qkv
+  head: u32, // from a head of q, k or v to the next
+  q: u32, // columns where their first heads begin
+  k: u32,
+  v: u32,
+  cache_stride: u32,
+  cache_k: u32,
+  scale: f32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
@@ -49,11 +62,14 @@ fn main(
 ) {
   let s4 = params.s / 4u;
   let d4 = params.heads * s4;
-  let head = group.y * s4;
+  let row4 = params.row / 4u;
+  let to_v = (params.v - params.k) / 4u;
+  let head = group.y / params.group * (params.head / 4u); // of keys
   let first = tiles[group.x].x;
   let second = first + tiles[group.x].y - 1u; // the first again in a tile of one
   let span = spans[first];
-  let q = select(first, second, lane % 2u == 1u) * 3u * d4 + head;
+  let q4_at = (params.q + group.y * params.head) / 4u;
+  let q = select(first, second, lane % 2u == 1u) * row4 + q4_at;
   let left = group.z * 2u * LANES + lane; // this lane's two columns of v and o
   let right = left + LANES;
   let columns = min(vec2u(left, right), vec2u(s4 - 1u));
@@ -66,8 +82,9 @@ fn main(
     let cached = part == 0u;
     let n = select(span.w + second - first, span.y, cached); // keys that the second query sees
     let n0 = select(span.w, span.y, cached);
-    let stride = select(3u * d4, params.cache_stride / 4u, cached);
-    let keys = select(span.z * stride + d4, span.x * stride + params.cache_k / 4u, cached) + head;
+    let stride = select(row4, params.cache_stride / 4u, cached);
+    let keys_at = select(params.k, params.cache_k, cached) / 4u + head;
+    let keys = select(span.z, span.x, cached) * stride + keys_at;
     for (var base = 0u; base < n; base += LANES) {
       // a = q·k / √S, one key a lane
       let key = base + lane;
@@ -91,7 +108,7 @@ fn main(
 
       // o += p v, two columns a lane
       for (var l = 0u; l < min(LANES, n - base); l++) {
-        let v = keys + d4 + (base + l) * stride;
+        let v = keys + to_v + (base + l) * stride;
         let v4 = mat2x4f(key_value(v + columns.x, cached), key_value(v + columns.y, cached));
         let pl = subgroupShuffle(p, l);
         o0 += pl.x * v4;
@@ -101,7 +118,7 @@ fn main(
   }
 
   let total = vec2f(subgroupAdd(sum.x), subgroupAdd(sum.y));
-  let y = vec2u(first, second) * d4 + head;
+  let y = vec2u(first, second) * d4 + group.y * s4;
   // A tile of one writes its query twice, with the same numbers.
   if (left < s4) {
     out[y.x + left] = o0[0] / total.x;

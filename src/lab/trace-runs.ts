@@ -57,7 +57,7 @@ export function startRuns(
 
   const many = uploadBatch(s, packRows(Array.from({ length: samples }, () => text.ids)));
   const shape = { samples, tokens: text.ids.length, width: model.dims.D };
-  const cache = new PrefixCache(model.dims);
+  const cache = new PrefixCache(model.architecture);
   const x = add(s, model.embed(s, many), noise(shape), 'corrupted');
   const states = [x];
   model.forward(s, many, {

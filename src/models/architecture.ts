@@ -7,6 +7,7 @@ import { add } from '../tensor/elementwise.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerCache } from './attention.ts';
 import type { GpuBatch } from './batch.ts';
+import type { HeadLayout } from './heads.ts';
 
 /** Sizes of a decoder, in the letters that shapes are written with. */
 export interface Dimensions {
@@ -59,7 +60,7 @@ export type Hook = (s: Scope, layer: number, t: Tensor) => Tensor | undefined;
 
 /** Places where a hook may stand. */
 export interface Hooks {
-  /** q, k and v of all tokens side by side, [T, (H + 2 KV) S], as attention reads them. */
+  /** q, k and v of all tokens, [T, (H + 2 KV) S], as attention reads them. */
   readonly qkv?: Hook | undefined;
   /** What attention adds to the stream, [T, D]. */
   readonly attention?: Hook | undefined;
@@ -124,6 +125,8 @@ export interface Architecture {
   /** `model_type` of config.json. */
   readonly name: string;
   readonly dims: Dimensions;
+  /** Where q, k and v lie in what the `qkv` hook sees. */
+  readonly heads: HeadLayout;
   /** Every tensor on the device, in the order in which a pass reads them. */
   readonly tensors: ReadonlyMap<string, TensorSpec>;
   /** A name of a checkpoint's file as `tensors` has it: some files have a prefix before every name, or an older name. */

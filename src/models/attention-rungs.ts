@@ -1,12 +1,11 @@
 /** The ladders of attention and of its two gradients. */
 import type { AdapterSummary } from '../gpu/context.ts';
 import type { Rung } from '../gpu/rung.ts';
+import type { HeadLayout } from './heads.ts';
 
 export interface AttentionShape {
   readonly tokens: number;
-  readonly heads: number;
-  /** Width of a head, S. */
-  readonly size: number;
+  readonly heads: HeadLayout;
   /** Some span has a prefix; where it lies. */
   readonly cached: boolean;
   readonly cacheStride: number;
@@ -21,16 +20,16 @@ export interface AttentionRung extends Rung<AttentionShape> {
   readonly tile?: number;
 }
 
-const inQuads = ({ size, cacheStride, cacheKeys }: AttentionShape): boolean =>
-  [size, cacheStride, cacheKeys].every((n) => n % 4 === 0);
+const inQuads = ({ heads: { S, stride, q, k, v }, cacheStride, cacheKeys }: AttentionShape): boolean =>
+  [S, stride, q, k, v, cacheStride, cacheKeys].every((n) => n % 4 === 0);
 
 /** What rungs of one subgroup a group need: software adapters, where workgroup memory and barriers are dear. */
 const inSubgroups = (shape: AttentionShape, { kind, subgroupSize }: AdapterSummary): boolean =>
   kind === 'software' && subgroupSize >= 4 && inQuads(shape);
 
 /** Workgroups of one subgroup each: lanes stand for two columns of four numbers. */
-const subgroups = (runs: number, { heads, size }: AttentionShape, lanes: number) => ({
-  groups: [runs, heads, Math.ceil(size / (8 * lanes))] as const,
+const subgroups = (runs: number, heads: number, S: number, lanes: number) => ({
+  groups: [runs, heads, Math.ceil(S / (8 * lanes))] as const,
 });
 
 const lanesAndPrefix = ({ cached }: AttentionShape, { subgroupSize }: AdapterSummary) => ({
@@ -38,13 +37,11 @@ const lanesAndPrefix = ({ cached }: AttentionShape, { subgroupSize }: AdapterSum
   PREFIX: cached ? 1 : 0,
 });
 
-const aThreadEach = ({ tokens, heads }: AttentionShape): { threads: number } => ({ threads: tokens * heads });
-
 /** A workgroup for each token and head: threads along the keys, or the queries, then along the columns. For GPUs. */
 const aGroupEach: Omit<AttentionRung, 'kernel'> = {
-  fits: (shape) => shape.size <= 256 && inQuads(shape),
-  suits: ({ tileSize, size }, { kind }) => kind === 'gpu' && (tileSize <= 8 || size > 64),
-  grid: ({ tokens, heads }) => ({ groups: [tokens, heads] }),
+  fits: (shape) => shape.heads.S <= 256 && inQuads(shape),
+  suits: ({ tileSize, heads }, { kind }) => kind === 'gpu' && (tileSize <= 8 || heads.S > 64),
+  grid: ({ tokens, heads }) => ({ groups: [tokens, heads.H] }),
 };
 
 /**
@@ -58,7 +55,7 @@ export const ATTENTION: readonly AttentionRung[] = [
     tile: 8,
     fits: (shape, adapter) => inSubgroups(shape, adapter) && shape.tileSize <= 8,
     suits: ({ tileSize }) => tileSize > 2,
-    grid: (shape, { subgroupSize }) => subgroups(shape.tiles, shape, subgroupSize),
+    grid: ({ tiles, heads: { H, S } }, { subgroupSize }) => subgroups(tiles, H, S, subgroupSize),
     overrides: lanesAndPrefix,
   },
   // A group for each query, where too few follow each other for a tile.
@@ -68,19 +65,23 @@ export const ATTENTION: readonly AttentionRung[] = [
     kernel: 'software/attention_pairs',
     tile: 2,
     fits: (shape, adapter) => inSubgroups(shape, adapter) && shape.tileSize <= 2,
-    grid: (shape, { subgroupSize }) => subgroups(shape.tiles, shape, subgroupSize),
+    grid: ({ tiles, heads: { H, S } }, { subgroupSize }) => subgroups(tiles, H, S, subgroupSize),
     overrides: lanesAndPrefix,
   },
   // A thread for each query, keys and values in workgroup memory: for GPUs.
   {
     kernel: 'models/attention_workgroup',
     tile: 64,
-    fits: (shape) => shape.tileSize <= 64 && shape.size <= 64 && inQuads(shape),
+    fits: (shape) => shape.tileSize <= 64 && shape.heads.S <= 64 && inQuads(shape),
     suits: ({ tileSize }) => tileSize > 8,
-    grid: ({ tiles, heads }) => ({ groups: [tiles, heads] }),
+    grid: ({ tiles, heads }) => ({ groups: [tiles, heads.H] }),
   },
   // The definition, a thread for each query and head: 1.1, 1.1, 0.4.
-  { kernel: 'models/attention_1', fits: () => true, grid: aThreadEach },
+  {
+    kernel: 'models/attention_1',
+    fits: () => true,
+    grid: ({ tokens, heads }) => ({ threads: tokens * heads.H }),
+  },
 ];
 
 /** Tokens that attention takes together: long runs share loads, but one that is mostly empty computes for nothing. */
@@ -96,22 +97,35 @@ export const ATTENTION_BACKWARD_Q: readonly AttentionRung[] = [
   {
     kernel: 'software/attention_backward_q_pairs',
     fits: inSubgroups,
-    grid: (shape, { subgroupSize }) => subgroups(shape.tokens, shape, subgroupSize),
+    grid: ({ tokens, heads: { H, S } }, { subgroupSize }) => subgroups(tokens, H, S, subgroupSize),
     overrides: lanesAndPrefix,
   },
-  { kernel: 'models/attention_backward_q_1', fits: () => true, grid: aThreadEach },
+  {
+    kernel: 'models/attention_backward_q_1',
+    fits: () => true,
+    grid: ({ tokens, heads }) => ({ threads: tokens * heads.H }),
+  },
 ];
 
 /** dk and dv. */
 export const ATTENTION_BACKWARD_KV: readonly AttentionRung[] = [
-  { kernel: 'models/attention_backward_kv_queries', ...aGroupEach, suits: (_, { kind }) => kind === 'gpu' },
-  // A subgroup for each key. Lanes run along the queries that see it: where those are few, most would idle.
+  {
+    kernel: 'models/attention_backward_kv_queries',
+    fits: aGroupEach.fits,
+    suits: (_, { kind }) => kind === 'gpu',
+    grid: ({ tokens, heads }) => ({ groups: [tokens, heads.KV] }),
+  },
+  // A subgroup for each key and head of keys. Lanes run along the queries that see it: where those are few, most would idle.
   {
     kernel: 'software/attention_backward_kv_subgroup',
     fits: inSubgroups,
     suits: ({ tileSize }) => tileSize > 2,
-    grid: (shape, { subgroupSize }) => subgroups(shape.tokens, shape, subgroupSize),
+    grid: ({ tokens, heads: { KV, S } }, { subgroupSize }) => subgroups(tokens, KV, S, subgroupSize),
     overrides: (_, { subgroupSize }) => ({ LANES: subgroupSize }),
   },
-  { kernel: 'models/attention_backward_kv_1', fits: () => true, grid: aThreadEach },
+  {
+    kernel: 'models/attention_backward_kv_1',
+    fits: () => true,
+    grid: ({ tokens, heads }) => ({ threads: tokens * heads.KV }),
+  },
 ];

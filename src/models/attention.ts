@@ -1,4 +1,4 @@
-/** Causal multi-head attention over a packed batch. */
+/** Causal attention over a packed batch: heads of their own, or several queries' heads on one of keys. */
 import { ShapeError } from '../errors.ts';
 import { choose, gridOf } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
@@ -7,18 +7,20 @@ import type { Tensor } from '../tensor/tensor.ts';
 import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from './attention-rungs.ts';
 import type { AttentionRung, AttentionShape } from './attention-rungs.ts';
 import type { GpuBatch } from './batch.ts';
+import { checkHeads, qkvWidth } from './heads.ts';
+import type { HeadLayout } from './heads.ts';
 
 /** Keys and values of earlier tokens of one layer. */
 export interface LayerCache {
   /** `stride` numbers for each token, e.g. the qkv of another pass. */
   readonly rows: Tensor;
   readonly stride: number;
-  /** The column at which the keys begin; the values follow D columns further. */
+  /** The column at which the keys begin; values follow them as far off as in the qkv of the pass. */
   readonly keys: number;
 }
 
 export interface AttentionOptions {
-  readonly heads: number;
+  readonly heads: HeadLayout;
   /** Absent: no span of the batch has a prefix. It is frozen: no gradient reaches it. */
   readonly cache?: LayerCache | undefined;
   /** Override the choice of kernels, for benches: the batch's tiles must not exceed those of the rung. */
@@ -28,18 +30,19 @@ export interface AttentionOptions {
 /**
  * out_i = Σ_j softmax_j(q_i·k_j / √S) v_j over the keys in token i's span, head by head.
  *
- * @param qkv   [T, 3D] of the tokens in the batch
+ * @param qkv   [T, (H + 2 KV) S] of the tokens in the batch, laid out as `options.heads` says
  * @param batch whose spans say which keys each token sees
- * @returns     [T, D]
- * @throws ShapeError when the width is not 3 · heads · S, or the batch has other tokens
+ * @returns     [T, H S]
+ * @throws ShapeError when qkv is not as wide as its heads, or the batch has other tokens
  */
 export function attention(s: Scope, qkv: Tensor, batch: GpuBatch, options: AttentionOptions): Tensor {
   const shape = shapeOf(qkv, batch, options);
   const { tokens, heads } = shape;
+  const { H, S } = heads;
   const { adapter } = s.gpu;
   const rung = options.rungs?.forward ?? choose(ATTENTION, shape, adapter);
-  const out = empty(s, [tokens, qkv.cols / 3], 'attention');
-  const logsumexp = empty(s, [tokens, heads], 'logsumexp');
+  const out = empty(s, [tokens, H * S], 'attention');
+  const logsumexp = empty(s, [tokens, H], 'logsumexp');
   const bind = { qkv, cache: options.cache?.rows ?? qkv, spans: batch.spans, out, logsumexp };
   const cost = {
     flops: 4 * batch.keysSeen * out.cols,
@@ -57,15 +60,15 @@ export function attention(s: Scope, qkv: Tensor, batch: GpuBatch, options: Atten
 
 /** What the backward pass reads of the forward one, and the gradient that it sends back. */
 export interface AttentionGradient {
-  /** [T, D] */
+  /** [T, H S] */
   readonly out: Tensor;
   /** [T, H] */
   readonly logsumexp: Tensor;
-  /** [T, D] dL/dout */
+  /** [T, H S] dL/dout */
   readonly dout: Tensor;
 }
 
-/** dL/dqkv [T, 3D]. Keys and values of the cache are frozen. */
+/** dL/dqkv, laid out as qkv. Keys and values of the cache are frozen. */
 export function attentionBackward(
   s: Scope,
   qkv: Tensor,
@@ -94,19 +97,19 @@ export function attentionBackward(
 }
 
 function shapeOf(qkv: Tensor, batch: GpuBatch, { heads, cache }: AttentionOptions): AttentionShape {
-  const size = qkv.cols / 3 / heads;
-  if (!Number.isInteger(size) || batch.tokens !== qkv.rows)
-    throw new ShapeError(
-      `attention: "${qkv.label}" [${qkv.rows}, ${qkv.cols}] is not [${batch.tokens} tokens, 3 · ${heads} heads · S].`,
-    );
+  checkHeads('attention', qkv, heads);
+  if (batch.tokens !== qkv.rows)
+    throw new ShapeError(`attention: "${qkv.label}" has ${qkv.rows} rows, the batch ${batch.tokens} tokens.`);
   return {
-    ...{ tokens: qkv.rows, heads, size },
+    ...{ tokens: qkv.rows, heads },
     ...{ cached: cache !== undefined, cacheStride: cache?.stride ?? 0, cacheKeys: cache?.keys ?? 0 },
     ...{ tiles: batch.tiles.rows, tileSize: batch.tileSize },
   };
 }
 
 /** Params that all three kernels take: the batch's own tokens. */
-function own({ tokens, heads, size }: AttentionShape) {
-  return { m: tokens, heads, s: size, scale: 1 / Math.sqrt(size) };
+export function own({ tokens, heads }: Pick<AttentionShape, 'tokens' | 'heads'>) {
+  const { H, KV, S, stride, q, k, v } = heads;
+  const size = { m: tokens, heads: H, group: H / KV, s: S, scale: 1 / Math.sqrt(S) };
+  return { ...size, row: qkvWidth(heads), head: stride, q, k, v };
 }

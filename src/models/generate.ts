@@ -51,7 +51,7 @@ export async function generate(
   const done = prompts.map(() => false);
 
   await model.gpu.scope(async (s) => {
-    const cache = PrefixCache.withRoom(s, model.dims, prompts.length * capacity);
+    const cache = PrefixCache.withRoom(s, model.architecture, prompts.length * capacity);
     const shared = sharedLength(prompts);
     if (shared > 0) shareBeginning(model, prompts, shared, cache, capacity);
     let cached = prompts.map(() => shared);

@@ -14,11 +14,13 @@ import type { Architecture, BlockRun, Dimensions, TensorSpec, Weights } from './
 import { attention } from './attention.ts';
 import { ConfigReader } from './config.ts';
 import { embed } from './embed.ts';
+import { headBlocks } from './heads.ts';
+import type { HeadLayout } from './heads.ts';
 import { layernorm } from './layernorm.ts';
 import { TensorTable } from './tensor-table.ts';
 
 /** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.c_proj, reads. */
-function block(run: BlockRun, weights: Weights, x: Tensor, { H }: Dimensions, eps: number): Tensor {
+function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, eps: number): Tensor {
   const { s, layer, batch, cache, stop } = run;
   const w = (name: string): Tensor => weights(`h.${layer}.${name}`);
   const norm = (name: string, t: Tensor): Tensor =>
@@ -28,7 +30,7 @@ function block(run: BlockRun, weights: Weights, x: Tensor, { H }: Dimensions, ep
 
   const qkv = run.show('qkv', linear('attn.c_attn', norm('ln_1', x)));
   if (stop === 'qkv') return qkv;
-  const mixed = attention(s, qkv, batch, { heads: H, cache });
+  const mixed = attention(s, qkv, batch, { heads, cache });
   const h = run.join('attention', x, (residual) => linear('attn.c_proj', mixed, { residual }));
 
   const k = run.show('key', linear('mlp.c_fc', norm('ln_2', h), { gelu: true }));
@@ -49,9 +51,11 @@ export function gpt2(config: Gpt2Config): Architecture {
     context: config.n_positions,
   };
   const eps = config.layer_norm_epsilon;
+  const heads = headBlocks(dims);
   return {
     name: 'gpt2',
     dims,
+    heads,
     tensors: tensorTable(dims),
     canonical: (stored) => stored.replace(/^transformer\./, ''),
     tied: new Map([['lm_head.weight', 'wte.weight']]),
@@ -61,7 +65,7 @@ export function gpt2(config: Gpt2Config): Architecture {
     constants: [dims.D, dims.H, dims.F, eps],
     editedWeight: (layer) => ({ name: `h.${layer}.mlp.c_proj.weight`, layout: 'in-out' }),
     embed: (s, weights, batch) => embed(s, weights('wte.weight'), weights('wpe.weight'), batch),
-    block: (run, weights, x) => block(run, weights, x, dims, eps),
+    block: (run, weights, x) => block(run, weights, x, heads, eps),
     logits: (s, weights, x) => {
       const normed = layernorm(s, x, weights('ln_f.weight'), weights('ln_f.bias'), eps);
       return matmul(s, normed, weights('wte.weight'), { transposeB: true, label: 'logits' });

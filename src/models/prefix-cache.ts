@@ -1,26 +1,28 @@
 /** Keys and values that are computed once and read by later passes: those of beginnings that rows share. */
 import type { Scope } from '../gpu/scope.ts';
 import { Tensor, empty, indices } from '../tensor/tensor.ts';
-import type { Dimensions, Hook } from './architecture.ts';
+import type { Architecture, Hook } from './architecture.ts';
 import type { LayerCache } from './attention.ts';
 import { packRows, uploadBatch } from './batch.ts';
+import { qkvWidth } from './heads.ts';
+import type { HeadLayout } from './heads.ts';
 import type { Model } from './model.ts';
 
 /** Up to so many tokens a copy each costs a software adapter less than to wake its threads for a kernel. */
 const FEW_TOKENS = 16;
 
 export class PrefixCache {
-  readonly #dims: Dimensions;
+  readonly #heads: HeadLayout;
   readonly #layers = new Map<number, LayerCache>();
 
-  constructor(dims: Dimensions) {
-    this.#dims = dims;
+  constructor({ heads }: Pick<Architecture, 'heads'>) {
+    this.#heads = heads;
   }
 
   /** With room for keys and values of so many tokens in every layer, to be filled by `append`. */
-  static withRoom(s: Scope, dims: Dimensions, tokens: number): PrefixCache {
-    const made = new PrefixCache(dims);
-    const stride = 2 * dims.KV * dims.S;
+  static withRoom(s: Scope, { heads, dims }: Architecture, tokens: number): PrefixCache {
+    const made = new PrefixCache({ heads });
+    const stride = qkvWidth(heads) - heads.k; // from the first key on, whatever lies between keys and values
     for (let i = 0; i < dims.layers; i += 1)
       made.#layers.set(i, { rows: empty(s, [tokens, stride], `cache.${i}`), stride, keys: 0 });
     return made;
@@ -35,7 +37,7 @@ export class PrefixCache {
   keep(owner: Scope): Hook {
     return (s, layer, qkv) => {
       if (s !== owner) s.keep(qkv, owner);
-      this.#layers.set(layer, { rows: qkv, stride: qkv.cols, keys: this.#dims.H * this.#dims.S });
+      this.#layers.set(layer, { rows: qkv, stride: qkv.cols, keys: this.#heads.k });
       return undefined;
     };
   }
@@ -51,24 +53,18 @@ export class PrefixCache {
     return (s, layer, qkv) => {
       const cache = this.#layers.get(layer);
       if (!cache) throw new RangeError(`cache: there is no room for layer ${layer}.`);
-      const [tokens, d] = [qkv.rows, cache.stride / 2];
+      const { rows, stride } = cache;
+      const first = this.#heads.k;
       if (places) {
-        const bindings = { qkv, places, cache: cache.rows };
-        s.gpu.run('models/append_cache', bindings, { tokens, d }, { threads: tokens * 2 * d });
+        const [bindings, params] = [
+          { qkv, places, cache: rows },
+          { tokens: qkv.rows, row: qkv.cols, first },
+        ];
+        s.gpu.run('models/append_cache', bindings, params, { threads: qkv.rows * stride });
       } else
         slots.forEach((slot, t) => {
-          const from = new Tensor(
-            qkv.block,
-            [2 * d],
-            'f32',
-            qkv.offset + 4 * (t * qkv.cols + qkv.cols - 2 * d),
-          );
-          const to = new Tensor(
-            cache.rows.block,
-            [2 * d],
-            'f32',
-            cache.rows.offset + 4 * slot * cache.stride,
-          );
+          const from = new Tensor(qkv.block, [stride], 'f32', qkv.offset + 4 * (t * qkv.cols + first));
+          const to = new Tensor(rows.block, [stride], 'f32', rows.offset + 4 * slot * stride);
           s.gpu.copy(from, to);
         });
       return undefined;
@@ -90,7 +86,7 @@ export function prefixCache(
   rows: readonly (readonly number[])[],
   { x, from = 0 }: { readonly x?: Tensor | undefined; readonly from?: number } = {},
 ): PrefixCache {
-  const cache = new PrefixCache(model.dims);
+  const cache = new PrefixCache(model.architecture);
   if (rows.every((row) => row.length === 0) || from >= model.dims.layers) return cache;
   const s = model.gpu.open();
   try {

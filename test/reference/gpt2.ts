@@ -1,6 +1,6 @@
 /** GPT-2's forward pass over one row of tokens in float64, from the definition. */
 import type { Gpt2Config } from '../../src/models/gpt2.ts';
-import { attention } from './attention.ts';
+import { attention, gpt2Heads } from './attention.ts';
 import { gelu } from './gelu.ts';
 import { layernorm } from './layernorm.ts';
 import { matmulReference } from './matmul.ts';
@@ -30,7 +30,7 @@ export async function finalStates(
   for (let i = 0; i < n_layer; i += 1) {
     const qkv = await linear(await norm(`h.${i}.ln_1`), `h.${i}.attn.c_attn`, D, 3 * D);
     const cache = { cache: [], cacheStride: 0, cacheK: 0 };
-    const { out } = attention({ qkv, ...cache, spans, heads, size: D / heads });
+    const { out } = attention({ qkv, ...cache, spans, heads: gpt2Heads(heads, D / heads) });
     x = sum(x, await linear(out, `h.${i}.attn.c_proj`, D, D));
     const k = (await linear(await norm(`h.${i}.ln_2`), `h.${i}.mlp.c_fc`, D, F)).map(gelu);
     x = sum(x, await linear(k, `h.${i}.mlp.c_proj`, F, D));

@@ -1,5 +1,5 @@
 /** Causal tracing in float64, the plain way: every restoration is a whole forward pass of every sample. */
-import { attention } from './attention.ts';
+import { attention, gpt2Heads } from './attention.ts';
 import { gelu } from './gelu.ts';
 import { layernorm } from './layernorm.ts';
 import { matmulReference } from './matmul.ts';
@@ -33,7 +33,14 @@ function forward({ config, tensor }: ReferenceModel, ids: readonly number[], pas
   for (let l = 0; l < n_layer; l += 1) {
     const h = `h.${l}`;
     const qkv = linear(norm(x, `${h}.ln_1`), `${h}.attn.c_attn`, D, 3 * D);
-    const mixed = attention({ qkv, cache: [], cacheStride: 0, cacheK: 0, spans, heads, size: D / heads }).out;
+    const mixed = attention({
+      qkv,
+      cache: [],
+      cacheStride: 0,
+      cacheK: 0,
+      spans,
+      heads: gpt2Heads(heads, D / heads),
+    }).out;
     const a = linear(mixed, `${h}.attn.c_proj`, D, D);
     pass.replace?.('attention', l, a);
     a.forEach((value, i) => (x[i]! += value));

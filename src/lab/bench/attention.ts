@@ -6,6 +6,7 @@ import type { AttentionOptions } from '../../models/attention.ts';
 import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from '../../models/attention-rungs.ts';
 import type { AttentionRung } from '../../models/attention-rungs.ts';
 import { packRows, uploadBatch } from '../../models/batch.ts';
+import { headBlocks } from '../../models/heads.ts';
 import { upload } from '../../tensor/tensor.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { numbers, prepared } from './family.ts';
@@ -25,14 +26,14 @@ type Rungs = NonNullable<AttentionOptions['rungs']>;
 const HEADS = 12;
 const SIZE = 64;
 const D = HEADS * SIZE;
+const heads = headBlocks({ H: HEADS, KV: HEADS, S: SIZE });
 
 /** The rungs of a pass that this adapter can run, fastest first: one forward, or two backward. */
 function rungsFor({ adapter }: Gpu, { backward, cached }: Rows): readonly Rungs[] {
   const stride = cached > 0 ? 3 * D : 0;
   const shape = {
     tokens: 1,
-    heads: HEADS,
-    size: SIZE,
+    heads,
     cached: cached > 0,
     cacheStride: stride,
     cacheKeys: stride / 3,
@@ -74,7 +75,7 @@ function prepareAttention(s: Scope, { rows, cached, fresh, backward }: Rows, run
     stride: 3 * D,
     keys: D,
   };
-  const options: AttentionOptions = { heads: HEADS, rungs, cache: cached > 0 ? cache : undefined };
+  const options: AttentionOptions = { heads, rungs, cache: cached > 0 ? cache : undefined };
 
   const reference = attentionReference({ own, earlier, slopes, heads: HEADS, size: SIZE, cached, fresh });
   const bound = { reduce: SIZE + length, scale: backward ? 30 : 6 };
