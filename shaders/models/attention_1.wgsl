@@ -1,13 +1,13 @@
-// Causal attention over packed rows of tokens, several queries' heads on one of keys: the definition.
+// Causal attention over packed rows, several heads of queries on one of keys: the definition.
 //
 //   o_i = Σ_j p_ij v_j,   p_ij = exp(a_ij - L_i),   a_ij = q_i·k_j / √S,   L_i = ln Σ_j exp(a_ij)
 //
-// Shapes   qkv [M, row]: head h of q begins at column q + h · head, the keys and values that it
-//          reads at k + g · head and v + g · head, g = h / group, S columns each; cache [P, stride]:
-//          earlier tokens' keys from column cache_k on, laid out alike, their values v - k columns
-//          further; out [M, H S]; logsumexp L [M, H]. spans u32 [M, 4] says which keys query i
-//          sees: prefix_start, prefix_count (rows of cache), self_start, self_count (rows of qkv,
-//          i itself last).
+// Shapes   qkv [M, row]: head h of q begins at column q + h · head; the key and the value that it
+//          reads at k + g · head and v + g · head, g = h / group; S columns each; cache [P, .]:
+//          keys of earlier tokens from column cache_k on, values v - k columns further, laid out
+//          alike; out [M, H S]; logsumexp L [M, H]. spans u32 [M, 4] says which keys query i sees:
+//          prefix_start, prefix_count (rows of cache), self_start, self_count (rows of qkv, i
+//          itself last).
 // Work     one thread a query and head.
 // Cost     4 M H S flops for each key seen.
 // Numerics one pass with a running maximum m: what was summed before a new maximum shrinks by

@@ -5,9 +5,9 @@
 //                                                           of every head that reads k_j and v_j
 //   p_ij = exp(q_i·k_j / √S - L_i),   da_ij = p_ij (do_i·v_j - δ_i)
 //
-// What changed  Threads run along the queries and their heads (a thread makes p and da of one), then along the
-//          columns of q and do, several queries at once. No subgroups, so their size does not
-//          matter.
+// What changed  Threads run along the queries and their heads (a thread makes p and da of one),
+//          then along the columns of q and do, several queries at once. No subgroups, so their
+//          size does not matter.
 // Shapes   as in attention_backward_kv_1, S a multiple of 4 up to 4 WG.
 // Work     workgroup x: key, y: head of keys; queries in steps of WG.
 // Cost     8 S flops for each key, head and query that sees it; 40 WG bytes of workgroup memory.
