@@ -17,6 +17,7 @@ import { Model } from './models/model.ts';
 import { versions } from './io/version.ts';
 
 export { openGpu } from './gpu/node.ts';
+export { cachedEigen } from './io/eigen-cache.ts';
 export { openCheckpoint } from './io/model-folder.ts';
 
 export interface LoadModelOptions {

@@ -129,7 +129,7 @@ export function identitySolver(): Solver {
 }
 
 /** Lower panels as they lie in a file. */
-function uploadPanels(s: Scope, panels: Float32Array<ArrayBuffer>, f: number): Panels {
+export function uploadPanels(s: Scope, panels: Float32Array<ArrayBuffer>, f: number): Panels {
   const n = Math.ceil(f / BLOCK);
   return { f, n, data: upload(s, panels, [panelRow(n, n), BLOCK], 'covariance') };
 }

@@ -5,6 +5,7 @@ import { ShapeError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { EditedWeight } from '../models/architecture.ts';
+import { matmul } from '../tensor/matmul.ts';
 import { bytesOf, empty, read, windows } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
@@ -67,6 +68,9 @@ export interface LowRankUpdate {
   readonly rank: number;
 }
 
+/** Ranks above it are worth a product, where W is in f32. */
+const PRODUCT_RANK = 16;
+
 /**
  * W += U Λ, in place, for W as f32 or f16; in the layout `out-in` the transpose of U Λ is added.
  *
@@ -87,6 +91,10 @@ export function lowRankUpdate(
       `lowRankUpdate: W [${w.shape.join(', ')}] ${w.dtype} ${layout}, U [${U.size}] and Lambda [${Lambda.size}] of rank ${rank}.`,
     );
   }
+  if (rank > PRODUCT_RANK && !half) {
+    addProduct(s, w, layout, { U: U.reshape(F, rank), Lambda: Lambda.reshape(rank, D) });
+    return;
+  }
   const [left, right] = layout === 'in-out' ? [U, Lambda] : [Lambda, U];
   const strides =
     layout === 'in-out'
@@ -105,4 +113,31 @@ export function lowRankUpdate(
       s.gpu.run('edit/low_rank_update', { left, right, w: part }, params, grid);
     }
   }
+}
+
+/** W += U Λ, or its transpose, by matrix products. */
+function addProduct(
+  s: Scope,
+  w: Tensor,
+  layout: EditedWeight['layout'],
+  { U, Lambda }: { readonly U: Tensor; readonly Lambda: Tensor },
+): void {
+  const { rows: rank, cols: D } = Lambda;
+  const transposeB = layout === 'out-in';
+  let left = U;
+  if (transposeB) {
+    left = empty(s, [D, rank], 'lambda_transposed');
+    s.gpu.run(
+      'tensor/transpose',
+      { x: Lambda, y: left },
+      { rows: rank, cols: D, factor: 1 },
+      { threads: left.size },
+    );
+  }
+  for (const [from, to] of windows(s.gpu, w.rows, w.cols * 4))
+    matmul(s, left.slice(from, to), transposeB ? U : Lambda, {
+      out: w.slice(from, to),
+      accumulate: true,
+      transposeB,
+    });
 }

@@ -22,6 +22,8 @@ export interface MatmulOptions {
   /** Adds to what `out` holds. */
   readonly accumulate?: boolean | undefined;
   readonly label?: string | undefined;
+  /** First column of `a` that is read, and of `out` that is written, where either is wider than the product. */
+  readonly window?: { readonly a?: number; readonly out?: number } | undefined;
   /** GELU of the product, in one dispatch where the rung can and no gradient needs what GELU reads. Not with `out`. */
   readonly gelu?: boolean | undefined;
   /** Overrides the choice of kernel: for tests and benches. */
@@ -48,11 +50,12 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
   const [k, n] = transposeB ? [b.cols, b.rows] : [b.rows, b.cols];
   check(a, b, k, n, options);
   const label = options.label ?? `${a.label} · ${b.label}`;
+  const [aFirst, cFirst] = [options.window?.a ?? 0, options.window?.out ?? 0];
   const c = options.out ?? empty(s, [a.rows, n], label);
   if (residual) s.gpu.copy(residual, c);
   const whole: Part = {
-    ...{ m: a.rows, n, k, transposeB, dtype: b.dtype, aStride: a.cols, aFirst: 0, strips: true },
-    ...{ b, cFirst: 0, accumulate },
+    ...{ m: a.rows, n, k, transposeB, dtype: b.dtype, aStride: a.cols, aFirst, strips: true },
+    ...{ b, cFirst, accumulate },
   };
   const reads = rungFor(s, whole, options).reads;
   const strips = reads === 'strips' ? stripsOf(s, b, whole, options.rung !== undefined) : undefined;
@@ -89,8 +92,8 @@ function partsOf(s: Scope, whole: Part): Part[] {
   const { b, transposeB } = whole;
   return windows(s.gpu, b.rows, b.bytes / b.rows).map(([from, to], i): Part => {
     const part = { ...whole, b: b.slice(from, to), strips: false };
-    if (transposeB) return { ...part, n: to - from, cFirst: from };
-    return { ...part, k: to - from, aFirst: from, accumulate: whole.accumulate || i > 0 };
+    if (transposeB) return { ...part, n: to - from, cFirst: whole.cFirst + from };
+    return { ...part, k: to - from, aFirst: whole.aFirst + from, accumulate: whole.accumulate || i > 0 };
   });
 }
 
@@ -124,7 +127,7 @@ function check(
   b: Tensor,
   k: number,
   n: number,
-  { bias, residual, out, accumulate, transposeB, gelu }: MatmulOptions,
+  { bias, residual, out, accumulate, transposeB, gelu, window }: MatmulOptions,
 ): void {
   const name = (t: Tensor): string => `"${t.label}" ${t.dtype} [${t.shape.join(', ')}]`;
   const fail = (what: string): never => {
@@ -132,6 +135,15 @@ function check(
   };
   if (a.dtype !== 'f32' || b.dtype === 'u32')
     fail(`a must be f32 and b f32 or f16: ${name(a)} · ${name(b)}.`);
+  if (window) {
+    const beyond = (window.a ?? 0) + k > a.cols || (out !== undefined && (window.out ?? 0) + n > out.cols);
+    if (beyond || !out || bias || residual || gelu)
+      fail(
+        `the window [${window.a ?? 0}, ${window.out ?? 0}] of ${name(a)} · ${name(b)} is larger than an operand, or comes with more than \`out\`.`,
+      );
+    if (out && (out.rows !== a.rows || out.dtype !== 'f32')) fail(`out is ${name(out)} for ${a.rows} rows.`);
+    return;
+  }
   if (a.cols !== k) {
     const other = a.cols === n ? ` Did you mean transposeB: ${transposeB ? 'false' : 'true'}?` : '';
     fail(`inner sizes differ: ${name(a)} · ${name(b)}${transposeB ? 'ᵀ' : ''}.${other}`);
