@@ -42,13 +42,13 @@ export const generate = command({
       const { terminal, signal } = run;
       introduce(session, run);
       await applyNamed(session);
-      const stop = model.tokenizer.encode('<|endoftext|>');
+      const { stop } = model.tokenizer;
       const drawn = prompts.map((): number[] => []);
       const options = {
         tokens: args.tokens ?? TOKENS,
         topK: args['top-k'] ?? TOP_K,
         seed: args.seed ?? 0,
-        stop: stop.length === 1 ? stop : undefined,
+        stop,
         signal,
       };
       // One prompt is written as it grows; several would run into each other.
@@ -62,8 +62,7 @@ export const generate = command({
         if (!stop.includes(id)) live?.write(id);
       };
       const ids = prompts.map((prompt) => model.tokenizer.encode(prompt));
-      const texts = (): string[] =>
-        drawn.map((row) => model.tokenizer.decode(row.filter((id) => !stop.includes(id))));
+      const texts = (): string[] => drawn.map((row) => model.tokenizer.decodeAfter(row));
       try {
         await timed('generate', () => generateText(model, ids, { ...options, onToken }));
       } finally {

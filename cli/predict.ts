@@ -167,7 +167,8 @@ function jsonOf(text: string): unknown {
 export async function answer(model: Model, checks: readonly Check[], count: number): Promise<Answer[]> {
   const answers: Answer[] = [];
   for (const { prompt, expect } of checks) {
-    const continuation = expect === undefined ? [] : model.tokenizer.encode(` ${expect.trimStart()}`);
+    const continuation =
+      expect === undefined ? [] : model.tokenizer.encodeTarget(prompt, expect.trimStart()).target;
     const found = await predictNext(model, prompt, { count, continuation });
     answers.push(answerOf(found, expect !== undefined));
   }

@@ -127,6 +127,7 @@ export function introduce(session: Session, run: Run, ...more: string[]): void {
   const parts = [`${description}${kind === 'software' ? ' (software)' : ''}`, `model ${model.id}`, ...more];
   if (edits.length > 0) parts.push(`${plural(edits.length, 'edit')} in it`);
   run.terminal.note(`palimpsest: ${parts.join(' · ')}`);
+  for (const notice of model.tokenizer.notices) run.terminal.note(`palimpsest: ${model.id}: ${notice}.`);
 }
 
 /** Where the time went, on stderr. */

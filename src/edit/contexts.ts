@@ -1,4 +1,4 @@
-/** The contexts of an edit: read from a file, or what the model itself says after `<|endoftext|>`. */
+/** The contexts of an edit: read from a file, or what the model itself says after BOS or `<|endoftext|>`. */
 import { ModelError, UsageError } from '../errors.ts';
 import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
@@ -8,8 +8,8 @@ import { readTemplate, show } from './template.ts';
 const BARE_CONTEXT = '{}';
 
 /**
- * What is sampled when nobody hands contexts in: 10 texts of 4 tokens, then 10 of 9, each after `<|endoftext|>`, the
- * next token drawn from the 5 most likely.
+ * What is sampled when nobody hands contexts in: 10 texts of 4 tokens, then 10 of 9, each after BOS or `<|endoftext|>`,
+ * the next token drawn from the 5 most likely.
  *
  * @see kmeng01/rome: `context_template_length_params` [[5, 10], [10, 10]], lengths that count `<|endoftext|>`
  */
@@ -67,13 +67,11 @@ export function parseContexts(text: string, name: string): string[] {
 /** Raised whenever a seed would give other contexts; part of the name under which they are cached. */
 export const SAMPLING_VERSION = 1;
 
-const START = '<|endoftext|>';
-
 /**
  * 21 templates, `{}` first. All samples are one batch: row b draws from stream b of the seed, and the shorter texts are
  * the beginnings of theirs. In a sequence of edits they come from the unedited model, as published.
  *
- * @throws ModelError when the tokenizer has no `<|endoftext|>`
+ * @throws ModelError when the tokenizer has nothing to begin a text with
  * @see kmeng01/rome `get_context_templates`
  */
 export async function sampleContexts(
@@ -84,10 +82,10 @@ export async function sampleContexts(
     readonly onStep?: (done: number, total: number) => void;
   } = {},
 ): Promise<string[]> {
-  const start = model.tokenizer.encode(START);
-  if (start.length !== 1)
+  const start = [...model.tokenizer.start];
+  if (start.length === 0)
     throw new ModelError(
-      `contexts: expected ${START} to be one token of ${model.id}, found ${start.length}. Give contexts of your own with --contexts.`,
+      `contexts: expected ${model.id} to have a BOS token or <|endoftext|>, to begin a text with; it has neither. Give contexts of your own with --contexts.`,
     );
   const lengths = SAMPLED_CONTEXTS.groups.flatMap(({ tokens, count }) => Array<number>(count).fill(tokens));
   const tokens = Math.max(...lengths);

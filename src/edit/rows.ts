@@ -1,7 +1,7 @@
 import type { Tokenizer } from '../models/tokenizer.ts';
 import { checkLength, requestWarnings, targetText, type EditRequest, type Warning } from './request.ts';
 import { lookupSubject, type Lookup } from './subject.ts';
-import { fill, nest, readTemplate, type Template } from './template.ts';
+import { fill, nest, readTemplate, sentence, type Template } from './template.ts';
 
 /** One context with prompt and subject in it, and the target appended: a row of the batch that optimises v*. */
 export interface RewriteRow {
@@ -34,12 +34,12 @@ const KL_PROMPT: Template = { before: '', after: ' is a' };
 /**
  * Tokenises a request in all its contexts.
  *
- * Target ids are appended as they are. (The published code decodes and tokenises again, which is the same for
- * words and miscounts where a target splits a character; a warning says where the two differ.)
+ * Target ids are those that follow the bare prompt, in every context. (The published code decodes all but the last and
+ * tokenises again, which is the same for words and miscounts where a target splits a character; a warning says so.)
  *
  * @param contexts  templates of a prompt; the first is `{}`
  * @param window    the model's context window, in tokens
- * @throws UsageError when a row exceeds the window, naming the context
+ * @throws UsageError when a row exceeds the window, naming the context, or the prompt's tokens change before the target
  * @see Meng et al. 2022, section 3.1, step 2; kmeng01/rome `compute_v`
  */
 export function editRows(
@@ -49,22 +49,23 @@ export function editRows(
   window: number,
 ): EditRows {
   const prompt = readTemplate(request.prompt, 'prompt', 'Write {} where the subject goes, once.');
-  const targetIds = tokenizer.encode(targetText(request));
-  checkLength('target', targetIds.length, window);
+  const targetIds = tokenizer.encodeTarget(sentence(request), request.target).target;
+  const n = targetIds.length;
+  checkLength('target', n, window);
   const givenIds = targetIds.slice(0, -1);
-  const given = tokenizer.decode(givenIds);
+  const given = tokenizer.decodeAfter(givenIds);
 
   const differs: number[] = [];
   let straddled = false;
   const rewrites = contexts.map((context, j) => {
     const template = nest(readTemplate(context, `context ${j}`, 'Write {} where the prompt goes.'), prompt);
     const found = lookupSubject(tokenizer, template, request.subject);
-    const row = rewriteRow(found, givenIds, targetIds.length);
+    const row = rewriteRow(found, givenIds, n);
     checkLength(describeRow(j, found, givenIds), row.ids.length, window);
-    if (givenIds.length > 0) {
-      const again = tokenizer.encode(fill(template, request.subject) + given);
-      if (again.length !== row.ids.length || again.some((id, i) => id !== row.ids[i])) differs.push(j);
-    }
+    // Of one token, the target itself is looked at: it may begin otherwise in another context.
+    const [next, ids] = n === 1 ? [targetText(request), [...row.ids, ...targetIds]] : [given, row.ids];
+    const together = tokenizer.encode(fill(template, request.subject) + next);
+    if (together.length !== ids.length || together.some((id, i) => id !== ids[i])) differs.push(j);
     straddled ||= found.straddled;
     return row;
   });

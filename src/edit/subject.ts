@@ -10,8 +10,6 @@ export interface Lookup {
   readonly straddled: boolean;
 }
 
-const utf8 = new TextEncoder();
-
 /**
  * Finds the subject's last token: the last token that overlaps the subject's bytes when the whole text is tokenised.
  *
@@ -23,8 +21,8 @@ const utf8 = new TextEncoder();
  */
 export function lookupSubject(tokenizer: Tokenizer, template: Template, subject: string): Lookup {
   const { ids, ends } = tokenizer.encodeWithSpans(fill(template, subject));
-  const subjectEnd = utf8.encode(template.before + subject.trimEnd()).length;
-  // The first token that reaches the subject's end holds its last byte.
+  // Both in bytes of the normalised text. The first token that reaches the subject's end holds its last byte.
+  const subjectEnd = tokenizer.encodeWithSpans(template.before + subject.trimEnd()).ends.at(-1) ?? 0;
   const lookup = ends.findIndex((end) => end >= subjectEnd);
   return { ids, lookup, straddled: (ends[lookup] ?? 0) > subjectEnd };
 }

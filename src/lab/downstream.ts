@@ -157,7 +157,9 @@ async function likelier(
   task: Task,
   prompts: readonly { readonly ids: readonly number[] }[],
 ): Promise<number[]> {
-  const words = task.answers.map((word) => model.tokenizer.encode(` ${word}`));
+  // Every prompt ends as this one does, so its answers have these tokens.
+  const asked = task.ask([]);
+  const words = task.answers.map((word) => model.tokenizer.encodeTarget(asked, word).target);
   const items = prompts.flatMap(({ ids }) => words.map((target) => ({ prompt: ids, target })));
   const scores = await score(model, items);
   return prompts.map((_, b) => {
@@ -170,7 +172,7 @@ async function likelier(
 async function answer(model: Model, prompts: number[][], signal?: AbortSignal): Promise<string[]> {
   try {
     const options = { tokens: ANSWER_TOKENS, topK: 1, seed: 0, ...(signal ? { signal } : {}) };
-    return (await generate(model, prompts, options)).map((ids) => model.tokenizer.decode(ids));
+    return (await generate(model, prompts, options)).map((ids) => model.tokenizer.decodeAfter(ids));
   } catch (error) {
     if (error instanceof ModelError) return prompts.map(() => '');
     throw error;

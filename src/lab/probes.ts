@@ -90,7 +90,7 @@ export function promptRows(model: Model, fact: Fact, scores: FactScores): Prompt
             target_logprob: -rivals.new.nll,
             true_logprob: rivals.true && -rivals.true.nll,
             won: holds(rivals) ? 'target' : prefers(rivals, 'true') ? 'true' : null,
-            says: model.tokenizer.decode(rivals.new.predicted.slice(0, 1)),
+            says: model.tokenizer.decodeAfter(rivals.new.predicted.slice(0, 1)),
           },
         ]
       : [];
@@ -108,9 +108,9 @@ export function promptRows(model: Model, fact: Fact, scores: FactScores): Prompt
  * @see kmeng01/rome `eval_utils_zsre`
  */
 function tokenByToken(tokenizer: Tokenizer, prompt: string, answer: string): Continuation[] {
-  const ids = tokenizer.encode(` ${answer}`);
+  const ids = tokenizer.encodeTarget(prompt, answer).target;
   return ids.map((id, i) => ({
-    prompt: tokenizer.encode(prompt + tokenizer.decode(ids.slice(0, i))),
-    target: [tokenizer.encode(tokenizer.decode([id]))[0] ?? id],
+    prompt: tokenizer.encode(prompt + tokenizer.decodeAfter(ids.slice(0, i))),
+    target: [id],
   }));
 }

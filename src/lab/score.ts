@@ -36,9 +36,13 @@ const BATCH_TOKENS = 4096;
 /** Bounds the logits that are alive at once. */
 const LOGIT_BYTES = 64 * 2 ** 20;
 
-/** `prompt` continued by one blank and `target`, tokenised apart; the same as together unless the prompt ends in a blank. */
+/**
+ * `prompt` continued by one blank and `target`.
+ *
+ * @throws UsageError when the prompt's tokens change before the target
+ */
 export function continuation(tokenizer: Tokenizer, prompt: string, target: string): Continuation {
-  return { prompt: tokenizer.encode(prompt), target: tokenizer.encode(` ${target}`) };
+  return tokenizer.encodeTarget(prompt, target);
 }
 
 /**

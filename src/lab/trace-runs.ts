@@ -166,8 +166,6 @@ export interface TraceText {
   readonly object: readonly number[];
 }
 
-const utf8 = new TextEncoder();
-
 /** @throws UsageError when the prompt has no `{}`, or the text exceeds the context window */
 export async function traceText(model: Model, request: TraceRequest): Promise<TraceText> {
   const { tokenizer, dims } = model;
@@ -176,12 +174,12 @@ export async function traceText(model: Model, request: TraceRequest): Promise<Tr
   const { ids, lookup } = lookupSubject(tokenizer, template, request.subject);
   checkLength('the prompt', ids.length, dims.context);
   const { ends } = tokenizer.encodeWithSpans(sentence(request));
-  const begin = utf8.encode(template.before).length;
+  const begin = tokenizer.encodeWithSpans(template.before).ends.at(-1) ?? 0;
   const first = ends.findIndex((end) => end > begin);
   const object =
     request.object === undefined
       ? (await predict(model, ids, { count: 1 })).next.map(({ id }) => id)
-      : tokenizer.encode(` ${request.object}`);
+      : tokenizer.encodeTarget(sentence(request), request.object).target;
   checkLength('the prompt with its object', ids.length + object.length - 1, dims.context);
   return {
     ids: [...ids, ...object.slice(0, -1)],

@@ -114,7 +114,7 @@ export async function traceFact(
       request,
       tokens: text.ids.slice(0, text.promptLength).map((id) => model.tokenizer.token(id)),
       subject: text.subject,
-      object: model.tokenizer.decode(text.object),
+      object: model.tokenizer.decodeAfter(text.object),
       clean,
       corrupted,
       noise,

@@ -4,7 +4,7 @@
  * T tokens of all rows of a batch lie one after another, never padded; the stream x is [T, D]. What a block computes is
  * written in the file of its architecture, `gpt2.ts` for GPT-2.
  */
-import { UsageError } from '../errors.ts';
+import { ModelError, UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { gatherRows } from '../tensor/gather.ts';
@@ -47,12 +47,12 @@ export class Model {
   private constructor(
     owner: Scope,
     checkpoint: Checkpoint,
-    loaded: { readonly weights: Weights; readonly storage: 'f32' | 'f16'; readonly sha256: string },
+    loaded: Pick<Model, 'tokenizer' | 'weights' | 'storage' | 'sha256'>,
   ) {
     this.gpu = owner.gpu;
     this.id = checkpoint.id;
     this.architecture = checkpoint.architecture;
-    this.tokenizer = new Tokenizer(checkpoint.tokenizerJson, checkpoint.tokenizerConfig);
+    this.tokenizer = loaded.tokenizer;
     this.weights = loaded.weights;
     this.storage = loaded.storage;
     this.sha256 = loaded.sha256;
@@ -61,11 +61,13 @@ export class Model {
 
   /** @throws ModelError when the checkpoint does not fit together */
   static async load(gpu: Gpu, checkpoint: Checkpoint, options: LoadOptions = {}): Promise<Model> {
+    const tokenizer = openTokenizer(checkpoint);
     const owner = gpu.open();
     try {
       const weights = await loadWeights(owner, checkpoint, options);
       const { storage = 'f32' } = options;
-      return new Model(owner, checkpoint, { weights, storage, sha256: await checkpoint.sha256() });
+      const sha256 = await checkpoint.sha256();
+      return new Model(owner, checkpoint, { tokenizer, weights, storage, sha256 });
     } catch (error) {
       owner.close();
       throw error;
@@ -135,4 +137,15 @@ export class Model {
   logits(s: Scope, x: Tensor, rows?: Tensor): Tensor {
     return this.architecture.logits(s, this.weights, rows ? gatherRows(s, x, rows) : x);
   }
+}
+
+/** @throws ModelError for a tokenizer of another model: ids past the table of tokens would read nothing, without a word */
+function openTokenizer({ id, architecture, tokenizerJson, tokenizerConfig }: Checkpoint): Tokenizer {
+  const tokenizer = new Tokenizer(tokenizerJson, tokenizerConfig);
+  const { V } = architecture.dims;
+  if (tokenizer.vocabularySize <= V) return tokenizer;
+  throw new ModelError(
+    `model ${id}: tokenizer.json: expected ids below ${V}, the vocab_size of config.json, found ${tokenizer.vocabularySize - 1}. Use the tokenizer that came with these weights.`,
+    'bad_tokenizer',
+  );
 }

@@ -1,11 +1,15 @@
-import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
-import { ModelError } from '../errors.ts';
+import { ModelError, UsageError } from '../errors.ts';
+import { AddedTokens } from './added-tokens.ts';
 import { fromAlphabet, toAlphabet } from './byte-alphabet.ts';
 import { LONG_WORD, firstTokens } from './long-word.ts';
-import { endOfWord } from './split-words.ts';
-import { checkTokenizerFile } from './tokenizer-file.ts';
+import { byteToken, readTokenizerFile } from './tokenizer-file.ts';
+import type { TokenizerParts } from './tokenizer-file.ts';
+import { wordsOf } from './words.ts';
 
-/** Ids of a text and the UTF-8 bytes each token covers: token i is bytes [ends[i - 1], ends[i]), and token 0 starts at 0. */
+/**
+ * Ids of a text and the UTF-8 bytes each token covers: token i is bytes [ends[i - 1], ends[i]), and token 0 starts at 0.
+ * The bytes are those of the normalised text; BOS covers none.
+ */
 export interface Spans {
   readonly ids: number[];
   readonly ends: number[];
@@ -15,88 +19,147 @@ export interface Spans {
 const REMEMBERED_WORDS = 65_536;
 const LONGEST_REMEMBERED = 64;
 
+const utf8 = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /**
- * GPT-2's byte-level BPE: text to ids and back.
+ * Text to ids and back, as the checkpoint's `tokenizer.json` has it.
  *
- * The merges are those of `@huggingface/tokenizers`. Cutting into words and the byte alphabet are ours, because the
- * package gives no offsets, must read a whole document, and cuts at JavaScript's white space instead of Unicode's.
- * No token is added at either end. A lone surrogate is read as U+FFFD, as `TextEncoder` does.
+ * Normalisation, patterns and merges are those of `@huggingface/tokenizers`. Walking the text and the bytes of every
+ * token are ours, because the package gives no offsets and must read a whole document. Before every text stands what
+ * the tokenizer's own post-processor puts there. A lone surrogate is read as U+FFFD, as `TextEncoder` does.
  */
 export class Tokenizer {
+  /** One more than the highest id. */
   readonly vocabularySize: number;
-  private readonly merge: (written: string) => readonly string[];
-  private readonly idOf = new Map<string, number>();
-  private readonly bytesOf: Uint8Array[] = [];
-  /** Tokens matched in the text before anything else, longest first: `<|endoftext|>`. */
-  private readonly literals: { text: string; id: number }[];
-  private readonly longest: number;
-  private readonly words = new Map<string, readonly number[]>();
+  /** Ids that stand before every text: BOS, or none. */
+  readonly before: readonly number[];
+  /** What a text from nothing begins with: BOS, else `<|endoftext|>`; empty where there is neither. */
+  readonly start: readonly number[];
+  /** Ids that end a text. */
+  readonly stop: readonly number[];
+  /** What is strange about the files, in words. */
+  readonly notices: readonly string[];
+  readonly #parts: TokenizerParts;
+  readonly #idOf = new Map<string, number>();
+  readonly #bytesOf: Uint8Array[] = [];
+  readonly #special: ReadonlySet<number>;
+  readonly #plain: AddedTokens;
+  readonly #normalised: AddedTokens;
+  readonly #longest: number;
+  readonly #words = new Map<string, readonly number[]>();
 
   /**
    * @param file    parsed `tokenizer.json`
    * @param config  parsed `tokenizer_config.json`, when the checkpoint has one
-   * @throws ModelError when it is not a byte-level BPE as GPT-2's
+   * @throws ModelError when it is of another kind, or damaged
    */
   constructor(file: unknown, config: unknown = {}) {
-    const checked = checkTokenizerFile(file, config);
-    const bpe = new HuggingFaceTokenizer(checked.file, checked.config).model;
-    if (bpe === null) throw new ModelError('tokenizer.json: expected a model of type BPE, found none.');
-    this.merge = (written) => bpe.encode([written]);
-    const utf8 = new TextEncoder();
-    for (const [token, id] of checked.vocabulary) {
-      const bytes = fromAlphabet(token);
-      this.idOf.set(token, id);
-      this.bytesOf[id] = bytes ?? utf8.encode(token);
+    const parts = (this.#parts = readTokenizerFile(file, config));
+    for (const [token, id] of parts.vocabulary) {
+      this.#idOf.set(token, id);
+      this.#bytesOf[id] = parts.byteLevel
+        ? (fromAlphabet(token) ?? utf8.encode(token))
+        : (byteOf(token) ?? utf8.encode(token.replaceAll('▁', ' ')));
     }
-    this.literals = checked.added.map(({ content, id }) => ({ text: content, id }));
-    for (const { text, id } of this.literals) this.bytesOf[id] = utf8.encode(text);
-    this.literals.sort((a, b) => b.text.length - a.text.length);
-    this.vocabularySize = this.bytesOf.length;
-    this.longest = this.bytesOf.reduce((most, bytes) => Math.max(most, bytes.length), 1);
+    for (const { content, id } of parts.added) {
+      this.#idOf.set(content, id);
+      this.#bytesOf[id] = utf8.encode(content);
+    }
+    this.#special = new Set(parts.added.flatMap(({ special, id }) => (special ? [id] : [])));
+    const isNormalised = ({ normalized }: { normalized: boolean }): boolean => normalized;
+    this.#plain = new AddedTokens(parts.added.filter((token) => !isNormalised(token)));
+    this.#normalised = new AddedTokens(
+      parts.added
+        .filter(isNormalised)
+        .map((token) => ({ ...token, content: parts.normalise(token.content, false) })),
+    );
+    this.vocabularySize = this.#bytesOf.length;
+    this.#longest = this.#bytesOf.reduce((most, bytes) => Math.max(most, bytes.length), 1);
+
+    const fields = config as Readonly<Record<string, unknown>>;
+    this.before = parts.before.map((token) => {
+      const id = this.#idOf.get(token);
+      if (id !== undefined) return id;
+      throw new ModelError(
+        `tokenizer.json: post_processor: expected tokens of the vocabulary, found ${JSON.stringify(token.slice(0, 40))}. Use the model's own file.`,
+        'bad_tokenizer',
+      );
+    });
+    const idsOf = (...names: readonly unknown[]): number[] =>
+      names.flatMap((name) => this.#named(name) ?? []);
+    const [start] = idsOf(fields.bos_token, '<|endoftext|>', fields.eos_token);
+    this.start = this.before.length > 0 || start === undefined ? this.before : [start];
+    this.stop = [...new Set(idsOf(fields.eos_token, '<|endoftext|>'))];
+    this.notices = noticesOf(fields.add_bos_token, parts.before);
   }
 
-  /** Ids of the whole text. `<|endoftext|>` in it becomes that token, as in GPT-2. */
-  encode(text: string): number[] {
-    return this.encodeDocument(text, Infinity);
+  /** Id of a token that tokenizer_config.json names, as text or as an object. */
+  #named(name: unknown): number | undefined {
+    const content = typeof name === 'object' && name !== null && 'content' in name ? name.content : name;
+    return typeof content === 'string' ? this.#idOf.get(content) : undefined;
+  }
+
+  /**
+   * Ids of the whole text. `<|endoftext|>` in it becomes that token, as in GPT-2.
+   *
+   * @param before false for a text that brings its own BOS, as chat templates do
+   */
+  encode(text: string, { before = true }: { readonly before?: boolean } = {}): number[] {
+    return this.#run(text, Infinity, before).ids;
   }
 
   /**
    * The first `limit` ids of `encode(text)`, without reading on: a 10 MB document costs no more than its first page.
    */
   encodeDocument(text: string, limit: number): number[] {
-    const ids: number[] = [];
-    const next = this.literals.map((literal) => ({ ...literal, at: text.indexOf(literal.text) }));
-    let at = 0;
-    while (at < text.length && ids.length < limit) {
-      const literal = nearest(next, text, at);
-      const section = text.slice(at, literal?.at ?? text.length);
-      for (let from = 0; from < section.length && ids.length < limit;) {
-        const to = endOfWord(section, from);
-        for (const id of this.encodeWord(section.slice(from, to), limit - ids.length)) ids.push(id);
-        from = to;
-      }
-      at += section.length;
-      if (literal !== undefined) {
-        ids.push(literal.id);
-        at += literal.text.length;
-      }
-    }
-    if (ids.length > limit) ids.length = limit;
-    return ids;
+    return this.#run(text, limit, true).ids;
   }
 
-  /** Ids with the byte span of each, over the UTF-8 bytes of the whole text. */
+  /** Ids with the byte span of each. */
   encodeWithSpans(text: string): Spans {
-    const ids = this.encode(text);
-    let end = 0;
-    const ends = ids.map((id) => (end += this.bytes(id).length));
-    return { ids, ends };
+    return this.#run(text, Infinity, true);
   }
 
-  /** The text of these ids; bytes that are no UTF-8 (a character cut in two) become U+FFFD. */
+  /**
+   * A prompt's ids, and the ids that a blank and `target` add to them. Never those of the target alone: after a prompt,
+   * other tokens may stand.
+   *
+   * @throws UsageError when the prompt's ids are no beginning of the whole's
+   */
+  encodeTarget(prompt: string, target: string): { readonly prompt: number[]; readonly target: number[] } {
+    const given = this.encode(prompt);
+    const whole = this.encode(`${prompt} ${target}`);
+    if (given.every((id, i) => id === whole[i])) return { prompt: given, target: whole.slice(given.length) };
+    const at = given.findIndex((id, i) => id !== whole[i]);
+    const tokens = (ids: readonly number[]): string =>
+      ids
+        .slice(at, at + 3)
+        .map((id) => JSON.stringify(this.token(id)))
+        .join(' ');
+    throw new UsageError(
+      `target: expected the prompt's tokens to stay as they are when " ${target.slice(0, 40)}" follows, but ${tokens(given)} at its end becomes ${tokens(whole)}. End the prompt with a whole word and no blank.`,
+      'no_prefix',
+    );
+  }
+
+  /** The text of these ids, special tokens left out; bytes that are no UTF-8 (a character cut in two) become U+FFFD. */
   decode(ids: readonly number[]): string {
+    const text = this.decodeAfter(ids);
+    return this.#parts.blankInFront && text.startsWith(' ') ? text.slice(1) : text;
+  }
+
+  /** The text that these ids add to what stands before them: its first blank stays. */
+  decodeAfter(ids: readonly number[]): string {
+    return this.#text(ids.filter((id) => !this.#special.has(id)));
+  }
+
+  /** One token as text, for display: its blank is a blank; part of a character is U+FFFD. */
+  token(id: number): string {
+    return this.#text([id]);
+  }
+
+  #text(ids: readonly number[]): string {
     const parts = ids.map((id) => this.bytes(id));
     const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
     let at = 0;
@@ -107,52 +170,97 @@ export class Tokenizer {
     return decoder.decode(all);
   }
 
-  /** One token as text, for display: its blank is a blank; part of a character is U+FFFD. */
-  token(id: number): string {
-    return this.decode([id]);
-  }
-
   /** The bytes one token stands for. */
   bytes(id: number): Uint8Array {
-    const bytes = this.bytesOf[id];
+    const bytes = this.#bytesOf[id];
     if (bytes === undefined) {
       throw new ModelError(`tokenizer: expected an id below ${this.vocabularySize}, found ${id}.`);
     }
     return bytes;
   }
 
-  private encodeWord(word: string, need: number): readonly number[] {
-    const known = this.words.get(word);
+  /** Walks the text: added tokens, normalised sections between them, words of these. */
+  #run(text: string, limit: number, before: boolean): Spans {
+    const ids = before ? [...this.before] : [];
+    const ends = ids.map(() => 0);
+    let end = 0;
+    const add = (id: number, bytes: number): void => {
+      ids.push(id);
+      ends.push((end += bytes));
+    };
+    const sections = (
+      added: AddedTokens,
+      whole: string,
+      plain: (section: string, at: number) => void,
+    ): void => {
+      for (let at = 0; at < whole.length && ids.length < limit;) {
+        const found = added.next(whole, at);
+        const stop = found?.start ?? whole.length;
+        if (stop > at) plain(whole.slice(at, stop), at);
+        if (found && ids.length < limit) add(found.id, this.#length(whole.slice(found.start, found.end)));
+        at = found?.end ?? whole.length;
+      }
+    };
+    sections(this.#plain, text, (section, at) =>
+      sections(this.#normalised, this.#parts.normalise(section, at === 0), (part) => {
+        for (const word of wordsOf(part, this.#parts.cut, limit === Infinity)) {
+          if (ids.length >= limit) return;
+          for (const id of this.#encodeWord(word, limit - ids.length)) add(id, this.bytes(id).length);
+        }
+      }),
+    );
+    if (ids.length > limit) ids.length = ends.length = limit;
+    return { ids, ends };
+  }
+
+  #length(text: string): number {
+    return utf8.encode(this.#parts.byteLevel ? text : text.replaceAll('▁', ' ')).length;
+  }
+
+  #encodeWord(word: string, need: number): readonly number[] {
+    const known = this.#words.get(word);
     if (known !== undefined) return known;
-    const written = toAlphabet(word);
+    const { byteLevel, merge } = this.#parts;
+    const written = byteLevel ? toAlphabet(word) : word;
     const cut = written.length > LONG_WORD && Number.isFinite(need);
-    const tokens = cut ? firstTokens(written, need, this.longest, this.merge) : this.merge(written);
-    const ids = tokens.map((token) => this.idOf.get(token) ?? -1);
+    const tokens = cut ? firstTokens(written, need, this.#longest, merge) : merge(written);
+    const ids = tokens.flatMap((token) => this.#idOf.get(token) ?? this.#bytesOrNone(token));
     // Whatever the merges did, the tokens must spell the word: the spans rest on it.
     if (ids.includes(-1) || !written.startsWith(tokens.join('')) || (!cut && tokens.join('') !== written)) {
       throw new ModelError(
         `tokenizer.json: expected tokens that spell ${JSON.stringify(word.slice(0, 60))} byte for byte, found ` +
           `${JSON.stringify(tokens.slice(0, 20))}. The vocabulary lacks some of the 256 byte characters: use the model's own file.`,
+        'bad_tokenizer',
       );
     }
     if (word.length <= LONGEST_REMEMBERED) {
-      if (this.words.size >= REMEMBERED_WORDS) this.words.clear();
-      this.words.set(word, ids);
+      if (this.#words.size >= REMEMBERED_WORDS) this.#words.clear();
+      this.#words.set(word, ids);
     }
     return ids;
   }
+
+  /** Ids of a token's bytes where the vocabulary has bytes to fall back on, else -1. */
+  #bytesOrNone(token: string): number[] {
+    if (this.#parts.byteLevel) return [-1];
+    return Array.from(utf8.encode(token), (byte) => this.#idOf.get(byteToken(byte)) ?? -1);
+  }
 }
 
-/** The literal that comes first at or after `from`; each is searched for again only once it is passed. */
-function nearest<L extends { text: string; at: number }>(
-  next: L[],
-  text: string,
-  from: number,
-): L | undefined {
-  let best: L | undefined;
-  for (const literal of next) {
-    if (literal.at >= 0 && literal.at < from) literal.at = text.indexOf(literal.text, from);
-    if (literal.at >= 0 && (best === undefined || literal.at < best.at)) best = literal;
-  }
-  return best;
+/** `<0x0A>` is a byte. */
+function byteOf(token: string): Uint8Array | undefined {
+  const match = /^<0x([0-9A-F]{2})>$/.exec(token);
+  return match ? Uint8Array.of(parseInt(match[1] as string, 16)) : undefined;
+}
+
+function noticesOf(wanted: unknown, before: readonly string[]): string[] {
+  if (wanted === true && before.length === 0)
+    return [
+      'tokenizer_config.json wants a BOS token (add_bos_token), but the post-processor of tokenizer.json adds none: texts begin without',
+    ];
+  if (wanted === false && before.length > 0)
+    return [
+      `tokenizer_config.json wants no BOS token (add_bos_token), but the post-processor of tokenizer.json adds ${before.join(' ')}: texts begin with it`,
+    ];
+  return [];
 }
