@@ -70,7 +70,7 @@ const strips = (rows: number, texels: number): MatmulRung => ({
   fits: (p, adapter) => isSoftware(adapter, 8) && inStrips(p),
   overrides: (p) => ({
     ...{ ROWS: rows, TEXELS: texels },
-    ...{ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), GELU: GELU(p) },
+    ...{ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), GELU: GELU(p), BLOCKS: p.k > 1024 ? 1 : 0 },
   }),
 });
 
