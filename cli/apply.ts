@@ -6,11 +6,19 @@ import { METHOD_TABLE } from '../src/edit/method.ts';
 import { lookupSubject } from '../src/edit/subject.ts';
 import { readTemplate, sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
+import { parseJson } from '../src/json.ts';
 import { predict } from '../src/models/predict.ts';
 import type { Prediction } from '../src/models/predict.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
-import { namedEditResult, readEditList, readEdits, shortId, writeEditList } from './edit-list.ts';
+import {
+  namedEditResult,
+  readEditList,
+  readEdits,
+  shortId,
+  warnOfUnverified,
+  writeEditList,
+} from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { checkWritable } from './files.ts';
 import { MODEL_FLAGS, text } from './flags.ts';
@@ -88,6 +96,7 @@ export const history = command({
     const path = args.list ?? DEFAULT_LIST;
     const { model } = await readEditList(path);
     const edits = await readEdits([path]);
+    warnOfUnverified(edits, terminal);
     terminal.say(
       `${path}: base ${model.id} (sha256 ${model.sha256.slice(0, 12)}) → ${plural(edits.length, 'edit')}`,
     );
@@ -133,6 +142,7 @@ async function keepList(
   };
   const result = { list: path, model, edits: edits.map(namedEditResult) };
   if (!args.check || edits.length === 0) {
+    warnOfUnverified(edits, terminal);
     showEdits(terminal, edits);
     await write();
     return { model, result };
@@ -259,7 +269,7 @@ function baseOf(edit: NamedEdit, edits: readonly NamedEdit[]): string {
 
 function parsed(text: string | undefined): unknown {
   try {
-    return text === undefined ? null : JSON.parse(text);
+    return text === undefined ? null : parseJson(text);
   } catch {
     return null;
   }

@@ -8,21 +8,26 @@
  * Files are named relative to the list. The edited model is always the base and these edits in this order, computed
  * anew, so that taking one out of the middle is exact to the last bit.
  */
-import { open, readFile, readdir, stat } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
 import { readRecord } from '../src/edit/record.ts';
 import type { EditRecord } from '../src/edit/record.ts';
 import { UsageError } from '../src/errors.ts';
+import { parseJson } from '../src/json.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { openSafetensors, sha256File } from '../src/io/file.ts';
+import { readText } from './files.ts';
+import type { Terminal } from './terminal.ts';
 
 const SCHEMA = 'palimpsest.edits/1';
 
+const SHA256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+
 const EDIT_LIST = v.object({
   schema: v.literal(SCHEMA),
-  model: v.object({ id: v.string(), sha256: v.string() }),
-  edits: v.array(v.object({ file: v.string(), sha256: v.string() })),
+  model: v.object({ id: v.string(), sha256: SHA256 }),
+  edits: v.array(v.object({ file: v.string(), sha256: SHA256 })),
 });
 
 export type EditList = Omit<v.InferOutput<typeof EDIT_LIST>, 'schema'>;
@@ -62,20 +67,21 @@ export function isEditList(name: string): boolean {
 export async function readEditList(path: string): Promise<EditList> {
   const fault = (what: string): UsageError =>
     new UsageError(`edit list ${path}: ${what}. palimpsest apply writes such lists.`, 'bad_edit_list');
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw fault(`expected a readable file, but it cannot be opened (${error.code})`);
-  });
+  const text = await readText(path, fault);
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(text);
   } catch (error) {
-    throw fault(`expected JSON, but ${(error as Error).message}`);
+    throw fault(`expected JSON, found ${(error as Error).message}`);
   }
   const { success, output, issues } = v.safeParse(EDIT_LIST, json, { abortEarly: true });
   if (!success) {
     const [{ expected, received }] = issues;
     throw fault(`${v.getDotPath(issues[0])}: expected ${expected}, found ${received}`);
   }
+  const ids = new Map(output.edits.map(({ sha256 }, i) => [sha256, i]));
+  const twice = output.edits.find(({ sha256 }, i) => ids.get(sha256) !== i);
+  if (twice) throw fault(`expected every edit once, found ${twice.sha256.slice(0, 12)} twice`);
   return { model: output.model, edits: output.edits };
 }
 
@@ -93,6 +99,15 @@ export async function readEdits(names: readonly string[]): Promise<NamedEdit[]> 
     else edits.push(await readEdit(name));
   }
   return edits;
+}
+
+/** Says which edits have no checksum: those of version 0.1.0, whose numbers nobody can check. */
+export function warnOfUnverified(edits: readonly NamedEdit[], terminal: Terminal): void {
+  const files = edits.filter(({ record }) => !record.verified).map(({ file }) => file);
+  if (files.length > 0)
+    terminal.warn(
+      `${files.slice(0, 3).join(', ')}${files.length > 3 ? ` and ${files.length - 3} more` : ''}: written by version 0.1.0, without a checksum of its numbers. Whether they were changed since cannot be told.`,
+    );
 }
 
 /** @throws UsageError saying what the file is instead of an edit */

@@ -1,5 +1,4 @@
 /** From the flags of an edit to what the engine takes. Shared by all commands that edit. */
-import { readFile } from 'node:fs/promises';
 import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
 import { SAMPLING_VERSION, parseContexts, sampleContexts } from '../src/edit/contexts.ts';
 import type { EditOptions } from '../src/edit/edit.ts';
@@ -14,6 +13,7 @@ import { contextsFile, readContexts, writeContexts } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
 import type { Run } from './commands.ts';
+import { readText } from './files.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
 
@@ -94,11 +94,8 @@ export function valueOptionsFrom(
 export async function contextsFrom(args: EditArguments): Promise<string[] | undefined> {
   const name = args.contexts;
   if (name === undefined) return undefined;
-  const text = await readFile(name, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new UsageError(
-      `contexts: expected a readable file ${name}, but it cannot be opened (${error.code}). Give a JSON array such as ["{}", "In short. {}"].`,
-    );
-  });
+  const advice = 'Give a JSON array such as ["{}", "In short. {}"].';
+  const text = await readText(name, (what) => new UsageError(`contexts: ${name}: ${what}. ${advice}`));
   return parseContexts(text, name);
 }
 

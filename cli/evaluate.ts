@@ -1,10 +1,11 @@
 /** `palimpsest evaluate`: single edits over a data set, each taken back bit for bit. */
-import { readFile } from 'node:fs/promises';
+import * as v from 'valibot';
 import type { Fact } from '../src/data/fact.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import { sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
+import { parseJson } from '../src/json.ts';
 import { evaluate as evaluateFacts } from '../src/lab/evaluate.ts';
 import type { CaseResult, EvaluateOptions } from '../src/lab/evaluate.ts';
 import { missingMeasures } from '../src/lab/metrics.ts';
@@ -15,6 +16,7 @@ import { inverseFrequencies } from '../src/lab/texts.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { methodsFrom } from './edit-options.ts';
+import { readText } from './files.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, text } from './flags.ts';
 import { DATA, LAB_FLAGS, factsFrom, withLab } from './lab.ts';
 import type { LabArguments } from './lab.ts';
@@ -129,27 +131,38 @@ function resultOf(
   };
 }
 
+const REFERENCES = v.record(
+  v.string(),
+  v.record(v.string(), v.array(v.object({ text: v.optional(v.string()) }))),
+);
+
 /** ROME's file of texts about the objects: relation, then object, then texts. */
 async function referencesFrom(path: string | undefined): Promise<EvaluateOptions['references']> {
   if (path === undefined) return undefined;
   const fault = (found: string): UsageError =>
     new UsageError(`--references ${path}: expected {relation: {object: [{"text"}]}}, found ${found}.`);
-  const content = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw fault(`a file that cannot be read (${error.code})`);
-  });
-  let all: Record<string, Record<string, { text?: string }[]>>;
+  const content = await readText(path, (what) => new UsageError(`--references ${path}: ${what}.`));
+  let json: unknown;
   try {
-    all = JSON.parse(content) as typeof all;
-    const documents = Object.values(all).flatMap((objects) =>
-      Object.values(objects).map((list) => list.map(({ text: one = '' }) => one).join(' ')),
-    );
-    const idf = inverseFrequencies(documents);
-    const of = ({ relationId, targetNewId }: Fact): string[] =>
-      (all[relationId ?? '']?.[targetNewId ?? ''] ?? []).flatMap(({ text: one }) => one ?? []);
-    return { idf, of };
+    json = parseJson(content);
   } catch (error) {
-    throw fault(String(error));
+    throw fault((error as Error).message);
   }
+  const { success, output, issues } = v.safeParse(REFERENCES, json, { abortEarly: true });
+  if (!success) throw fault(`${issues[0].received} at ${v.getDotPath(issues[0])}`);
+  // Relations and objects are named by the file: a record of either has `constructor` without being given it.
+  const texts = new Map(
+    Object.entries(output).flatMap(([relation, objects]) =>
+      Object.entries(objects).map(([object, list]) => [
+        JSON.stringify([relation, object]),
+        list.flatMap(({ text: one }) => one ?? []),
+      ]),
+    ),
+  );
+  const idf = inverseFrequencies([...texts.values()].map((list) => list.join(' ')));
+  const of = ({ relationId, targetNewId }: Fact): readonly string[] =>
+    texts.get(JSON.stringify([relationId, targetNewId])) ?? [];
+  return { idf, of };
 }
 
 /** A table a family of metrics, with 95 % intervals; families that no record has are left out. */

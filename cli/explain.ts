@@ -4,6 +4,7 @@ import type { EditRecord } from '../src/edit/record.ts';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import { UsageError } from '../src/errors.ts';
+import { parseJson } from '../src/json.ts';
 import { explainEdit } from '../src/lab/explain.ts';
 import type { ExplainStep } from '../src/lab/explain.ts';
 import { distance, norm } from '../src/statistics.ts';
@@ -92,7 +93,7 @@ function optionsOf({ metadata }: EditRecord, file: string): Partial<ValueOptions
     new UsageError(`edit file ${file}: options: expected an object of numbers.`, 'bad_edit_file');
   let found: unknown;
   try {
-    found = JSON.parse(metadata['options'] ?? '{}');
+    found = parseJson(metadata['options'] ?? '{}');
   } catch {
     throw fault();
   }

@@ -4,6 +4,7 @@ import { access, readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UsageError } from '../src/errors.ts';
+import { readWhole } from '../src/io/file.ts';
 
 /** Of the project's own data: in a clone, and in the published package. */
 const FOLDERS = ['../data/', '../../data/'].map((folder) => fileURLToPath(new URL(folder, import.meta.url)));
@@ -37,6 +38,14 @@ export async function checkWritable(flag: string, path: string): Promise<void> {
   }
 }
 
+/** Of a file that is read as a whole: the largest published data sets have 50 MB. */
+const MOST_BYTES = 128 * 2 ** 20;
+
+/** The text of a file that the user named. @throws what `fault` makes of one that cannot be read, or is larger */
+export async function readText(path: string, fault: (what: string) => Error): Promise<string> {
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readWhole(path, MOST_BYTES, fault));
+}
+
 /**
  * Text of a file that the user named, or else of one that comes with the project.
  *
@@ -48,15 +57,11 @@ export async function readData(
   named: string | undefined,
   own: string,
 ): Promise<{ text: string; name: string }> {
-  const places = named === undefined ? FOLDERS.map((folder) => folder + own) : [named];
-  for (const place of places) {
-    const text = await readFile(place, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (named !== undefined)
-        throw new UsageError(
-          `${flag}: expected a readable file ${named}, but it cannot be opened (${error.code}).`,
-        );
-    });
-    if (text !== undefined) return { text, name: named ?? own };
+  const fault = (what: string): UsageError => new UsageError(`${flag}: ${named}: ${what}.`);
+  if (named !== undefined) return { text: await readText(named, fault), name: named };
+  for (const folder of FOLDERS) {
+    const text = await readFile(folder + own, 'utf8').catch(() => undefined);
+    if (text !== undefined) return { text, name: own };
   }
   throw new UsageError(
     `${flag}: ${own} does not come with the installed package. Name a file of yours, or run in a clone of the project.`,

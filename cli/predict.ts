@@ -1,11 +1,12 @@
 /** `palimpsest predict TEXT...`: what the model would say next, without and with edits. `edit --check` asks it, too. */
-import { readFile } from 'node:fs/promises';
 import * as v from 'valibot';
 import { UsageError } from '../src/errors.ts';
+import { parseJson } from '../src/json.ts';
 import { predict as predictNext } from '../src/models/predict.ts';
 import type { Model } from '../src/models/model.ts';
 import type { NextToken, Prediction } from '../src/models/predict.ts';
 import { command } from './commands.ts';
+import { readText } from './files.ts';
 import { MODEL_FLAGS, number } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import { printStrip } from './table.ts';
@@ -134,11 +135,7 @@ const CHECK = v.union([
  * @throws UsageError naming the line
  */
 export async function readChecks(path: string): Promise<Check[]> {
-  const content = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new UsageError(
-      `--check ${path}: expected a readable file, but it cannot be opened (${error.code}).`,
-    );
-  });
+  const content = await readText(path, (what) => new UsageError(`--check ${path}: ${what}.`));
   const whole = jsonOf(content.trimStart().startsWith('[') ? content : '');
   const entries = Array.isArray(whole)
     ? whole
@@ -157,7 +154,7 @@ export async function readChecks(path: string): Promise<Check[]> {
 
 function jsonOf(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return undefined;
   }

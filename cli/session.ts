@@ -9,7 +9,7 @@ import type { ManifestEntry } from '../src/io/models.ts';
 import { openModel } from '../src/io/models.ts';
 import type { FoundModel } from '../src/io/models.ts';
 import type { Report, Run } from './commands.ts';
-import { readEdits } from './edit-list.ts';
+import { readEdits, warnOfUnverified } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { megabytes, plural } from './text.ts';
 import type { ProfileArguments, Profiler } from './profile.ts';
@@ -165,6 +165,7 @@ export async function findCheckpoint(
     );
     const { checkpoint } = found;
     if (edits.length > 0) {
+      warnOfUnverified(edits, terminal);
       const about = { ...checkpoint, sha256: await checkpoint.sha256() };
       for (const { record, file } of edits) checkRecord(record, file, about);
     }

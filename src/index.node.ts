@@ -7,6 +7,7 @@ import type { Edit, Update } from './edit/edit.ts';
 import { readRecord, recordMetadata, recordTensors } from './edit/record.ts';
 import type { EditRecord } from './edit/record.ts';
 import { UsageError } from './errors.ts';
+import { sealed } from './formats/checksum.ts';
 import type { Gpu } from './gpu/context.ts';
 import { findCovariance, loadCovariance as readLayer } from './io/covariance-files.ts';
 import { type ManifestEntry, openModel } from './io/models.ts';
@@ -90,7 +91,7 @@ export async function writeEdit(
   { model, edit, update, covariance, seed, earlier = [] }: EditToWrite,
 ): Promise<void> {
   const circumstances = { covariance, seed, earlier, versions: versions() };
-  await writeSafetensors(file, recordTensors(update), {
-    metadata: recordMetadata(model, edit, update, circumstances),
-  });
+  const tensors = recordTensors(update);
+  const metadata = await sealed(recordMetadata(model, edit, update, circumstances), tensors);
+  await writeSafetensors(file, tensors, { metadata });
 }

@@ -6,7 +6,7 @@
  *   a model       readSafetensors, readArchitecture, checkTensors make a Checkpoint of files wherever they lie; Model.load,
  *                 then predict, generate
  *   an edit       readBracketed, sampleContexts, covarianceSolver, computeEdit, then keepWeights and applyEdits, or withUpdate
- *   its file      recordTensors, recordMetadata, safetensorsBytes; readSafetensors, readRecord
+ *   its file      recordTensors, recordMetadata, sealed, safetensorsBytes; readSafetensors, readRecord
  *   C = E[k kᵀ]   buildCovariance; checkCovariance, readC
  *   experiments   evaluate, runSequence
  */
@@ -18,6 +18,7 @@ export type { AdapterSummary, Surroundings } from './gpu/context.ts';
 export { Model } from './models/model.ts';
 export { checkTensors, readArchitecture } from './models/checkpoint.ts';
 export type { Checkpoint, TensorFile, TensorInfo } from './models/checkpoint.ts';
+export { sealed } from './formats/checksum.ts';
 export { readSafetensors, safetensorsBytes } from './formats/safetensors.ts';
 export type { ByteSource } from './formats/source.ts';
 export { Tokenizer } from './models/tokenizer.ts';

@@ -135,7 +135,7 @@ test('files that are cut short or no JSON', async () => {
   for (const name of ['config.json', 'tokenizer.json', 'tokenizer_config.json']) {
     await withCheckpoint(async (folder) => {
       await writeFile(join(folder, name), '{"model_type": "gp');
-      await throws(() => openCheckpoint(folder), ModelError, join(folder, name), 'should be JSON');
+      await throws(() => openCheckpoint(folder), ModelError, join(folder, name), 'expected JSON');
     });
   }
   await withCheckpoint(async (folder) => {

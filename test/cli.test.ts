@@ -263,7 +263,7 @@ test('an edit for a person, its file, and the model that it makes', async () => 
     assert.is(JSON.parse(contexts ?? '').length, 21);
     assert.is(JSON.parse(request ?? '').subject, 'Danielle Darrieux');
     for (const [name, value] of Object.entries({
-      schema: 'palimpsest.edit/1',
+      schema: 'palimpsest.edit/2',
       layer: '1',
       tensor: 'h.1.mlp.c_proj.weight',
       method: 'r-rome',

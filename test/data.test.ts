@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Fact } from '../src/data/fact.ts';
 import { readFacts } from '../src/data/read.ts';
 import { UsageError } from '../src/errors.ts';
 import { readText, thrown } from './tokenizers.ts';
@@ -160,7 +161,13 @@ test('CSV that cannot be read is refused by line and column', () => {
 test('JSONL, with a byte order mark and empty lines, is the same as an array', () => {
   for (const name of ['counterfact', 'zsre', 'easyedit']) {
     const lines = (JSON.parse(file(name)) as object[]).map((record) => JSON.stringify(record));
-    assert.equal(readFacts(`\uFEFF${lines.join('\r\n\n')}\n`, 'x'), readFacts(file(name), 'x'));
+    const [jsonl, array] = [`\uFEFF${lines.join('\r\n\n')}\n`, file(name)].map((text) =>
+      readFacts(text, 'x'),
+    );
+    const facts = (list: Fact[]) => list.map(({ where: _, ...fact }) => fact);
+    assert.equal(facts(jsonl!), facts(array!));
+    assert.is(array!.at(-1)!.where, `x: record ${array!.length - 1}`);
+    assert.is(jsonl!.at(-1)!.where, `x: line ${2 * array!.length - 1}, record ${array!.length - 1}`);
   }
 });
 

@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { readEditList, writeEditList } from '../cli/edit-list.ts';
 import { applyEdits, withUpdate } from '../src/edit/apply.ts';
 import { checkRecord, readRecord, recordTensors } from '../src/edit/record.ts';
+import { sealed } from '../src/formats/checksum.ts';
 import type { TensorToWrite } from '../src/formats/safetensors.ts';
 import type { RecordFile } from '../src/edit/record.ts';
 import { UsageError } from '../src/errors.ts';
@@ -30,7 +31,7 @@ const metadata = {
 
 function fakeFile(
   changes: Record<string, string | undefined> = {},
-  tensors = { u: noise(8, 1), lambda: noise(4, 2) },
+  tensors: Readonly<Record<string, Float32Array<ArrayBuffer>>> = { u: noise(8, 1), lambda: noise(4, 2) },
 ): RecordFile {
   const all: Record<string, string | undefined> = { ...metadata, ...changes };
   const kept = Object.entries(all).filter((entry): entry is [string, string] => entry[1] !== undefined);
@@ -169,10 +170,30 @@ test('edits applied in one order are one model: base and the rest again is exact
   assert.not.equal(bytesOf(await with_([a, b, c, minus])), bytesOf(rebuilt));
 });
 
+test('an edit file is what was written: a changed number, word or name is found; one of 0.1.0 cannot be checked', async () => {
+  const tensors = recordTensors({ layer: 1, U: noise(8, 1), Lambda: noise(4, 2), rank: 1 });
+  const seal = (await sealed({ ...metadata, schema: 'palimpsest.edit/2' }, tensors))['checksum'];
+  const right = { schema: 'palimpsest.edit/2', checksum: seal };
+  assert.is((await readRecord(fakeFile(right))).verified, true);
+  assert.is((await readRecord(fakeFile())).verified, false);
+  const wrong: RecordFile[] = [
+    fakeFile(right, { u: noise(8, 1), lambda: noise(4, 3) }),
+    fakeFile({ ...right, layer: '2' }),
+    fakeFile({ ...right, note: 'added' }),
+    fakeFile(right, { u: noise(8, 1), lambda: noise(4, 2), more: noise(4, 2) }),
+  ];
+  for (const file of wrong) await throws(() => readRecord(file), UsageError, 'some.safetensors', 'checksum');
+  const without = fakeFile({ schema: 'palimpsest.edit/2' });
+  await throws(() => readRecord(without), UsageError, 'expected "checksum" in its metadata');
+});
+
 test('edit lists are read strictly and written whole', async () => {
   await withFolder(async (folder) => {
     const path = join(folder, 'edits.json');
-    const list = { model: { id: 'facts', sha256: 'ab' }, edits: [{ file: 'a.safetensors', sha256: 'cd' }] };
+    const list = {
+      model: { id: 'facts', sha256: 'ab'.repeat(32) },
+      edits: [{ file: 'a.safetensors', sha256: 'cd'.repeat(32) }],
+    };
     await writeEditList(path, list);
     assert.equal(await readEditList(path), list);
     assert.is(JSON.parse(await readFile(path, 'utf8')).schema, 'palimpsest.edits/1');
@@ -181,8 +202,13 @@ test('edit lists are read strictly and written whole', async () => {
       ['[]', 'schema: expected'],
       ['{"schema": "palimpsest.edits/1"}', 'model: expected'],
       [
-        '{"schema": "palimpsest.edits/1", "model": {"id": "a", "sha256": "b"}, "edits": [{}]}',
+        `{"schema": "palimpsest.edits/1", "model": ${JSON.stringify(list.model)}, "edits": [{}]}`,
         'edits.0.file: expected',
+      ],
+      ['['.repeat(200_000), 'expected JSON, found more than 64 levels'],
+      [
+        JSON.stringify({ schema: 'palimpsest.edits/1', ...list, edits: [...list.edits, ...list.edits] }),
+        'twice',
       ],
     ] as const) {
       await writeFile(path, text);

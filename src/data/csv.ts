@@ -84,6 +84,7 @@ function readRow(record: RecordReader, named: (wanted: Column) => string[], inde
       ...sentenceOf(record, prompt, subject),
       targetNew: record.target(target),
     }),
+    where: record.where,
     targetTrue: answer === undefined ? null : record.target(answer),
     paraphrases: texts('paraphrase'),
     neighbours: texts('neighbour'),

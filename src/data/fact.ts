@@ -6,6 +6,8 @@ export interface Fact {
   /** The record's own number, or its place in the file, from 0. */
   readonly caseId: number;
   readonly source: Layout;
+  /** File and record, for messages; absent in a fact that was not read from a file. */
+  readonly where?: string;
   /** Exactly one `{}`, where the subject goes. */
   readonly prompt: string;
   readonly subject: string;

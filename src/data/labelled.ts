@@ -1,5 +1,6 @@
 /** Sentences with a class, as GLUE's validation sets have them: what downstream tasks ask. */
 import { UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import { RecordReader, describe } from './record-reader.ts';
 
 export interface Labelled {
@@ -21,9 +22,11 @@ const WORDS: Readonly<Record<string, number>> = { entailment: 0, not_entailment:
 export function readLabelled(text: string, name: string): Labelled[] {
   let list: unknown;
   try {
-    list = JSON.parse(text.replace(/^\uFEFF/, ''));
+    list = parseJson(text.replace(/^\uFEFF/, ''));
   } catch (cause) {
-    throw new UsageError(`${name}: expected JSON, found ${String(cause)}.`, 'usage', { cause });
+    throw new UsageError(`${name}: expected JSON, found ${String((cause as Error).message)}.`, 'usage', {
+      cause,
+    });
   }
   if (!Array.isArray(list)) throw new UsageError(`${name}: expected an array, found ${describe(list)}.`);
   return list.map((value: unknown, i) => {

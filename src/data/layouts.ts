@@ -30,9 +30,9 @@ function readCounterFact(record: RecordReader, index: number): Fact {
     subject: rewrite.subject('subject'),
     targetNew: targetNew.target('str'),
     targetTrue: rewrite.object('target_true').target('str'),
-    paraphrases: record.texts('paraphrase_prompts'),
-    neighbours: record.texts('neighborhood_prompts'),
-    generationPrompts: record.texts('generation_prompts'),
+    paraphrases: record.prompts('paraphrase_prompts'),
+    neighbours: record.prompts('neighborhood_prompts'),
+    generationPrompts: record.prompts('generation_prompts'),
     locality: null,
     relationId: rewrite.optionalText('relation_id'),
     targetNewId: targetNew.optionalText('id'),
@@ -108,6 +108,6 @@ function readFastEdit(record: RecordReader, index: number): Fact {
       subject: record.subject('subject'),
       targetNew: record.target('target'),
     }),
-    paraphrases: record.texts('queries'),
+    paraphrases: record.prompts('queries'),
   };
 }

@@ -9,6 +9,9 @@ const EXAMPLE =
 /** Two JSON strings with an arrow between them. */
 const LINE = /^\s*("(?:[^"\\]|\\.)*")\s*=>\s*("(?:[^"\\]|\\.)*")\s*$/;
 
+/** Characters of a line: more than any model reads. */
+const LONGEST = 100_000;
+
 /**
  * Facts as people write them down, one a line:
  *
@@ -29,7 +32,8 @@ export function readPlain(text: string, name: string): Fact[] {
 }
 
 function readLine(line: string, where: string, index: number): Fact {
-  const [, left, right] = LINE.exec(line) ?? [];
+  // The expression recurses with the length of a line.
+  const [, left, right] = (line.length <= LONGEST && LINE.exec(line)) || [];
   if (left === undefined || right === undefined) {
     throw new UsageError(`${where}: expected "text" => "text", found ${line.slice(0, 100)}. ${EXAMPLE}`);
   }
@@ -37,13 +41,14 @@ function readLine(line: string, where: string, index: number): Fact {
   const parts = splitBracketed(sentence);
   if (!parts) throw new UsageError(`${where}: expected one [subject], found ${left}. ${EXAMPLE}`);
   const record = RecordReader.open({ ...parts, target: unquote(right, where) }, where);
-  return bareFact({
+  const least = {
     caseId: index,
-    source: 'plain',
+    source: 'plain' as const,
     prompt: record.template('prompt'),
     subject: record.subject('subject'),
     targetNew: record.target('target'),
-  });
+  };
+  return { ...bareFact(least), where };
 }
 
 /** A sentence with its subject in brackets as prompt and subject; undefined without exactly one such pair. */

@@ -1,9 +1,13 @@
 import { UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import { isCsv, readCsv } from './csv.ts';
 import type { Fact } from './fact.ts';
 import { LAYOUTS } from './layouts.ts';
 import { readPlain } from './plain.ts';
 import { RecordReader, describe } from './record-reader.ts';
+
+/** CounterFact, the largest published file, has about one million. */
+const MOST_VALUES = 4_000_000;
 
 /** A record and where it stands, for messages. */
 interface Placed {
@@ -41,7 +45,10 @@ function readRecords(content: string, name: string, first: string): Fact[] {
   const [head] = records;
   if (head === undefined) return [];
   const { read } = detect(head);
-  return records.map(({ value, where }, index) => read(RecordReader.open(value, where), index));
+  return records.map(({ value, where }, index) => ({
+    ...read(RecordReader.open(value, where), index),
+    where,
+  }));
 }
 
 /** The first record decides for the file: a record of another layout is an error, not a second guess. */
@@ -71,7 +78,7 @@ function splitLines(content: string, name: string): Placed[] {
 
 function parse(text: string, where: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text, { values: MOST_VALUES });
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new UsageError(`${where}: expected JSON, found ${why}. Is the file complete?`, 'usage', { cause });

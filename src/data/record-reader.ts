@@ -35,7 +35,10 @@ export class RecordReader {
 
   /** A string with something in it. */
   text(field: string): string {
-    const value = this.fields[field];
+    return this.#filled(field, this.fields[field]);
+  }
+
+  #filled(field: string, value: unknown): string {
     if (typeof value !== 'string') this.refuse(field, 'a string', describe(value));
     if (value.trim() === '') this.refuse(field, 'some text', describe(value));
     const lone = /\p{Surrogate}/u.exec(value);
@@ -56,6 +59,11 @@ export class RecordReader {
       if (typeof item !== 'string') this.refuse(`${field}[${i}]`, 'a string', describe(item));
       return item;
     });
+  }
+
+  /** An array of strings with something in each: a model is asked all of them. */
+  prompts(field: string): string[] {
+    return this.texts(field).map((text, i) => this.#filled(`${field}[${i}]`, text));
   }
 
   /** A whole number; `otherwise` when the field is absent. */

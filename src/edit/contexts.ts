@@ -1,5 +1,6 @@
 /** The contexts of an edit: read from a file, or what the model itself says after BOS or `<|endoftext|>`. */
 import { ModelError, UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
 import { readTemplate, show } from './template.ts';
@@ -43,7 +44,7 @@ export function parseContexts(text: string, name: string): string[] {
   const advice = 'Write a JSON array such as ["{}", "In short. {}"].';
   let list: unknown;
   try {
-    list = JSON.parse(text.replace(/^\uFEFF/, ''));
+    list = parseJson(text.replace(/^\uFEFF/, ''));
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new UsageError(`${name}: expected JSON, found ${why}. ${advice}`, 'usage', { cause });

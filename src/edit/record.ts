@@ -7,6 +7,8 @@
  */
 import { UsageError } from '../errors.ts';
 import { bytesOf } from '../floats.ts';
+import { isSealed } from '../formats/checksum.ts';
+import { parseJson } from '../json.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import type { Architecture } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
@@ -18,7 +20,10 @@ import type { Method } from './method.ts';
 import type { EditRequest } from './request.ts';
 import type { LowRankUpdate } from './update.ts';
 
-const RECORD_SCHEMA = 'palimpsest.edit/1';
+/** Its metadata hold a checksum. */
+const RECORD_SCHEMA = 'palimpsest.edit/2';
+/** Written by version 0.1.0, without one. */
+const OLD_SCHEMA = 'palimpsest.edit/1';
 
 export interface EditRecord extends LowRankUpdate {
   readonly model: { readonly id: string; readonly sha256: string };
@@ -26,6 +31,8 @@ export interface EditRecord extends LowRankUpdate {
   readonly tensor: string;
   readonly method: Method;
   readonly request: EditRequest & { readonly targetIds: readonly number[] };
+  /** Its checksum was there and right; false for a file of version 0.1.0, which has none. */
+  readonly verified: boolean;
   /** Everything as text, as it stands in the file. */
   readonly metadata: Readonly<Record<string, string>>;
 }
@@ -84,7 +91,7 @@ export function updateNumbers(update: Update, thresholds?: Thresholds): UpdateNu
   };
 }
 
-/** What the file's `__metadata__` says of an edit. */
+/** What the file's `__metadata__` says of an edit; whoever writes it lets `sealed` add the checksum. */
 export function recordMetadata(
   model: Model,
   edit: Edit,
@@ -144,10 +151,12 @@ export async function readRecord(file: RecordFile): Promise<EditRecord> {
     if (value === undefined) throw fault(`expected "${name}" in its metadata, there is none`);
     return value;
   };
-  if (file.metadata['schema'] !== RECORD_SCHEMA) {
-    const found = file.metadata['schema'] === undefined ? 'none' : `"${file.metadata['schema']}"`;
+  const { schema } = file.metadata;
+  if (schema !== RECORD_SCHEMA && schema !== OLD_SCHEMA) {
+    const found = schema === undefined ? 'none' : `"${schema}"`;
     throw fault(`expected schema "${RECORD_SCHEMA}" in its metadata, found ${found}: this is no edit file`);
   }
+  if (schema === RECORD_SCHEMA) field('checksum');
   const sha256 = field('model_sha256');
   if (!/^[0-9a-f]{64}$/.test(sha256))
     throw fault(`model_sha256: expected 64 hexadecimal digits, found "${sha256}"`);
@@ -185,8 +194,18 @@ export async function readRecord(file: RecordFile): Promise<EditRecord> {
     tensor: field('tensor'),
     method,
     request,
+    verified: await verify(file, fault),
     metadata: file.metadata,
   };
+}
+
+async function verify(file: RecordFile, fault: (what: string) => UsageError): Promise<boolean> {
+  const right = await isSealed(file);
+  if (right === false)
+    throw fault(
+      'its numbers or its metadata were changed after it was written: they do not give its checksum',
+    );
+  return right === true;
 }
 
 /**
@@ -230,7 +249,7 @@ export function checkRecord(
 function parseRequest(text: string): EditRecord['request'] | undefined {
   let found: unknown;
   try {
-    found = JSON.parse(text);
+    found = parseJson(text);
   } catch {
     return undefined;
   }

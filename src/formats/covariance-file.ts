@@ -12,6 +12,7 @@
  */
 import { ModelError } from '../errors.ts';
 import { bytesOf } from '../floats.ts';
+import { checksumOf, type Matrices } from './checksum.ts';
 import { sha256 } from './source.ts';
 import type { Safetensors, TensorToWrite } from './safetensors.ts';
 
@@ -150,15 +151,6 @@ function fromMetadata(metadata: Metadata, fault: Fault): CovarianceFacts {
     throw fault(`"shards": expected such as "0, 2 of 4", got ${JSON.stringify(text('shards'))}`);
   const wanted = text('tokens_wanted') === 'all' ? undefined : count('tokens_wanted');
   return { ...all(TEXTS, text), ...all(COUNTS, count), wanted, shards };
-}
-
-/** Panels by tensor name: `C`, or `S.high` and `S.low`. */
-export type Matrices = Readonly<Record<string, Float32Array<ArrayBuffer>>>;
-
-/** sha256 over the names and numbers of all matrices, in the order of their names. */
-export async function checksumOf(matrices: Matrices): Promise<string> {
-  const named = Object.entries(matrices).sort(([a], [b]) => (a < b ? -1 : 1));
-  return sha256(...named.flatMap(([name, data]) => [name, bytesOf(data)]));
 }
 
 export function panelTensors(matrices: Matrices, size: number): TensorToWrite[] {

@@ -7,6 +7,7 @@
  *
  * @see https://github.com/huggingface/safetensors, "Format"
  */
+import { parseJson } from '../json.ts';
 import { FormatFault, isRecord } from './source.ts';
 
 /** Bytes of one element. */
@@ -31,8 +32,10 @@ export const ITEM_BYTES = {
 } as const;
 export type Dtype = keyof typeof ITEM_BYTES;
 
-/** The format's own bound; a longer header is an attack or another kind of file. */
-export const MAX_HEADER_BYTES = 100_000_000;
+/** The format allows 100 MB; the largest published headers have one. A longer one is an attack or another kind of file. */
+export const MAX_HEADER_BYTES = 32 * 2 ** 20;
+const JSON_LIMITS = { depth: 8, values: 1_000_000, uniqueKeys: true } as const;
+const MOST_METADATA = 10_000;
 
 export interface TensorRecord {
   readonly dtype: Dtype;
@@ -49,24 +52,25 @@ export interface Header {
 }
 
 /**
- * @param text      the header, padding included
+ * @param bytes     the header, padding included
  * @param dataBytes bytes of the file after the header
  * @throws FormatFault naming the tensor, what was expected and what came
  */
-export function parseHeader(text: string, dataBytes: number): Header {
+export function parseHeader(bytes: Uint8Array, dataBytes: number): Header {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(bytes, JSON_LIMITS);
   } catch (error) {
-    throw new FormatFault(`the header is not JSON (${(error as Error).message})`);
+    throw new FormatFault(`the header: expected JSON, found ${(error as Error).message}`);
   }
   if (!isRecord(json)) throw new FormatFault('the header must be a JSON object');
-  const twice = repeatedKey(text);
-  if (twice !== undefined) throw new FormatFault(`the header has the key "${twice}" twice`);
   const { __metadata__: metadata = {}, ...entries } = json;
   if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) {
     throw new FormatFault('__metadata__ must map strings to strings');
   }
+  const { length } = Object.keys(metadata);
+  if (length > MOST_METADATA)
+    throw new FormatFault(`__metadata__: expected at most ${MOST_METADATA} entries, it has ${length}`);
   const records = Object.entries(entries).map(([name, entry]) => [name, parseEntry(name, entry)] as const);
   records.sort(([, a], [, b]) => a.start - b.start || a.bytes - b.bytes);
   checkTiling(records, dataBytes);
@@ -116,27 +120,6 @@ function checkTiling(records: readonly (readonly [string, TensorRecord])[], data
   }
   if (end !== dataBytes)
     throw new FormatFault(`${dataBytes - end} bytes after ${before} belong to no tensor`);
-}
-
-/**
- * A key that some object of the text has twice (JSON.parse keeps the last without a word), or undefined.
- *
- * Walks strings and braces only; the text is known to be JSON.
- */
-function repeatedKey(text: string): string | undefined {
-  const open: Set<string>[] = [];
-  const token = /"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?|[{}]/g;
-  for (let match = token.exec(text); match; match = token.exec(text)) {
-    if (match[0] === '{') open.push(new Set());
-    else if (match[0] === '}') open.pop();
-    else if (match[1] !== undefined) {
-      const key = JSON.parse(match[0].slice(0, -match[1].length)) as string;
-      const keys = open.at(-1);
-      if (keys?.has(key)) return key;
-      keys?.add(key);
-    }
-  }
-  return undefined;
 }
 
 function isCount(value: unknown): value is number {

@@ -37,7 +37,7 @@ export async function readSafetensors(
       throw new FormatFault(
         `the header claims ${length} bytes, but the file has only ${size}: it is truncated`,
       );
-    const header = parseHeader(decode(await source.read(8, Number(length))), size - dataStart);
+    const header = parseHeader(await source.read(8, Number(length)), size - dataStart);
     return new Safetensors(source, header, dataStart, fault);
   } catch (error) {
     throw error instanceof FormatFault ? fault(error.message) : error;
@@ -124,14 +124,6 @@ export class Safetensors {
     } catch (error) {
       throw error instanceof FormatFault ? this.#fault(error.message) : error;
     }
-  }
-}
-
-function decode(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw new FormatFault('the header is not UTF-8');
   }
 }
 

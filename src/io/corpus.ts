@@ -11,6 +11,7 @@
 import { isUtf8 } from 'node:buffer';
 import { open, stat } from 'node:fs/promises';
 import { UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import type { CorpusFile } from './corpus-files.ts';
 
 /** A place between two documents, and what has been met before it: all that is needed to go on from there. */
@@ -167,7 +168,7 @@ function textField(file: CorpusFile, line: Line): string {
     );
   let value: unknown;
   try {
-    value = JSON.parse(source);
+    value = parseJson(source);
   } catch (error) {
     throw fault(`it is not JSON (${(error as Error).message})`);
   }

@@ -11,9 +11,9 @@ import {
   type CovarianceFile,
   covarianceFileName,
   formatShards,
-  type Matrices,
   readC,
 } from '../formats/covariance-file.ts';
+import type { Matrices } from '../formats/checksum.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { type WriteOptions, writeSafetensors } from './atomic.ts';
 import { cacheFolder } from './cache.ts';

@@ -4,10 +4,10 @@ import {
   type CovarianceFacts,
   type CovarianceFile,
   covarianceKey,
-  type Matrices,
   readMatrices,
   type Shards,
 } from '../formats/covariance-file.ts';
+import type { Matrices } from '../formats/checksum.ts';
 import { covariancePath, openCovariance, writeCovariance } from './covariance-files.ts';
 
 export interface MergedFile {

@@ -1,7 +1,10 @@
 /** The state of an unfinished build on disk: the sums of all its layers in one file, so that they can never disagree. */
+import * as v from 'valibot';
 import type { BuildState, LayerSum } from '../edit/covariance.ts';
 import { ModelError } from '../errors.ts';
-import { checksumOf, type Matrices, panelTensors } from '../formats/covariance-file.ts';
+import { checksumOf, type Matrices } from '../formats/checksum.ts';
+import { panelTensors } from '../formats/covariance-file.ts';
+import { parseJson } from '../json.ts';
 import { writeSafetensors } from './atomic.ts';
 import type { CorpusPosition } from './corpus.ts';
 import { exists, openSafetensors } from './file.ts';
@@ -12,6 +15,16 @@ const FORMAT = 'palimpsest covariance state';
 
 /** What is kept of a build beside its sums. */
 type Progress = Omit<CorpusBuild, 'sums'>;
+
+const COUNT = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const PROGRESS = v.object({
+  tokens: COUNT,
+  documents: COUNT,
+  cut: COUNT,
+  position: v.optional(
+    v.object({ file: COUNT, offset: COUNT, line: COUNT, documents: COUNT, empty: COUNT, invalid: COUNT }),
+  ),
+});
 
 /** @param key of the build: see `buildKey` */
 export async function writeState(path: string, key: string, size: number, state: CorpusBuild): Promise<void> {
@@ -59,7 +72,19 @@ export async function readState(
       throw fault('its numbers are damaged, their checksum differs');
     sums.push({ layer, high, low });
   }
-  return { ...(JSON.parse(progress) as Progress), sums };
+  return { ...readProgress(progress, fault), sums };
+}
+
+function readProgress(text: string, fault: (what: string) => Error): Progress {
+  let json: unknown;
+  try {
+    json = parseJson(text);
+  } catch (error) {
+    throw fault(`"progress": expected JSON, found ${(error as Error).message}`);
+  }
+  const { success, output, issues } = v.safeParse(PROGRESS, json, { abortEarly: true });
+  if (success) return { ...output, position: output.position };
+  throw fault(`"progress": ${v.getDotPath(issues[0])}: ${issues[0].message}`);
 }
 
 function named({ layer, high, low }: LayerSum): Matrices {

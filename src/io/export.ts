@@ -5,6 +5,7 @@ import { copyFile, mkdir, readFile, readdir, rename, stat, writeFile } from 'nod
 import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import { WEIGHTS_FILE } from './model-folder.ts';
 import { openSafetensors } from './file.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
@@ -76,7 +77,7 @@ export async function exportCheckpoint(from: string, to: string, options: Export
 
 /** Edited tensors are F32. A config that declared a narrower type would have its reader round the edit away. */
 async function declareFloat32(path: string): Promise<void> {
-  const config = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+  const config = parseJson(await readFile(path)) as Record<string, unknown>;
   const declared = ['torch_dtype', 'dtype'].filter((name) => name in config);
   if (declared.length > 0 && declared.every((name) => config[name] === 'float32')) return;
   for (const name of declared.length > 0 ? declared : ['torch_dtype']) config[name] = 'float32';

@@ -78,6 +78,41 @@ export async function openSafetensors(path: string, Failure: ErrorClass = ModelE
 }
 
 /**
+ * The whole of a file that is parsed as one: JSON, a list of facts.
+ *
+ * @param most bytes it may have
+ * @throws what `fault` makes of one that cannot be read, or is larger
+ */
+export async function readWhole(
+  path: string,
+  most: number,
+  fault: (what: string) => Error,
+): Promise<Uint8Array> {
+  const tooLarge = (): Error => fault(`expected at most ${most / 2 ** 20} MiB, it has more`);
+  const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+    throw fault(`expected a readable file, but it cannot be opened (${error.code})`);
+  });
+  try {
+    const { size } = await file.stat();
+    if (size > most) throw tooLarge();
+    const parts: Uint8Array[] = [];
+    for (let total = 0; ;) {
+      // A pipe has no size; of a file the first read has all.
+      const part = new Uint8Array(Math.max(size + 1 - total, 2 ** 16));
+      const { bytesRead } = await file.read(part, 0, part.length);
+      if (bytesRead === 0) return parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts);
+      parts.push(part.subarray(0, bytesRead));
+      total += bytesRead;
+      if (total > most) throw tooLarge();
+    }
+  } catch (error) {
+    throw isSystemError(error) ? fault(`expected a readable file, but ${error.message}`) : error;
+  } finally {
+    await file.close();
+  }
+}
+
+/**
  * SHA-256 of a file in lower-case hex; it is streamed, so that a checkpoint of any size takes one buffer.
  *
  * @throws ModelError if the file cannot be read

@@ -1,16 +1,25 @@
 /** The folder of a model in the Hugging Face layout: the engine's `Checkpoint` on a disk, and the hashes of what is in it. */
 import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelError } from '../errors.ts';
 import { type Architecture, storedTensors } from '../models/architecture.ts';
 import { type Checkpoint, checkTensors, readArchitecture } from '../models/checkpoint.ts';
-import { type FileCheck, openSafetensors, sha256File, verifyFile } from './file.ts';
+import { parseJson } from '../json.ts';
+import { type FileCheck, openSafetensors, readWhole, sha256File, verifyFile } from './file.ts';
 
 /** Without these a folder is no checkpoint; `tokenizer_config.json` may be there as well. */
 export const REQUIRED_FILES = ['config.json', 'tokenizer.json', 'model.safetensors'] as const;
 export const OPTIONAL_FILES = ['tokenizer_config.json'] as const;
 export const WEIGHTS_FILE = 'model.safetensors';
+
+/** Several times what the largest published models have. */
+const MOST_BYTES = {
+  'config.json': 4 * 2 ** 20,
+  'tokenizer.json': 64 * 2 ** 20,
+  'tokenizer_config.json': 16 * 2 ** 20,
+} as const;
+const MOST_VALUES = 3_000_000;
 
 export interface OpenOptions {
   /** What the user called the model; the folder when absent. */
@@ -74,15 +83,15 @@ async function checkPresent(id: string, folder: string, name: string): Promise<v
   );
 }
 
-async function readJson(id: string, folder: string, name: string): Promise<unknown> {
+async function readJson(id: string, folder: string, name: keyof typeof MOST_BYTES): Promise<unknown> {
   await checkPresent(id, folder, name);
+  const fault = (what: string): ModelError =>
+    new ModelError(`model ${id}: ${join(folder, name)}: ${what}. Fetch the file again.`, 'bad_json');
+  const bytes = await readWhole(join(folder, name), MOST_BYTES[name], fault);
   try {
-    return JSON.parse(await readFile(join(folder, name), 'utf8'));
+    return parseJson(bytes, { values: MOST_VALUES });
   } catch (error) {
-    throw new ModelError(
-      `model ${id}: ${join(folder, name)} should be JSON, but ${(error as Error).message}. Fetch the file again.`,
-      'bad_json',
-    );
+    throw fault(`expected JSON, found ${(error as Error).message}`);
   }
 }
 

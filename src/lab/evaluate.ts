@@ -14,10 +14,11 @@ import { updateNumbers } from '../edit/record.ts';
 import type { UpdateNumbers } from '../edit/record.ts';
 import type { EditRequest } from '../edit/request.ts';
 import { editRows } from '../edit/rows.ts';
+import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
 import { caseMetrics } from './metrics.ts';
 import type { CaseMetrics, FactScores, Rivals } from './metrics.ts';
-import { promptRows, scoreFacts } from './probes.ts';
+import { checkProbes, promptRows, scoreFacts } from './probes.ts';
 import type { PromptRow } from './probes.ts';
 import { consistency, measureTexts, writeTexts } from './texts.ts';
 import type { InverseFrequencies } from './texts.ts';
@@ -83,7 +84,7 @@ export async function evaluate(
   facts: readonly Fact[],
   options: EvaluateOptions,
 ): Promise<CaseResult[]> {
-  checkFacts(model, facts, options.edit.contexts);
+  checkFacts(model, facts, options.edit.contexts, options.measure);
   const results: CaseResult[] = [];
   for (const fact of facts) {
     const { edit, updates } = await editFact(model, fact, options.methods, options);
@@ -112,9 +113,27 @@ export async function evaluate(
   return results;
 }
 
-/** Tokenises every fact in every context, so that one that does not fit is named before hours of work. */
-export function checkFacts(model: Model, facts: readonly Fact[], contexts: readonly string[]): void {
-  for (const fact of facts) editRows(model.tokenizer, requestOf(fact), contexts, model.dims.context);
+/**
+ * Tokenises every fact in every context, and all that will be asked of it, so that one that does not fit is named before
+ * hours of work.
+ *
+ * @throws UsageError naming file and record
+ */
+export function checkFacts(
+  model: Model,
+  facts: readonly Fact[],
+  contexts: readonly string[],
+  measure = true,
+): void {
+  for (const fact of facts) {
+    try {
+      editRows(model.tokenizer, requestOf(fact), contexts, model.dims.context);
+      if (measure) checkProbes(model, fact);
+    } catch (error) {
+      if (!(error instanceof UsageError)) throw error;
+      throw new UsageError(`${fact.where ?? `case ${fact.caseId}`}: ${error.message}`, error.code);
+    }
+  }
 }
 
 /** Computes one fact's edit on the model's current weights, by each method, judged by the run's thresholds. */

@@ -5,7 +5,7 @@ import type { Tokenizer } from '../models/tokenizer.ts';
 import { sentence } from '../edit/template.ts';
 import { holds, prefers } from './metrics.ts';
 import type { FactScores, Rivals, TokenScore } from './metrics.ts';
-import { continuation, score } from './score.ts';
+import { checkContinuation, continuation, score } from './score.ts';
 import type { Continuation, Score } from './score.ts';
 
 /**
@@ -26,6 +26,20 @@ export async function scoreFacts(model: Model, facts: readonly Fact[]): Promise<
 export async function scoreRewrites(model: Model, facts: readonly Fact[]): Promise<Rivals[]> {
   const alone = facts.map((fact) => ({ ...fact, paraphrases: [], neighbours: [], locality: null }));
   return (await scoreFacts(model, alone)).map(({ rewrite }) => rewrite);
+}
+
+/** @throws UsageError naming the first prompt of a fact that is empty, or too long with its answer */
+export function checkProbes({ tokenizer, dims }: Model, fact: Fact): void {
+  const { targetNew, targetTrue, paraphrases, neighbours, locality } = fact;
+  const answers = targetTrue === null ? [targetNew] : [targetNew, targetTrue];
+  const check = (name: string, prompt: string, targets: readonly string[]): void => {
+    for (const target of targets)
+      checkContinuation(continuation(tokenizer, prompt, target), dims.context, name);
+  };
+  check('the prompt', sentence(fact), answers);
+  paraphrases.forEach((prompt, i) => check(`paraphrase ${i}`, prompt, answers));
+  neighbours.forEach((prompt, i) => check(`neighbour ${i}`, prompt, answers));
+  if (locality) check('the unrelated prompt', locality.prompt, [locality.answer]);
 }
 
 /** Adds a fact's items, and returns what reads their scores in the same order. */

@@ -45,6 +45,18 @@ export function continuation(tokenizer: Tokenizer, prompt: string, target: strin
   return tokenizer.encodeTarget(prompt, target);
 }
 
+/** @throws UsageError when either text is empty, or both together exceed the context window */
+export function checkContinuation({ prompt, target }: Continuation, window: number, name: string): void {
+  const length = prompt.length + target.length - 1;
+  if (prompt.length === 0 || target.length === 0)
+    throw new UsageError(`score: ${name} has an empty ${prompt.length === 0 ? 'prompt' : 'target'}.`);
+  if (length > window)
+    throw new UsageError(
+      `score: ${name} has ${length} tokens, the context window holds ${window}. Shorten the text.`,
+      'too_long',
+    );
+}
+
 /**
  * Scores all items on the model's current weights.
  *
@@ -52,16 +64,7 @@ export function continuation(tokenizer: Tokenizer, prompt: string, target: strin
  */
 export async function score(model: Model, items: readonly Continuation[]): Promise<Score[]> {
   const window = model.dims.context;
-  items.forEach(({ prompt, target }, i) => {
-    const length = prompt.length + target.length - 1;
-    if (prompt.length === 0 || target.length === 0)
-      throw new UsageError(`score: item ${i} has an empty ${prompt.length === 0 ? 'prompt' : 'target'}.`);
-    if (length > window)
-      throw new UsageError(
-        `score: item ${i} has ${length} tokens, the context window holds ${window}. Shorten the text.`,
-        'too_long',
-      );
-  });
+  items.forEach((item, i) => checkContinuation(item, window, `item ${i}`));
   const scores: Score[] = [];
   for (let from = 0; from < items.length;) {
     let to = from;

@@ -36,6 +36,11 @@ export interface Checkpoint {
   sha256(): Promise<string>;
 }
 
+/** Far more than any model has. */
+const MOST_LAYERS = 10_000;
+/** Faults that a message lists. */
+const MOST_LISTED = 20;
+
 type Fields = Readonly<Record<string, unknown>>;
 
 /** By `model_type`. */
@@ -57,6 +62,7 @@ export function readArchitecture(id: string, json: unknown): Architecture {
     );
   const fields = json as Fields;
   const { model_type: type, architectures } = fields;
+  checkLayers(id, fields);
   const known =
     typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
   if (known) return known(id, fields);
@@ -66,6 +72,18 @@ export function readArchitecture(id: string, json: unknown): Architecture {
       'Supported is the GPT-2 architecture: gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2 and models fine-tuned from them.',
     'unsupported_architecture',
   );
+}
+
+/** Before a table of all tensors is made: the number of layers takes a few bytes, a table of them can take gigabytes. */
+function checkLayers(id: string, fields: Fields): void {
+  for (const name of ['n_layer', 'num_layers', 'num_hidden_layers']) {
+    const layers = fields[name];
+    if (typeof layers === 'number' && layers > MOST_LAYERS)
+      throw new ModelError(
+        `model ${id}: config.json: ${name}: expected at most ${MOST_LAYERS}, got ${layers}. Correct it.`,
+        'bad_config',
+      );
+  }
 }
 
 /**
@@ -98,9 +116,11 @@ export function checkTensors(id: string, file: TensorFile, architecture: Archite
       faults.push(`${name} is no tensor of this ${architecture.name}`);
   }
   if (faults.length > 0) {
+    const more = faults.length - MOST_LISTED;
+    const listed = [...faults.slice(0, MOST_LISTED), ...(more > 0 ? [`and ${more} more`] : [])];
     throw new ModelError(
       `model ${id}: expected the ${expected.size} tensors of its config.json, but in model.safetensors\n  ` +
-        `${faults.join('\n  ')}\nFetch the model again, or correct config.json.`,
+        `${listed.join('\n  ')}\nFetch the model again, or correct config.json.`,
       'bad_tensors',
     );
   }
