@@ -1,9 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { adamStep, clampNorm } from '../src/edit/adam.ts';
-import { addAtRows, meanRows, sumAtRows } from '../src/edit/add-at-rows.ts';
+import { addAtRows, evenly, lookupsOf, meanRows, sumAtRows } from '../src/edit/add-at-rows.ts';
 import { frobenius } from '../src/edit/frobenius.ts';
-import { lossTrace, readTraceRow } from '../src/edit/value-loss.ts';
+import { lossTable, lossTrace, readTraceRows } from '../src/edit/value-loss.ts';
+import type { LossTable } from '../src/edit/value-loss.ts';
 import { lowRankUpdate, readLambdaStats, solveLambda } from '../src/edit/update.ts';
 import { narrowF16, widen } from '../src/floats.ts';
 import type { Scope } from '../src/gpu/scope.ts';
@@ -31,136 +32,235 @@ let live = 0;
 test.before.each(() => void (live = gpu.liveBytes));
 test.after.each(() => assert.is(gpu.liveBytes, live, 'memory stays behind'));
 
-test('add_at_rows adds delta to the chosen rows and to no other', async () => {
+/** Rows of three requests, the second of which has left. */
+const OWNED = [[6, 0, 3], [], [5, 1]];
+
+test('add_at_rows adds its own delta to the rows of each request and to no other', async () => {
   for (const d of WIDTHS) {
-    const [x, delta, rows] = [noise(7 * d, 1, 100, 3), noise(d, 2), [6, 0, 3]];
+    const [x, delta] = [noise(7 * d, 1, 100, 3), noise(3 * d, 2)];
     const got = await twice((s) =>
-      addAtRows(s, tensor(s, x, [7, d]), tensor(s, delta, [d]), tensor(s, Uint32Array.from(rows), [3])),
+      addAtRows(s, tensor(s, x, [7, d]), tensor(s, delta, [3, d]), lookupsOf(s, OWNED)),
     );
     const want = x.slice();
-    for (const r of rows) for (let i = 0; i < d; i += 1) want[r * d + i]! += delta[i]!;
+    for (const [request, rows] of OWNED.entries())
+      for (const r of rows) for (let i = 0; i < d; i += 1) want[r * d + i]! += delta[request * d + i]!;
     assert.equal(got, want, `width ${d}`);
   }
 });
 
-test('the gradient by delta is the sum of dy over those rows, on the tape too', async () => {
+test('the gradient by each delta is the sum of dy over its rows, on the tape too', async () => {
   for (const d of WIDTHS) {
-    const [dy, rows] = [noise(9 * d, 3, 100, 3), [8, 1, 2, 5]];
-    const want = sumRows(dy, d, rows);
-    const got = await twice((s) =>
-      sumAtRows(s, tensor(s, dy, [9, d]), tensor(s, Uint32Array.from(rows), [4])),
-    );
+    const dy = noise(9 * d, 3, 100, 3);
+    const want = OWNED.flatMap((rows) => sumRows(dy, d, rows));
+    const got = await twice((s) => sumAtRows(s, tensor(s, dy, [9, d]), lookupsOf(s, OWNED)));
     allclose('sum_at_rows', got, want, { reduce: 4, scale: 110 });
     const tape = new Tape();
     await gpu.scope(async (s) => {
-      const delta = tensor(s, noise(d, 4), [d]);
+      const delta = tensor(s, noise(3 * d, 4), [3, d]);
       tape.watch(delta);
       // The value handed to `backward` as the loss is its own gradient: dy.
-      const lookups = tensor(s, Uint32Array.from(rows), [4]);
-      const y = addAtRows(s, tensor(s, noise(9 * d, 5), [9, d]), delta, lookups);
+      const y = addAtRows(s, tensor(s, noise(9 * d, 5), [9, d]), delta, lookupsOf(s, OWNED));
       gpu.write(y, dy);
       const gradient = tape.backward(s, y, delta);
       assert.equal(await read(gpu, gradient), got);
+      const { t: sum, canaries } = wide(s, [3, d]);
+      const { rows, starts } = lookupsOf(s, OWNED);
+      gpu.run('edit/sum_at_rows', { dy: y, rows, starts, sum }, { n: 3, d }, { threads: 3 * d });
+      await canaries();
     }, tape);
   }
 });
 
-test('mean_rows stays inside its output', async () => {
+test('mean_rows weighs the rows of each request and stays inside its output', async () => {
   for (const d of WIDTHS) {
-    for (const n of [1, 2, 21]) {
-      const x = noise(n * d, n, 100, 3);
-      const want = sumRows(x, d, Array(n).keys()).map((sum) => sum / n);
-      allclose('mean_rows', await twice((s) => meanRows(s, tensor(s, x, [n, d]))), want, {
-        reduce: n,
-        scale: 100,
-      });
+    for (const c of [1, 2, 21]) {
+      const n = 3;
+      const x = noise(n * c * d, c, 100, 3);
+      const even = Array.from({ length: n }, (_, r) =>
+        sumRows(x.subarray(r * c * d), d, Array(c).keys()).map((sum) => sum / c),
+      ).flat();
+      const mean = (s: Scope, weights: number[]): Tensor => meanRows(s, tensor(s, x, [n * c, d]), weights);
+      // A weight is rounded to 6e-8 of itself, and so is each product with a row of about 100.
+      const bound = { reduce: c, scale: 100 };
+      allclose('even', await twice((s) => mean(s, evenly(c))), even, bound);
+      const weights = Array.from({ length: c }, (_, j) => (2 * (j + 1)) / (c * (c + 1)));
+      const uneven = Array.from({ length: n * d }, (_, i) =>
+        weights.reduce((sum, w, j) => sum + w * x[(Math.floor(i / d) * c + j) * d + (i % d)]!, 0),
+      );
+      allclose('uneven', await twice((s) => mean(s, weights)), uneven, bound);
       await gpu.scope(async (s) => {
-        const { t, canaries } = wide(s, [d]);
-        gpu.run('edit/mean_rows', { x: tensor(s, x, [n, d]), mean: t }, { n, d }, { threads: d });
+        const { t, canaries } = wide(s, [n, d]);
+        const bindings = { x: tensor(s, x, [n * c, d]), weights: tensor(s, f32(evenly(c)), [c]), mean: t };
+        gpu.run('edit/mean_rows', bindings, { n, c, d }, { threads: n * d });
         await canaries();
       });
     }
   }
 });
 
-test('loss_trace writes its row and no other, and stays done', async () => {
+/** Two requests of a search of three, the last and the first. */
+function twoOfThree(s: Scope, contexts: number, tokens: number): LossTable {
+  const targetIds = Array.from({ length: tokens }, (_, i) => i);
+  return lossTable(s, [
+    { request: 2, contexts, targetIds },
+    { request: 0, contexts: 1, targetIds: [7] },
+  ]);
+}
+
+test('loss_trace writes the rows of its requests and no other, and stays done', async () => {
   for (const [d, contexts, perRow] of [
     [1, 1, 1],
     [257, 21, 1],
     [1601, 21, 4],
     [256, 300, 3],
   ] as const) {
-    const nll = noise(contexts * perRow, 1, 2, 0.5).map(Math.abs);
-    const [delta, v0] = [noise(d, 2, 0, 4), noise(d, 3, 0.1, 2)];
+    const nll = noise(contexts * perRow + 1, 1, 2, 0.5).map(Math.abs);
+    const [delta, v0] = [noise(3 * d, 2, 0, 4), noise(3 * d, 3, 0.1, 2)];
     await gpu.scope(async (s) => {
-      const trace = tensor(s, new Float32Array(5 * 8).fill(NaN), [5, 8]);
-      const terms = { trace, kl: tensor(s, f32([0.25]), [1]), v0: tensor(s, v0, [d]), perRow };
+      const trace = tensor(s, new Float32Array(5 * 3 * 8).fill(NaN), [5, 3, 8]);
+      const terms = { trace, kl: tensor(s, f32([0.25, 0.5]), [2]), v0: tensor(s, v0, [3, d]) };
+      const table = twoOfThree(s, contexts, perRow);
       const one = (step: number, values: Float32Array<ArrayBuffer>, by: Float32Array<ArrayBuffer>): void =>
         lossTrace(s, {
           ...terms,
+          table,
           step,
           nll: tensor(s, values, [values.length]),
-          delta: tensor(s, by, [d]),
+          delta: tensor(s, by, [3, d]),
           weightDecay: 0.5,
         });
-      one(0, nll, new Float32Array(d));
+      one(0, nll, new Float32Array(3 * d));
       one(1, nll, delta);
       const all = await read(gpu, trace);
-      const want = lossRow(nll, 0.25, perRow, delta, v0, 0.5);
-      allclose('row 1', all.subarray(8, 14), want, { reduce: Math.max(d, nll.length), scale: 0.1 });
-      assert.is(all[3], 0, 'no decay at delta = 0');
-      assert.equal([all[6], all[14]], [0, 0], 'not done');
-      assert.ok(all.subarray(16).every(Number.isNaN), 'other rows untouched');
+      const at = (step: number, request: number): Float32Array =>
+        all.subarray(8 * (3 * step + request)).subarray(0, 8);
+      const own = (x: Float32Array, request: number): Float32Array =>
+        x.subarray(request * d, (request + 1) * d);
+      const [first, last] = [nll.subarray(0, -1), nll.subarray(-1)];
+      const want = lossRow(first, 0.25, perRow, own(delta, 2), own(v0, 2), 0.5);
+      const bound = { reduce: Math.max(d, nll.length), scale: 0.1 };
+      allclose('request 2', at(1, 2).subarray(0, 6), want, bound);
+      allclose(
+        'request 0',
+        at(1, 0).subarray(0, 6),
+        lossRow(last, 0.5, 1, own(delta, 0), own(v0, 0), 0.5),
+        bound,
+      );
+      assert.is(at(0, 2)[3], 0, 'no decay at delta = 0');
+      assert.equal([at(0, 2)[6], at(1, 2)[6]], [0, 0], 'not done');
+      assert.ok(at(1, 1).every(Number.isNaN), 'a request that has left');
+      assert.ok(all.subarray(2 * 3 * 8).every(Number.isNaN), 'other rows untouched');
 
-      terms.kl = tensor(s, f32([0]), [1]);
-      one(2, new Float32Array(nll.length).fill(0.04), new Float32Array(d));
+      terms.kl = tensor(s, f32([0, 0]), [2]);
+      one(2, new Float32Array(nll.length).fill(0.04), new Float32Array(3 * d));
       one(3, nll, delta);
-      assert.is((await readTraceRow(gpu, trace, 2)).done, true);
-      const last = await readTraceRow(gpu, trace, 3);
-      assert.is(last.done, true, 'an earlier row was done');
-      assert.ok(Math.abs(last.loss - want[0]! + 0.25) < 1e-5);
-      one(4, new Float32Array(nll.length).fill(0.06), new Float32Array(d));
+      assert.equal(
+        (await readTraceRows(gpu, trace, 2, 3)).map(({ done }) => done),
+        [true, true, true],
+      );
+      const rows = await readTraceRows(gpu, trace, 3, 3);
+      assert.is(rows[2]?.done, true, 'an earlier row was done');
+      assert.ok(Math.abs(rows[2]!.loss - want[0]! + 0.25) < 1e-5);
     });
   }
+});
+
+test('loss_trace counts the rows in which every sampled context says all of the target', async () => {
+  await gpu.scope(async (s) => {
+    // Three contexts of two tokens, the bare prompt first; and a request whose only context is the bare prompt.
+    const table = lossTable(s, [
+      { request: 0, contexts: 3, targetIds: [4, 5] },
+      { request: 1, contexts: 1, targetIds: [6] },
+    ]);
+    const trace = zeros(s, [3, 2, 8], 'trace');
+    const zero = zeros(s, [2, 4], 'delta');
+    const says = [
+      [1, 1, 4, 5, 4, 5, 6],
+      [4, 5, 4, 5, 4, 1, 1],
+      [4, 5, 4, 5, 4, 5, 6],
+    ];
+    for (const [step, ids] of says.entries()) {
+      const logits = new Float32Array(7 * 8);
+      ids.forEach((id, row) => (logits[8 * row + id] = 1));
+      lossTrace(s, {
+        trace,
+        step,
+        table,
+        nll: tensor(s, new Float32Array(7).fill(3), [7]),
+        kl: zeros(s, [2], 'kl'),
+        delta: zero,
+        v0: tensor(s, f32([1, 1, 1, 1, 1, 1, 1, 1]), [2, 4]),
+        weightDecay: 0,
+        stopAfter: 2,
+        logits: tensor(s, logits, [7, 8]),
+      });
+    }
+    const all = await read(gpu, trace);
+    const column = (i: number): number[][] =>
+      [0, 1, 2].map((step) => [0, 1].map((request) => all[8 * (2 * step + request) + i]!));
+    assert.equal(column(7), [[1, 1], [1, 1], [2, 2]], 'probable'); // prettier-ignore
+    assert.equal(column(6), [[0, 0], [0, 0], [1, 1]], 'done'); // prettier-ignore
+  });
 });
 
 test('twelve steps of Adam follow the formula, with and without the clamp', async () => {
   for (const d of [1, 255, 256, 257, 1601]) {
     for (const clamp of [1e6, 0.5]) {
       await gpu.scope(async (s) => {
-        const v0 = noise(d, 9, 0.2, 2);
-        const make = (label: string): Tensor => zeros(s, [d], label);
-        const state = { delta: make('delta'), m: make('m'), v: make('v'), v0: tensor(s, v0, [d]) };
-        const trace = zeros(s, [12, 8], 'trace');
-        let want = {
-          delta: Array<number>(d).fill(0),
-          m: Array<number>(d).fill(0),
-          v: Array<number>(d).fill(0),
-        };
+        const v0 = noise(3 * d, 9, 0.2, 2);
+        const make = (label: string): Tensor => zeros(s, [3, d], label);
+        const state = { delta: make('delta'), m: make('m'), v: make('v'), v0: tensor(s, v0, [3, d]) };
+        const trace = zeros(s, [12, 3, 8], 'trace');
+        const table = twoOfThree(s, 1, 1);
+        const want = [0, 2].map((request) => ({
+          request,
+          v0: v0.subarray(request * d, (request + 1) * d),
+          state: {
+            delta: Array<number>(d).fill(0),
+            m: Array<number>(d).fill(0),
+            v: Array<number>(d).fill(0),
+          },
+        }));
         for (let step = 0; step < 12; step += 1) {
-          const g = noise(d, 20 + step, 0.3);
+          const g = noise(3 * d, 20 + step, 0.3);
           lossTrace(s, {
             ...state,
             trace,
+            table,
             step,
-            nll: tensor(s, f32([1]), [1]),
-            kl: tensor(s, f32([0]), [1]),
-            perRow: 1,
+            nll: tensor(s, f32([1, 1]), [2]),
+            kl: tensor(s, f32([0, 0]), [2]),
             weightDecay: 0.5,
           });
-          const gradient = tensor(s, g, [d]);
-          adamStep(s, { ...state, trace, step, gradient, learningRate: 0.5, weightDecay: 0.5 });
-          clampNorm(s, { ...state, trace, step, clamp });
-          want = adam(want, g, v0, step, 0.5, 0.5);
-          const limit = clamp * norm(v0);
-          const length = norm(want.delta);
-          if (length > limit) want.delta = want.delta.map((x) => (x * limit) / length);
+          const gradient = tensor(s, g, [3, d]);
+          const { requests } = table;
+          adamStep(s, { ...state, trace, requests, step, gradient, learningRate: 0.5, weightDecay: 0.5 });
+          clampNorm(s, { ...state, trace, requests, step, clamp });
+          for (const one of want) {
+            const own = g.subarray(one.request * d, (one.request + 1) * d);
+            one.state = adam(one.state, own, one.v0, step, 0.5, 0.5);
+            const limit = clamp * norm(one.v0);
+            const length = norm(one.state.delta);
+            if (length > limit) one.state.delta = one.state.delta.map((x) => (x * limit) / length);
+          }
         }
         // Twelve steps of at most 0.5 each, a few roundings in every one.
         const bound = { reduce: 12, scale: 0.5 };
-        allclose('delta', await read(gpu, state.delta), want.delta, bound);
-        allclose('m', await read(gpu, state.m), want.m, bound);
-        allclose('v', await read(gpu, state.v), want.v, { reduce: 12, scale: 0.001 });
+        const [delta, m, v] = [
+          await read(gpu, state.delta),
+          await read(gpu, state.m),
+          await read(gpu, state.v),
+        ];
+        for (const one of want) {
+          const own = (x: Float32Array): Float32Array => x.subarray(one.request * d, (one.request + 1) * d);
+          allclose('delta', own(delta), one.state.delta, bound);
+          allclose('m', own(m), one.state.m, bound);
+          allclose('v', own(v), one.state.v, { reduce: 12, scale: 0.001 });
+        }
+        assert.ok(
+          delta.subarray(d, 2 * d).every((x) => x === 0),
+          'a request that has left',
+        );
       });
     }
   }
@@ -169,10 +269,12 @@ test('twelve steps of Adam follow the formula, with and without the clamp', asyn
 test('nothing moves once the trace says done', async () => {
   await gpu.scope(async (s) => {
     const values = noise(300, 1, 5);
-    const trace = zeros(s, [2, 8], 'trace');
+    const trace = zeros(s, [2, 1, 8], 'trace');
     gpu.write(trace, f32([1]), (8 + 6) * 4);
     const [m, v] = [zeros(s, [300], 'm'), zeros(s, [300], 'v')];
-    const state = { delta: tensor(s, values, [300]), m, v, v0: tensor(s, noise(300, 2), [300]), trace };
+    const { requests } = lossTable(s, [{ request: 0, contexts: 1, targetIds: [0] }]);
+    const v0 = tensor(s, noise(300, 2), [300]);
+    const state = { delta: tensor(s, values, [300]), m, v, v0, trace, requests };
     const gradient = tensor(s, noise(300, 3), [300]);
     adamStep(s, { ...state, step: 1, gradient, learningRate: 0.5, weightDecay: 0.5 });
     clampNorm(s, { ...state, step: 1, clamp: 0.1 });
@@ -382,8 +484,12 @@ test('frobenius: f32 and f16, one element to many stretches, the same bits twice
 test('sizes that do not fit are named', async () => {
   await gpu.scope((s) => {
     const t = (n: number): Tensor => zeros(s, [n], 'v');
-    assert.throws(() => addAtRows(s, zeros(s, [2, 3], 'x'), t(4), t(1)), /delta has 4 numbers/);
-    assert.throws(() => meanRows(s, new Tensor(t(1).block, [0, 3])), /no rows/);
+    assert.throws(
+      () => addAtRows(s, zeros(s, [2, 3], 'x'), t(4), lookupsOf(s, [[1]])),
+      /delta has 4 numbers for 1 requests/,
+    );
+    assert.throws(() => meanRows(s, new Tensor(t(1).block, [0, 3]), [1]), /no rows/);
+    assert.throws(() => meanRows(s, zeros(s, [3, 3], 'x'), [0.5, 0.5]), /has 3 rows, 2 a request/);
     const w = { tensor: zeros(s, [2, 3], 'W'), layout: 'in-out' } as const;
     assert.throws(() => lowRankUpdate(s, w, { U: t(2), Lambda: t(4) }), /Lambda \[4\]/);
     assert.throws(() => solveLambda(s, { vStar: t(3), value: t(3), key: t(2), u: t(5) }), /key 2 and u 5/);

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { valueLoss } from '../src/edit/value-loss.ts';
-import { klDivergence, logSoftmaxRow, logsumexp, lossGradient, nll } from '../src/models/losses.ts';
+import { lossTable, valueLoss } from '../src/edit/value-loss.ts';
+import { klDivergence, logSoftmaxRows, logsumexp, lossGradient, nll } from '../src/models/losses.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { empty, gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
@@ -47,7 +47,7 @@ for (const WG of [32, 128, 256])
         const before = reference.logSoftmax(noise(v, 5, -100, 4));
         const last = rows - 1;
         const factor = 0.0625;
-        const weight = 1 / Math.max(last, 1);
+        const weightOf = (r: number): number => (r + 1) / rows;
         const overrides = { WG };
         const all = rowsOf(x, v);
         const name = `${rows}x${v}`;
@@ -66,17 +66,19 @@ for (const WG of [32, 128, 256])
         gpu.run(
           'models/log_softmax',
           { logits, logsumexp: lse.t, y: logP.t },
-          { v, row: last },
+          { n: 1, v, first: last },
           { threads: v, overrides },
         );
         const now = reference.logSoftmax(all[last]!);
         allclose(`${name} log_softmax`, (await read(gpu, logP.t)).subarray(0, v), now, LOG_P);
         await logP.canaries();
 
-        const logP0 = tensor(s, Float32Array.from(before), [v]);
+        // Of two requests the second.
+        const logP0 = tensor(s, Float32Array.from([...before.map(() => NaN), ...before]), [2, v]);
+        const requests = tensor(s, Uint32Array.of(1, 0, 1, 1), [1, 4]);
         const kl = wide(s, [1]);
-        const klBindings = { logits, logsumexp: lse.t, log_p0: logP0, y: kl.t };
-        gpu.run('models/kl_divergence', klBindings, { v, row: last, factor }, { groups: [1], overrides });
+        const klBindings = { logits, logsumexp: lse.t, log_p0: logP0, requests, y: kl.t };
+        gpu.run('models/kl_divergence', klBindings, { v, first: last, factor }, { groups: [1], overrides });
         const wantKl = factor * reference.kl(all[last]!, Float32Array.from(before));
         // Σ p |ln p − ln p0| is below 40, and p carries 40 roundings.
         allclose(`${name} kl`, (await read(gpu, kl.t)).subarray(0, 1), [wantKl], {
@@ -99,16 +101,30 @@ for (const WG of [32, 128, 256])
           await losses.canaries();
         }
 
+        const weights = tensor(
+          s,
+          Float32Array.from({ length: rows }, (_, r) => weightOf(r)),
+          [rows],
+        );
         const dlogits = wide(s, [rows, v]);
         gpu.run(
           'models/loss_gradient',
-          { logits, logsumexp: lse.t, targets, log_p0: logP0, kl: kl.t, dlogits: dlogits.t },
-          { rows, v, targets: last, weight, factor },
+          {
+            logits,
+            logsumexp: lse.t,
+            targets,
+            weights,
+            log_p0: logP0,
+            kl: kl.t,
+            requests,
+            dlogits: dlogits.t,
+          },
+          { rows, v, targets: last, factor },
           { threads: [v, rows], overrides },
         );
         const gradient = rowsOf((await read(gpu, dlogits.t)).subarray(0, rows * v), v);
         all.slice(0, last).forEach((row, r) => {
-          const want = reference.nllGradient(row, ids[r]!).map((g) => weight * g);
+          const want = reference.nllGradient(row, ids[r]!).map((g) => weightOf(r) * g);
           allclose(`${name} nll gradient`, gradient[r]!, want, { reduce: 40 ** 2 });
         });
         // Divided by p, so that rare tokens count as much as frequent ones; kl is a sum over V.
@@ -149,38 +165,44 @@ test('logits that did not move have a divergence, and a gradient, of exactly zer
     const [rows, v] = [2, 50257];
     const logits = tensor(s, logitsOf(rows, v), [rows, v]);
     const lse = logsumexp(s, logits);
-    const logP0 = logSoftmaxRow(s, logits, 1, lse);
-    const kl = klDivergence(s, logits, 1, logP0, 1, lse);
+    const logP0 = logSoftmaxRows(s, logits, [1, 1], lse);
+    const { targets, weights, requests } = lossTable(s, [{ request: 0, contexts: 1, targetIds: [3] }]);
+    const drift = { logP0, requests, klFactor: 1 };
+    const kl = klDivergence(s, logits, 1, drift, lse);
     assert.is((await read(gpu, kl))[0], 0);
-    const targets = tensor(s, Uint32Array.of(3), [1]);
-    const gradient = await read(gpu, lossGradient(s, logits, targets, lse, 1, { logP0, kl, klFactor: 1 }));
+    const gradient = await read(gpu, lossGradient(s, logits, targets, lse, weights, { ...drift, kl }));
     assert.ok(gradient.subarray(v).every((g) => g === 0));
   });
 });
 
-test('the value loss: first pass and a later one, with the gradient of their sum', async () => {
-  const [rows, v, klFactor] = [3, 257, 0.0625];
-  const ids = targetsOf(2, v);
+test('the value loss of two requests: first pass and a later one, with the gradient of their sum', async () => {
+  // Two contexts of one token, one of two tokens, and a KL row of each.
+  const [rows, v, klFactor] = [6, 257, 0.0625];
+  const ids = [3, 256, 17];
   const first = logitsOf(rows, v);
   const later = noise(rows * v, 8, -100, 4);
   await gpu.scope(async (s) => {
-    const logP0 = empty(s, [v], 'log_p0');
-    const targets = tensor(s, ids, [2]);
-    const start = valueLoss(s, tensor(s, first, [rows, v]), targets, logP0, { first: true, klFactor });
-    assert.is((await read(gpu, start.kl))[0], 0);
+    const logP0 = empty(s, [2, v], 'log_p0');
+    const table = lossTable(s, [
+      { request: 0, contexts: 2, targetIds: [ids[0]!] },
+      { request: 1, contexts: 1, targetIds: [ids[1]!, ids[2]!] },
+    ]);
+    const start = valueLoss(s, tensor(s, first, [rows, v]), table, logP0, { first: true, klFactor });
+    assert.equal([...(await read(gpu, start.kl))], [0, 0]);
 
     const tape = new Tape();
     await gpu.scope(async (inner) => {
       const logits = tensor(inner, later, [rows, v]);
       tape.watch(logits);
-      const loss = valueLoss(inner, logits, targets, logP0, { first: false, klFactor });
+      const loss = valueLoss(inner, logits, table, logP0, { first: false, klFactor });
       const gradient = await read(gpu, tape.backward(s, loss.nll, logits));
-      const before = reference.logSoftmax(first.subarray(2 * v));
+      const before = rowsOf(first, v).slice(4).map(reference.logSoftmax);
+      const targets = [ids[0]!, ids[0]!, ids[1]!, ids[2]!];
       const slope = centralDifference(
         (x) => {
-          const mean =
-            (reference.nll(x.subarray(0, v), ids[0]!) + reference.nll(x.subarray(v, 2 * v), ids[1]!)) / 2;
-          return mean + klFactor * reference.kl(x.subarray(2 * v), before);
+          const at = (r: number): Float64Array => x.subarray(r * v, (r + 1) * v);
+          const mean = targets.reduce((sum, id, r) => sum + reference.nll(at(r), id) / 2, 0);
+          return mean + klFactor * (reference.kl(at(4), before[0]!) + reference.kl(at(5), before[1]!));
         },
         later,
         1e-4,
@@ -196,11 +218,12 @@ test('losses refuse targets that do not fit the logits', async () => {
     const three = tensor(s, new Uint32Array(3), [3]);
     assert.throws(() => nll(s, logits, three), /3 targets for 2 rows/);
     assert.throws(
-      () => lossGradient(s, logits, three, logsumexp(s, logits), 1),
+      () => lossGradient(s, logits, three, logsumexp(s, logits), three),
       /2 rows of logits, 3 targets/,
     );
     const options = { first: true, klFactor: 1 };
-    assert.throws(() => valueLoss(s, logits, three, empty(s, [3], 'p'), options), /\[2, 3\], 3 targets/);
+    const table = lossTable(s, [{ request: 0, contexts: 3, targetIds: [1] }]);
+    assert.throws(() => valueLoss(s, logits, table, empty(s, [3], 'p'), options), /\[2, 3\], 3 targets/);
   });
 });
 

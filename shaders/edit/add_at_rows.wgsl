@@ -1,21 +1,22 @@
-// Adds one vector at chosen rows, in place.
+// Adds to chosen rows the vector of the request that each belongs to, in place.
 //
-//   y_r += δ   for r in rows
+//   y_r(j) += δ_request(j)   for j < m
 //
-// Shapes   y [T, D], delta [D], rows u32 [n], all different.
+// Shapes   y [T, D], delta [n, D], rows u32 [m], all different; owners u32 [m], rows of delta.
 // Work     one thread a coordinate of a chosen row.
-// Cost     8 n D bytes, n D flops.
+// Cost     12 m D bytes, m D flops.
 // Source   kmeng01/rome `compute_v`, the hook on the MLP output.
 // Test     test/edit-kernels.test.ts
 
 override WG: u32 = 64u;
 
-struct Params { n: u32, d: u32 }
+struct Params { m: u32, d: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> delta: array<f32>;
 @group(0) @binding(2) var<storage, read> rows: array<u32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read> owners: array<u32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(WG)
 fn main(
@@ -23,7 +24,8 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
 ) {
   let i = id.y * (groups.x * WG) + id.x;
-  if (i >= params.n * params.d) { return; }
+  if (i >= params.m * params.d) { return; }
+  let j = i / params.d;
   let column = i % params.d;
-  y[rows[i / params.d] * params.d + column] += delta[column];
+  y[rows[j] * params.d + column] += delta[owners[j] * params.d + column];
 }

@@ -1,16 +1,16 @@
-// Log-probabilities of one row of logits.
+// Log-probabilities of some rows of logits.
 //
-//   y_v = x_v - m - l
+//   y_rv = x_rv - m_r - l_r   from row `first` on
 //
-// Shapes  logits x [rows, V], of which `row` is read (an odd V puts rows at offsets that cannot be
-//         bound); logsumexp m, l [rows, 2]; y [V].
+// Shapes  logits x [rows, V] (an odd V puts rows at offsets that cannot be bound, hence `first`);
+//         logsumexp m, l [rows, 2]; y [n, V].
 // Work    one thread an element; grids beyond 65,535 groups are folded to two dimensions.
-// Cost    8 V bytes, V flops.
+// Cost    8 n V bytes, 2 n V flops.
 // Test    test/losses.test.ts
 
 override WG: u32 = 64u;
 
-struct Params { v: u32, row: u32 }
+struct Params { n: u32, v: u32, first: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
@@ -23,7 +23,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
 ) {
   let i = id.y * (groups.x * WG) + id.x;
-  if (i >= params.v) { return; }
-  let parts = logsumexp[params.row];
-  y[i] = logits[params.row * params.v + i] - parts.x - parts.y;
+  if (i >= params.n * params.v) { return; }
+  let parts = logsumexp[params.first + i / params.v];
+  y[i] = logits[params.first * params.v + i] - parts.x - parts.y;
 }

@@ -8,23 +8,25 @@
  *   5. Λ              (v* − v) / (k · u), the key and value as the method says        update.ts
  */
 import type { Model } from '../models/model.ts';
+import { gatherRows } from '../tensor/gather.ts';
 import { indices, read } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { openSuffix } from './frozen.ts';
 import { judge } from './guard.ts';
 import type { Verdict } from './guard.ts';
 import { METHOD_TABLE } from './method.ts';
-import type { Method } from './method.ts';
+import type { Method, Source } from './method.ts';
 import type { EditRequest, Warning } from './request.ts';
 import { editRows } from './rows.ts';
 import type { EditRows } from './rows.ts';
 import type { Solved, Solver } from './covariance-solver.ts';
 import type { TraceRow } from './value-loss.ts';
-import { meanRows } from './add-at-rows.ts';
+import { evenly, meanRows } from './add-at-rows.ts';
 import { frobenius } from './frobenius.ts';
 import { readLambdaStats, solveLambda } from './update.ts';
 import type { LowRankUpdate } from './update.ts';
-import { VALUE_DEFAULTS, optimiseValue } from './value.ts';
+import { valueBatches } from './value-batches.ts';
+import { VALUE_DEFAULTS, optimiseValues } from './value.ts';
 import type { ValueOptions } from './value.ts';
 
 export interface EditOptions extends Partial<ValueOptions> {
@@ -89,6 +91,14 @@ export interface Edit {
   readonly stepTokens: number;
 }
 
+/** What several requests have in common, and theirs in the order of the requests. */
+export interface EditsOptions extends Omit<EditOptions, 'rows' | 'onStep'> {
+  readonly rows?: readonly EditRows[] | undefined;
+  readonly onStep?: ((row: TraceRow, step: number, request: number) => void) | undefined;
+  /** Bytes that the search of several values at a time may take on the GPU. */
+  readonly memory?: number | undefined;
+}
+
 /**
  * Computes an edit on the model's current weights, which stay as they are.
  *
@@ -96,8 +106,50 @@ export interface Edit {
  * @throws EditRefused when C cannot be solved
  */
 export async function computeEdit(model: Model, request: EditRequest, options: EditOptions): Promise<Edit> {
-  const { layer, contexts, methods, solver } = options;
+  const rows = options.rows && [options.rows];
+  const [edit] = await computeEdits(model, [request], { ...options, rows });
+  return edit as Edit;
+}
+
+/**
+ * Computes edits that know nothing of each other: each is what `computeEdit` makes of it alone, on the same weights. Their
+ * values are searched for together, as many at a time as memory allows.
+ *
+ * @throws as `computeEdit`
+ */
+export async function computeEdits(
+  model: Model,
+  requests: readonly EditRequest[],
+  options: EditsOptions,
+): Promise<Edit[]> {
+  const { layer, contexts } = options;
   model.checkLayer('edit', layer);
+  const rows =
+    options.rows ??
+    requests.map((request) => editRows(model.tokenizer, request, contexts, model.dims.context));
+  const edits: Edit[] = [];
+  for (const batch of valueBatches(model.gpu, model.dims, layer, rows, options.memory)) {
+    const [first = 0] = batch;
+    const mine = batch.map((i) => ({ request: requests[i] as EditRequest, rows: rows[i] as EditRows }));
+    const onStep = options.onStep && stepOf(options.onStep, first);
+    edits.push(...(await computeBatch(model, mine, { ...options, onStep })));
+  }
+  return edits;
+}
+
+function stepOf(onStep: NonNullable<EditsOptions['onStep']>, first: number): EditsOptions['onStep'] {
+  return (row, step, request) => onStep(row, step, first + request);
+}
+
+/** Keys and values of every request: of its bare prompt, and the mean over its contexts. */
+type BySource = Readonly<Record<Source, Tensor>>;
+
+async function computeBatch(
+  model: Model,
+  requests: readonly { readonly request: EditRequest; readonly rows: EditRows }[],
+  options: EditsOptions,
+): Promise<Edit[]> {
+  const { layer, contexts, methods, solver } = options;
   const valueOptions = pickValueOptions(options);
   const timings: Record<EditPhase, number> = { contexts: 0, value: 0, solve: 0, update: 0 };
   const gpu = model.gpu;
@@ -108,105 +160,121 @@ export async function computeEdit(model: Model, request: EditRequest, options: E
     const start = performance.now();
     const result = await work();
     await gpu.sync();
-    timings[name] += performance.now() - start;
+    timings[name] += (performance.now() - start) / requests.length;
     return result;
   };
 
   return gpu.scope(async (s) => {
-    const { rows, suffix, keys, values } = await phase('contexts', () => {
-      const rows = options.rows ?? editRows(model.tokenizer, request, contexts, model.dims.context);
-      const suffix = openSuffix(s, model, layer, rows, options.freeze);
-      const bySource = (all: Tensor): Record<'prompt' | 'mean', Tensor> => ({
-        prompt: all.slice(0, 1).reshape(all.cols),
-        mean: meanRows(s, all),
+    const { suffix, keys, values } = await phase('contexts', () => {
+      const suffix = openSuffix(
+        s,
+        model,
+        layer,
+        requests.map(({ rows }) => rows),
+        options.freeze,
+      );
+      const c = contexts.length;
+      const bare = indices(
+        s,
+        requests.map((_, r) => r * c),
+        'bare_prompts',
+      );
+      const bySource = (all: Tensor): BySource => ({
+        prompt: gatherRows(s, all, bare),
+        mean: meanRows(s, all, evenly(c)),
       });
-      return { rows, suffix, keys: bySource(suffix.keys), values: bySource(suffix.values) };
+      return { suffix, keys: bySource(suffix.keys), values: bySource(suffix.values) };
     });
 
-    const optimised = await phase('value', () => {
-      const targets = rows.rewrites.flatMap(() => rows.targetIds);
-      return optimiseValue(s, model, {
+    const optimised = await phase('value', () =>
+      optimiseValues(s, model, {
         suffix,
-        targets: indices(s, targets, 'targets'),
-        perRow: rows.targetIds.length,
         v0: values.prompt,
         options: valueOptions,
         onStep: options.onStep,
         signal: options.signal,
+      }),
+    );
+
+    const weight = model.editedWeight(layer).tensor;
+    const weightNorm = await phase('update', () => frobenius(gpu, weight));
+    const edits: Edit[] = [];
+    for (const [r, { request, rows }] of requests.entries()) {
+      const own = (all: Tensor): Tensor =>
+        requests.length === 1
+          ? all.reshape(all.cols)
+          : gatherRows(s, all, indices(s, [r], 'request'), all.label).reshape(all.cols);
+      const of = (all: BySource): BySource => ({ prompt: own(all.prompt), mean: own(all.mean) });
+      const [key, value, vStar] = [of(keys), of(values), own(optimised.vStar)];
+
+      const us = await phase('solve', async () => {
+        const found = new Map<Source, { u: Tensor; solved: Solved }>();
+        for (const source of new Set(methods.map((method) => METHOD_TABLE[method].u)))
+          found.set(source, await solver.direction(s, key[source]));
+        return found;
       });
-    });
 
-    const us = await phase('solve', async () => {
-      const found = new Map<'prompt' | 'mean', { u: Tensor; solved: Solved }>();
-      for (const source of new Set(methods.map((method) => METHOD_TABLE[method].u))) {
-        found.set(source, await solver.direction(s, keys[source]));
-      }
-      return found;
-    });
+      const updates = await phase('update', async () => {
+        const found = new Map<Method, Update>();
+        for (const method of methods) {
+          const row = METHOD_TABLE[method];
+          const { u, solved } = us.get(row.u) as { u: Tensor; solved: Solved };
+          const { lambda, stats } = solveLambda(s, {
+            vStar,
+            value: value[row.residual],
+            key: key[row.residual],
+            u,
+          });
+          const { divisor, cosine, lambdaNorm } = await readLambdaStats(gpu, stats);
+          const updateNorm = lambdaNorm; // |u Λᵀ| = |u| |Λ|, and |u| = 1
+          const relativeUpdate = updateNorm / weightNorm;
+          found.set(method, {
+            method,
+            layer,
+            U: await read(gpu, u),
+            Lambda: await read(gpu, lambda),
+            rank: 1,
+            divisor,
+            cosine,
+            lambdaNorm,
+            updateNorm,
+            normalisedUpdate: updateNorm / weight.size,
+            relativeUpdate,
+            verdict: judge(cosine, relativeUpdate),
+            solved,
+          });
+        }
+        return found;
+      });
 
-    const updates = await phase('update', async () => {
-      const weight = model.editedWeight(layer).tensor;
-      const weightNorm = await frobenius(gpu, weight);
-      const found = new Map<Method, Update>();
-      for (const method of methods) {
-        const row = METHOD_TABLE[method];
-        const { u, solved } = us.get(row.u) as { u: Tensor; solved: Solved };
-        const key = keys[row.residual];
-        const { lambda, stats } = solveLambda(s, {
-          vStar: optimised.vStar,
-          value: values[row.residual],
-          key,
-          u,
-        });
-        const { divisor, cosine, lambdaNorm } = await readLambdaStats(gpu, stats);
-        const updateNorm = lambdaNorm; // |u Λᵀ| = |u| |Λ|, and |u| = 1
-        const relativeUpdate = updateNorm / weightNorm;
-        found.set(method, {
-          method,
-          layer,
-          U: await read(gpu, u),
-          Lambda: await read(gpu, lambda),
-          rank: 1,
-          divisor,
-          cosine,
-          lambdaNorm,
-          updateNorm,
-          normalisedUpdate: updateNorm / weight.size,
-          relativeUpdate,
-          verdict: judge(cosine, relativeUpdate),
-          solved,
-        });
-      }
-      return found;
-    });
-
-    const vectors = {
-      k_prompt: await read(gpu, keys.prompt),
-      k_mean: await read(gpu, keys.mean),
-      v_prompt: await read(gpu, values.prompt),
-      v_mean: await read(gpu, values.mean),
-      grad_0: await read(gpu, optimised.gradient0),
-      delta: await read(gpu, optimised.delta),
-      v_star: await read(gpu, optimised.vStar),
-    };
-    const { trace } = optimised;
-    return {
-      request,
-      layer,
-      contexts,
-      rows,
-      warnings: rows.warnings,
-      options: valueOptions,
-      trace,
-      vectors,
-      updates,
-      timings,
-      stepTokens: suffix.tokens,
-    };
+      const vectors = {
+        k_prompt: await read(gpu, key.prompt),
+        k_mean: await read(gpu, key.mean),
+        v_prompt: await read(gpu, value.prompt),
+        v_mean: await read(gpu, value.mean),
+        grad_0: await read(gpu, own(optimised.gradient0)),
+        delta: await read(gpu, own(optimised.delta)),
+        v_star: await read(gpu, vStar),
+      };
+      edits.push({
+        request,
+        layer,
+        contexts,
+        rows,
+        warnings: rows.warnings,
+        options: valueOptions,
+        trace: optimised.traces[r] ?? [],
+        vectors,
+        updates,
+        timings,
+        stepTokens: optimised.stepTokens,
+      });
+    }
+    return edits;
   });
 }
 
-function pickValueOptions(options: EditOptions): ValueOptions {
+function pickValueOptions(options: Partial<ValueOptions>): ValueOptions {
   const picked: { -readonly [K in keyof ValueOptions]: number } = { ...VALUE_DEFAULTS };
   for (const key of Object.keys(VALUE_DEFAULTS) as (keyof ValueOptions)[]) {
     const value = options[key];

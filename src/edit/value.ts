@@ -1,13 +1,13 @@
 /**
- * v*: the value that makes the model say the target. Adam finds the delta that is added to the MLP output at the
- * subject's last token:
+ * v*: the value that makes the model say the target. Adam finds the delta that is added to the residual stream after the
+ * edit layer at the subject's last token, for each request by itself:
  *
  *   loss(δ) = mean_j −1/n Σ_t log p(target_t | context_j, δ)       NLL over contexts and target tokens
  *           + kl_factor · KL(p_δ(· | "{} is a") ‖ p_0)             what else is said of the subject stays
  *           + weight_decay · |δ| / |v0|²
- *   v* = v0 + δ,   v0 the MLP output in the bare prompt
+ *   v* = v0 + δ,   in the bare prompt v0 is the MLP's output for a single edit, the stream itself for many (z = h + δ)
  *
- * Everything of a step (forward, loss, backward, Adam, clamp) is one submission; only the row of the trace comes back.
+ * Everything of a step (forward, loss, backward, Adam, clamp) is one submission; only its rows of the trace come back.
  *
  * Source: Meng et al. 2022, eq. 4 and section 3.1; kmeng01/rome `compute_v`. The code's weight decay, |δ| and not |δ|²
  * over |v0|², stands in no equation of the paper; the numbers follow the code.
@@ -19,7 +19,7 @@ import { empty, zeros } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { adamStep, clampNorm } from './adam.ts';
 import type { Suffix } from './frozen.ts';
-import { TRACE_COLUMNS, lossTrace, readTraceRow, valueLoss } from './value-loss.ts';
+import { TRACE_COLUMNS, lossTrace, readTraceRows, valueLoss } from './value-loss.ts';
 import type { TraceRow } from './value-loss.ts';
 
 export interface ValueOptions {
@@ -30,6 +30,8 @@ export interface ValueOptions {
   readonly clamp: number;
   readonly klFactor: number;
   readonly weightDecay: number;
+  /** Ends the search at so many steps at which every sampled context has all target tokens as arg-max; 0: never. */
+  readonly stopAfter: number;
 }
 
 /** As published, for every GPT-2 but medium (clamp 3). */
@@ -39,94 +41,92 @@ export const VALUE_DEFAULTS: ValueOptions = {
   clamp: 4,
   klFactor: 0.0625,
   weightDecay: 0.5,
+  stopAfter: 0,
 };
 
 export interface Optimised {
-  /** [D] */
+  /** [n, D] */
   readonly delta: Tensor;
-  /** [D] the loss's gradient at δ = 0. */
+  /** [n, D] the gradient of each loss at δ = 0. */
   readonly gradient0: Tensor;
-  /** [D] v0 + δ */
+  /** [n, D] v0 + δ */
   readonly vStar: Tensor;
-  /** One row a forward pass. */
-  readonly trace: TraceRow[];
+  /** Of each request one row a forward pass. */
+  readonly traces: TraceRow[][];
+  /** Tokens that the first step ran. */
+  readonly stepTokens: number;
 }
 
-/** What δ is searched for. */
+/** What the δ of n requests are searched for. */
 export interface ValueSearch {
   readonly suffix: Suffix;
-  /** u32 [n·t] target ids as the loss rows of `suffix` read them: context by context */
-  readonly targets: Tensor;
-  /** t, target tokens a context */
-  readonly perRow: number;
-  /** [D] */
+  /** [n, D] */
   readonly v0: Tensor;
   readonly options: ValueOptions;
-  readonly onStep?: ((row: TraceRow, step: number) => void) | undefined;
+  readonly onStep?: ((row: TraceRow, step: number, request: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Optimises δ; the results belong to `owner`. */
-export async function optimiseValue(
+/** Optimises each δ by itself, all in the same passes until its search ends; the results belong to `owner`. */
+export async function optimiseValues(
   owner: Scope,
   model: Model,
-  { suffix, targets, perRow, v0, options, onStep, signal }: ValueSearch,
+  { suffix, v0, options, onStep, signal }: ValueSearch,
 ): Promise<Optimised> {
   const gpu = owner.gpu;
-  const D = v0.size;
-  const delta = zeros(owner, [D], 'delta');
-  const gradient0 = zeros(owner, [D], 'grad_0');
-  const rows: TraceRow[] = [];
-  await gpu.scope(async (run) => {
-    const moments = { m: zeros(run, [D], 'adam_m'), v: zeros(run, [D], 'adam_v') };
-    const trace = zeros(run, [options.steps, TRACE_COLUMNS], 'trace');
-    const logP0 = empty(run, [model.dims.V], 'log_p0');
-    for (let step = 0; step < options.steps; step += 1) {
-      signal?.throwIfAborted();
-      const tape = new Tape();
-      tape.watch(delta);
-      const s = new Scope(gpu, tape);
-      try {
-        const x = suffix.forward(s, delta);
-        const loss = valueLoss(s, model.logits(s, x, suffix.lossRows), targets, logP0, {
-          first: step === 0,
-          klFactor: options.klFactor,
-        });
-        lossTrace(s, {
-          trace,
-          step,
-          nll: loss.nll,
-          kl: loss.kl,
-          perRow,
-          delta,
-          v0,
-          weightDecay: options.weightDecay,
-        });
-        if (step < options.steps - 1) {
-          const gradient = tape.backward(s, loss.whole, delta);
-          if (step === 0) gpu.copy(gradient, gradient0);
-          adamStep(s, {
-            delta,
-            ...moments,
-            gradient,
-            v0,
-            trace,
-            step,
-            learningRate: options.learningRate,
-            weightDecay: options.weightDecay,
-          });
-          clampNorm(s, { delta, v0, trace, step, clamp: options.clamp });
+  const [n, D] = [v0.rows, v0.cols];
+  const { steps, klFactor, weightDecay, learningRate, clamp, stopAfter } = options;
+  const delta = zeros(owner, [n, D], 'delta');
+  const gradient0 = zeros(owner, [n, D], 'grad_0');
+  const traces: TraceRow[][] = Array.from({ length: n }, () => []);
+  let active = traces.map((_, request) => request);
+  let passes = gpu.open();
+  let pass = suffix.pass(passes, active);
+  const stepTokens = pass.tokens;
+  try {
+    await gpu.scope(async (run) => {
+      const moments = { m: zeros(run, [n, D], 'adam_m'), v: zeros(run, [n, D], 'adam_v') };
+      const trace = zeros(run, [steps, n, TRACE_COLUMNS], 'trace');
+      const logP0 = empty(run, [n, model.dims.V], 'log_p0');
+      for (let step = 0; step < steps && active.length > 0; step += 1) {
+        signal?.throwIfAborted();
+        const tape = new Tape();
+        tape.watch(delta);
+        const s = new Scope(gpu, tape);
+        try {
+          const logits = model.logits(s, pass.forward(s, delta), pass.lossRows);
+          const loss = valueLoss(s, logits, pass, logP0, { first: step === 0, klFactor });
+          const { nll, kl } = loss;
+          lossTrace(s, { trace, step, table: pass, nll, kl, delta, v0, weightDecay, stopAfter, logits });
+          if (step < steps - 1) {
+            const gradient = tape.backward(s, loss.whole, delta);
+            if (step === 0) gpu.copy(gradient, gradient0);
+            const state = { delta, ...moments, v0, trace, requests: pass.requests, step };
+            adamStep(s, { ...state, gradient, learningRate, weightDecay });
+            clampNorm(s, { ...state, clamp });
+          }
+        } finally {
+          s.close();
         }
-      } finally {
-        s.close();
+        const rows = await readTraceRows(gpu, trace, step, n);
+        for (const request of active) {
+          const row = rows[request] as TraceRow;
+          traces[request]?.push(row);
+          onStep?.(row, step, request);
+        }
+        const left = active.filter((request) => !rows[request]?.done);
+        const hasFewer = left.length < active.length;
+        active = left;
+        if (!hasFewer || active.length === 0) continue;
+        passes.close();
+        passes = gpu.open();
+        pass = suffix.pass(passes, active);
       }
-      const row = await readTraceRow(gpu, trace, step);
-      rows.push(row);
-      onStep?.(row, step);
-      if (row.done) break;
-    }
-  });
-  return { delta, gradient0, vStar: sum(owner, v0, delta), trace: rows };
+    });
+  } finally {
+    passes.close();
+  }
+  return { delta, gradient0, vStar: sum(owner, v0, delta), traces, stepTokens };
 }
 
 function sum(owner: Scope, v0: Tensor, delta: Tensor): Tensor {

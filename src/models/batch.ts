@@ -121,7 +121,7 @@ function checkedPrefix(length: number, b: number, from: readonly number[]): numb
 }
 
 /** 0, and the sum of every number up to and including the i-th. */
-function startsOf(lengths: readonly number[]): number[] {
+export function startsOf(lengths: readonly number[]): number[] {
   const starts = [0];
   let sum = 0;
   for (const length of lengths) starts.push((sum += length));

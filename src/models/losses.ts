@@ -32,52 +32,73 @@ export function nll(s: Scope, logits: Tensor, targets: Tensor, lse = logsumexp(s
   return y;
 }
 
-/** ln p of one row of the logits, [V]; written to `out` where one is given. */
-export function logSoftmaxRow(
+/** ln p of `count` rows of the logits from row `first` on, [count, V]; written to `out` where one is given. */
+export function logSoftmaxRows(
   s: Scope,
   logits: Tensor,
-  row: number,
+  [first, count]: readonly [first: number, count: number],
   lse = logsumexp(s, logits),
-  out = empty(s, [logits.cols], 'log_p'),
+  out = empty(s, [count, logits.cols], 'log_p'),
 ): Tensor {
   const v = logits.cols;
-  s.gpu.run('models/log_softmax', { logits, logsumexp: lse, y: out }, { v, row }, { threads: v });
+  const params = { n: count, v, first };
+  s.gpu.run('models/log_softmax', { logits, logsumexp: lse, y: out }, params, { threads: count * v });
   return out;
 }
 
-/** factor · KL(p || p0) of one row of the logits against stored ln p0 [V], as [1]. */
+/** What the last rows of the logits are held against: one row a request. */
+export interface Drift {
+  /** [n, V] stored ln p0 */
+  readonly logP0: Tensor;
+  /** u32 [a, 4]: of each such row, in order, the row of logP0, and three more that others read. */
+  readonly requests: Tensor;
+  readonly klFactor: number;
+}
+
+/** factor · KL(p || p0) of the rows of the logits from `first` on, [a]. */
 export function klDivergence(
   s: Scope,
   logits: Tensor,
-  row: number,
-  logP0: Tensor,
-  factor: number,
+  first: number,
+  { logP0, requests, klFactor: factor }: Drift,
   lse = logsumexp(s, logits),
 ): Tensor {
-  const y = empty(s, [1], 'kl');
-  const bindings = { logits, logsumexp: lse, log_p0: logP0, y };
-  s.gpu.run('models/kl_divergence', bindings, { v: logits.cols, row, factor }, { groups: [1] });
+  const a = requests.rows;
+  const y = empty(s, [a], 'kl');
+  const bindings = { logits, logsumexp: lse, log_p0: logP0, requests, y };
+  s.gpu.run('models/kl_divergence', bindings, { v: logits.cols, first, factor }, { groups: [a] });
   return y;
 }
 
-/** d(weight · Σ nll + kl)/dlogits, [R, V]: rows beyond the targets, at most one, are the KL's. */
+/**
+ * d(Σ weight nll + Σ kl)/dlogits, [R, V]: rows beyond the targets are the KL's, one a request.
+ *
+ * @param weights [n] of the targets
+ */
 export function lossGradient(
   s: Scope,
   logits: Tensor,
   targets: Tensor,
   lse: Tensor,
-  weight: number,
-  drift?: { readonly logP0: Tensor; readonly kl: Tensor; readonly klFactor: number },
+  weights: Tensor,
+  drift?: Drift & { readonly kl: Tensor },
 ): Tensor {
   const [rows, v] = [logits.rows, logits.cols];
-  if (rows !== targets.size + (drift ? 1 : 0))
-    throw new ShapeError(`lossGradient: ${rows} rows of logits, ${targets.size} targets.`);
+  if (rows !== targets.size + (drift?.requests.rows ?? 0) || weights.size !== targets.size)
+    throw new ShapeError(
+      `lossGradient: ${rows} rows of logits, ${targets.size} targets, ${weights.size} weights.`,
+    );
   const dlogits = empty(s, logits.shape, `d ${logits.label}`);
-  const { logP0 = logits, kl = lse, klFactor = 0 } = drift ?? {};
+  const {
+    logP0 = logits,
+    kl = lse,
+    klFactor = 0,
+    requests = empty(s, [1, 4], 'no requests', 'u32'),
+  } = drift ?? {};
   s.gpu.run(
     'models/loss_gradient',
-    { logits, logsumexp: lse, targets, log_p0: logP0, kl, dlogits },
-    { rows, v, targets: targets.size, weight, factor: klFactor },
+    { logits, logsumexp: lse, targets, weights, log_p0: logP0, kl, requests, dlogits },
+    { rows, v, targets: targets.size, factor: klFactor },
     { threads: [v, rows], cost: { flops: 4 * logits.size, bytes: 8 * logits.size } },
   );
   return dlogits;

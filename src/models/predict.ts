@@ -2,7 +2,7 @@
 import { UsageError } from '../errors.ts';
 import { indices, read, readU32 } from '../tensor/tensor.ts';
 import { packRows, uploadBatch } from './batch.ts';
-import { logSoftmaxRow, logsumexp, nll } from './losses.ts';
+import { logSoftmaxRows, logsumexp, nll } from './losses.ts';
 import type { Model } from './model.ts';
 import { argmaxRows } from './pick.ts';
 import { topK } from './random.ts';
@@ -56,7 +56,7 @@ export async function predict(
     const wanted = Array.from({ length: row.length - ids.length + 1 }, (_, i) => ids.length - 1 + i);
     const logits = model.logits(s, model.forward(s, batch), indices(s, wanted, 'wanted_rows'));
     const lse = logsumexp(s, logits);
-    const logprobs = await read(model.gpu, logSoftmaxRow(s, logits, 0, lse));
+    const logprobs = await read(model.gpu, logSoftmaxRows(s, logits, [0, 1], lse));
     const next = topK(logprobs, count).map((id) => ({
       id,
       token: model.tokenizer.token(id),

@@ -177,10 +177,11 @@ function lossCase(op: keyof typeof LOSSES, rows: number, V: number): BenchCase {
       const ids = Uint32Array.from({ length: rows }, (_, i) => (i * 7919) % V);
       const [logits, targets] = [upload(s, data, [rows, V], 'logits'), upload(s, ids, [rows], 'targets')];
       const lse = logsumexp(s, logits);
+      const ones = upload(s, new Float32Array(rows).fill(1), [rows], 'weights');
       const run = (scope: Scope): Tensor => {
         if (op === 'logsumexp') return logsumexp(scope, logits);
         if (op === 'nll') return nll(scope, logits, targets, lse);
-        return lossGradient(scope, logits, targets, lse, 1);
+        return lossGradient(scope, logits, targets, lse, ones);
       };
       const row = (i: number): Float32Array => data.subarray(i * V, (i + 1) * V);
       const sums = Array.from({ length: rows }, (_, i) =>
