@@ -1,7 +1,7 @@
 /** From the flags of an edit to what the engine takes. Shared by all commands that edit. */
 import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
 import { SAMPLING_VERSION, parseContexts, sampleContexts } from '../src/edit/contexts.ts';
-import type { EditOptions } from '../src/edit/edit.ts';
+import type { EditSettings } from '../src/edit/edit.ts';
 import { METHODS } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import { readBracketed, readRequest } from '../src/edit/request.ts';
@@ -148,7 +148,7 @@ export async function chooseSolver(session: Session, layer: number, wanted = 'au
 /** What an edit needs beside its request: found once, before the first one. */
 export interface Editing {
   readonly session: Session;
-  readonly options: Omit<EditOptions, 'methods' | 'signal'>;
+  readonly options: EditSettings;
   /** Of everything random. */
   readonly seed: number;
   /** undefined: the contexts were handed in, and no seed makes them again. */

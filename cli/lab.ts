@@ -9,7 +9,7 @@ import { readFacts } from '../src/data/read.ts';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import type { Solver } from '../src/edit/covariance-solver.ts';
 import { buildCovariance } from '../src/edit/covariance.ts';
-import type { EditOptions } from '../src/edit/edit.ts';
+import type { EditSettings } from '../src/edit/edit.ts';
 import { THRESHOLDS } from '../src/edit/guard.ts';
 import type { Thresholds } from '../src/edit/guard.ts';
 import type { Placed } from '../src/edit/pack-documents.ts';
@@ -76,7 +76,7 @@ export const DATA = text(
 
 export interface Lab {
   readonly session: Session;
-  readonly edit: Omit<EditOptions, 'methods' | 'signal'>;
+  readonly edit: EditSettings;
   /** Seed that the contexts were sampled with; undefined for those of a file. */
   readonly contextsSeed: number | undefined;
   /** Where C comes from, in words. */

@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UsageError } from '../src/errors.ts';
 import { continuation, score } from '../src/lab/score.ts';
-import { sharePrefixes } from '../src/lab/shared-prefix.ts';
+import { sharePrefixes } from '../src/models/shared-prefix.ts';
 import { throws } from './folder.ts';
 import { gpu } from './gpu.ts';
 import { nextLogits, openFacts } from './model.ts';

@@ -35,6 +35,8 @@ export interface KeptWeights {
   readonly before: ReadonlyMap<number, Tensor>;
   /** Puts them back bit for bit, and gives the memory of the copies back. To be called once. */
   revert(): void;
+  /** Leaves the weights as they are now, and gives the memory of the copies back. Instead of `revert`. */
+  drop(): void;
 }
 
 /**
@@ -55,6 +57,7 @@ export function keepWeights(model: Model, layers: Iterable<number>): KeptWeights
       gpu.flush(); // before the copies' memory is given away
       s.close();
     },
+    drop: () => s.close(),
   };
 }
 

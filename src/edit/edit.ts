@@ -99,6 +99,9 @@ export interface EditsOptions extends Omit<EditOptions, 'rows' | 'onStep'> {
   readonly memory?: number | undefined;
 }
 
+/** What a run of edits has in common, whatever the facts and methods. */
+export type EditSettings = Omit<EditsOptions, 'methods' | 'signal' | 'rows' | 'onStep'>;
+
 /**
  * Computes an edit on the model's current weights, which stay as they are.
  *

@@ -8,7 +8,7 @@ import type { Gpu } from '../gpu/context.ts';
 import type { EditRows } from './rows.ts';
 
 /** What a batch of requests may take where nothing else is said: 1 GiB. */
-export const VALUE_MEMORY_BYTES = 2 ** 30;
+const VALUE_MEMORY_BYTES = 2 ** 30;
 
 /** What requests take on the GPU while their values are searched for, in bytes. */
 interface Need {

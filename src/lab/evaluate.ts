@@ -1,12 +1,13 @@
 /**
  * Single edits over a data set: each fact is edited on the unedited model, measured, and taken back bit for bit.
  *
- * v* is optimised once a fact, whatever the methods; each method's update is then measured for itself.
+ * v* is optimised once a fact, whatever the methods, and that of several facts together, since no edit sees another; each
+ * method's update is then measured for itself.
  */
 import type { Fact } from '../data/fact.ts';
 import { withUpdate } from '../edit/apply.ts';
-import { computeEdit } from '../edit/edit.ts';
-import type { Edit, EditOptions, Update } from '../edit/edit.ts';
+import { computeEdits } from '../edit/edit.ts';
+import type { Edit, EditSettings, Update } from '../edit/edit.ts';
 import { judge } from '../edit/guard.ts';
 import type { Thresholds } from '../edit/guard.ts';
 import type { Method } from '../edit/method.ts';
@@ -25,7 +26,7 @@ import type { InverseFrequencies } from './texts.ts';
 
 /** What every run of edits over facts takes. */
 export interface RunOptions {
-  readonly edit: Omit<EditOptions, 'methods' | 'signal'>;
+  readonly edit: EditSettings;
   readonly thresholds?: Thresholds | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -78,6 +79,9 @@ export interface CaseResult {
   readonly methods: Readonly<Partial<Record<Method, MethodResult>>>;
 }
 
+/** Facts whose values are searched for at a time, so that results come before all of them are there. */
+const TOGETHER = 32;
+
 /** @throws UsageError naming the first fact that the model cannot hold, before any of them is edited */
 export async function evaluate(
   model: Model,
@@ -86,29 +90,34 @@ export async function evaluate(
 ): Promise<CaseResult[]> {
   checkFacts(model, facts, options.edit.contexts, options.measure);
   const results: CaseResult[] = [];
-  for (const fact of facts) {
-    const { edit, updates } = await editFact(model, fact, options.methods, options);
-    const [before] = options.measure === false ? [] : await scoreFacts(model, [fact]);
-    const methods: Partial<Record<Method, MethodResult>> = {};
-    for (const update of updates) {
-      methods[update.method] = {
-        ...updateNumbers(update),
-        ...(before && (await withUpdate(model, update, () => measureEdited(model, fact, before, options)))),
+  for (let from = 0; from < facts.length; from += TOGETHER) {
+    const group = facts.slice(from, from + TOGETHER);
+    const edits = await editFacts(model, group, options.methods, options);
+    for (const [i, fact] of group.entries()) {
+      options.signal?.throwIfAborted();
+      const { edit, updates } = edits[i] as Edited;
+      const [before] = options.measure === false ? [] : await scoreFacts(model, [fact]);
+      const methods: Partial<Record<Method, MethodResult>> = {};
+      for (const update of updates) {
+        methods[update.method] = {
+          ...updateNumbers(update),
+          ...(before && (await withUpdate(model, update, () => measureEdited(model, fact, before, options)))),
+        };
+      }
+      const result: CaseResult = {
+        case_id: fact.caseId,
+        prompt: fact.prompt,
+        subject: fact.subject,
+        target_new: fact.targetNew,
+        target_true: fact.targetTrue,
+        target_tokens: edit.rows.targetIds.length,
+        loss: edit.trace.map(({ loss }) => loss),
+        before: before && measured(model, fact, before),
+        methods,
       };
+      results.push(result);
+      options.onCase?.(result, results.length, facts.length);
     }
-    const result: CaseResult = {
-      case_id: fact.caseId,
-      prompt: fact.prompt,
-      subject: fact.subject,
-      target_new: fact.targetNew,
-      target_true: fact.targetTrue,
-      target_tokens: edit.rows.targetIds.length,
-      loss: edit.trace.map(({ loss }) => loss),
-      before: before && measured(model, fact, before),
-      methods,
-    };
-    results.push(result);
-    options.onCase?.(result, results.length, facts.length);
   }
   return results;
 }
@@ -136,20 +145,27 @@ export function checkFacts(
   }
 }
 
-/** Computes one fact's edit on the model's current weights, by each method, judged by the run's thresholds. */
-export async function editFact(
+export interface Edited {
+  readonly edit: Edit;
+  readonly updates: Update[];
+}
+
+/** Computes the edit of each fact by itself on the model's current weights, by each method, judged by the run's thresholds. */
+export async function editFacts(
   model: Model,
-  fact: Fact,
+  facts: readonly Fact[],
   methods: readonly Method[],
   { edit: options, thresholds, signal }: RunOptions,
-): Promise<{ edit: Edit; updates: Update[] }> {
+): Promise<Edited[]> {
   signal?.throwIfAborted();
-  const edit = await computeEdit(model, requestOf(fact), { ...options, methods, signal });
-  const updates = [...edit.updates.values()].map((update) => ({
-    ...update,
-    verdict: judge(update.cosine, update.relativeUpdate, thresholds),
+  const edits = await computeEdits(model, facts.map(requestOf), { ...options, methods, signal });
+  return edits.map((edit) => ({
+    edit,
+    updates: [...edit.updates.values()].map((update) => ({
+      ...update,
+      verdict: judge(update.cosine, update.relativeUpdate, thresholds),
+    })),
   }));
-  return { edit, updates };
 }
 
 function requestOf({ prompt, subject, targetNew }: Fact): EditRequest {

@@ -14,7 +14,7 @@ import { prefixCache } from '../models/prefix-cache.ts';
 import type { Tokenizer } from '../models/tokenizer.ts';
 import { indices, read, readU32 } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { sharePrefixes } from './shared-prefix.ts';
+import { sharePrefixes } from '../models/shared-prefix.ts';
 
 export interface Continuation {
   readonly prompt: readonly number[];

@@ -14,8 +14,8 @@ import type { UpdateNumbers } from '../edit/record.ts';
 import type { Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFacts, editFact } from './evaluate.ts';
-import type { RunOptions } from './evaluate.ts';
+import { checkFacts, editFacts } from './evaluate.ts';
+import type { Edited, RunOptions } from './evaluate.ts';
 import { Health } from './health.ts';
 import type { HealthNumbers, HealthOptions } from './health.ts';
 import { holds } from './metrics.ts';
@@ -125,7 +125,8 @@ export async function runSequence(
 
     for (let number = journal.lines.length + 1; number <= facts.length; number += 1) {
       const fact = facts[number - 1] as Fact;
-      const { edit, updates } = await editFact(model, fact, [options.method], options);
+      const [edited] = await editFacts(model, [fact], [options.method], options);
+      const { edit, updates } = edited as Edited;
       const update = updates[0] as Update;
       const keep = !(update.verdict === 'disabling' && options.onCollapse === 'refuse');
       if (keep) {

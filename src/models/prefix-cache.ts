@@ -79,19 +79,24 @@ export class PrefixCache {
  * @param owner what the cache ends with
  * @param rows  token ids, which the cache holds one row after another
  * @param x     [T, D] the stream of their tokens that enters block `from`; absent: their embedding
+ * @param to    the first block that keeps nothing; absent: all keep
  */
 export function prefixCache(
   owner: Scope,
   model: Model,
   rows: readonly (readonly number[])[],
-  { x, from = 0 }: { readonly x?: Tensor | undefined; readonly from?: number } = {},
+  {
+    x,
+    from = 0,
+    to = model.dims.layers,
+  }: { readonly x?: Tensor | undefined; readonly from?: number; readonly to?: number } = {},
 ): PrefixCache {
   const cache = new PrefixCache(model.architecture);
-  if (rows.every((row) => row.length === 0) || from >= model.dims.layers) return cache;
+  if (rows.every((row) => row.length === 0) || from >= to) return cache;
   const s = model.gpu.open();
   try {
     const batch = uploadBatch(s, packRows(rows));
-    model.forward(s, batch, { x, from, stop: 'qkv', hooks: { qkv: cache.keep(owner) } });
+    model.forward(s, batch, { x, from, to, stop: 'qkv', hooks: { qkv: cache.keep(owner) } });
   } finally {
     s.close();
   }
