@@ -11,13 +11,13 @@
 // then leaves δ alone. stop_after = 0 counts nothing. Context 0 is the bare prompt; it counts only
 // where it is the only one.
 //
-// Shapes   requests u32 [a, 4]: row of δ, first nll, c, t; nll and targets u32 [Σ c t], context by
-//          context; kl [a], kl_factor included; delta, v0 [n, D]; likeliest u32, the arg-max of the
-//          row of each target; trace [steps, n, 8].
+// Shapes   requests u32 [a, 4]: row of δ, first nll, c, t; nll and targets u32 [Σ c t], context
+//          by context; kl [a], kl_factor included; delta, v0 [n, D]; likeliest u32, the arg-max of
+//          each target's row; trace [steps, n, 8].
 // Work     one workgroup a request; sums by threads in strides, then a tree: a fixed order.
 // Cost     4 (3 Σ c t + 2 a D) bytes.
-// Source   kmeng01/rome `compute_v`: |δ| is not squared, |v0| is. Gupta et al. 2025, section 4: stop
-//          at the most probable; counted by contexts whose tokens are all right, not by tokens.
+// Source   kmeng01/rome `compute_v`: |δ| is not squared, |v0| is. Gupta et al. 2025, sec. 4: stop at
+//          the most probable; counted by contexts whose tokens are all right, not by tokens.
 // Test     test/edit-kernels.test.ts
 
 override WG: u32 = 256u; // a power of two
