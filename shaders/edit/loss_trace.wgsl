@@ -16,8 +16,8 @@
 //          each target's row; trace [steps, n, 8].
 // Work     one workgroup a request; sums by threads in strides, then a tree: a fixed order.
 // Cost     4 (3 Σ c t + 2 a D) bytes.
-// Source   kmeng01/rome `compute_v`: |δ| is not squared, |v0| is. Gupta et al. 2025, sec. 4: stop at
-//          the most probable; counted by contexts whose tokens are all right, not by tokens.
+// Source   kmeng01/rome `compute_v`: |δ| is not squared, |v0| is. Gupta et al. 2025, sec. 4: stop
+//          at the most probable; counted by contexts whose tokens are all right, not by tokens.
 // Test     test/edit-kernels.test.ts
 
 override WG: u32 = 256u; // a power of two
