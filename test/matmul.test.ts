@@ -10,7 +10,7 @@ import { Tape } from '../src/tensor/tape.ts';
 import { Tensor, read, upload, zeros } from '../src/tensor/tensor.ts';
 import { gpu, noise, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
-import { gelu as geluReference } from './reference/gelu.ts';
+import { gelu as geluReference } from './reference/activations.ts';
 import { halfToFloat } from './reference/half.ts';
 import { matmulReference } from './reference/matmul.ts';
 

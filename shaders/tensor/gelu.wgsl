@@ -9,7 +9,7 @@
 // Numerics the logistic form keeps its relative accuracy where 1 + tanh z cancels. z is taken at
 //          |x| <= 10, so that exp and x³ stay finite: beyond it y is x or 0 in float32.
 // Source   Hendrycks and Gimpel 2016, section 2; openai/gpt-2 `gelu` in src/model.py.
-// Test     test/gelu.test.ts
+// Test     test/activations.test.ts
 
 override WG: u32 = 256u;
 

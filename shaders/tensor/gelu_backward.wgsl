@@ -7,7 +7,7 @@
 // Cost     12 N bytes, about 18 N flops.
 // Numerics 1 - g = exp(-2z) g, without the cancellation; |x| <= 10 inside z as in gelu.wgsl.
 // Source   derivative of the formula in gelu.wgsl.
-// Test     test/gelu.test.ts
+// Test     test/activations.test.ts
 
 override WG: u32 = 256u;
 

@@ -2,7 +2,7 @@
 import { ShapeError } from '../errors.ts';
 import { choose, gridOf } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { gelu } from './gelu.ts';
+import { gelu } from './activations.ts';
 import { MATMUL } from './matmul-rungs.ts';
 import type { MatmulRung, Product } from './matmul-rungs.ts';
 import { stripsOf } from './strips.ts';

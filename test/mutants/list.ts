@@ -228,7 +228,7 @@ const kernels: Mutant[] = [
     file: 'shaders/tensor/gelu.wgsl',
     from: '0.044715 * c',
     to: '0.0447 * c',
-    test: 'gelu',
+    test: 'activations',
     only: /^every size/,
   },
   {
@@ -236,7 +236,7 @@ const kernels: Mutant[] = [
     file: 'shaders/tensor/gelu_backward.wgsl',
     from: '3.0 * 0.044715',
     to: '0.044715',
-    test: 'gelu',
+    test: 'activations',
     only: /^backward/,
   },
   {

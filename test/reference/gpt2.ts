@@ -1,7 +1,7 @@
 /** GPT-2's forward pass over one row of tokens in float64, from the definition. */
 import type { Gpt2Config } from '../../src/models/gpt2.ts';
 import { attention, gpt2Heads } from './attention.ts';
-import { gelu } from './gelu.ts';
+import { gelu } from './activations.ts';
 import { layernorm } from './layernorm.ts';
 import { matmulReference } from './matmul.ts';
 

@@ -1,6 +1,6 @@
 /** Causal tracing in float64, the plain way: every restoration is a whole forward pass of every sample. */
 import { attention, gpt2Heads } from './attention.ts';
-import { gelu } from './gelu.ts';
+import { gelu } from './activations.ts';
 import { layernorm } from './layernorm.ts';
 import { matmulReference } from './matmul.ts';
 

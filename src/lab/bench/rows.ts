@@ -5,7 +5,7 @@ import type { Scope } from '../../gpu/scope.ts';
 import { LAYERNORM, LAYERNORM_BACKWARD, layernorm, layernormBackward } from '../../models/layernorm.ts';
 import type { LayernormRung } from '../../models/layernorm.ts';
 import { logsumexp, lossGradient, nll } from '../../models/losses.ts';
-import { gelu, geluBackward } from '../../tensor/gelu.ts';
+import { gelu, geluBackward } from '../../tensor/activations.ts';
 import { empty, upload } from '../../tensor/tensor.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { numbers, prepared, shortName } from './family.ts';
