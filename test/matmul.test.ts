@@ -7,7 +7,7 @@ import { MATMUL } from '../src/tensor/matmul-rungs.ts';
 import type { MatmulRung } from '../src/tensor/matmul-rungs.ts';
 import { matmul } from '../src/tensor/matmul.ts';
 import { Tape } from '../src/tensor/tape.ts';
-import { Tensor, read, upload, zeros } from '../src/tensor/tensor.ts';
+import { Tensor, empty, read, upload, zeros } from '../src/tensor/tensor.ts';
 import { gpu, noise, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
 import { gelu as geluReference } from './reference/activations.ts';
@@ -45,9 +45,12 @@ function sum(rows: number, cols: number): string {
   return `[${rows}, ${cols}]`;
 }
 
+const DTYPES = ['f32', 'f16', 'bf16'] as const;
+type Stored = (typeof DTYPES)[number];
+
 for (const rung of MATMUL) {
   for (const transposeB of [false, true]) {
-    for (const dtype of ['f32', 'f16'] as const) {
+    for (const dtype of DTYPES) {
       const usable = ([m, k, n]: Size): boolean =>
         rung.fits({ m, n, k, transposeB, dtype, aStride: k, aFirst: 0, strips: true }, gpu.adapter);
       const sizes = [...SIZES, ...around(rung.tile)].filter(usable);
@@ -76,12 +79,7 @@ test('a few rows: strips of 4 to 64 columns, 2 to 64 slices of k, any number of 
   }
 });
 
-async function oneProduct(
-  rung: MatmulRung,
-  size: Size,
-  transposeB: boolean,
-  dtype: 'f32' | 'f16',
-): Promise<void> {
+async function oneProduct(rung: MatmulRung, size: Size, transposeB: boolean, dtype: Stored): Promise<void> {
   const [m, k, n] = size;
   const what = `${nameOf(rung)} ${sum(m, k)} · ${sum(k, n)}`;
   await gpu.scope(async (s) => {
@@ -90,7 +88,17 @@ async function oneProduct(
     const bias = noise(n, 3);
     const before = noise(m * n, 4);
     let tb = upload(s, b, transposeB ? [n, k] : [k, n], 'b');
-    if (dtype === 'f16') {
+    if (dtype === 'bf16') {
+      // Cut to bf16: the upper halves of the words, two side by side.
+      const words = new Uint32Array(b.buffer).map((word) => word & 0xffff0000);
+      b = new Float32Array(words.buffer);
+      const pairs = Uint32Array.from(
+        { length: Math.ceil(words.length / 2) },
+        (_, i) => ((words[2 * i]! >>> 16) | (words[2 * i + 1] ?? 0)) >>> 0,
+      );
+      tb = empty(s, tb.shape, 'b', 'bf16');
+      gpu.write(tb, pairs);
+    } else if (dtype === 'f16') {
       tb = narrow(s, tb);
       const halves = new Uint16Array(await gpu.readBytes(tb));
       b = Float32Array.from(halves.subarray(0, k * n), halfToFloat);

@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { matmul } from '../src/tensor/matmul.ts';
 import { keepInStrips } from '../src/tensor/strips.ts';
-import { copy, read, upload } from '../src/tensor/tensor.ts';
+import { copy, empty, read, upload } from '../src/tensor/tensor.ts';
 import { allclose } from './reference/allclose.ts';
 import { matmulReference } from './reference/matmul.ts';
 import { gpu, noise } from './gpu.ts';
@@ -32,6 +32,27 @@ for (const [k, n] of [
       assert.equal(await read(gpu, b), data);
       assert.ok(b.block.buffer);
     });
+  });
+}
+
+for (const [k, n] of [
+  [44, 72],
+  [5, 3],
+  [16_390, 10], // folded after 8192 texels, of two rows each
+] as const) {
+  test(`[${k}, ${n}] in 16 bits takes half the room, and comes back bit for bit`, async () => {
+    for (const dtype of ['f16', 'bf16'] as const)
+      await gpu.scope(async (s) => {
+        const bits = Uint16Array.from({ length: k * n + ((k * n) % 2) }, (_, i) => (i * 40_503) & 0xffff);
+        if (k * n < bits.length) bits[k * n] = 0;
+        const b = empty(s, [k, n], 'b', dtype);
+        gpu.write(b, bits);
+        keepInStrips(s, b);
+        assert.is(b.block.buffer === undefined, gpu.adapter.kind === 'software');
+        const whole = 2 * (Math.ceil(k / 8) * 8) * (Math.ceil(n / 32) * 32); // bytes with the edges filled up
+        if (b.block.derived && k <= 16_384) assert.is(b.block.derived.bytes, whole);
+        assert.equal(new Uint16Array(await gpu.readBytes(b)), bits.subarray(0, k * n));
+      });
   });
 }
 

@@ -13,7 +13,7 @@
 // Test     test/edit-kernels.test.ts
 
 override WG: u32 = 64u;
-override HALF: u32 = 0u; // 1: w holds 16-bit floats
+override HALF: u32 = 0u; // 1: w is f16, 2: bf16
 
 struct Params {
   first: u32,
@@ -43,7 +43,8 @@ fn narrow(x: f32) -> u32 {
   let bits = bitcast<u32>(x);
   let sign = (bits >> 16u) & 0x8000u;
   let magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) { return sign | 0x7e00u; } // NaN
+  if (HALF == 2u && magnitude <= 0x7f800000u) { return round_shift(magnitude, 16u) | sign; }
+  if (magnitude > 0x7f800000u) { return sign | select(0x7e00u, 0x7fc0u, HALF == 2u); } // NaN
   if (magnitude >= 0x477ff000u) { return sign | 0x7c00u; } // 65,520 and more
   if (magnitude >= 0x38800000u) { return sign | (round_shift(magnitude, 13u) - (112u << 10u)); }
   if (magnitude < 0x33000000u) { return sign; } // below half of the smallest subnormal
@@ -52,6 +53,7 @@ fn narrow(x: f32) -> u32 {
 }
 
 fn widen(half: u32) -> f32 {
+  if (HALF == 2u) { return bitcast<f32>(half << 16u); }
   let sign = (half & 0x8000u) << 16u;
   let magnitude = half & 0x7fffu;
   if (magnitude >= 0x7c00u) { // infinity and NaN
@@ -80,7 +82,7 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
 ) {
   let i = id.y * (groups.x * WG) + id.x;
-  let element = select(i, 2u * i, HALF == 1u);
+  let element = select(i, 2u * i, HALF > 0u);
   if (element >= params.rows * params.cols) { return; }
   let row = element / params.cols;
   let col = element % params.cols;

@@ -3,7 +3,7 @@
 //
 //   part_g = Σ_i (a_i - b_i)²   over the WG · EACH elements of stretch g
 //
-// Shapes  a, b [n] f32, or words of two halves when HALF is 1 (n counts words);
+// Shapes  a, b [n] f32, or words of two halves with HALF (n counts words);
 //         parts [ceil(n / (WG · EACH))].
 // Work    one workgroup a stretch: threads in strides of WG, then a tree: a fixed order.
 // Cost    8 bytes and 3 flops an element.
@@ -11,7 +11,7 @@
 
 override WG: u32 = 64u; // a power of two
 override EACH: u32 = 64u;
-override HALF: u32 = 0u;
+override HALF: u32 = 0u; // 1: f16, 2: bf16
 
 struct Params { n: u32 }
 
@@ -21,6 +21,12 @@ struct Params { n: u32 }
 @group(0) @binding(3) var<storage, read_write> parts: array<f32>;
 
 var<workgroup> sums: array<f32, WG>;
+
+// Two 16-bit numbers of a word.
+fn halves(word: u32) -> vec2f {
+  if (HALF == 2u) { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+  return unpack2x16float(word);
+}
 
 @compute @workgroup_size(WG)
 fn main(
@@ -33,8 +39,8 @@ fn main(
   // Σ_i (a_i - b_i)²
   var sum = 0.0;
   for (var i = start + lane; i < min(start + WG * EACH, params.n); i += WG) {
-    if (HALF == 1u) {
-      let pair = unpack2x16float(a[i]) - unpack2x16float(b[i]);
+    if (HALF > 0u) {
+      let pair = halves(a[i]) - halves(b[i]);
       sum += dot(pair, pair);
     } else {
       let value = bitcast<f32>(a[i]) - bitcast<f32>(b[i]);

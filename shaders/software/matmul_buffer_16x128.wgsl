@@ -10,7 +10,7 @@
 // without subgroups, explicit fma (lavapipe does not fuse).
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
-//          windows. N is a multiple of 4, or K if TRANSPOSED. HALF: b is f16, two values a word.
+//          windows. N is a multiple of 4, or K if TRANSPOSED. HALF: b has 16 bits, two values a word.
 //          ODD: K, a's stride or its first element is no multiple of 4.
 // Work     a subgroup makes a tile of 16 rows x 32 columns; a lane owns 4 adjacent columns. The
 //          tiles of the same columns follow each other (x = rows), so that b stays in cache.
@@ -23,7 +23,7 @@ enable subgroups;
 override WG: u32 = 32u; // four subgroups
 override TRANSPOSED: u32 = 0u;
 override ODD: u32 = 0u;
-override HALF: u32 = 0u;
+override HALF: u32 = 0u; // 1: b is f16, 2: bf16
 
 struct Params {
   m: u32,
@@ -53,11 +53,17 @@ fn quad_of_a(start: u32, q: u32) -> vec4f {
   return select(vec4f(0.0), vec4f(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), k < vec4u(params.k));
 }
 
+// Two 16-bit numbers of a word.
+fn halves(word: u32) -> vec2f {
+  if (HALF == 2u) { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+  return unpack2x16float(word);
+}
+
 // Four elements of b from element 4 i.
 fn quad_of_b(i: u32) -> vec4f {
   if (HALF == 0u) { return b[i]; }
   let words = b2[i];
-  return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
+  return vec4f(halves(words.x), halves(words.y));
 }
 
 // Rows 4 q .. 4 q + 3 of b at four columns; at: their quad, or with TRANSPOSED where they begin.

@@ -14,7 +14,7 @@
 // prefetching loads, register tiles without subgroups, explicit fma.
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
-//          windows. N is a multiple of 4, or K if TRANSPOSED. HALF: b is f16, two values a word.
+//          windows. N is a multiple of 4, or K if TRANSPOSED. HALF: b has 16 bits, two values a word.
 //          ODD: K, a's stride or its first element is no multiple of 4.
 // Work     a group is one subgroup and makes 16 rows x 64 columns; a lane owns 4 x 4 of those.
 //          The tiles of the same columns follow each other (x = rows), so that b stays in cache.
@@ -26,7 +26,7 @@ enable subgroups;
 
 override TRANSPOSED: u32 = 0u;
 override ODD: u32 = 0u;
-override HALF: u32 = 0u;
+override HALF: u32 = 0u; // 1: b is f16, 2: bf16
 
 struct Params {
   m: u32,
@@ -56,11 +56,17 @@ fn quad_of_a(start: u32, q: u32) -> vec4f {
   return select(vec4f(0.0), vec4f(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), k < vec4u(params.k));
 }
 
+// Two 16-bit numbers of a word.
+fn halves(word: u32) -> vec2f {
+  if (HALF == 2u) { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+  return unpack2x16float(word);
+}
+
 // Four elements of b from element 4 i.
 fn quad_of_b(i: u32) -> vec4f {
   if (HALF == 0u) { return b[i]; }
   let words = b2[i];
-  return vec4f(unpack2x16float(words.x), unpack2x16float(words.y));
+  return vec4f(halves(words.x), halves(words.y));
 }
 
 // Columns 4 t .. 4 t + 3 of b at rows 4 q .. 4 q + 3; beyond an edge, what lies at the edge.

@@ -23,6 +23,7 @@ enable subgroups;
 override WG: u32 = 8u;
 override ODD: u32 = 0u;
 override GELU: u32 = 0u;
+override HALF: u32 = 0u; // 1: b is f16, 2: bf16
 
 struct Params {
   m: u32,
@@ -40,7 +41,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> a1: array<f32>; // a once more
-@group(0) @binding(3) var b: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(3) var b: texture_storage_2d_array<rgba32uint, read>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> c: array<f32>;
 
@@ -52,8 +53,23 @@ fn quad_of_a(start: u32, q: u32) -> vec4f {
   return select(vec4f(0.0), vec4f(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), k < vec4u(params.k));
 }
 
-fn texel_of_b(t: u32, k: u32) -> vec4f {
-  return textureLoad(b, vec2u(t % 8u, k % 8192u), t / 8u + k / 8192u * params.b_strips);
+// Two 16-bit numbers of a word.
+fn halves(word: u32) -> vec2f {
+  if (HALF == 2u) { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+  return unpack2x16float(word);
+}
+
+fn words_of_b(t: u32, y: u32) -> vec4u {
+  return textureLoad(b, vec2u(t % 8u, y % 8192u), t / 8u + y / 8192u * params.b_strips);
+}
+
+fn texel_of_b(t: u32, k: u32) -> vec4f { return bitcast<vec4f>(words_of_b(t, k)); }
+
+// r.x b[k] + r.y b[k + 1], k even: the two rows of one texel of 16-bit numbers.
+fn two_rows(r: vec2f, t: u32, k: u32) -> vec4f {
+  let words = words_of_b(t, k / 2u);
+  return r.x * vec4f(halves(words.x), halves(words.y))
+    + r.y * vec4f(halves(words.z), halves(words.w));
 }
 
 fn gelu(x: f32) -> f32 {
@@ -99,6 +115,13 @@ fn main(
     for (var i = 0u; i < lanes; i++) {
       let r = row(mine, i);
       let k = 4u * (q + i);
+      if (HALF > 0u) {
+        let upper = two_rows(r.xy, t, k);
+        let upper_u = two_rows(r.xy, u, k);
+        sum += upper + two_rows(r.zw, t, k + 2u);
+        sum_u += upper_u + two_rows(r.zw, u, k + 2u);
+        continue;
+      }
       var four = r.x * texel_of_b(t, k);
       var four_u = r.x * texel_of_b(u, k);
       four += r.y * texel_of_b(t, k + 1u);

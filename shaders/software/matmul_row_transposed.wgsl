@@ -24,6 +24,7 @@ enable subgroups;
 
 override WG: u32 = 8u; // the subgroup size
 override ODD: u32 = 0u;
+override HALF: u32 = 0u; // 1: b is f16, 2: bf16
 
 struct Params {
   m: u32,
@@ -41,7 +42,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> a1: array<f32>; // a once more
-@group(0) @binding(3) var b: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(3) var b: texture_storage_2d_array<rgba32uint, read>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> c: array<f32>;
 
@@ -53,13 +54,31 @@ fn quad_of_a(start: u32, q: u32) -> vec4f {
   return select(vec4f(0.0), vec4f(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), k < vec4u(params.k));
 }
 
+// Two 16-bit numbers of a word.
+fn halves(word: u32) -> vec2f {
+  if (HALF == 2u) { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+  return unpack2x16float(word);
+}
+
 // Σₖ r[k] b[y,k] of four k; at: their texel in a row of a strip, and the strip.
 fn dot_row(r: vec4f, at: vec2u, y: u32) -> f32 {
-  return dot(r, textureLoad(b, vec2u(at.x, y), at.y));
+  return dot(r, bitcast<vec4f>(textureLoad(b, vec2u(at.x, y), at.y)));
+}
+
+// The same of rows 2 y and 2 y + 1, which share a texel of 16-bit numbers.
+fn dot_rows(r: vec4f, at: vec2u, y: u32) -> vec2f {
+  let words = textureLoad(b, vec2u(at.x, y), at.y);
+  return vec2f(
+    dot(r, vec4f(halves(words.x), halves(words.y))),
+    dot(r, vec4f(halves(words.z), halves(words.w))),
+  );
 }
 
 // sum + the products of quad r of k with rows y .. y + 3 of b.
 fn add_dots(sum: vec4f, r: vec4f, at: vec2u, y: u32) -> vec4f {
+  if (HALF > 0u) {
+    return sum + vec4f(dot_rows(r, at, y / 2u), dot_rows(r, at, y / 2u + 1u));
+  }
   return sum + vec4f(
     dot_row(r, at, y), dot_row(r, at, y + 1u), dot_row(r, at, y + 2u), dot_row(r, at, y + 3u),
   );
@@ -81,8 +100,10 @@ fn main(
   @builtin(subgroup_size) lanes: u32,
 ) {
   let j = group.y * 32u;
-  let y = j % 8192u;
-  let fold = j / 8192u * params.b_strips;
+  // A layer holds 8,192 texels below each other: rows, or with HALF pairs of rows.
+  let folded = select(8192u, 16384u, HALF > 0u);
+  let y = j % folded;
+  let fold = j / folded * params.b_strips;
 
   // Σₖ a[0,k] b[j,k], this lane's k; beyond K a is zero
   var sums: array<vec4f, 8>; // of 4 columns each

@@ -38,6 +38,7 @@ override TRANSPOSED: u32 = 0u;
 override ODD: u32 = 0u;
 override GELU: u32 = 0u;
 override BLOCKS: u32 = 0u; // sums in blocks of 1,024 k
+override HALF: u32 = 0u; // 1: b is f16, 2: bf16
 
 struct Params {
   m: u32,
@@ -55,7 +56,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> a1: array<f32>; // a once more
-@group(0) @binding(3) var b: texture_storage_2d_array<rgba32float, read>;
+@group(0) @binding(3) var b: texture_storage_2d_array<rgba32uint, read>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> c: array<f32>;
 
@@ -73,8 +74,24 @@ fn quad_of_a(start: u32, q: u32) -> vec4f {
   return select(vec4f(0.0), vec4f(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), k < vec4u(params.k));
 }
 
-fn texel_of_b(x: u32, y: u32, strip: u32) -> vec4f {
-  return textureLoad(b, vec2u(x, y % 8192u), strip + y / 8192u * params.b_strips);
+// Two 16-bit numbers of a word.
+fn halves(word: u32) -> vec2f {
+  if (HALF == 2u) { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+  return unpack2x16float(word);
+}
+
+fn texel_of_b(x: u32, y: u32) -> vec4u {
+  return textureLoad(b, vec2u(x % 8u, y % 8192u), x / 8u + y / 8192u * params.b_strips);
+}
+
+// Row y of b, or with HALF rows 2 y and 2 y + 1.
+fn row_of_b(x: u32, y: u32) -> vec4f { return bitcast<vec4f>(texel_of_b(x, y)); }
+
+fn rows_of_b(x: u32, y: u32) -> mat2x4f {
+  let words = texel_of_b(x, y);
+  return mat2x4f(
+    vec4f(halves(words.x), halves(words.y)), vec4f(halves(words.z), halves(words.w)),
+  );
 }
 
 // Rows 4 q .. 4 q + 3 of b at the four columns of texel t.
@@ -82,10 +99,16 @@ fn quad_of_b(q: u32, t: u32) -> mat4x4f {
   let along = TRANSPOSED == 1u;
   let x = select(t, q, along);
   let y = 4u * select(q, t, along);
-  let found = mat4x4f(
-    texel_of_b(x % 8u, y, x / 8u), texel_of_b(x % 8u, y + 1u, x / 8u),
-    texel_of_b(x % 8u, y + 2u, x / 8u), texel_of_b(x % 8u, y + 3u, x / 8u),
-  );
+  var found: mat4x4f;
+  if (HALF == 0u) {
+    found = mat4x4f(
+      row_of_b(x, y), row_of_b(x, y + 1u), row_of_b(x, y + 2u), row_of_b(x, y + 3u),
+    );
+  } else {
+    let upper = rows_of_b(x, y / 2u);
+    let lower = rows_of_b(x, y / 2u + 1u);
+    found = mat4x4f(upper[0], upper[1], lower[0], lower[1]);
+  }
   if (along) { return transpose(found); }
   return found;
 }

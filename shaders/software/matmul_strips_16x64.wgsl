@@ -22,6 +22,7 @@ enable subgroups;
 
 override TRANSPOSED: u32 = 0u;
 override ODD: u32 = 0u;
+override HALF: u32 = 0u; // 1: b is f16, 2: bf16
 
 struct Params {
   m: u32,
@@ -39,7 +40,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> a1: array<f32>; // a once more
-@group(0) @binding(3) var b: texture_2d_array<f32>;
+@group(0) @binding(3) var b: texture_2d_array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> c: array<f32>;
 
@@ -51,9 +52,25 @@ fn quad_of_a(start: u32, q: u32) -> vec4f {
   return select(vec4f(0.0), vec4f(a1[at.x], a1[at.y], a1[at.z], a1[at.w]), k < vec4u(params.k));
 }
 
+// Two 16-bit numbers of a word.
+fn halves(word: u32) -> vec2f {
+  if (HALF == 2u) { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+  return unpack2x16float(word);
+}
+
 // Masks and shifts: this adapter divides each lane for itself, even by a power of two.
-fn texel_of_b(x: u32, y: u32) -> vec4f {
+fn texel_of_b(x: u32, y: u32) -> vec4u {
   return textureLoad(b, vec2u(x & 7u, y & 8191u), (x >> 3u) + (y >> 13u) * params.b_strips, 0);
+}
+
+// Row y of b, or with HALF rows 2 y and 2 y + 1.
+fn row_of_b(x: u32, y: u32) -> vec4f { return bitcast<vec4f>(texel_of_b(x, y)); }
+
+fn rows_of_b(x: u32, y: u32) -> mat2x4f {
+  let words = texel_of_b(x, y);
+  return mat2x4f(
+    vec4f(halves(words.x), halves(words.y)), vec4f(halves(words.z), halves(words.w)),
+  );
 }
 
 // Columns 4 t .. 4 t + 3 of b at rows 4 q .. 4 q + 3.
@@ -61,9 +78,16 @@ fn columns(q: u32, t: u32) -> mat4x4f {
   let along = TRANSPOSED == 1u;
   let x = select(t, q, along);
   let y = 4u * select(q, t, along);
-  let found = mat4x4f(
-    texel_of_b(x, y), texel_of_b(x, y + 1u), texel_of_b(x, y + 2u), texel_of_b(x, y + 3u),
-  );
+  var found: mat4x4f;
+  if (HALF == 0u) {
+    found = mat4x4f(
+      row_of_b(x, y), row_of_b(x, y + 1u), row_of_b(x, y + 2u), row_of_b(x, y + 3u),
+    );
+  } else {
+    let upper = rows_of_b(x, y >> 1u);
+    let lower = rows_of_b(x, (y >> 1u) + 1u);
+    found = mat4x4f(upper[0], upper[1], lower[0], lower[1]);
+  }
   if (along) { return found; }
   return transpose(found);
 }

@@ -3,7 +3,7 @@
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
-//          windows. HALF: b is f16, two values a word, low half first; a, bias and c stay f32.
+//          windows. HALF: b has 16 bits, two values a word, low half first; a, bias and c stay f32.
 // Work     one thread an element of c; grids beyond 65,535 groups are folded to two dimensions.
 // Cost     2 M N K flops; reads every element of a N times and of b M times.
 // Numerics one f32 sum in the order of k: its error grows as ε√K.
@@ -11,7 +11,7 @@
 
 override WG: u32 = 64u;
 override TRANSPOSED: u32 = 0u;
-override HALF: u32 = 0u;
+override HALF: u32 = 0u; // 1: b is f16, 2: bf16
 
 
 struct Params {
@@ -32,9 +32,15 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;
 
+// Two 16-bit numbers of a word.
+fn halves(word: u32) -> vec2f {
+  if (HALF == 2u) { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+  return unpack2x16float(word);
+}
+
 fn weight(i: u32) -> f32 {
   if (HALF == 0u) { return bitcast<f32>(b[i]); }
-  return unpack2x16float(b[i / 2u] >> (16u * (i & 1u))).x;
+  return halves(b[i / 2u] >> (16u * (i & 1u))).x;
 }
 
 @compute @workgroup_size(WG)

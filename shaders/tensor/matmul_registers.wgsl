@@ -8,7 +8,7 @@
 // its way and then writes it to the other half, which saves a barrier and hides the fetch.
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
-//          windows. Any sizes of 4 elements or more. HALF: b is f16, two values a word, low half
+//          windows. Any sizes of 4 elements or more. HALF: b has 16 bits, two values a word, low half
 //          first. ODD: rows of a or b are not whole, aligned quads, and are read one by one.
 // Work     a workgroup of 8 x 8 threads makes a tile of 64 x 64; blocks of 16 k. A thread fetches
 //          4 x 4 elements of a and of b, and owns rows y, y + 8 and columns x, x + 8, in quads.
@@ -18,7 +18,7 @@
 // Test     test/matmul.test.ts
 
 override TRANSPOSED: u32 = 0u;
-override HALF: u32 = 0u;
+override HALF: u32 = 0u; // 1: b is f16, 2: bf16
 override ODD: u32 = 0u;
 
 struct Params {
@@ -55,9 +55,15 @@ fn quad_of_a(i: u32, k: u32) -> vec4f {
   return select(vec4f(), vec4f(a1[e.x], a1[e.y], a1[e.z], a1[e.w]), k + FOUR < vec4u(params.k));
 }
 
+// Two 16-bit numbers of a word.
+fn halves(word: u32) -> vec2f {
+  if (HALF == 2u) { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+  return unpack2x16float(word);
+}
+
 fn weight(e: u32) -> f32 {
   if (HALF == 0u) { return bitcast<f32>(b2[e]); }
-  return unpack2x16float(b2[e / 2u] >> (16u * (e & 1u))).x;
+  return halves(b2[e / 2u] >> (16u * (e & 1u))).x;
 }
 
 // Four elements of a row of b as it is stored, zero beyond the edges.
@@ -68,7 +74,7 @@ fn quad_of_b(row: u32, column: u32) -> vec4f {
   let at = row * columns + column;
   if (ODD == 0u && HALF == 0u) { return b[at / 4u]; }
   if (ODD == 0u) {
-    return vec4f(unpack2x16float(b2[at / 2u]), unpack2x16float(b2[at / 2u + 1u]));
+    return vec4f(halves(b2[at / 2u]), halves(b2[at / 2u + 1u]));
   }
   let e = min(at + FOUR, vec4u(at + columns - 1u - column));
   let quad = vec4f(weight(e.x), weight(e.y), weight(e.z), weight(e.w));

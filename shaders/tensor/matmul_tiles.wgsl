@@ -8,14 +8,14 @@
 // and barriers cost more than they save.
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
-//          windows. Any sizes. HALF: b is f16, two values a word, low half first.
+//          windows. Any sizes. HALF: b has 16 bits, two values a word, low half first.
 // Work     a workgroup of 16 x 16 threads makes a tile of 64 x 64; blocks of 16 k, 8 KiB.
 // Cost     2 M N K flops; reads a N / 64 times and b M / 64 times.
 // Numerics one f32 sum in the order of k.
 // Test     test/matmul.test.ts
 
 override TRANSPOSED: u32 = 0u;
-override HALF: u32 = 0u;
+override HALF: u32 = 0u; // 1: b is f16, 2: bf16
 
 struct Params {
   m: u32,
@@ -38,9 +38,15 @@ struct Params {
 var<workgroup> a_block: array<array<vec4f, 16>, 16>; // [k][row / 4]
 var<workgroup> b_block: array<array<vec4f, 16>, 16>; // [k][column / 4]
 
+// Two 16-bit numbers of a word.
+fn halves(word: u32) -> vec2f {
+  if (HALF == 2u) { return bitcast<vec2f>(vec2u(word << 16u, word & 0xffff0000u)); }
+  return unpack2x16float(word);
+}
+
 fn weight(i: u32) -> f32 {
   if (HALF == 0u) { return bitcast<f32>(b[i]); }
-  return unpack2x16float(b[i / 2u] >> (16u * (i & 1u))).x;
+  return halves(b[i / 2u] >> (16u * (i & 1u))).x;
 }
 
 // Zero beyond the edges.

@@ -1,12 +1,12 @@
 /** Frobenius norms, the same bits every time: the GPU sums stretches, the few partial sums are added in float64. */
 import { ShapeError } from '../errors.ts';
 import type { Gpu, Grid } from '../gpu/context.ts';
-import { empty, read, windows } from '../tensor/tensor.ts';
+import { empty, halfCode, isHalf, read, windows } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 const STRETCH = 64 * 64; // WG · EACH of sum_squares.wgsl
 
-/** |W| of a tensor [rows, cols], f32 or f16. An f16 tensor has an even number of columns. */
+/** |W| of a tensor [rows, cols], f32, f16 or bf16. One of 16 bits has an even number of columns. */
 export async function frobenius(gpu: Gpu, w: Tensor): Promise<number> {
   return norm(gpu, w, (x, parts, n, grid) => gpu.run('edit/sum_squares', { x: x(w), parts }, { n }, grid));
 }
@@ -32,7 +32,7 @@ async function norm(
   { rows, cols, dtype }: Tensor,
   run: (window: (t: Tensor) => Tensor, parts: Tensor, n: number, grid: Grid) => void,
 ): Promise<number> {
-  const half = dtype === 'f16';
+  const half = isHalf(dtype);
   return gpu.scope(async (s) => {
     const sums: Tensor[] = [];
     for (const [from, to] of windows(gpu, rows, cols * (half ? 2 : 4))) {
@@ -40,7 +40,7 @@ async function norm(
       const parts = empty(s, [Math.ceil(n / STRETCH)], 'sums_of_squares');
       const grid = {
         groups: parts.size,
-        overrides: { HALF: half ? 1 : 0 },
+        overrides: { HALF: halfCode(dtype) },
         cost: { flops: 2 * n, bytes: 4 * n },
       };
       run((t) => t.reshape(rows, cols).slice(from, to), parts, n, grid);

@@ -6,7 +6,7 @@ import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { EditedWeight } from '../models/architecture.ts';
 import { matmul } from '../tensor/matmul.ts';
-import { bytesOf, empty, read, windows } from '../tensor/tensor.ts';
+import { bytesOf, empty, halfCode, isHalf, read, windows } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /** What says whether an edit is sound. */
@@ -72,18 +72,18 @@ export interface LowRankUpdate {
 const PRODUCT_RANK = 16;
 
 /**
- * W += U Λ, in place, for W as f32 or f16; in the layout `out-in` the transpose of U Λ is added.
+ * W += U Λ, in place, for W as f32, f16 or bf16; in the layout `out-in` the transpose of U Λ is added.
  *
  * @param U       [F, N], or [F] where N is 1
  * @param Lambda  [N, D], or [D]
- * @throws ShapeError where sizes differ, or W is f16 with rows of odd length
+ * @throws ShapeError where sizes differ, or W has 16 bits and rows of odd length
  */
 export function lowRankUpdate(
   s: Scope,
   { tensor: w, layout }: Pick<EditedWeight, 'layout'> & { readonly tensor: Tensor },
   { U, Lambda, rank = 1 }: { readonly U: Tensor; readonly Lambda: Tensor; readonly rank?: number },
 ): void {
-  const half = w.dtype === 'f16';
+  const half = isHalf(w.dtype);
   const cols = w.cols;
   const [F, D] = layout === 'in-out' ? [w.rows, cols] : [cols, w.rows];
   if (U.size !== F * rank || Lambda.size !== rank * D || (half && cols % 2 === 1)) {
@@ -109,7 +109,7 @@ export function lowRankUpdate(
       s.gpu.run('edit/rank_one_update', bind, { first: from, rows, d: cols }, { threads: size, cost });
     } else {
       const params = { first: from, rows, cols, rank, ...strides };
-      const grid = { threads: half ? size / 2 : size, overrides: { HALF: half ? 1 : 0 }, cost };
+      const grid = { threads: half ? size / 2 : size, overrides: { HALF: halfCode(w.dtype) }, cost };
       s.gpu.run('edit/low_rank_update', { left, right, w: part }, params, grid);
     }
   }

@@ -106,7 +106,7 @@ export class Pool {
     const texture = this.#device.createTexture({
       label: `${block.label} ${key}`,
       size: [...size],
-      format: 'rgba32float',
+      format: 'rgba32uint',
       usage: 0x0c, // TEXTURE_BINDING, STORAGE_BINDING
     });
     const failed = this.#device.popErrorScope();

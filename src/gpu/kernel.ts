@@ -9,7 +9,7 @@ export interface Binding {
   readonly name: string;
   readonly index: number;
   readonly kind: 'uniform' | 'read' | 'read_write' | 'texture';
-  /** As written: `array<f32>`, `texture_storage_2d_array<rgba32float, read>`. */
+  /** As written: `array<f32>`, `texture_storage_2d_array<rgba32uint, read>`. */
   readonly type: string;
 }
 
@@ -77,11 +77,12 @@ export function reflect(name: string, text: string): Reflection {
   return { bindings, params, overrides, workgroup: [x, y, z], features };
 }
 
-/** `texture_2d<f32>`, or `texture_storage_2d_array<FORMAT, read|write>` and the like. */
+/** `texture_2d<f32>`, `texture_2d<u32>`, or `texture_storage_2d_array<FORMAT, read|write>` and the like. */
 function textureLayout(type: string): Pick<GPUBindGroupLayoutEntry, 'texture' | 'storageTexture'> {
   const viewDimension = type.includes('_2d_array') ? '2d-array' : '2d';
   const storage = /^texture_storage_\w+<\s*(\w+)\s*,\s*(read|write)\s*>/.exec(type);
-  if (!storage) return { texture: { sampleType: 'unfilterable-float', viewDimension } };
+  const sampleType = type.includes('<u32>') ? 'uint' : 'unfilterable-float';
+  if (!storage) return { texture: { sampleType, viewDimension } };
   const format = storage[1] as GPUTextureFormat;
   return {
     storageTexture: { access: storage[2] === 'read' ? 'read-only' : 'write-only', format, viewDimension },

@@ -18,7 +18,7 @@ import { Random } from '../models/random.ts';
 import { restoreRows } from '../models/restore-rows.ts';
 import { add } from '../tensor/elementwise.ts';
 import { gatherRows } from '../tensor/gather.ts';
-import { indices, read, empty, zeros } from '../tensor/tensor.ts';
+import { indices, read, empty } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 export const TRACE_SITES = ['state', 'mlp', 'attention'] as const;
@@ -204,9 +204,8 @@ export async function embeddingDeviation(model: Model, subjects: readonly string
   if (ids.length === 0)
     throw new UsageError('trace: expected at least one subject for the width of the noise.');
   return model.gpu.scope(async (s) => {
-    const nowhere = zeros(s, [1, model.dims.D], 'no_positions');
     const batch = uploadBatch(s, packRows(ids.map((id) => [id])));
-    const rows = embed(s, model.weights(model.architecture.embedding), nowhere, batch);
+    const rows = embed(s, model.weights(model.architecture.embedding), undefined, batch);
     const y = empty(s, [1], 'standard_deviation');
     const cost = { flops: 4 * rows.size, bytes: 8 * rows.size };
     s.gpu.run('tensor/standard_deviation', { x: rows, y }, { n: rows.size }, { groups: [1], cost });

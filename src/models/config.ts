@@ -8,8 +8,10 @@
 import { ModelError } from '../errors.ts';
 import { isRecord } from '../formats/source.ts';
 
-/** How RoPE's frequencies are made. */
+/** How RoPE's frequencies are made, and how many components of a head they turn. */
 export interface RopeSettings {
+  /** Even. */
+  readonly dimensions: number;
   readonly theta: number;
   readonly scaling: RopeScaling | undefined;
 }
@@ -74,18 +76,14 @@ export class ConfigReader {
     throw this.fault(name, 'true or false', value);
   }
 
-  /** Refuses values of a field that change the maths to something that is not implemented; absent is the first. */
-  only(name: string, values: readonly (string | number | boolean)[], advice: string): void {
+  /** A field of which only these values are implemented; absent stands for the first. @throws ModelError */
+  only<const T extends string | boolean>(name: string, values: readonly T[], advice: string): T {
     const value = this.#fields[name] ?? values[0];
-    if (!values.includes(value as string)) {
-      const expected = values.map((one) => (typeof one === 'string' ? one : String(one))).join(' or ');
-      throw this.fault(
-        name,
-        typeof values[0] === 'boolean' ? `${expected} or nothing` : expected,
-        value,
-        advice,
-      );
-    }
+    const found = values.find((one) => one === value);
+    if (found !== undefined) return found;
+    const expected = values.join(' or ');
+    const orNothing = typeof values[0] === 'boolean' ? `${expected} or nothing` : expected;
+    throw this.fault(name, orNothing, value, advice);
   }
 
   /** `whole` split into `parts` equal parts. @throws ModelError where it does not divide */
@@ -117,55 +115,45 @@ export class ConfigReader {
   }
 
   /**
-   * θ and the scaling of RoPE, of either dialect.
+   * RoPE of heads of `size` components, in either dialect.
    *
    * @throws ModelError for a kind of scaling that is not implemented, by name
    */
-  rope(thetaName = 'rope_theta'): RopeSettings {
-    const parameters = this.#record('rope_parameters') ?? {};
-    const fields = this.#record('rope_scaling') ?? parameters;
-    const number = (of: Readonly<Record<string, unknown>>, where: string, name: string): number => {
-      const value = of[name];
+  rope(size: number, thetaName = 'rope_theta'): RopeSettings {
+    const newer = this.#record('rope_parameters') ?? {};
+    const older = this.#record('rope_scaling');
+    const [where, fields] = older ? ['rope_scaling', older] : ['rope_parameters', newer];
+    const positive = (name: string, value: unknown): number => {
       if (typeof value === 'number' && Number.isFinite(value) && value > 0) return value;
-      throw this.fault(`${where}${name}`, 'a number > 0', value);
+      throw this.fault(name, 'a number > 0', value);
     };
-    const theta = this.has(thetaName)
-      ? number(this.#fields, '', thetaName)
-      : parameters['rope_theta'] == null
-        ? 10_000
-        : number(parameters, 'rope_parameters.', 'rope_theta');
-    const where = `${this.has('rope_scaling') ? 'rope_scaling' : 'rope_parameters'}.`;
+    const number = (name: string): number => positive(`${where}.${name}`, fields[name]);
+    const theta = positive(thetaName, this.#fields[thetaName] ?? newer['rope_theta'] ?? 10_000);
+    const rope = { dimensions: this.#rotary(size, newer), theta, scaling: undefined };
     const type = fields['rope_type'] ?? fields['type'] ?? 'default';
-    if (type === 'default') return { theta, scaling: undefined };
-    const factor = (): number => number(fields, where, 'factor');
-    if (type === 'linear') return { theta, scaling: { type, factor: factor() } };
+    if (type === 'default') return rope;
+    if (type === 'linear') return { ...rope, scaling: { type, factor: number('factor') } };
     if (type === 'llama3') {
-      const low = number(fields, where, 'low_freq_factor');
-      const high = number(fields, where, 'high_freq_factor');
-      if (!(high > low))
-        throw this.fault(`${where}high_freq_factor`, `more than low_freq_factor ${low}`, high);
-      const originalContext = number(fields, where, 'original_max_position_embeddings');
-      return {
-        theta,
-        scaling: {
-          ...{ type, factor: factor(), lowFrequencyFactor: low, highFrequencyFactor: high },
-          originalContext,
-        },
-      };
+      const low = number('low_freq_factor');
+      const high = number('high_freq_factor');
+      if (!(high > low)) throw this.fault(`${where}.high_freq_factor`, `more than ${low}`, high);
+      const factors = { factor: number('factor'), lowFrequencyFactor: low, highFrequencyFactor: high };
+      const originalContext = number('original_max_position_embeddings');
+      return { ...rope, scaling: { type, ...factors, originalContext } };
     }
     throw this.fault(
-      `${where}rope_type`,
+      `${where}.rope_type`,
       'default, linear or llama3',
       type,
       'Positions of this kind are not implemented: use another checkpoint.',
     );
   }
 
-  /** The part of a head that RoPE turns, as a number of components: even, and at most `size`. */
-  rotaryDimensions(size: number): number {
-    const parameters = this.#record('rope_parameters') ?? {};
-    const name = this.has('rotary_pct') ? 'rotary_pct' : 'rope_parameters.partial_rotary_factor';
-    const part = this.#fields['rotary_pct'] ?? parameters['partial_rotary_factor'] ?? 1;
+  /** How many components of a head RoPE turns: all of them where the file says nothing. */
+  #rotary(size: number, parameters: Readonly<Record<string, unknown>>): number {
+    const older = this.has('rotary_pct');
+    const name = older ? 'rotary_pct' : 'rope_parameters.partial_rotary_factor';
+    const part = older ? this.#fields['rotary_pct'] : (parameters['partial_rotary_factor'] ?? 1);
     const found = typeof part === 'number' ? Math.floor(size * part) : NaN;
     if (found > 0 && found <= size && found % 2 === 0) return found;
     throw this.fault(name, `a part of ${size} that is an even number of components`, part);
@@ -177,4 +165,9 @@ export class ConfigReader {
     if (isRecord(value)) return value;
     throw this.fault(name, 'an object', value);
   }
+}
+
+/** What of RoPE changes what the weights compute. */
+export function ropeConstants({ dimensions, theta, scaling }: RopeSettings): number[] {
+  return [dimensions, theta, ...Object.values(scaling ?? {}).filter((value) => typeof value === 'number')];
 }

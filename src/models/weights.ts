@@ -5,16 +5,22 @@
  * JavaScript.
  */
 import { ModelError } from '../errors.ts';
+import { isFloatDtype, widen as widenOnCpu } from '../floats.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { narrow, widen } from '../tensor/elementwise.ts';
+import { matmul } from '../tensor/matmul.ts';
 import { keepInStrips } from '../tensor/strips.ts';
-import { Tensor, bytesOf, empty } from '../tensor/tensor.ts';
+import { Tensor, bytesOf, empty, read, upload } from '../tensor/tensor.ts';
+import type { Dtype } from '../tensor/tensor.ts';
 import type { TensorSpec, Weights } from './architecture.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
 export interface LoadOptions {
-  /** How matrices are stored; arithmetic is f32 either way. Default f32. */
+  /**
+   * How matrices are stored; arithmetic is f32 either way. `f16` stands for 16 bits: tensors that the file has in F16 or
+   * BF16 stay what they are, bit for bit, and F32 is rounded to F16. Default f32.
+   */
   readonly storage?: 'f32' | 'f16';
   /** Layers whose edited weight stays f32 whatever the storage, and a plain matrix: those that will be edited. */
   readonly editable?: readonly number[];
@@ -62,17 +68,31 @@ export async function loadWeights(
   const loaded = new Map<string, Tensor>();
   for (const [name, spec] of architecture.tensors) {
     const plain = spec.use === 'vector' || edited.has(name);
-    const weight = empty(owner, spec.shape, name, plain ? 'f32' : storage);
+    const weight = empty(owner, spec.shape, name, plain ? 'f32' : dtypeFor(name, spec, checkpoint, storage));
     for (const [part, t] of partsOf(name, spec, weight)) await load(part, t);
     if (spec.use === 'products' && !plain) keepInStrips(owner, weight);
     loaded.set(name, weight);
   }
   await owner.gpu.sync();
+  if ([...loaded.values()].some(({ dtype }) => dtype === 'f16')) await checkSubnormals(owner.gpu);
   return (name) => {
     const found = loaded.get(name);
     if (!found) throw new RangeError(`model ${checkpoint.id}: there is no tensor "${name}".`);
     return found;
   };
+}
+
+/** What a matrix is stored as: in 16 bits without a loss where the file has 16, so BF16 never goes through F16. */
+function dtypeFor(
+  name: string,
+  { parts }: TensorSpec,
+  { tensors }: Checkpoint,
+  storage: 'f32' | 'f16',
+): Dtype {
+  if (storage === 'f32') return 'f32';
+  const stored = (parts ?? [{ name }]).map((part) => tensors.info(part.name).dtype);
+  if (!stored.includes('BF16')) return 'f16';
+  return stored.every((dtype) => dtype === 'BF16') ? 'bf16' : 'f32';
 }
 
 /** The stored tensors that make up `weight`, and the rows of it where each goes. */
@@ -90,11 +110,11 @@ function partsOf(name: string, { shape, parts }: TensorSpec, weight: Tensor): [s
 
 /** Puts a chunk of elements into `t` from element `at` on, converting where storage and file differ. */
 function place(gpu: Gpu, t: Tensor, at: number, chunk: Uint8Array<ArrayBuffer>, dtype: string): void {
-  const direct = (dtype === 'F32' && t.dtype === 'f32') || (dtype === 'F16' && t.dtype === 'f16');
-  if (direct) {
-    gpu.write(t, chunk, at * (t.dtype === 'f16' ? 2 : 4));
+  if (dtype.toLowerCase() === t.dtype) {
+    gpu.write(t, chunk, at * bytesOf(t.dtype));
     return;
   }
+  if (t.dtype === 'f16') checkRange(t.label, chunk, dtype);
   const s = gpu.open();
   const n = chunk.byteLength / (dtype === 'F32' ? 4 : 2);
   const raw = empty(s, [Math.ceil(chunk.byteLength / 4)], 'chunk', 'u32');
@@ -106,6 +126,40 @@ function place(gpu: Gpu, t: Tensor, at: number, chunk: Uint8Array<ArrayBuffer>, 
   const target = new Tensor(t.block, [n], t.dtype, t.offset + at * bytesOf(t.dtype));
   gpu.copy(made, target, Math.ceil(made.bytes / 4) * 4);
   s.close();
+}
+
+/** From here on a number is infinite in F16. */
+const BEYOND_F16 = 65_520;
+
+/** @throws ModelError when a number of a chunk is too large for F16: an infinity in a weight is never silent */
+function checkRange(name: string, chunk: Uint8Array<ArrayBuffer>, dtype: string): void {
+  if (!isFloatDtype(dtype)) return;
+  for (const x of widenOnCpu(dtype, chunk))
+    if (Math.abs(x) >= BEYOND_F16 && Number.isFinite(x))
+      throw new ModelError(
+        `weights: "${name}" has ${x}, and F16 ends at 65,504. Load the model with --weights f32.`,
+        'beyond_f16',
+      );
+}
+
+/**
+ * WGSL lets an adapter read the smallest halves as zero, which the software adapters that the tests run on do not.
+ *
+ * @throws ModelError where it does: weights below 6e-5 would be lost without a word
+ */
+async function checkSubnormals(gpu: Gpu): Promise<void> {
+  if (gpu.adapter.kind === 'software') return;
+  const smallest = 2 ** -24;
+  const found = await gpu.scope(async (s) => {
+    const words = upload(s, Uint32Array.of(1, 0, 0, 0), [4], 'smallest_half');
+    const ones = upload(s, new Float32Array(8).fill(1), [1, 8], 'ones');
+    return (await read(gpu, matmul(s, ones, new Tensor(words.block, [8, 1], 'f16'))))[0];
+  });
+  if (found !== smallest)
+    throw new ModelError(
+      `weights: ${gpu.adapter.description} reads the smallest F16 numbers as ${found}, expected ${smallest}. Load the model with --weights f32.`,
+      'subnormals',
+    );
 }
 
 function padded(chunk: Uint8Array): Uint8Array<ArrayBuffer> {

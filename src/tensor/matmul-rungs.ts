@@ -2,6 +2,7 @@
 import type { AdapterSummary } from '../gpu/context.ts';
 import { isSoftware } from '../gpu/rung.ts';
 import type { Rung } from '../gpu/rung.ts';
+import { halfCode, isHalf } from './tensor.ts';
 import type { Dtype } from './tensor.ts';
 
 /** c [M, N] = a [M, K] · b */
@@ -54,11 +55,11 @@ const ODD = (p: Product): number => (p.k % 4 !== 0 || p.aStride % 4 !== 0 || p.a
 const ODD_EITHER = (p: Product): number => ((p.transposeB ? p.k : p.n) % 4 !== 0 ? 1 : ODD(p));
 
 /** Both operands hold a vec4. */
-const vec4s = (p: Product): boolean => fourOfA(p) && p.n * p.k >= (p.dtype === 'f16' ? 8 : 4);
+const vec4s = (p: Product): boolean => fourOfA(p) && p.n * p.k >= (isHalf(p.dtype) ? 8 : 4);
 
 const GELU = (p: Product): number => (p.gelu ? 1 : 0);
 
-const HALF = (p: Product): number => (p.dtype === 'f16' ? 1 : 0);
+const HALF = (p: Product): number => halfCode(p.dtype);
 
 /** Tiles of `rows` rows and `texels` texels a lane, for subgroups of 8: one shader. */
 const strips = (rows: number, texels: number): MatmulRung => ({
@@ -70,7 +71,8 @@ const strips = (rows: number, texels: number): MatmulRung => ({
   fits: (p, adapter) => isSoftware(adapter, 8) && inStrips(p),
   overrides: (p) => ({
     ...{ ROWS: rows, TEXELS: texels },
-    ...{ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), GELU: GELU(p), BLOCKS: p.k > 1024 ? 1 : 0 },
+    ...{ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), GELU: GELU(p), HALF: HALF(p) },
+    BLOCKS: p.k > 1024 ? 1 : 0,
   }),
 });
 
@@ -83,7 +85,7 @@ export const MATMUL: readonly MatmulRung[] = [
     ...tiles(1, 64),
     gelu: true,
     fits: (p, adapter) => aRow(p, adapter) && !p.transposeB,
-    overrides: (p) => ({ ODD: ODD(p), GELU: GELU(p) }),
+    overrides: (p) => ({ ODD: ODD(p), GELU: GELU(p), HALF: HALF(p) }),
   },
   // One row, b transposed: lanes along k read whole rows of a strip, 1.4 times as fast.
   {
@@ -91,7 +93,7 @@ export const MATMUL: readonly MatmulRung[] = [
     reads: 'strips',
     ...tiles(1, 32),
     fits: (p, adapter) => aRow(p, adapter) && p.transposeB,
-    overrides: (p, { subgroupSize }) => ({ ODD: ODD(p), WG: subgroupSize }),
+    overrides: (p, { subgroupSize }) => ({ ODD: ODD(p), HALF: HALF(p), WG: subgroupSize }),
   },
   // The 22 rows of an edit's unembedding in one tile, 15 to 20 % faster.
   { ...strips(24, 2), suits: ({ m }) => m > 16 && m <= 24 },
@@ -105,7 +107,7 @@ export const MATMUL: readonly MatmulRung[] = [
     reads: 'strips',
     ...tiles(16, 64),
     fits: (p, adapter) => isSoftware(adapter, 4) && inStrips(p),
-    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p) }),
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), HALF: HALF(p) }),
   },
   // No workgroup memory: lanes hand the elements of a round.
   {

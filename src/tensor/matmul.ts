@@ -134,7 +134,7 @@ function check(
     throw new ShapeError(`matmul: ${what}`);
   };
   if (a.dtype !== 'f32' || b.dtype === 'u32')
-    fail(`a must be f32 and b f32 or f16: ${name(a)} · ${name(b)}.`);
+    fail(`a must be f32 and b f32, f16 or bf16: ${name(a)} · ${name(b)}.`);
   if (window) {
     const beyond = (window.a ?? 0) + k > a.cols || (out !== undefined && (window.out ?? 0) + n > out.cols);
     if (beyond || !out || bias || residual || gelu)

@@ -14,12 +14,12 @@ import type { Gpu } from '../gpu/context.ts';
 import { choose } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { MATMUL } from './matmul-rungs.ts';
-import { windows } from './tensor.ts';
+import { isHalf, windows } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
 /** Columns of a strip. */
 const WIDTH = 32;
-/** Rows are padded to a multiple of what a rung reads at once; those beyond `FOLD` go into further layers. */
+/** Rows are padded to a multiple of what a rung reads at once; texels below `FOLD` others go into further layers. */
 const ROWS = 8;
 const FOLD = 8192;
 /** Bytes of all strips of a device. Weights beyond it are read from their buffers. */
@@ -88,12 +88,12 @@ export function stripsOf(
  * From here on the contents of `b` lie in strips alone, so that a model needs no memory for both. Whoever reads or
  * writes its buffer later on has it restored first, bit for bit. Nothing happens where products do not read strips.
  *
- * @param b [K, N] f32, the whole of its block
+ * @param b [K, N], the whole of its block
  */
 export function keepInStrips(s: Scope, b: Tensor): void {
   const operands = { m: 16, n: b.cols, k: b.rows, transposeB: false, aStride: b.rows, aFirst: 0 };
   const rung = choose(MATMUL, { ...operands, dtype: b.dtype, strips: true }, s.gpu.adapter);
-  if (b.dtype !== 'f32' || rung.reads !== 'strips' || !stripsOf(s, b, operands, true)) return;
+  if (rung.reads !== 'strips' || !stripsOf(s, b, operands, true)) return;
   s.gpu.pool.spare(b.block);
 }
 
@@ -105,8 +105,10 @@ function move(
   strips: GPUTextureView,
   transposed = false,
 ): void {
-  const packing = { HALF: b.dtype === 'f16' ? 1 : 0, TRANSPOSED: transposed ? 1 : 0 };
-  const overrides = kernel === 'software/pack_strips' ? packing : {};
+  const half = isHalf(b.dtype);
+  const HALF = half ? 1 : 0;
+  const pack = kernel === 'software/pack_strips';
+  const overrides = pack ? { HALF, TRANSPOSED: transposed ? 1 : 0 } : { HALF };
   for (const [first, to] of windows(gpu, b.rows, b.bytes / b.rows)) {
     const rows = to - first;
     gpu.run(
@@ -114,20 +116,27 @@ function move(
       { w: b.slice(first, to), strips },
       { first, rows, cols: b.cols, across: stripsAcross(transposed ? b.rows : b.cols) },
       {
-        threads: transposed ? Math.ceil(rows / 4) * b.cols : rows * Math.ceil(b.cols / 4),
+        threads: pack || !half ? texels(rows, b.cols, half, transposed) : Math.ceil((rows * b.cols) / 2),
         overrides,
-        cost: { bytes: 8 * rows * b.cols },
+        cost: { bytes: (half ? 4 : 8) * rows * b.cols },
       },
     );
   }
+}
+
+/** How many hold a part of a matrix, or of its transpose: four columns of one row each, or of two rows of halves. */
+function texels(rows: number, cols: number, half: boolean, transposed: boolean): number {
+  const [down, across] = transposed ? [cols, rows] : [rows, cols];
+  return Math.ceil(down / (half ? 2 : 1)) * Math.ceil(across / 4);
 }
 
 /** Undefined where no texture can hold them, or `b` is a part of something larger. */
 function stripSize(gpu: Gpu, b: Tensor, transposed: boolean): [number, number, number] | undefined {
   const { maxTextureDimension2D, maxTextureArrayLayers } = gpu.device.limits;
   const [rows, cols] = transposed ? [b.cols, b.rows] : [b.rows, b.cols];
-  const height = Math.min(FOLD, Math.ceil(rows / ROWS) * ROWS);
-  const layers = stripsAcross(cols) * Math.ceil(rows / FOLD);
+  const down = (Math.ceil(rows / ROWS) * ROWS) / (isHalf(b.dtype) ? 2 : 1); // texels
+  const height = Math.min(FOLD, down);
+  const layers = stripsAcross(cols) * Math.ceil(down / FOLD);
   const whole = b.offset === 0 && b.bytes === b.block.bytes;
   if (!whole || height > maxTextureDimension2D || layers > maxTextureArrayLayers) return undefined;
   return [WIDTH / 4, height, layers];

@@ -4,8 +4,8 @@ import type { Block } from '../gpu/buffers.ts';
 import type { Gpu, View } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 
-/** `f16`: stored as two halves in each 32-bit word, computed with in f32. */
-export type Dtype = 'f32' | 'u32' | 'f16';
+/** `f16`, `bf16`: stored as two halves in each 32-bit word, computed with in f32. */
+export type Dtype = 'f32' | 'u32' | 'f16' | 'bf16';
 
 export class Tensor implements View {
   readonly block: Block;
@@ -61,7 +61,17 @@ export class Tensor implements View {
 }
 
 export function bytesOf(dtype: Dtype): number {
-  return dtype === 'f16' ? 2 : 4;
+  return isHalf(dtype) ? 2 : 4;
+}
+
+/** Two numbers of 16 bits share a word. */
+export function isHalf(dtype: Dtype): dtype is 'f16' | 'bf16' {
+  return dtype === 'f16' || dtype === 'bf16';
+}
+
+/** What shaders call `HALF`: how weights are stored. */
+export function halfCode(dtype: Dtype): 0 | 1 | 2 {
+  return dtype === 'f16' ? 1 : dtype === 'bf16' ? 2 : 0;
 }
 
 /** Uninitialised memory: whoever made the buffer before left its numbers there. */
