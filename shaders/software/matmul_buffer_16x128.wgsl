@@ -10,7 +10,7 @@
 // without subgroups, explicit fma (lavapipe does not fuse).
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
-//          windows. N is a multiple of 4, or K if TRANSPOSED. HALF: b has 16 bits, two values a word.
+//          windows. N is a multiple of 4, or K if TRANSPOSED. HALF: 16 bits, two values a word.
 //          ODD: K, a's stride or its first element is no multiple of 4.
 // Work     a subgroup makes a tile of 16 rows x 32 columns; a lane owns 4 adjacent columns. The
 //          tiles of the same columns follow each other (x = rows), so that b stays in cache.

@@ -14,7 +14,7 @@
 // prefetching loads, register tiles without subgroups, explicit fma.
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
-//          windows. N is a multiple of 4, or K if TRANSPOSED. HALF: b has 16 bits, two values a word.
+//          windows. N is a multiple of 4, or K if TRANSPOSED. HALF: 16 bits, two values a word.
 //          ODD: K, a's stride or its first element is no multiple of 4.
 // Work     a group is one subgroup and makes 16 rows x 64 columns; a lane owns 4 x 4 of those.
 //          The tiles of the same columns follow each other (x = rows), so that b stays in cache.

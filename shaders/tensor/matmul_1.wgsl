@@ -3,7 +3,7 @@
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
-//          windows. HALF: b has 16 bits, two values a word, low half first; a, bias and c stay f32.
+//          windows. HALF: 16 bits, two values a word, low half first; a, bias and c stay f32.
 // Work     one thread an element of c; grids beyond 65,535 groups are folded to two dimensions.
 // Cost     2 M N K flops; reads every element of a N times and of b M times.
 // Numerics one f32 sum in the order of k: its error grows as ε√K.

@@ -8,7 +8,7 @@
 // under way as there are threads. Each quad of b serves all rows; sums are added up at the end.
 //
 // Shapes   a [M, K], M up to ROWS; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c
-//          may be column windows. Any sizes of 4 elements or more. HALF: b has 16 bits, two values a
+//          may be column windows. Any sizes of 4 elements or more. HALF: 16 bits, two values a
 //          word, low half first. ODD: rows of a or b are not whole, aligned quads.
 // Work     a workgroup makes 4 QUADS columns; of its WG / QUADS slices each takes every so many
 //          quads of k. WG / QUADS is a power of two.

@@ -8,7 +8,7 @@
 // its way and then writes it to the other half, which saves a barrier and hides the fetch.
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
-//          windows. Any sizes of 4 elements or more. HALF: b has 16 bits, two values a word, low half
+//          windows. Any sizes of 4 elements or more. HALF: 16 bits, two values a word, low half
 //          first. ODD: rows of a or b are not whole, aligned quads, and are read one by one.
 // Work     a workgroup of 8 x 8 threads makes a tile of 64 x 64; blocks of 16 k. A thread fetches
 //          4 x 4 elements of a and of b, and owns rows y, y + 8 and columns x, x + 8, in quads.

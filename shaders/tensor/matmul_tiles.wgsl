@@ -8,7 +8,7 @@
 // and barriers cost more than they save.
 //
 // Shapes   a [M, K]; b [K, N], or [N, K] with TRANSPOSED; bias [N]; c [M, N]; a and c may be column
-//          windows. Any sizes. HALF: b has 16 bits, two values a word, low half first.
+//          windows. Any sizes. HALF: 16 bits, two values a word, low half first.
 // Work     a workgroup of 16 x 16 threads makes a tile of 64 x 64; blocks of 16 k, 8 KiB.
 // Cost     2 M N K flops; reads a N / 64 times and b M / 64 times.
 // Numerics one f32 sum in the order of k.
