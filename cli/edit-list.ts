@@ -8,15 +8,16 @@
  * Files are named relative to the list. The edited model is always the base and these edits in this order, computed
  * anew, so that taking one out of the middle is exact to the last bit.
  */
-import { open, readdir, stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { readdir, stat } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
-import { readRecord } from '../src/edit/record.ts';
+import { readEditFile } from '../src/edit/edit-file.ts';
 import type { EditRecord } from '../src/edit/record.ts';
 import { UsageError } from '../src/errors.ts';
 import { parseJson } from '../src/json.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
-import { openSafetensors, sha256File } from '../src/io/file.ts';
+import { safetensorsFault } from '../src/formats/safetensors.ts';
+import { openSource, sha256File } from '../src/io/file.ts';
 import { readText } from './files.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -112,13 +113,7 @@ export function warnOfUnverified(edits: readonly NamedEdit[], terminal: Terminal
 
 /** @throws UsageError saying what the file is instead of an edit */
 export async function readEdit(file: string): Promise<NamedEdit> {
-  const found = await kindOf(file);
-  if (found !== undefined)
-    throw new UsageError(
-      `edit file ${file}: expected a file that palimpsest edit --out wrote, found ${found}.`,
-      'bad_edit_file',
-    );
-  const record = await readRecord(await openSafetensors(file, UsageError));
+  const record = await readEditFile(await openSource(file, safetensorsFault(file, UsageError)));
   return { file, id: await sha256File(file), record };
 }
 
@@ -157,20 +152,4 @@ async function readRun(folder: string): Promise<NamedEdit[]> {
       'bad_edit_file',
     );
   return Promise.all(files.map((name) => readEdit(join(folder, 'edits', name))));
-}
-
-/** What a file is by its first bytes, and what to name instead; undefined for safetensors, and for what cannot be opened. */
-async function kindOf(file: string): Promise<string | undefined> {
-  const handle = await open(file).catch(() => undefined);
-  if (!handle) return undefined;
-  const { buffer, bytesRead } = await handle.read(Buffer.alloc(9), 0, 9, 0).finally(() => handle.close());
-  // safetensors begin with the length of a JSON header, whose brace is the ninth byte.
-  if (bytesRead === 9 && buffer[8] === 0x7b && buffer.readBigUInt64LE() < 1n << 40n) return undefined;
-  if (basename(file) === 'run.jsonl')
-    return `the journal of a sequence. Name its folder: --edits ${dirname(file)}`;
-  if (buffer.toString('latin1', 0, 2) === 'PK')
-    return 'a zip archive. If it is a covariance of ROME, see palimpsest covariance import --help';
-  if (/^\s*[[{]/.test(buffer.toString('latin1', 0, bytesRead)))
-    return 'JSON text. If it is an edit list, give it a name that ends in .json';
-  return bytesRead < 9 ? `only ${bytesRead} bytes` : 'no safetensors file';
 }

@@ -43,7 +43,7 @@ export class EditRefused extends PalimpsestError {
 export class GpuError extends PalimpsestError {
   constructor(
     message: string,
-    code: 'no_adapter' | 'device_lost' | 'out_of_memory' | 'gpu',
+    code: 'no_adapter' | 'no_webgpu' | 'limits' | 'device_lost' | 'out_of_memory' | 'gpu',
     options?: ErrorOptions,
   ) {
     super(message, code, 4, options);

@@ -26,6 +26,7 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 
 /** SHA-256 over all parts, one after another, in lower-case hex. */
 export async function sha256(...parts: readonly (string | Uint8Array)[]): Promise<string> {
-  const digest = await crypto.subtle.digest('SHA-256', await new Blob([...parts]).arrayBuffer());
+  const blob = new Blob(parts as (string | Uint8Array<ArrayBuffer>)[]);
+  const digest = await crypto.subtle.digest('SHA-256', await blob.arrayBuffer());
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -1,0 +1,105 @@
+/** The paper's sequence: sixteen edits go well, the seventeenth destroys the model, and r-ROME's does not. */
+import { asFailure } from '../desk.ts';
+import type { Desk } from '../desk.ts';
+import type { ReplayEvent, ReplayStep, Written } from '../engine/protocol.ts';
+import { REPLAY_PROMPT } from '../plan.ts';
+import { strings } from '../strings.ts';
+import { Curve } from '../ui/curve.ts';
+import { fill, h, unique } from '../ui/dom.ts';
+import { piece } from './section.ts';
+
+const text = strings.break;
+const EDITS = 17;
+const STATES: readonly Written['state'][] = ['before', 'sixteen', 'rome', 'r-rome'];
+const digits = (x: number): string => String(Number(x.toPrecision(3)));
+
+export function replayPiece(desk: Desk): HTMLElement {
+  const prompt = h('input', { type: 'text', id: unique('replay'), value: REPLAY_PROMPT });
+  const run = h('button', { type: 'submit', class: 'primary', disabled: true }, text.run);
+  const status = h('p', { class: 'status', role: 'status' });
+  const perplexity = new Curve({ title: text.perplexity, domain: [0, EDITS], format: digits, xLabel: text.edits });
+  const sizes = new Curve({ title: text.sizes, domain: [0, EDITS], log: true, format: digits, xLabel: text.edits });
+  const texts = h('div', { class: 'texts' });
+  let running = false;
+
+  const reset = (): void => {
+    perplexity.set([]);
+    sizes.set([]);
+    fill(
+      texts,
+      STATES.map((state) => writtenBlock(state)),
+    );
+  };
+  const line = ({ edits, subject, target, verdict }: ReplayStep): string =>
+    `${edits} / ${EDITS}  ${subject} → ${target}: ${strings.watch.words[verdict]}`;
+
+  const on = (event: ReplayEvent): void => {
+    if (event.kind === 'text') {
+      const { written } = event;
+      const place = texts.children[STATES.indexOf(written.state)];
+      place?.replaceWith(writtenBlock(written.state, { ...written, prompt: promptOf(desk, prompt.value) }));
+      return;
+    }
+    const { at } = event;
+    const apart = event.kind === 'rescue';
+    if (at.edits > 0) status.textContent = line(at);
+    const mark = at.edits === 0 || at.edits >= EDITS - 1;
+    if (at.perplexity !== undefined) perplexity.add({ x: at.edits, y: at.perplexity, mark, apart });
+    if (at.edits > 0) sizes.add({ x: at.edits, y: at.relativeUpdate, mark: at.edits === EDITS, apart });
+  };
+
+  const submit = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    if (running) return desk.cancel();
+    running = true;
+    run.textContent = text.stop;
+    reset();
+    try {
+      await desk.replay(prompt.value, on);
+      status.textContent = desk.mode === 'recorded' ? text.recorded : text.undone;
+    } catch (error) {
+      const { code, message } = asFailure(error);
+      status.textContent = code === 'stopped' ? strings.status.stopped : message;
+    } finally {
+      running = false;
+      run.textContent = text.run;
+    }
+  };
+  desk.on('mode', (mode) => {
+    run.disabled = mode !== 'live' && mode !== 'recorded';
+    prompt.disabled = mode === 'recorded';
+  });
+  reset();
+  return piece(
+    text.replay,
+    text.replayText,
+    h(
+      'form',
+      { class: 'row', onsubmit: (event) => void submit(event) },
+      h('label', { for: prompt.id }, text.replayPrompt),
+      h('div', { class: 'joined' }, prompt, run),
+    ),
+    status,
+    h('div', { class: 'pair' }, perplexity.element, sizes.element),
+    texts,
+  );
+}
+
+/** The recorded run continues the prompt that it was recorded with. */
+function promptOf(desk: Desk, typed: string): string {
+  return desk.mode === 'recorded' ? REPLAY_PROMPT : typed;
+}
+
+function writtenBlock(state: Written['state'], written?: Written & { readonly prompt: string }): HTMLElement {
+  return h(
+    'figure',
+    { class: `said ${state}` },
+    h(
+      'figcaption',
+      {},
+      text.states[state],
+      written && h('span', { class: 'kind' }, `${text.perplexity.split(' ')[0]} ${digits(written.perplexity)}`),
+    ),
+    written ? h('blockquote', {}, h('b', {}, written.prompt), written.text) : h('blockquote', { class: 'empty' }, '…'),
+  );
+}
