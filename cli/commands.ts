@@ -152,6 +152,11 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./explain.ts')).explain,
   },
   {
+    usage: 'page',
+    summary: 'edit a fact in the browser, and watch every number',
+    load: async () => (await import('./explain.ts')).page,
+  },
+  {
     usage: 'paper',
     summary: 'the whole study of "Rebuilding ROME" on one model, with its report',
     load: async () => (await import('./paper.ts')).paper,

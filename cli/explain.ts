@@ -1,10 +1,17 @@
-/** `palimpsest explain`: an edit file replayed step by step, with its equations, shapes, shaders and numbers. */
+/**
+ * An edit shown step by step: `palimpsest explain` replays an edit file with its equations, shapes, shaders and numbers;
+ * `palimpsest page` serves the page on which edits are made in a browser.
+ */
+import { spawn } from 'node:child_process';
+import process from 'node:process';
 import { computeEdit } from '../src/edit/edit.ts';
 import type { EditRecord } from '../src/edit/record.ts';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import { UsageError } from '../src/errors.ts';
 import { parseJson } from '../src/json.ts';
+import { copyPage, pageMounts } from '../src/io/page-files.ts';
+import { serve } from '../src/io/static-server.ts';
 import { explainEdit } from '../src/lab/explain.ts';
 import type { ExplainStep } from '../src/lab/explain.ts';
 import { distance, norm } from '../src/statistics.ts';
@@ -12,7 +19,7 @@ import { DEFAULT_LIST } from './apply.ts';
 import { command } from './commands.ts';
 import { isEditList, readEdit, readEdits } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, once } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, number, once, text } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import { chooseSolver } from './edit-options.ts';
 import { short } from './text.ts';
@@ -133,4 +140,53 @@ function show(
     terminal.print(
       `  ${name.padEnd(width)}  ${Number.isInteger(value) ? value.toLocaleString('en') : short(value)}`,
     );
+}
+
+const PORT = 8017;
+
+export const page = command({
+  flags: (yargs) =>
+    yargs.options({
+      port: number('--port', `where it listens; 0: any free port [default: ${PORT}]`, {
+        integer: true,
+        min: 0,
+      }),
+      host: text('--host', 'who may reach it: this machine alone, or 0.0.0.0 [default: 127.0.0.1]'),
+      open: { type: 'boolean', default: true, describe: 'open it in the browser; --no-open only serves' },
+      out: text('--out', 'write it into this folder instead, for any host of static files'),
+    }),
+  run: async ({ port = PORT, host = '127.0.0.1', open, out }, { terminal, signal }) => {
+    if (out !== undefined) {
+      const files = await copyPage(out);
+      terminal.say(
+        `Wrote the page to ${out}, ${files} files: put them on any host of static files, under any path.`,
+      );
+      return { result: { folder: out, files } };
+    }
+    const served = await serve(await pageMounts(), { port, host, headers: HEADERS });
+    terminal.say(`The page is at ${served.url}`);
+    terminal.note('palimpsest: Ctrl-C ends it.');
+    if (open) openBrowser(served.url);
+    await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
+    await served.close();
+    return { result: { url: served.url } };
+  },
+});
+
+/** What the page's own Content-Security-Policy cannot say. */
+const HEADERS = {
+  'Content-Security-Policy': "frame-ancestors 'none'",
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+};
+
+/** A machine without a browser is no error: the address stands above. */
+function openBrowser(url: string): void {
+  const [program, ...words] = {
+    darwin: ['open', url],
+    win32: ['cmd', '/c', 'start', '', url],
+  }[process.platform as string] ?? ['xdg-open', url];
+  spawn(program as string, words, { stdio: 'ignore', detached: true })
+    .on('error', () => undefined)
+    .unref();
 }

@@ -106,12 +106,21 @@ export class Desk {
     }
   }
 
+  /** Gets ready for the first edit while the visitor reads. */
+  prepare(): void {
+    if (this.mode !== 'live') return;
+    const tell = (event: EditEvent): void => this.#tell('event', event);
+    // What fails here fails again in the edit, and is told there.
+    void this.engine.prepare(proxy(tell)).catch(() => undefined);
+  }
+
   /** After a loss: a new worker, and the edits that were kept. */
   async restart(): Promise<void> {
     const kept = this.applied;
     const why = await this.connect();
     if (why) return;
-    for (const { file, id } of kept) await this.engine.apply(new Blob([file]), `${id.slice(0, 8)}.safetensors`);
+    for (const { file, id } of kept)
+      await this.engine.apply(new Blob([file]), `${id.slice(0, 8)}.safetensors`);
     this.#tell('applied', kept);
   }
 

@@ -51,4 +51,7 @@ document.querySelector('#page')?.replaceChildren(
   ),
 );
 
+// For the console, and for tests.
+Object.assign(globalThis, { palimpsest: desk });
+
 void desk.connect();

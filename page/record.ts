@@ -85,7 +85,11 @@ const together = (of: 'U' | 'Lambda', width: number): Float32Array => {
   updates.forEach((update, i) => all.set(update?.[of] ?? [], i * width));
   return all;
 };
-const requests = facts.map((fact) => ({ prompt: fact.prompt, subject: fact.subject, target: fact.targetNew }));
+const requests = facts.map((fact) => ({
+  prompt: fact.prompt,
+  subject: fact.subject,
+  target: fact.targetNew,
+}));
 const numbers = updates.map((update) => ({
   cosine: update?.cosine,
   relativeUpdate: update?.relativeUpdate,
@@ -112,7 +116,9 @@ await writeFile(new URL('sequence.safetensors', here), sequence);
 // 3. The replay, as the page does it.
 const replayed: ReplayEvent[] = [];
 const source = bytesSource('sequence.safetensors', sequence);
-await replay(engine, await readReplay(source, layer), REPLAY_PROMPT, (event) => void replayed.push(event));
+await replay(engine, await readReplay(source, layer), REPLAY_PROMPT, (event) => void replayed.push(event), {
+  every: 1,
+});
 
 const recorded: Recorded = { opened, events, report, trace, turns: angles, replay: replayed };
 const plain = JSON.stringify(recorded, (_key, value: unknown) =>

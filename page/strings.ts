@@ -153,7 +153,14 @@ export const strings = {
       success: 'the fact',
       verdict: 'the model',
     },
-    words: { took: 'took', partly: 'in part', missed: 'missed', ok: 'ok', suspect: 'suspect', disabling: 'disabling' },
+    words: {
+      took: 'took',
+      partly: 'in part',
+      missed: 'missed',
+      ok: 'ok',
+      suspect: 'suspect',
+      disabling: 'disabling',
+    },
   },
 
   read: {
@@ -264,7 +271,8 @@ export const strings = {
         : ratio < 0.97
           ? `Yours takes ${(1 / ratio).toFixed(2)} times as long.`
           : 'Both are equally fast.',
-    tryThis: 'Things to try: break a line and read the error; leave out a term and see how wrong it gets; change WG.',
+    tryThis:
+      'Things to try: break a line and read the error; leave out a term and see how wrong it gets; change WG.',
   },
 
   measure: {
@@ -294,11 +302,13 @@ export const strings = {
     recorded: 'recorded run',
     loading: 'loading',
     lost: 'device lost',
-    notStored: 'This browser keeps nothing for this page (a private window, or no room), so the next visit fetches the model again.',
+    notStored:
+      'This browser keeps nothing for this page (a private window, or no room), so the next visit fetches the model again.',
     noGpuTitle: 'You are seeing a recorded run',
     noGpu: 'What you can still do: watch it, read it, and see how it breaks.',
     lostTitle: 'The graphics device was lost',
-    lostText: 'The browser took it away: the driver was restarted, the computer slept, or another page needed it. What was being computed is gone; the edits that were kept are not.',
+    lostText:
+      'The browser took it away: the driver was restarted, the computer slept, or another page needed it. What was being computed is gone; the edits that were kept are not.',
     restart: 'Start again',
     restarting: 'Starting again; the edits are put back.',
     restarted: 'Back again, with the edits that were kept.',
@@ -308,8 +318,7 @@ export const strings = {
     stopped: 'Stopped. The model is as it was.',
     footer: 'The same engine runs on the command line, on models up to GPT-2 XL:',
     footerCommand: 'npx palimpsest edit "The mother tongue of [Danielle Darrieux] is" English',
-    paper: 'Meng et al. 2022, “Locating and Editing Factual Associations in GPT”; Gupta et al. 2024, “Rebuilding ROME”.',
+    paper:
+      'Meng et al. 2022, “Locating and Editing Factual Associations in GPT”; Gupta et al. 2024, “Rebuilding ROME”.',
   },
 };
-
-export type Strings = typeof strings;

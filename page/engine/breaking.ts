@@ -24,8 +24,7 @@ function turned(key: Vector, u: Vector, angle: number): Vector {
   const across = key.map((x, i) => x - along * (u[i] ?? NaN));
   const rest = norm(across);
   return key.map(
-    (_, i) =>
-      length * (Math.cos(radians) * (u[i] ?? NaN) + (Math.sin(radians) * (across[i] ?? NaN)) / rest),
+    (_, i) => length * (Math.cos(radians) * (u[i] ?? NaN) + (Math.sin(radians) * (across[i] ?? NaN)) / rest),
   );
 }
 
@@ -104,9 +103,10 @@ export async function replay(
   { requests, updates, numbers, documents }: Replay,
   prompt: string,
   on: (event: ReplayEvent) => void,
-  signal?: AbortSignal,
+  { every, signal }: { readonly every?: number; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<void> {
   const { model } = engine;
+  const pace = every ?? (model.gpu.adapter.kind === 'gpu' ? 1 : EVERY);
   const ids = heldOut(model, documents);
   const measure = async (): Promise<number> => (await perplexity(model, ids)) ?? NaN;
   const tell = async (state: Written['state'], at: number): Promise<void> => {
@@ -125,7 +125,7 @@ export async function replay(
       signal?.throwIfAborted();
       await applyEdits(model, [update]);
       const { subject, target } = requests[i] as EditRequest;
-      const due = model.gpu.adapter.kind === 'gpu' || (i + 1) % EVERY === 0;
+      const due = (i + 1) % pace === 0;
       if (due) last = await measure();
       const edits = { edits: i + 1, subject, target, perplexity: due ? last : undefined };
       on({ kind: 'step', at: { ...edits, ...(numbers[i] as Replay['numbers'][number]) } });

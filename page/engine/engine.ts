@@ -31,7 +31,7 @@ import { changeBlocks, flowBetween, statesOf, weightBlocks } from './pictures.ts
 import type { Applied, Asked, EditEvent, EditReport, Matrix, Outcome, TokenStrip, Wish } from './protocol.ts';
 
 /** Tokens of a list. */
-export const LISTED = 10;
+const LISTED = 10;
 const SEED = 0;
 const SAMPLED_FROM = 5;
 const TRACE_SAMPLES = 6;
@@ -85,6 +85,11 @@ export class Engine {
       throw error;
     });
     return this.#contexts;
+  }
+
+  async prepare(on: (event: EditEvent) => void, signal?: AbortSignal): Promise<void> {
+    await this.contexts((done, total) => on({ kind: 'contexts', done, total }), signal);
+    await this.solver();
   }
 
   predict(text: string, count = LISTED): Promise<Prediction> {
@@ -223,7 +228,7 @@ export class Engine {
       seed: SEED,
       signal,
     });
-    return tokenizer.decode(added);
+    return tokenizer.decode(added).replaceAll('<|endoftext|>', '\n');
   }
 
   /** Causal tracing of the last edit's prompt: indirect effects of the residual stream, tokens by layers. */

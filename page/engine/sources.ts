@@ -21,9 +21,12 @@ export function blobSource(name: string, blob: Blob): ByteSource {
         .slice(offset, offset + length)
         .arrayBuffer()
         .catch((error: unknown) => {
-          throw new FormatFault(`it cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+          throw new FormatFault(
+            `it cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+          );
         });
-      if (bytes.byteLength !== length) throw new FormatFault(`it ends at byte ${blob.size}, before what it lists`);
+      if (bytes.byteLength !== length)
+        throw new FormatFault(`it ends at byte ${blob.size}, before what it lists`);
       return new Uint8Array(bytes);
     },
   };

@@ -34,6 +34,7 @@ class Remote {
   #engine: Engine | undefined;
   #running: AbortController | undefined;
   #base = '';
+  #cancelled = 0;
   /** One thing at a time: the weights are shared. */
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -74,14 +75,16 @@ class Remote {
     };
   }
 
+  /** What every edit needs and no visitor waits for: contexts, the factor of C, compiled shaders. */
+  prepare(on: (event: EditEvent) => void): Promise<void> {
+    return this.#run((engine, signal) => engine.prepare(on, signal));
+  }
+
   predict(text: string, count?: number): Promise<Prediction> {
     return this.#run((engine) => engine.predict(text, count));
   }
 
-  edit(
-    wish: Wish,
-    on: (event: EditEvent) => void,
-  ): Promise<EditReport & { file: Uint8Array<ArrayBuffer> }> {
+  edit(wish: Wish, on: (event: EditEvent) => void): Promise<EditReport & { file: Uint8Array<ArrayBuffer> }> {
     return this.#run((engine, signal) => engine.edit(wish, on, signal));
   }
 
@@ -112,7 +115,7 @@ class Remote {
 
   replay(prompt: string, on: (event: ReplayEvent) => void): Promise<void> {
     return this.#run(async (engine, signal) =>
-      replay(engine, await this.#recordedEdits(engine.layer), prompt, on, signal),
+      replay(engine, await this.#recordedEdits(engine.layer), prompt, on, { signal }),
     );
   }
 
@@ -135,9 +138,10 @@ class Remote {
     return this.#run((engine, signal) => measureLadder(engine.model.gpu, on, signal));
   }
 
-  /** Ends what is running. */
+  /** Ends what is running, and what waits for it. */
   cancel(): void {
-    this.#running?.abort(new PalimpsestError('stopped', 'stopped', 0));
+    this.#cancelled += 1;
+    this.#running?.abort(stopped());
   }
 
   /** For tests: what a crash of the driver looks like. */
@@ -158,7 +162,9 @@ class Remote {
   }
 
   #queued<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const before = this.#cancelled;
     const run = async (): Promise<T> => {
+      if (this.#cancelled !== before) throw crossing(stopped());
       const controller = new AbortController();
       this.#running = controller;
       try {
@@ -173,6 +179,10 @@ class Remote {
     this.#queue = result.catch(() => undefined);
     return result;
   }
+}
+
+function stopped(): PalimpsestError {
+  return new PalimpsestError('stopped', 'stopped', 0);
 }
 
 /** comlink carries an error's name and message across; the name takes the code along. */

@@ -17,15 +17,7 @@ const TOKENS = 24;
 const digits = (x: number): string => String(Number(x.toPrecision(3)));
 
 export function breaking(desk: Desk): HTMLElement {
-  return section(
-    'break',
-    4,
-    text.heading,
-    text.lead,
-    threeMethods(desk),
-    turnPiece(desk),
-    replayPiece(desk),
-  );
+  return section('break', 4, text.heading, text.lead, threeMethods(desk), turnPiece(desk), replayPiece(desk));
 }
 
 function threeMethods(desk: Desk): HTMLElement {
@@ -49,7 +41,11 @@ function threeMethods(desk: Desk): HTMLElement {
           'div',
           { class: `method ${outcome.verdict}` },
           h('h4', {}, row.title),
-          h('dl', {}, facts.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))),
+          h(
+            'dl',
+            {},
+            facts.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))),
+          ),
           h('p', { class: `verdict ${outcome.verdict}` }, strings.change.verdict[outcome.verdict]),
         );
       }),
@@ -75,7 +71,11 @@ function turnPiece(desk: Desk): HTMLElement {
   });
   const lines = { rome: h('p', { class: 'written' }), rRome: h('p', { class: 'written' }) };
   const readings = { rome: h('p', { class: 'reading-line' }), rRome: h('p', { class: 'reading-line' }) };
-  const prompt = h('input', { type: 'text', id: unique('hear'), value: 'The mother tongue of Danielle Darrieux is' });
+  const prompt = h('input', {
+    type: 'text',
+    id: unique('hear'),
+    value: 'The mother tongue of Danielle Darrieux is',
+  });
   const status = h('p', { class: 'status', role: 'status' });
   let turns: readonly Turn[] = [];
   let rescue = NaN;

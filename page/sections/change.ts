@@ -18,7 +18,13 @@ export function change(desk: Desk): HTMLElement {
   const [first] = EXAMPLES;
   const picker = new SubjectPicker(first);
   const targetId = unique('target');
-  const target = h('input', { type: 'text', id: targetId, value: first.target, autocomplete: 'off', spellcheck: 'false' });
+  const target = h('input', {
+    type: 'text',
+    id: targetId,
+    value: first.target,
+    autocomplete: 'off',
+    spellcheck: 'false',
+  });
   const methodName = unique('method');
   const method = h(
     'fieldset',
@@ -140,7 +146,10 @@ export function change(desk: Desk): HTMLElement {
     const title = METHOD_TABLE[report.method].title;
     const keep = h(
       'button',
-      { type: 'button', onclick: () => void desk.keep().catch((error: unknown) => say(asFailure(error).message)) },
+      {
+        type: 'button',
+        onclick: () => void desk.keep().catch((error: unknown) => say(asFailure(error).message)),
+      },
       text.keep,
     );
     const settle = (): void => {
@@ -173,7 +182,13 @@ export function change(desk: Desk): HTMLElement {
           h(
             'thead',
             {},
-            h('tr', {}, ['', text.before, text.after].map((title_, i) => h('th', { scope: 'col' }, i === 0 ? text.around : title_))),
+            h(
+              'tr',
+              {},
+              ['', text.before, text.after].map((title_, i) =>
+                h('th', { scope: 'col' }, i === 0 ? text.around : title_),
+              ),
+            ),
           ),
           h(
             'tbody',
@@ -206,6 +221,7 @@ export function change(desk: Desk): HTMLElement {
     show(report);
   });
   desk.on('event', (event) => {
+    if (!desk.busy) return;
     const line = lineOf(event);
     if (line !== undefined) say(line);
   });

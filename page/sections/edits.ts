@@ -62,7 +62,10 @@ export function editList(desk: Desk): HTMLElement {
             {
               type: 'button',
               'aria-label': text.undoOf(told(edit)),
-              onclick: () => void desk.undo(edit.id).catch((error: unknown) => (status.textContent = asFailure(error).message)),
+              onclick: () =>
+                void desk
+                  .undo(edit.id)
+                  .catch((error: unknown) => (status.textContent = asFailure(error).message)),
             },
             text.undo,
           ),
@@ -82,12 +85,19 @@ export function editList(desk: Desk): HTMLElement {
 }
 
 function told({ prompt, subject, target }: Applied): string {
-  return text.edited(prompt.replace('{}', () => subject), target);
+  return text.edited(
+    prompt.replace('{}', () => subject),
+    target,
+  );
 }
 
 function download({ file, subject }: Applied): void {
   const url = URL.createObjectURL(new Blob([file], { type: 'application/octet-stream' }));
-  const name = subject.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-|-$/g, '') || 'edit';
+  const name =
+    subject
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}]+/gu, '-')
+      .replace(/^-|-$/g, '') || 'edit';
   h('a', { href: url, download: `${name}.edit.safetensors` }).click();
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

@@ -41,7 +41,8 @@ export function hero(desk: Desk): HTMLElement {
     bar.hidden = true;
     button.disabled = false;
     more.hidden = true;
-    button.textContent = desk.mode === 'recorded' ? text.recordedButton(demo.target) : text.button(demo.target);
+    button.textContent =
+      desk.mode === 'recorded' ? text.recordedButton(demo.target) : text.button(demo.target);
   };
 
   const ask = async (): Promise<void> => {
@@ -97,9 +98,7 @@ export function hero(desk: Desk): HTMLElement {
 
   desk.on('progress', ({ done, total }) => {
     bar.value = done / total;
-    say(
-      done < total ? text.loading(strings.megabytes(done), strings.megabytes(total)) : text.preparing,
-    );
+    say(done < total ? text.loading(strings.megabytes(done), strings.megabytes(total)) : text.preparing);
   });
   desk.on('mode', (mode) => {
     if (mode === 'loading') {
@@ -112,7 +111,10 @@ export function hero(desk: Desk): HTMLElement {
       say(strings.status.lostTitle);
     } else {
       say(text.asking);
-      void ask().catch((error: unknown) => say(asFailure(error).message));
+      void ask().then(
+        () => desk.prepare(),
+        (error: unknown) => say(asFailure(error).message),
+      );
     }
   });
   desk.on('event', (event) => {
@@ -126,14 +128,7 @@ export function hero(desk: Desk): HTMLElement {
     'section',
     { class: 'hero', id: 'top', 'aria-labelledby': 'hero-heading' },
     h('h1', { id: 'hero-heading' }, text.heading),
-    h(
-      'p',
-      { class: 'sentence' },
-      before,
-      h('mark', {}, demo.subject),
-      `${after} `,
-      slot,
-    ),
+    h('p', { class: 'sentence' }, before, h('mark', {}, demo.subject), `${after} `, slot),
     status,
     bar,
     h('div', { class: 'actions' }, button, more),
@@ -141,7 +136,7 @@ export function hero(desk: Desk): HTMLElement {
   );
 }
 
-export function computedOn({ opened }: Desk): string {
+function computedOn({ opened }: Desk): string {
   if (!opened) return '';
   const { description, kind } = opened.adapter;
   return kind === 'software' ? text.readySoftware(description) : text.ready(description);

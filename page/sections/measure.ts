@@ -16,7 +16,13 @@ export function measure(desk: Desk): HTMLElement {
   const json = h('pre', { class: 'json', tabindex: '0', 'aria-label': text.json });
   const copied = h('span', { role: 'status' });
   const copy = h('button', { type: 'button' }, text.copy);
-  const share = h('div', { hidden: true }, h('h3', {}, text.json), h('div', { class: 'actions' }, copy, copied), json);
+  const share = h(
+    'div',
+    { hidden: true },
+    h('h3', {}, text.json),
+    h('div', { class: 'actions' }, copy, copied),
+    json,
+  );
   let running = false;
 
   const start = async (): Promise<void> => {
@@ -63,7 +69,14 @@ export function measure(desk: Desk): HTMLElement {
       [text.adapter, opened.adapter.description],
       ...Object.entries(opened.limits).map(([name, limit]): [string, string] => [name, strings.count(limit)]),
     ] as const;
-    fill(about, h('dl', { class: 'limits' }, rows.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))));
+    fill(
+      about,
+      h(
+        'dl',
+        { class: 'limits' },
+        rows.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))),
+      ),
+    );
   });
 
   return section(

@@ -14,7 +14,13 @@ export function notices(desk: Desk): { readonly banner: HTMLElement; readonly ch
   const tell = (title: string, lines: readonly string[], action?: HTMLElement): void =>
     fill(
       banner,
-      h('div', { class: 'notice' }, title !== '' && h('h2', {}, title), lines.map((line) => h('p', {}, line)), action),
+      h(
+        'div',
+        { class: 'notice' },
+        title !== '' && h('h2', {}, title),
+        lines.map((line) => h('p', {}, line)),
+        action,
+      ),
     );
 
   desk.on('mode', (mode) => {

@@ -28,7 +28,10 @@ export function read(desk: Desk): HTMLElement {
     root.classList.toggle('pointing', name !== undefined);
   };
   const named = (event: Event): string | undefined =>
-    (event.target as Element).closest('.sym')?.getAttribute('class')?.match(/sym-(\w+)/)?.[1];
+    (event.target as Element)
+      .closest('.sym')
+      ?.getAttribute('class')
+      ?.match(/sym-(\w+)/)?.[1];
 
   const show = (report: Finished): void =>
     fill(
@@ -54,7 +57,16 @@ export function read(desk: Desk): HTMLElement {
     3,
     text.heading,
     text.lead,
-    h('div', { class: 'reading' }, h('div', { class: 'stages' }, stages.map(({ element }) => element)), picture),
+    h(
+      'div',
+      { class: 'reading' },
+      h(
+        'div',
+        { class: 'stages' },
+        stages.map(({ element }) => element),
+      ),
+      picture,
+    ),
   );
   root.addEventListener('pointerover', (event) => {
     const name = named(event);
@@ -88,9 +100,9 @@ function stageElement(
     const contexts = desk.report?.contexts.length ?? 21;
     fill(
       shapeList,
-      stage.shapes({ D: dims.D, F: dims.F, V: dims.V, contexts }).map(([symbol, shape]) =>
-        h('div', {}, h('dt', {}, symbol), h('dd', {}, shape)),
-      ),
+      stage
+        .shapes({ D: dims.D, F: dims.F, V: dims.V, contexts })
+        .map(([symbol, shape]) => h('div', {}, h('dt', {}, symbol), h('dd', {}, shape))),
     );
   };
   const buttons = stage.shaders.map(({ name, mark }) => {

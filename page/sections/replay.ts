@@ -17,8 +17,19 @@ export function replayPiece(desk: Desk): HTMLElement {
   const prompt = h('input', { type: 'text', id: unique('replay'), value: REPLAY_PROMPT });
   const run = h('button', { type: 'submit', class: 'primary', disabled: true }, text.run);
   const status = h('p', { class: 'status', role: 'status' });
-  const perplexity = new Curve({ title: text.perplexity, domain: [0, EDITS], format: digits, xLabel: text.edits });
-  const sizes = new Curve({ title: text.sizes, domain: [0, EDITS], log: true, format: digits, xLabel: text.edits });
+  const perplexity = new Curve({
+    title: text.perplexity,
+    domain: [0, EDITS],
+    format: digits,
+    xLabel: text.edits,
+  });
+  const sizes = new Curve({
+    title: text.sizes,
+    domain: [0, EDITS],
+    log: true,
+    format: digits,
+    xLabel: text.edits,
+  });
   const texts = h('div', { class: 'texts' });
   let running = false;
 
@@ -98,8 +109,11 @@ function writtenBlock(state: Written['state'], written?: Written & { readonly pr
       'figcaption',
       {},
       text.states[state],
-      written && h('span', { class: 'kind' }, `${text.perplexity.split(' ')[0]} ${digits(written.perplexity)}`),
+      written &&
+        h('span', { class: 'kind' }, `${text.perplexity.split(' ')[0]} ${digits(written.perplexity)}`),
     ),
-    written ? h('blockquote', {}, h('b', {}, written.prompt), written.text) : h('blockquote', { class: 'empty' }, '…'),
+    written
+      ? h('blockquote', {}, h('b', {}, written.prompt), written.text)
+      : h('blockquote', { class: 'empty' }, '…'),
   );
 }

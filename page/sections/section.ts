@@ -25,5 +25,11 @@ export function section(
 
 /** A part of a part. */
 export function piece(heading: string, note: string, ...content: readonly Child[]): HTMLElement {
-  return h('div', { class: 'piece' }, h('h3', {}, heading), note !== '' && h('p', { class: 'note' }, note), content);
+  return h(
+    'div',
+    { class: 'piece' },
+    h('h3', {}, heading),
+    note !== '' && h('p', { class: 'note' }, note),
+    content,
+  );
 }

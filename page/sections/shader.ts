@@ -40,7 +40,10 @@ export function shader(desk: Desk): HTMLElement {
     try {
       const found = await desk.tryShader(choice.value, editor.text);
       if (found.kind === 'faults') editor.mark(found.faults);
-      fill(result, resultElement(found, (line) => editor?.goTo(line)));
+      fill(
+        result,
+        resultElement(found, (line) => editor?.goTo(line)),
+      );
     } catch (error) {
       fill(result, h('p', { class: 'verdict disabling' }, asFailure(error).message));
     } finally {

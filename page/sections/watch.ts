@@ -17,7 +17,8 @@ const SHORT = 3;
 /** Vectors in the order in which they are found. */
 export const VECTORS = ['k', 'kMean', 'v0', 'delta', 'vStar', 'u', 'lambda'] as const;
 
-const digits = (x: number): string => (x === 0 ? '0' : Math.abs(x) < 1e-3 ? x.toExponential(2) : String(Number(x.toPrecision(4))));
+const digits = (x: number): string =>
+  x === 0 ? '0' : Math.abs(x) < 1e-3 ? x.toExponential(2) : String(Number(x.toPrecision(4)));
 
 export function watch(desk: Desk): HTMLElement {
   const lead = h('p', { class: 'note', hidden: true });
@@ -26,7 +27,13 @@ export function watch(desk: Desk): HTMLElement {
     ...{ title: text.loss, domain: [1, STEPS], format: digits, xLabel: text.step, className: 'loss' },
   });
   const probability = new Curve({
-    ...{ title: text.probability, domain: [1, STEPS], range: [0, 1], format: strings.percent, xLabel: text.step },
+    ...{
+      title: text.probability,
+      domain: [1, STEPS],
+      range: [0, 1],
+      format: strings.percent,
+      xLabel: text.step,
+    },
   });
   const search = h('p', { class: 'note' });
   const stream = h('div', {});
@@ -72,7 +79,12 @@ export function watch(desk: Desk): HTMLElement {
         { class: 'pair' },
         (['weight', 'change'] as const).map((name) => {
           const label = name === 'weight' ? '|W|' : '|u Λᵀ|';
-          return h('figure', {}, matrixHeat(report[name], { label, scale: most }), h('figcaption', {}, label));
+          return h(
+            'figure',
+            {},
+            matrixHeat(report[name], { label, scale: most }),
+            h('figcaption', {}, label),
+          );
         }),
       ),
     );
@@ -157,12 +169,18 @@ export function vectorFigure(report: Finished, name: (typeof VECTORS)[number]): 
 
 function numberTable(report: Finished): HTMLElement {
   const row = (name: string, values: readonly string[]): HTMLElement =>
-    h('tr', {}, h('th', { scope: 'row' }, name), values.map((value) => h('td', {}, value)));
-  const numbers = (['divisor', 'cosine', 'lambdaNorm', 'normalisedUpdate', 'relativeUpdate'] as const).map((name) =>
-    row(
-      text.rows[name],
-      report.outcomes.map((outcome) => digits(outcome[name])),
-    ),
+    h(
+      'tr',
+      {},
+      h('th', { scope: 'row' }, name),
+      values.map((value) => h('td', {}, value)),
+    );
+  const numbers = (['divisor', 'cosine', 'lambdaNorm', 'normalisedUpdate', 'relativeUpdate'] as const).map(
+    (name) =>
+      row(
+        text.rows[name],
+        report.outcomes.map((outcome) => digits(outcome[name])),
+      ),
   );
   return h(
     'div',
@@ -173,7 +191,12 @@ function numberTable(report: Finished): HTMLElement {
       h(
         'thead',
         {},
-        h('tr', {}, h('td', {}), report.outcomes.map(({ method }) => h('th', { scope: 'col' }, METHOD_TABLE[method].title))),
+        h(
+          'tr',
+          {},
+          h('td', {}),
+          report.outcomes.map(({ method }) => h('th', { scope: 'col' }, METHOD_TABLE[method].title)),
+        ),
       ),
       h(
         'tbody',

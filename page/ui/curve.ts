@@ -33,7 +33,11 @@ export class Curve {
 
   constructor(options: CurveOptions) {
     this.#options = options;
-    this.#svg = svg('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', class: `curve ${options.className ?? ''}` });
+    this.#svg = svg('svg', {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      role: 'img',
+      class: `curve ${options.className ?? ''}`,
+    });
     this.#caption = h('figcaption', {}, options.title);
     this.element = h('figure', { class: 'chart' }, this.#caption, this.#svg);
     this.#draw();
@@ -64,12 +68,18 @@ export class Curve {
     const last = points.at(-1);
     const marks = points.filter((point) => point.mark ?? point === last);
     const [first] = line;
-    this.#svg.setAttribute('aria-label', last ? `${title}: ${first ? format(first.y) : ''} … ${format(last.y)}` : title);
+    this.#svg.setAttribute(
+      'aria-label',
+      last ? `${title}: ${first ? format(first.y) : ''} … ${format(last.y)}` : title,
+    );
     this.#svg.replaceChildren(
       svg('line', { class: 'axis', x1: LEFT, x2: WIDTH - RIGHT, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }),
       svg('text', { class: 'tick', x: LEFT, y: HEIGHT - 6 }, `${xLabel} ${domain[0]}`),
       svg('text', { class: 'tick end', x: WIDTH - RIGHT, y: HEIGHT - 6 }, String(domain[1])),
-      svg('polyline', { class: 'line', points: line.map(({ x, y }) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(' ') }),
+      svg('polyline', {
+        class: 'line',
+        points: line.map(({ x, y }) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(' '),
+      }),
       ...points.map((point) =>
         svg('circle', {
           class: point.apart ? 'dot apart' : 'dot',

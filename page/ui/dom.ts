@@ -1,7 +1,9 @@
 /** Elements from tags, properties and children. A string becomes a text node, never markup. */
 export type Child = Node | string | undefined | false | readonly Child[];
 
-type Listeners = { readonly [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void };
+type Listeners = {
+  readonly [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLElementEventMap[K]) => void;
+};
 
 export type Props = Listeners & {
   readonly class?: string;

@@ -31,7 +31,11 @@ export function grid({ tokens, values, site, label, kind }: GridOptions): HTMLEl
             ...{ x: x + 1, y: y + 1, width: CELL - 2, height: ROW - 2, rx: 3 },
             vars: { v: Math.max(0, Math.min(1, value / most)).toFixed(4) },
           },
-          svg('title', {}, `${shown(tokens[t] ?? '')} · ${strings.watch.layer} ${layer}: ${value.toPrecision(3)}`),
+          svg(
+            'title',
+            {},
+            `${shown(tokens[t] ?? '')} · ${strings.watch.layer} ${layer}: ${value.toPrecision(3)}`,
+          ),
         ),
       );
     }

@@ -58,7 +58,7 @@ type Rgb = readonly [number, number, number];
 function colour(name: string): Rgb {
   const text = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const hex = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(text);
-  return hex ? [1, 2, 3].map((i) => parseInt(hex[i] ?? '0', 16)) as unknown as Rgb : [128, 128, 128];
+  return hex ? ([1, 2, 3].map((i) => parseInt(hex[i] ?? '0', 16)) as unknown as Rgb) : [128, 128, 128];
 }
 
 function quantile(values: Vector, q: number): number {

@@ -151,7 +151,11 @@ export async function comparePair(
   gpus: readonly [Gpu, Gpu],
   cases: readonly [BenchCase, BenchCase],
   kernels: readonly [string, string],
-  { pairs = 9, end = Infinity, signal }: { pairs?: number; end?: number; signal?: AbortSignal | undefined } = {},
+  {
+    pairs = 9,
+    end = Infinity,
+    signal,
+  }: { pairs?: number; end?: number; signal?: AbortSignal | undefined } = {},
 ): Promise<Compared> {
   return gpus[0].scope((s) =>
     gpus[1].scope(async (t) => {

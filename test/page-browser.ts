@@ -1,0 +1,117 @@
+/** The page in a real browser: built, served, and opened in headless Chromium with SwiftShader for an adapter. */
+import chromiumPackage from '@sparticuz/chromium';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
+import { build } from 'vite';
+import { serve } from '../src/io/static-server.ts';
+import type { Served } from '../src/io/static-server.ts';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+const FLAGS = [
+  '--headless',
+  '--no-sandbox',
+  '--no-zygote',
+  '--hide-scrollbars',
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan,WebGPU',
+  '--ignore-gpu-blocklist',
+];
+
+/** Of the page's own waits, on a machine that does other things as well. */
+export const PATIENCE = 120_000;
+
+export interface Site {
+  readonly url: string;
+  readonly folder: string;
+  readonly browser: Browser;
+  close(): Promise<void>;
+}
+
+/** Builds the page into a folder of its own and serves it under a path, as a host of static files would. */
+export async function openSite(flags: readonly string[] = []): Promise<Site> {
+  const folder = mkdtempSync(join(tmpdir(), 'palimpsest-page-'));
+  await build({
+    configFile: join(root, 'page/vite.config.ts'),
+    logLevel: 'warn',
+    build: { outDir: folder, emptyOutDir: true },
+  });
+  const served: Served = await serve(
+    [
+      { prefix: 'some/path/weights/', folder: join(root, 'weights') },
+      { prefix: 'some/path/', folder },
+    ],
+    { port: 0, host: '127.0.0.1' },
+  );
+  const browser = await chromium.launch({
+    executablePath: await chromiumPackage.executablePath(),
+    headless: true,
+    args: [...FLAGS, ...flags],
+  });
+  return {
+    url: `${served.url}some/path/`,
+    folder,
+    browser,
+    close: async () => {
+      await browser.close();
+      await served.close();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export interface Visit {
+  readonly page: Page;
+  readonly context: BrowserContext;
+  /** Console messages, exceptions, requests that failed. */
+  readonly problems: string[];
+  /** Addresses of all requests. */
+  readonly requests: string[];
+  /** Bytes that came over the wire, by address. */
+  readonly transferred: Map<string, number>;
+}
+
+/** A visitor of its own, with no store that others have filled. */
+export async function visit(site: Site, options: BrowserContextOptions = {}): Promise<Visit> {
+  const context = await site.browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  context.setDefaultTimeout(PATIENCE);
+  return openPage(context, site.url);
+}
+
+export async function openPage(context: BrowserContext, url: string): Promise<Visit> {
+  const page = await context.newPage();
+  const problems: string[] = [];
+  const requests: string[] = [];
+  const transferred = new Map<string, number>();
+  page.on('console', (message) => problems.push(`${message.type()}: ${message.text()}`));
+  page.on('pageerror', (error) => problems.push(String(error)));
+  page.on('request', (request) => requests.push(request.url()));
+  page.on('requestfinished', (request) => {
+    void request.sizes().then(
+      ({ responseBodySize, responseHeadersSize }) =>
+        transferred.set(request.url(), responseBodySize + responseHeadersSize),
+      () => undefined,
+    );
+  });
+  page.on('requestfailed', (request) =>
+    problems.push(`${request.url()}: ${request.failure()?.errorText ?? 'failed'}`),
+  );
+  await page.goto(url);
+  return { page, context, problems, requests, transferred };
+}
+
+/** Waits until the page has asked the model for the first time. */
+export async function ready(page: Page): Promise<void> {
+  await page.locator('.hero .primary:enabled').waitFor();
+}
+
+/** Presses the button of the first screen and waits for the fact to be rewritten. */
+export async function demo(page: Page): Promise<void> {
+  await page.locator('.hero .primary').click();
+  await page.locator('.hero .primary', { hasText: 'Put it back' }).waitFor();
+}
