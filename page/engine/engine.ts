@@ -18,6 +18,7 @@ import { editRows } from '../../src/edit/rows.ts';
 import type { EditRows } from '../../src/edit/rows.ts';
 import { judgeSuccess } from '../../src/edit/success.ts';
 import { UsageError } from '../../src/errors.ts';
+import { sealed } from '../../src/formats/checksum.ts';
 import { safetensorsBytes } from '../../src/formats/safetensors.ts';
 import { sha256 } from '../../src/formats/source.ts';
 import type { ByteSource } from '../../src/formats/source.ts';
@@ -287,14 +288,15 @@ export class Engine {
   }
 
   async #file(edit: Edit, update: Update): Promise<Uint8Array<ArrayBuffer>> {
-    const metadata = recordMetadata(this.model, edit, update, {
+    const tensors = recordTensors(update);
+    const about = recordMetadata(this.model, edit, update, {
       seed: SEED,
       covariance: (await this.solver()).key,
       earlier: this.#applied.map(({ id }) => id),
       versions: this.parts.versions,
     });
     const pieces: Uint8Array<ArrayBuffer>[] = [];
-    for await (const piece of safetensorsBytes('edit', recordTensors(update), metadata))
+    for await (const piece of safetensorsBytes('edit', tensors, await sealed(about, tensors)))
       pieces.push(piece as Uint8Array<ArrayBuffer>);
     return new Uint8Array(await new Blob(pieces).arrayBuffer());
   }
