@@ -7,6 +7,7 @@ import { add } from '../tensor/elementwise.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerCache } from './attention.ts';
 import type { GpuBatch } from './batch.ts';
+import type { RopeSettings } from './config.ts';
 import type { HeadLayout } from './heads.ts';
 
 /** Sizes of a decoder, in the letters that shapes are written with. */
@@ -26,6 +27,8 @@ export interface Dimensions {
   readonly layers: number;
   /** Longest text in tokens. */
   readonly context: number;
+  /** What ends it, for messages; absent: the model's context window. */
+  readonly contextIs?: string | undefined;
 }
 
 export interface TensorSpec {
@@ -137,6 +140,8 @@ export interface Architecture {
   readonly ignores: (name: string) => boolean;
   /** The table of tokens, [V, D]. */
   readonly embedding: string;
+  /** Positions that turn q and k; absent: others. The table that it takes is the weight `rope`. */
+  readonly rope?: RopeSettings | undefined;
   /** Numbers of the config that change what the weights compute: part of what a covariance is known by. */
   readonly constants: readonly number[];
   readonly editedWeight: (layer: number) => EditedWeight;

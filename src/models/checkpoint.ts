@@ -9,6 +9,12 @@ import { FLOAT_DTYPES, isFloatDtype } from '../floats.ts';
 import { storedTensors } from './architecture.ts';
 import type { Architecture } from './architecture.ts';
 import { gpt2, parseGpt2Config } from './gpt2.ts';
+import { readGptj } from './gptj.ts';
+import { readGptNeox } from './gpt-neox.ts';
+import { readLlama } from './llama.ts';
+import { readMistral } from './mistral.ts';
+import { readQwen2 } from './qwen2.ts';
+import { readQwen3 } from './qwen3.ts';
 
 export interface TensorInfo {
   readonly dtype: string;
@@ -46,6 +52,12 @@ type Fields = Readonly<Record<string, unknown>>;
 /** By `model_type`. */
 const ARCHITECTURES: Readonly<Record<string, (id: string, fields: Fields) => Architecture>> = {
   gpt2: (id, fields) => gpt2(parseGpt2Config(id, fields)),
+  gptj: readGptj,
+  gpt_neox: readGptNeox,
+  llama: readLlama,
+  mistral: readMistral,
+  qwen2: readQwen2,
+  qwen3: readQwen3,
 };
 
 /**
@@ -68,8 +80,8 @@ export function readArchitecture(id: string, json: unknown): Architecture {
   if (known) return known(id, fields);
   const names = Array.isArray(architectures) ? ` (${architectures.join(', ')})` : '';
   throw new ModelError(
-    `model ${id}: config.json: expected model_type "gpt2", got ${JSON.stringify(type) ?? 'none'}${names}. ` +
-      'Supported is the GPT-2 architecture: gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2 and models fine-tuned from them.',
+    `model ${id}: config.json: expected model_type ${Object.keys(ARCHITECTURES).join(', ')}, got ${JSON.stringify(type) ?? 'none'}${names}. ` +
+      'Supported are GPT-2, GPT-J, GPT-NeoX and Pythia, Llama and SmolLM2, Mistral, Qwen 2 and 3, and models fine-tuned from them.',
     'unsupported_architecture',
   );
 }

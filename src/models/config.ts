@@ -166,3 +166,8 @@ export class ConfigReader {
     throw this.fault(name, 'an object', value);
   }
 }
+
+/** What of RoPE changes what the weights compute. */
+export function ropeConstants({ dimensions, theta, scaling }: RopeSettings): number[] {
+  return [dimensions, theta, ...Object.values(scaling ?? {}).filter((value) => typeof value === 'number')];
+}

@@ -14,6 +14,7 @@ import { keepInStrips } from '../tensor/strips.ts';
 import { Tensor, bytesOf, empty, read, upload } from '../tensor/tensor.ts';
 import type { Dtype } from '../tensor/tensor.ts';
 import type { TensorSpec, Weights } from './architecture.ts';
+import { ropeFrequencies, ropeTable } from './rope.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
 export interface LoadOptions {
@@ -72,6 +73,11 @@ export async function loadWeights(
     for (const [part, t] of partsOf(name, spec, weight)) await load(part, t);
     if (spec.use === 'products' && !plain) keepInStrips(owner, weight);
     loaded.set(name, weight);
+  }
+  const { rope, dims } = architecture;
+  if (rope) {
+    const table = ropeTable(ropeFrequencies(rope), dims.context);
+    loaded.set('rope', upload(owner, table, [dims.context, rope.dimensions], 'rope'));
   }
   await owner.gpu.sync();
   if ([...loaded.values()].some(({ dtype }) => dtype === 'f16')) await checkSubnormals(owner.gpu);

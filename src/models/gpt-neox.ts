@@ -1,0 +1,152 @@
+/**
+ * GPT-NeoX and Pythia: attention and MLP have a norm each, and both are added at once, or one after the other.
+ *
+ *   x = embed_in[id]
+ *   x = x + attention(norm_1(x)) + mlp(norm_2(x))          in every block; or, serial:
+ *   x = x + attention(norm_1(x)) ;  x = x + mlp(norm_2(x))
+ *   logits = final_norm(x) W_headᵀ
+ *
+ * RoPE turns pairs (j, j + dim/2) of the first part of a head. q, k and v of a head lie together, head after head.
+ *
+ * Source: Black et al. 2022; Su et al. 2021.
+ */
+import { gelu, geluErf } from '../tensor/activations.ts';
+import { matmul } from '../tensor/matmul.ts';
+import type { MatmulOptions } from '../tensor/matmul.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Architecture, BlockRun, Dimensions, TensorSpec, Weights } from './architecture.ts';
+import { attention } from './attention.ts';
+import { ConfigReader, ropeConstants } from './config.ts';
+import type { RopeSettings } from './config.ts';
+import { embed } from './embed.ts';
+import { headTriples } from './heads.ts';
+import type { HeadLayout } from './heads.ts';
+import { layernorm } from './layernorm.ts';
+import { rope } from './rope.ts';
+import { TensorTable } from './tensor-table.ts';
+
+interface Variant {
+  readonly eps: number;
+  /** Attention and MLP read the same x and are added at once. */
+  readonly parallel: boolean;
+  /** The MLP's GELU: exact, or its tanh form. */
+  readonly gelu: 'exact' | 'tanh';
+  /** Attention's two matrices have biases. */
+  readonly attentionBias: boolean;
+  readonly rope: RopeSettings;
+}
+
+/** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.dense_4h_to_h, reads. */
+function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, variant: Variant): Tensor {
+  const { s, layer, batch, cache, stop } = run;
+  const turn = { positions: batch.positions, table: weights('rope') };
+  const w = (name: string): Tensor => weights(`gpt_neox.layers.${layer}.${name}`);
+  const norm = (name: string, t: Tensor): Tensor =>
+    layernorm(s, t, w(`${name}.weight`), w(`${name}.bias`), variant.eps);
+  const linear = (name: string, t: Tensor, more: MatmulOptions = {}): Tensor =>
+    matmul(s, t, w(`${name}.weight`), { transposeB: true, bias: w(`${name}.bias`), ...more });
+  const bare = variant.attentionBias ? {} : { bias: undefined };
+
+  const qkv = run.show(
+    'qkv',
+    rope(s, linear('attention.query_key_value', norm('input_layernorm', x), bare), turn, heads, 'halves'),
+  );
+  if (stop === 'qkv') return qkv;
+  const mixed = attention(s, qkv, batch, { heads, cache });
+  const h = run.join('attention', x, (residual) => linear('attention.dense', mixed, { ...bare, residual }));
+
+  const n = norm('post_attention_layernorm', variant.parallel ? x : h);
+  const activate = variant.gelu === 'exact' ? geluErf : gelu;
+  const k = run.show('key', activate(s, linear('mlp.dense_h_to_4h', n)));
+  if (stop === 'key') return k;
+  return run.join('mlp', h, (residual) => linear('mlp.dense_4h_to_h', k, { residual }));
+}
+
+/** A GPT-NeoX of these sizes. */
+export function gptNeox(dims: Dimensions, variant: Variant): Architecture {
+  const heads = headTriples(dims);
+  const { eps, parallel, gelu } = variant;
+  return {
+    name: 'gpt_neox',
+    dims,
+    heads,
+    tensors: tensorTable(dims, variant),
+    rope: variant.rope,
+    canonical: (stored) => (stored === 'lm_head.weight' ? 'embed_out.weight' : stored), // newer files
+    tied: new Map(),
+    ignores: (name) => /\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)$/.test(name),
+    embedding: 'gpt_neox.embed_in.weight',
+    constants: [
+      dims.D,
+      dims.H,
+      dims.F,
+      eps,
+      Number(parallel),
+      Number(gelu === 'exact'),
+      ...ropeConstants(variant.rope),
+    ],
+    editedWeight: (layer) => ({
+      name: `gpt_neox.layers.${layer}.mlp.dense_4h_to_h.weight`,
+      layout: 'out-in',
+    }),
+    embed: (s, weights, batch) => embed(s, weights('gpt_neox.embed_in.weight'), undefined, batch),
+    block: (run, weights, x) => block(run, weights, x, heads, variant),
+    logits: (s, weights, x) => {
+      const norm = (kind: string): Tensor => weights(`gpt_neox.final_layer_norm.${kind}`);
+      const normed = layernorm(s, x, norm('weight'), norm('bias'), eps);
+      return matmul(s, normed, weights('embed_out.weight'), { transposeB: true, label: 'logits' });
+    },
+  };
+}
+
+function tensorTable(
+  { D, F, V, layers }: Dimensions,
+  { attentionBias }: Variant,
+): ReadonlyMap<string, TensorSpec> {
+  const table = new TensorTable();
+  table.rows('gpt_neox.embed_in.weight', V, D);
+  for (let layer = 0; layer < layers; layer += 1) {
+    const at = `gpt_neox.layers.${layer}`;
+    table.norm(`${at}.input_layernorm`, D);
+    table.linear(`${at}.attention.query_key_value`, D, 3 * D, attentionBias);
+    table.linear(`${at}.attention.dense`, D, D, attentionBias);
+    table.norm(`${at}.post_attention_layernorm`, D);
+    table.linear(`${at}.mlp.dense_h_to_4h`, D, F, true);
+    table.linear(`${at}.mlp.dense_4h_to_h`, F, D, true);
+  }
+  table.norm('gpt_neox.final_layer_norm', D);
+  table.linear('embed_out', D, V, false);
+  return table.tensors;
+}
+
+/** Names of the MLP's activation: the exact GELU, and forms with tanh that agree to rounding. */
+const ACTIVATIONS = {
+  gelu: 'exact',
+  gelu_new: 'tanh',
+  gelu_fast: 'tanh',
+  gelu_pytorch_tanh: 'tanh',
+} as const;
+
+/** @throws ModelError naming the field of `config.json`, what was expected and what came */
+export function readGptNeox(id: string, fields: Readonly<Record<string, unknown>>): Architecture {
+  const read = new ConfigReader(id, fields);
+  const other = 'This variant of GPT-NeoX computes something else: use another checkpoint.';
+  const names = Object.keys(ACTIVATIONS) as (keyof typeof ACTIVATIONS)[];
+  const activation = read.only('hidden_act', names, other);
+  read.only('tie_word_embeddings', [false], other);
+  read.refuseQuantised();
+  const [D, H] = [read.size('hidden_size'), read.size('num_attention_heads')];
+  const S = read.divide('hidden_size', 'num_attention_heads');
+  const dims: Dimensions = {
+    ...{ D, H, S, KV: H, F: read.sizeOr('intermediate_size', 4 * D), V: read.size('vocab_size') },
+    layers: read.size('num_hidden_layers'),
+    context: read.size('max_position_embeddings'),
+  };
+  return gptNeox(dims, {
+    eps: read.epsilon('layer_norm_eps', 1e-5),
+    parallel: read.flag('use_parallel_residual', true),
+    gelu: ACTIVATIONS[activation],
+    attentionBias: read.flag('attention_bias', true),
+    rope: read.rope(S, 'rotary_emb_base'),
+  });
+}

@@ -1,0 +1,111 @@
+/**
+ * GPT-J: one norm feeds attention and MLP, and both are added at once; positions turn pairs of q and k.
+ *
+ *   x = wte[id]
+ *   n = ln_1(x) ;  x = x + attention(n) + mlp(n)      in every block
+ *   logits = ln_f(x) W_headᵀ + b_head
+ *
+ * RoPE turns the interleaved pairs (0, 1), (2, 3), … of the first `rotary_dim` components of a head. Matrices are stored
+ * [out, in] ("Linear"): y = x Wᵀ + b; q, k and v are three, without biases.
+ *
+ * Source: Wang and Komatsuzaki 2021; Su et al. 2021.
+ */
+import { matmul } from '../tensor/matmul.ts';
+import type { MatmulOptions } from '../tensor/matmul.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { Architecture, BlockRun, Dimensions, TensorSpec, Weights } from './architecture.ts';
+import { attention } from './attention.ts';
+import { ConfigReader } from './config.ts';
+import { embed } from './embed.ts';
+import { headBlocks } from './heads.ts';
+import type { HeadLayout } from './heads.ts';
+import { layernorm } from './layernorm.ts';
+import { rope } from './rope.ts';
+import { TensorTable } from './tensor-table.ts';
+
+/** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.fc_out, reads. */
+function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, eps: number): Tensor {
+  const { s, layer, batch, cache, stop } = run;
+  const turn = { positions: batch.positions, table: weights('rope') };
+  const w = (name: string): Tensor => weights(`transformer.h.${layer}.${name}`);
+  const linear = (name: string, t: Tensor, more: MatmulOptions = {}): Tensor =>
+    matmul(s, t, w(`${name}.weight`), { transposeB: true, ...more });
+
+  const n = layernorm(s, x, w('ln_1.weight'), w('ln_1.bias'), eps);
+  const qkv = run.show('qkv', rope(s, linear('attn.qkv_proj', n), turn, heads, 'interleaved'));
+  if (stop === 'qkv') return qkv;
+  // Attention has no part in the key.
+  const k = run.show('key', linear('mlp.fc_in', n, { bias: w('mlp.fc_in.bias'), gelu: true }));
+  if (stop === 'key') return k;
+  const mixed = attention(s, qkv, batch, { heads, cache });
+  const h = run.join('attention', x, (residual) => linear('attn.out_proj', mixed, { residual }));
+  return run.join('mlp', h, (residual) => linear('mlp.fc_out', k, { bias: w('mlp.fc_out.bias'), residual }));
+}
+
+export interface GptjSizes extends Dimensions {
+  /** Components of a head that RoPE turns. */
+  readonly rotary: number;
+}
+
+/** A GPT-J of these sizes. */
+export function gptj(dims: GptjSizes, eps = 1e-5): Architecture {
+  const heads = headBlocks(dims);
+  return {
+    name: 'gptj',
+    dims,
+    heads,
+    tensors: tensorTable(dims),
+    rope: { dimensions: dims.rotary, theta: 10_000, scaling: undefined },
+    canonical: (stored) => stored,
+    tied: new Map(),
+    ignores: (name) => /\.attn\.(bias|masked_bias|embed_positions)$/.test(name),
+    embedding: 'transformer.wte.weight',
+    constants: [dims.D, dims.H, dims.F, dims.rotary, eps],
+    editedWeight: (layer) => ({ name: `transformer.h.${layer}.mlp.fc_out.weight`, layout: 'out-in' }),
+    embed: (s, weights, batch) => embed(s, weights('transformer.wte.weight'), undefined, batch),
+    block: (run, weights, x) => block(run, weights, x, heads, eps),
+    logits: (s, weights, x) => {
+      const norm = (kind: string): Tensor => weights(`transformer.ln_f.${kind}`);
+      const normed = layernorm(s, x, norm('weight'), norm('bias'), eps);
+      const bias = weights('lm_head.bias');
+      return matmul(s, normed, weights('lm_head.weight'), { transposeB: true, bias, label: 'logits' });
+    },
+  };
+}
+
+function tensorTable({ D, F, V, layers }: Dimensions): ReadonlyMap<string, TensorSpec> {
+  const table = new TensorTable();
+  table.rows('transformer.wte.weight', V, D);
+  for (let layer = 0; layer < layers; layer += 1) {
+    const at = `transformer.h.${layer}`;
+    table.norm(`${at}.ln_1`, D);
+    const three = ['q', 'k', 'v'].map((name) => [`${at}.attn.${name}_proj`, D] as const);
+    table.stacked(`${at}.attn.qkv_proj`, D, three, false);
+    table.linear(`${at}.attn.out_proj`, D, D, false);
+    table.linear(`${at}.mlp.fc_in`, D, F, true);
+    table.linear(`${at}.mlp.fc_out`, F, D, true);
+  }
+  table.norm('transformer.ln_f', D);
+  table.linear('lm_head', D, V, true);
+  return table.tensors;
+}
+
+/** @throws ModelError naming the field of `config.json`, what was expected and what came */
+export function readGptj(id: string, fields: Readonly<Record<string, unknown>>): Architecture {
+  const read = new ConfigReader(id, fields);
+  const other = 'This variant of GPT-J computes something else: use another checkpoint.';
+  read.only('activation_function', ['gelu_new', 'gelu_pytorch_tanh'], other);
+  read.only('tie_word_embeddings', [false], other);
+  read.only('scale_attn_weights', [true], other);
+  read.refuseQuantised();
+  const [D, H] = [read.size('n_embd'), read.size('n_head')];
+  const S = read.divide('n_embd', 'n_head');
+  const dims: Dimensions = {
+    ...{ D, H, S, KV: H, F: read.sizeOr('n_inner', 4 * D), V: read.size('vocab_size') },
+    layers: read.size('n_layer'),
+    context: read.size('n_positions', 'n_ctx'),
+  };
+  const rotary = read.sizeOr('rotary_dim', S);
+  if (rotary > S || rotary % 2 !== 0) throw read.fault('rotary_dim', `an even number up to ${S}`, rotary);
+  return gptj({ ...dims, rotary }, read.epsilon('layer_norm_epsilon', 1e-5));
+}
