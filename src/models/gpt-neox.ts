@@ -63,7 +63,7 @@ function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, va
 }
 
 /** A GPT-NeoX of these sizes. */
-export function gptNeox(dims: Dimensions, variant: Variant): Architecture {
+function gptNeox(dims: Dimensions, variant: Variant): Architecture {
   const heads = headTriples(dims);
   const { eps, parallel, gelu } = variant;
   return {

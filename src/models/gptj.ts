@@ -42,13 +42,13 @@ function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, ep
   return run.join('mlp', h, (residual) => linear('mlp.fc_out', k, { bias: w('mlp.fc_out.bias'), residual }));
 }
 
-export interface GptjSizes extends Dimensions {
+interface GptjSizes extends Dimensions {
   /** Components of a head that RoPE turns. */
   readonly rotary: number;
 }
 
 /** A GPT-J of these sizes. */
-export function gptj(dims: GptjSizes, eps = 1e-5): Architecture {
+function gptj(dims: GptjSizes, eps = 1e-5): Architecture {
   const heads = headBlocks(dims);
   return {
     name: 'gptj',

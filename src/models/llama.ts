@@ -48,7 +48,7 @@ export type LlamaBlock = (
 ) => Tensor;
 
 /** The key k [T, F] is what the edited matrix, mlp.down_proj, reads. */
-export const llamaBlock: LlamaBlock = (run, weights, x, { heads, variant }) => {
+const llamaBlock: LlamaBlock = (run, weights, x, { heads, variant }) => {
   const { s, layer, batch, cache, stop } = run;
   const turn = { positions: batch.positions, table: weights('rope') };
   const w = (name: string): Tensor => weights(`model.layers.${layer}.${name}`);

@@ -40,7 +40,7 @@ const block: LlamaBlock = (run, weights, x, { heads, variant: { eps } }) => {
 };
 
 /** A Qwen 2 of these sizes. */
-export function qwen2(dims: Dimensions, more: Pick<LlamaVariant, 'eps' | 'rope' | 'tied'>): Architecture {
+function qwen2(dims: Dimensions, more: Pick<LlamaVariant, 'eps' | 'rope' | 'tied'>): Architecture {
   const biases = { qkvBias: true, outputBias: false, mlpBias: false };
   return llama(dims, { name: 'qwen2', ...more, ...biases, headNorms: false }, block);
 }
