@@ -147,15 +147,15 @@ test('files that are cut short or no JSON', async () => {
 
 test('another architecture: says which one and which are supported, whatever else is missing', async () => {
   await withFolder(async (folder) => {
-    const config = { model_type: 'llama', architectures: ['LlamaForCausalLM'] };
+    const config = { model_type: 'bloom', architectures: ['BloomForCausalLM'] };
     await writeFile(join(folder, 'config.json'), JSON.stringify(config));
     await throws(
       () => openCheckpoint(folder),
       ModelError,
-      '"llama"',
-      'LlamaForCausalLM',
-      '"gpt2"',
-      'gpt2-xl',
+      '"bloom"',
+      'BloomForCausalLM',
+      'gpt_neox',
+      'Qwen 2 and 3',
     );
   });
 });
