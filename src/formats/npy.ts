@@ -16,8 +16,27 @@ export type NpyArray = { readonly shape: readonly number[] } & (
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]; // \x93NUMPY
 
+/** What an array is, before a byte of it is read. */
+export interface NpyHeader {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** Where the numbers begin. */
+  readonly start: number;
+  /** Of the numbers. */
+  readonly bytes: number;
+}
+
 /** @throws FormatFault saying what was expected and what came */
 export function parseNpy(bytes: Uint8Array): NpyArray {
+  const header = parseNpyHeader(bytes);
+  return readData(header, bytes.subarray(header.start));
+}
+
+/**
+ * @param bytes the file, or its beginning
+ * @throws FormatFault saying what was expected and what came
+ */
+export function parseNpyHeader(bytes: Uint8Array): NpyHeader {
   if (bytes.length < 10 || MAGIC.some((byte, i) => bytes[i] !== byte))
     throw new FormatFault('not a .npy array');
   const version = bytes[6] as number;
@@ -31,7 +50,15 @@ export function parseNpy(bytes: Uint8Array): NpyArray {
     bytes.subarray(start, start + length),
   );
   const { dtype, shape } = parseDescription(text);
-  return readData(dtype, shape, bytes.subarray(start + length));
+  const count = shape.reduce((product, n) => product * n, 1);
+  return { dtype, shape, start: start + length, bytes: count * itemBytes(dtype) };
+}
+
+function itemBytes(dtype: string): number {
+  const width = /^<U(\d+)$/.exec(dtype)?.[1];
+  const item = width === undefined ? { '<f4': 4, '<f8': 8, '<i4': 4, '<i8': 8 }[dtype] : 4 * Number(width);
+  if (item !== undefined) return item;
+  throw new FormatFault(`expected little-endian f4, f8, i4, i8 or text (<U), got dtype ${dtype}`);
 }
 
 /** The header is a Python dict literal; its keys may come in any order. */
@@ -54,18 +81,13 @@ function parseDescription(text: string): { dtype: string; shape: number[] } {
   return { dtype, shape: sizes };
 }
 
-function readData(dtype: string, shape: number[], raw: Uint8Array): NpyArray {
-  const width = /^<U(\d+)$/.exec(dtype)?.[1];
-  const item = width === undefined ? { '<f4': 4, '<f8': 8, '<i4': 4, '<i8': 8 }[dtype] : 4 * Number(width);
-  if (item === undefined) {
-    throw new FormatFault(`expected little-endian f4, f8, i4, i8 or text (<U), got dtype ${dtype}`);
-  }
-  const count = shape.reduce((product, n) => product * n, 1);
-  if (raw.length !== count * item) {
+function readData({ dtype, shape, bytes }: NpyHeader, raw: Uint8Array): NpyArray {
+  if (raw.length !== bytes) {
     throw new FormatFault(
-      `${dtype} [${shape.join(', ')}] takes ${count * item} bytes, but ${raw.length} follow the header`,
+      `${dtype} [${shape.join(', ')}] takes ${bytes} bytes, but ${raw.length} follow the header`,
     );
   }
+  const count = shape.reduce((product, n) => product * n, 1);
   const aligned = raw.byteOffset % 8 === 0 ? raw : raw.slice();
   const at = [aligned.buffer as ArrayBuffer, aligned.byteOffset, count] as const;
   switch (dtype) {
@@ -78,7 +100,7 @@ function readData(dtype: string, shape: number[], raw: Uint8Array): NpyArray {
     case '<i8':
       return { dtype, shape, data: new BigInt64Array(...at) };
     default:
-      return { dtype: '<U', shape, data: readStrings(raw, count, item) };
+      return { dtype: '<U', shape, data: readStrings(raw, count, itemBytes(dtype)) };
   }
 }
 

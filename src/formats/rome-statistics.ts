@@ -5,7 +5,7 @@
  */
 import { UsageError } from '../errors.ts';
 import type { NpyArray } from './npy.ts';
-import { npzBytes, readNpz } from './npz.ts';
+import { npzBytes, openNpz } from './npz.ts';
 import type { ByteSource } from './source.ts';
 
 export interface RomeStatistics {
@@ -34,45 +34,59 @@ function originFromName(name: string): RomeOrigin | undefined {
   return layer === undefined ? undefined : { layer: Number(layer), weights: undefined };
 }
 
+/** Bytes of a count, and of a text. */
+const SMALL = 4096;
+/** An array of the engine takes no more. */
+const LARGE = 2 ** 33;
+
 /**
- * Reads `{layer}_{dtype}_mom2_{n}.npz`.
+ * Reads `{layer}_{dtype}_mom2_{n}.npz`, of which only the members that are used are unpacked.
  *
+ * @param checkOrder throws for an F that is not wanted, before the matrix is unpacked
  * @throws UsageError naming the member: missing, of another shape or kind, not finite, not symmetric, an empty count
  */
-export async function readRomeStatistics(source: ByteSource): Promise<RomeStatistics> {
-  const arrays = await readNpz(source);
+export async function readRomeStatistics(
+  source: ByteSource,
+  { checkOrder, signal }: { checkOrder?: (size: number) => void; signal?: AbortSignal | undefined } = {},
+): Promise<RomeStatistics> {
+  const archive = await openNpz(source);
   const fault = (what: string): UsageError =>
     new UsageError(
       `ROME statistics ${source.name}: ${what}. Give a file that ROME's layer_stats wrote.`,
       'bad_statistics',
     );
-  const member = (name: string): NpyArray => {
-    const array = arrays.get(name);
-    if (array) return array;
-    throw fault(`expected "${name}", the file has ${[...arrays.keys()].join(', ') || 'nothing'}`);
+  const has = (name: string): boolean => archive.names.includes(name);
+  const checkThere = (name: string): void => {
+    if (!has(name)) throw fault(`expected "${name}", the file has ${archive.names.join(', ') || 'nothing'}`);
   };
-  const whole = (name: string, least = 0): number => {
-    const { dtype, data, shape } = member(name);
+  const whole = async (name: string, least = 0): Promise<number> => {
+    checkThere(name);
+    const { dtype, data, shape } = await archive.read(name, SMALL);
     const value = shape.length === 0 && (dtype === '<i8' || dtype === '<i4') ? Number(data[0]) : NaN;
     if (Number.isSafeInteger(value) && value >= least) return value;
     throw fault(
       `"${name}": expected one whole number >= ${least}, got ${dtype} [${shape.join(', ')}] ${data[0]}`,
     );
   };
-  const tokens = whole('mom2.count', 1);
-  const documents = whole('sample_size', 1);
-  const { dtype, data, shape } = member('mom2.mom2');
+  const tokens = await whole('mom2.count', 1);
+  const documents = await whole('sample_size', 1);
+  checkThere('mom2.mom2');
+  const { dtype, shape } = await archive.header('mom2.mom2');
   const [size = 0, columns] = shape;
   if ((dtype !== '<f4' && dtype !== '<f8') || shape.length !== 2 || size !== columns || size === 0) {
     throw fault(`"mom2.mom2": expected f4 or f8 [F, F], got ${dtype} [${shape.join(', ')}]`);
   }
-  const covariance = dtype === '<f4' ? data : new Float32Array(data.length);
+  checkOrder?.(size);
+  const { data } = (await archive.read('mom2.mom2', LARGE, signal)) as { data: Float32Array | Float64Array };
+  const covariance = data instanceof Float32Array ? data : new Float32Array(data.length);
   for (let i = 0; i < data.length; i++) covariance[i] = (data[i] as number) / tokens;
   const wrong = momentFault(covariance, size);
   if (wrong) throw fault(`"mom2.mom2": ${wrong}`);
-  const weights = arrays.get('palimpsest.weights_sha256')?.data[0];
-  const origin = arrays.has('palimpsest.layer')
-    ? { layer: whole('palimpsest.layer'), weights: weights === undefined ? undefined : String(weights) }
+  const weights = has('palimpsest.weights_sha256')
+    ? String((await archive.read('palimpsest.weights_sha256', SMALL)).data[0])
+    : undefined;
+  const origin = has('palimpsest.layer')
+    ? { layer: await whole('palimpsest.layer'), weights }
     : originFromName(source.name);
   return { covariance, size, tokens, documents, origin };
 }

@@ -32,14 +32,19 @@ export async function importRome(
   { layer: wanted, out, signal }: ImportOptions = {},
 ): Promise<{ path: string; key: string; facts: CovarianceFacts }> {
   const source = await openSource(npz, npzFault(npz));
-  const { covariance, size, tokens, documents, origin } = await readRomeStatistics(source);
   const fault = (what: string): UsageError =>
     new UsageError(`covariance import ${npz}: ${what}`, 'wrong_covariance');
   const { F, context } = checkpoint.architecture.dims;
-  if (size !== F)
-    throw fault(
-      `expected statistics of order ${F}, the width of the keys of ${checkpoint.id}, they are of order ${size}. Give the model they were computed with.`,
-    );
+  const checkOrder = (size: number): void => {
+    if (size !== F)
+      throw fault(
+        `expected statistics of order ${F}, the width of the keys of ${checkpoint.id}, they are of order ${size}. Give the model they were computed with.`,
+      );
+  };
+  const { covariance, size, tokens, documents, origin } = await readRomeStatistics(source, {
+    checkOrder,
+    signal,
+  });
   const layer = layerOf(origin, wanted, fault);
   const weights = await weightsHash(checkpoint, layer, signal);
   if (origin?.weights !== undefined && origin.weights !== weights)
