@@ -1,5 +1,6 @@
 /** `palimpsest generate PROMPT...`: text from the model, sampled with a seed. */
 import { UsageError } from '../src/errors.ts';
+import { askInChat } from '../src/models/chat.ts';
 import { generate as generateText } from '../src/models/generate.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { command } from './commands.ts';
@@ -22,6 +23,11 @@ export const generate = command({
           integer: true,
           min: 1,
         }),
+        chat: {
+          type: 'boolean',
+          default: false,
+          describe: "ask in the model's chat template, instead of continuing the text",
+        },
         ...SEED_FLAG,
       })
       .example('$0 generate "The mother tongue of" --seed 7', 'another seed, another text')
@@ -43,6 +49,13 @@ export const generate = command({
       introduce(session, run);
       await applyNamed(session);
       const { stop } = model.tokenizer;
+      const { id, tokenizerConfig } = session.checkpoint;
+      const asked = await Promise.all(
+        prompts.map((prompt) => (args.chat ? askInChat(id, tokenizerConfig, prompt) : prompt)),
+      );
+      // A template brings its own BOS.
+      const ids = asked.map((text) => model.tokenizer.encode(text, { before: !args.chat }));
+      const shown = prompts.map((prompt) => (args.chat ? `${prompt}\n` : prompt));
       const drawn = prompts.map((): number[] => []);
       const options = {
         tokens: args.tokens ?? TOKENS,
@@ -54,14 +67,13 @@ export const generate = command({
       // One prompt is written as it grows; several would run into each other.
       const live = prompts.length === 1 && !terminal.json ? new Writer(model.tokenizer, terminal) : undefined;
       const bar = live ? undefined : terminal.progress('generate');
-      live?.begin(prompts[0] ?? '');
+      live?.begin(shown[0] ?? '');
       let count = 0;
       const onToken = (row: number, id: number): void => {
         drawn[row]?.push(id);
         bar?.update((count += 1), prompts.length * options.tokens);
         if (!stop.includes(id)) live?.write(id);
       };
-      const ids = prompts.map((prompt) => model.tokenizer.encode(prompt));
       const texts = (): string[] => drawn.map((row) => model.tokenizer.decodeAfter(row));
       try {
         await timed('generate', () => generateText(model, ids, { ...options, onToken }));
@@ -70,7 +82,7 @@ export const generate = command({
         // After Ctrl-C too: what was drawn until then is kept.
         if (live) live.end();
         else if (drawn.some((row) => row.length > 0))
-          texts().forEach((text, i) => terminal.print(...(i > 0 ? [''] : []), `${prompts[i]}${text}`));
+          texts().forEach((text, i) => terminal.print(...(i > 0 ? [''] : []), `${shown[i]}${text}`));
       }
       const tokens = drawn.flat().length;
       const rate = (1000 * tokens) / (session.timings['generate'] ?? 0);
@@ -80,7 +92,12 @@ export const generate = command({
         seed: options.seed,
         top_k: options.topK,
         tokens_per_second: rate,
-        texts: texts().map((text, i) => ({ prompt: prompts[i], text, ids: drawn[i] })),
+        texts: texts().map((text, i) => ({
+          prompt: prompts[i],
+          ...(args.chat ? { asked: asked[i] } : {}),
+          text,
+          ids: drawn[i],
+        })),
       };
       return { ...session.about, result, timings_ms: session.timings };
     });
