@@ -68,7 +68,7 @@ export const importNpz = command({
       }),
   run: async ({ npz, model, layer, out, offline }, { terminal, signal }) => {
     if (out !== undefined) await checkWritable('--out', out);
-    const { checkpoint } = await openModel(model ?? BUNDLED_MODEL, { offline });
+    const { checkpoint } = await openModel(model ?? BUNDLED_MODEL, { offline, signal });
     const { path, key, facts } = await importRome(npz, checkpoint, { layer, out, signal });
     terminal.print(path);
     terminal.say(describeFacts(facts));

@@ -82,7 +82,13 @@ export const MODEL_FLAGS = {
   ...ADAPTER_FLAGS,
   model: text('--model', 'a known name, a folder or a hub id [default: facts, which is bundled]'),
   weights: choice('--weights', ['f32', 'f16'], 'how matrices are stored on the GPU'),
+  revision: text('--revision', 'a branch, a tag or a commit of a model of the hub [default: main]'),
   offline: { type: 'boolean', default: false, describe: 'never use the network' },
+  fetch: {
+    type: 'boolean',
+    default: false,
+    describe: 'download a model that only an edit file names, too',
+  },
   edits: files('--edits', 'edit files or an edit list: put into the model first, in this order'),
   ...TRACE_FLAGS,
 } as const;

@@ -1,6 +1,7 @@
 /** `palimpsest models list|fetch`: which checkpoints there are, and getting one before it is needed. */
 import { findModel, openModel, readManifest } from '../src/io/models.ts';
 import { command } from './commands.ts';
+import { MODEL_FLAGS } from './flags.ts';
 import { megabytes } from './text.ts';
 
 /** Where a known model is: nothing is fetched to find out. */
@@ -27,7 +28,7 @@ export const list = command({
       [{ title: 'model' }, { title: 'from' }, { title: 'layer', align: 'right' }, { title: 'here' }],
       rows.map((row) => [row.id, row.source, String(row.edit_layer), row.folder ?? '-']),
     );
-    terminal.say('Any other GPT-2 goes by its hub id or its folder.');
+    terminal.say('Any other model goes by its hub id or its folder.');
     return { result: { models: rows } };
   },
 });
@@ -36,12 +37,15 @@ export const fetchModel = command({
   flags: (yargs) =>
     yargs
       .positional('model', { type: 'string', demandOption: true, describe: 'a known name or a hub id' })
-      .options({ offline: { type: 'boolean', default: false, describe: 'never use the network' } }),
-  run: async ({ model, offline }, { terminal }) => {
+      .options({ revision: MODEL_FLAGS.revision, offline: MODEL_FLAGS.offline })
+      .example('$0 models fetch facts', 'it is here already: its checksums are checked'),
+  run: async ({ model, revision, offline }, { terminal, signal }) => {
     const bar = terminal.progress('fetch', megabytes);
     try {
       const { id, folder, checkpoint } = await openModel(model, {
+        revision,
         offline,
+        signal,
         onProgress: ({ bytes, total }) => bar.update(bytes, total),
         onNotice: (text) => terminal.note(`palimpsest: ${text}`),
       });

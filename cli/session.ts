@@ -20,7 +20,10 @@ export interface ModelArguments extends ProfileArguments {
   readonly adapter?: string | undefined;
   readonly model?: string | undefined;
   readonly weights?: 'f32' | 'f16' | undefined;
+  readonly revision?: string | undefined;
   readonly offline: boolean;
+  /** Whether a model may be fetched whose name nobody typed. */
+  readonly fetch?: boolean | undefined;
   readonly edits?: readonly string[] | undefined;
 }
 
@@ -149,24 +152,29 @@ function seconds(ms: number): string {
  * @throws UsageError when an edit belongs to another model
  */
 export async function findCheckpoint(
-  args: Pick<ModelArguments, 'model' | 'offline'>,
+  args: Pick<ModelArguments, 'model' | 'revision' | 'offline' | 'fetch'>,
   { terminal, signal }: Run,
   edits: readonly NamedEdit[] = [],
 ): Promise<{ found: FoundModel; checkpoint: Checkpoint }> {
   const download = terminal.progress('fetch', megabytes);
   try {
-    const found = await unlessAborted(
+    const [edit] = edits;
+    const unasked =
+      args.model === undefined && edit && !args.fetch
+        ? `only the edit file ${edit.file} names it, so it is not fetched unasked`
+        : undefined;
+    const found = await openModel(args.model ?? edit?.record.model.id ?? BUNDLED_MODEL, {
+      revision: args.revision,
+      offline: args.offline,
+      unasked,
       signal,
-      openModel(args.model ?? edits[0]?.record.model.id ?? BUNDLED_MODEL, {
-        offline: args.offline,
-        onProgress: ({ bytes, total }) => download.update(bytes, total),
-        onNotice: (text) => terminal.note(`palimpsest: ${text}`),
-      }),
-    );
+      onProgress: ({ bytes, total }) => download.update(bytes, total),
+      onNotice: (text) => terminal.note(`palimpsest: ${text}`),
+    });
     const { checkpoint } = found;
     if (edits.length > 0) {
       warnOfUnverified(edits, terminal);
-      const about = { ...checkpoint, sha256: await checkpoint.sha256() };
+      const about = { ...checkpoint, sha256: await unlessAborted(signal, checkpoint.sha256()) };
       for (const { record, file } of edits) checkRecord(record, file, about);
     }
     return { found, checkpoint };

@@ -120,14 +120,41 @@ test('a folder that is absent, a file, or incomplete: says which file and what a
       'model.safetensors is missing',
       'pytorch_model.bin is a pickle',
     );
-    await writeFile(join(folder, 'model.safetensors.index.json'), '{}');
-    await throws(
-      () => openCheckpoint(folder),
-      ModelError,
-      'model.safetensors is missing',
-      'split',
-      'max_shard_size',
-    );
+  });
+});
+
+test('shards: all are opened under one index; one that is missing, says twice or not what the index says is refused', async () => {
+  const [one, two] = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'] as const;
+  await withCheckpoint(async (folder) => {
+    await rm(join(folder, 'model.safetensors'));
+    const list = tensors();
+    const half = (odd: number): TensorToWrite[] => list.filter((_, i) => i % 2 === odd);
+    const index = join(folder, 'model.safetensors.index.json');
+    const map = Object.fromEntries(list.map(({ name }, i) => [name, i % 2 === 0 ? one : two]));
+    const write = (weight_map: object): Promise<void> => writeFile(index, JSON.stringify({ weight_map }));
+    await write(map);
+    await writeSafetensors(join(folder, one), half(0));
+    await throws(() => openCheckpoint(folder), ModelError, `${two} is missing`);
+    await writeSafetensors(join(folder, two), half(1));
+    const { tensors: file } = await openCheckpoint(folder);
+    const name = 'h.1.mlp.c_proj.weight';
+    assert.is(await first(file, name), file.names().indexOf(name));
+
+    await write({ ...map, 'h.9.ln_1.bias': one });
+    await throws(() => openCheckpoint(folder), ModelError, index, '"h.9.ln_1.bias"', one);
+    await write({ ...map, [name]: map[name] === one ? two : one });
+    await throws(() => openCheckpoint(folder), ModelError, index, `"${name}"`);
+    for (const outside of ['../x.safetensors', '/x.safetensors', 'x/y.safetensors', 'x.bin', 7, '']) {
+      await write({ ...map, [name]: outside });
+      await throws(() => openCheckpoint(folder), ModelError, index, name, 'same folder');
+    }
+    await write(map);
+    await writeSafetensors(join(folder, two), list.slice(0, 3));
+    await throws(() => openCheckpoint(folder), ModelError, 'is in', one);
+    for (const text of ['{}', '{"weight_map": {}}', '{"weight_map": []}', '[', '']) {
+      await writeFile(index, text);
+      await throws(() => openCheckpoint(folder), ModelError, index);
+    }
   });
 });
 

@@ -4,7 +4,12 @@ import { generate } from '../src/models/generate.ts';
 import { topK } from '../src/models/random.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { gpu, noise, wide } from './gpu.ts';
+import { ModelError } from '../src/errors.ts';
+import { Model } from '../src/models/model.ts';
+import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
+import { throws } from './folder.ts';
 import { nextLogits, openFacts } from './model.ts';
+import { TINY_CONFIG, tinyCheckpoint } from './tiny.ts';
 
 const test = suite('generate');
 
@@ -112,6 +117,17 @@ test('append_cache puts k and v at their places and nowhere else', async () => {
       await canaries();
     });
   }
+});
+
+test('a tokenizer with ids past the table of tokens is refused', async () => {
+  const { tokenizerJson } = tinyCheckpoint();
+  const config = { ...TINY_CONFIG, vocab_size: 8191 };
+  await throws(
+    () => Model.load(gpu, randomCheckpoint('short', { config, tokenizerJson, seed: 1 })),
+    ModelError,
+    'ids below 8191',
+    'found 8191',
+  );
 });
 
 test.run();

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
+import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
+import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ModelError, UsageError } from '../src/errors.ts';
@@ -19,9 +20,10 @@ import {
 import { type HubOptions, resolveHubModel } from '../src/io/hub.ts';
 import { findModel } from '../src/io/models.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';
+import { COMMIT as A, withHub } from './hub-server.ts';
 
 const test = suite('hub');
-const [A, B] = ['a'.repeat(40), 'b'.repeat(40)];
+const B = 'b'.repeat(40);
 const FILES = ['config.json', 'tokenizer.json', 'model.safetensors'];
 const GPT2 = 'openai-community/gpt2';
 /** A port that was free a moment ago: nothing answers there. */
@@ -78,6 +80,13 @@ test('our own cache folder: PALIMPSEST_CACHE, XDG_CACHE_HOME, home', () => {
   assert.is(cacheFolder({ PALIMPSEST_CACHE: '/1', XDG_CACHE_HOME: '/2' }), '/1');
   assert.is(cacheFolder({ PALIMPSEST_CACHE: '', XDG_CACHE_HOME: '/2' }), '/2/palimpsest');
   assert.is(cacheFolder({}), join(homedir(), '.cache/palimpsest'));
+  const { HOME } = process.env;
+  try {
+    process.env['HOME'] = ''; // the folder that the system knows, never the working folder
+    assert.ok(isAbsolute(cacheFolder({})) && isAbsolute(hubCacheFolder({})));
+  } finally {
+    process.env['HOME'] = HOME;
+  }
 });
 
 test('endpoint, token and offline flags', async () => {
@@ -218,72 +227,6 @@ test('ids and revisions that are none', async () => {
   }
 });
 
-interface FakeHub {
-  env: NodeJS.ProcessEnv;
-  requests: string[];
-  files: Record<string, string>;
-  /** What the hub claims the SHA-256 of the weights is. */
-  oid: string;
-  status: number;
-}
-
-/** A hub of one model `x/y` on this machine, answering the four requests that the hub package makes. */
-async function withHub(cache: string, use: (hub: FakeHub) => Promise<unknown>): Promise<void> {
-  const files: Record<string, string> = {
-    'config.json': '{}',
-    'tokenizer.json': '{"t":1}',
-    'model.safetensors': 'weights',
-  };
-  const oid = createHash('sha256').update('weights').digest('hex');
-  const hub: FakeHub = { env: {}, requests: [], files, oid, status: 200 };
-  const server: Server = createServer((request, response) => {
-    const url = request.url ?? '';
-    hub.requests.push(`${request.method} ${url.split('?')[0]} ${request.headers.authorization ?? ''}`.trim());
-    const json = (value: unknown): void => {
-      response.writeHead(hub.status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
-    };
-    const paths = (): object[] =>
-      Object.entries(hub.files).map(([path, text]) => ({
-        path,
-        type: 'file',
-        size: text.length,
-        oid: createHash('sha1').update(text).digest('hex'),
-        ...(path === 'model.safetensors' ? { lfs: { oid: hub.oid, size: text.length, pointerSize: 1 } } : {}),
-      }));
-    let body = '';
-    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
-    request.on('end', () => {
-      const file = hub.files[url.split('/').at(-1) ?? ''];
-      if (hub.status !== 200) json({ error: 'no' });
-      else if (url.startsWith('/api/models/x/y/revision/'))
-        json({ _id: '1', id: 'x/y', sha: A, lastModified: 0 });
-      else if (url.startsWith('/api/models/x/y/paths-info/')) {
-        const wanted = (JSON.parse(body) as { paths: string[] }).paths;
-        json(paths().filter((info) => wanted.includes((info as { path: string }).path)));
-      } else if (url.startsWith(`/x/y/resolve/${A}/`) && file !== undefined) {
-        const range = request.headers.range === 'bytes=0-0';
-        const size = { 'content-range': `bytes 0-0/${file.length}`, etag: '"e"' };
-        response.writeHead(range ? 206 : 200, size).end(range ? file.slice(0, 1) : file);
-      } else response.writeHead(404).end();
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  hub.env = {
-    HF_HUB_CACHE: cache,
-    HF_HOME: cache,
-    HF_ENDPOINT: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
-  };
-  const { debug } = console;
-  console.debug = () => undefined; // the hub package announces each file there
-  try {
-    await use(hub);
-  } finally {
-    console.debug = debug;
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  }
-}
-
 test('downloads into the layout that Python reads, then needs the network no more', async () => {
   await withFolder(async (cache) => {
     await withHub(cache, async (hub) => {
@@ -294,7 +237,8 @@ test('downloads into the layout that Python reads, then needs the network no mor
       assert.is(model.commit, A);
       await holdsOnly(model.folder, Object.keys(hub.files)); // the optional file is not on this hub
       assert.is(await readFile(join(model.folder, 'model.safetensors'), 'utf8'), 'weights');
-      assert.is(await readlink(join(model.folder, 'model.safetensors')), join('..', '..', 'blobs', hub.oid));
+      const oid = createHash('sha256').update('weights').digest('hex');
+      assert.is(await readlink(join(model.folder, 'model.safetensors')), join('..', '..', 'blobs', oid));
       assert.is(await readFile(join(cache, 'models--x--y/refs/main'), 'utf8'), A);
       assert.ok(
         hub.requests.every((line) => line.endsWith('Bearer hf_secret')),
@@ -327,7 +271,7 @@ test('a download that is damaged is refused and removed', async () => {
         hub.oid,
         actual,
       );
-      await throws(() => readFile(join(cache, 'models--x--y/blobs', hub.oid)), Error, 'ENOENT');
+      await throws(() => readFile(join(cache, 'models--x--y/blobs', hub.oid!)), Error, 'ENOENT');
       await throws(() => resolveHubModel('x/y', { env: hub.env, offline: true }), ModelError, '--offline');
     });
   });

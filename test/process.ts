@@ -20,6 +20,8 @@ export interface CliOptions {
   readonly interrupts?: number;
   /** Stops reading stdout after the first piece, as `head` does. */
   readonly readOnce?: boolean;
+  /** Handed what sends a signal, as soon as the process runs. */
+  readonly started?: (kill: (signal: NodeJS.Signals) => void) => void;
 }
 
 export function cli(args: readonly string[], options: CliOptions = {}): Promise<Ended> {
@@ -30,6 +32,7 @@ export function cli(args: readonly string[], options: CliOptions = {}): Promise<
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: TIMEOUT_MS,
     });
+    options.started?.((signal) => void child.kill(signal));
     let [stdout, stderr, sent] = ['', '', false];
     child.stdout.on('data', (part) => {
       stdout += String(part);

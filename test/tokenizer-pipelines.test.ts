@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { lookupSubject } from '../src/edit/subject.ts';
 import { nest, readTemplate, sentence } from '../src/edit/template.ts';
 import { ModelError, UsageError } from '../src/errors.ts';
+import { askInChat } from '../src/models/chat.ts';
 import { Tokenizer } from '../src/models/tokenizer.ts';
 import { throws } from './folder.ts';
 
@@ -84,6 +85,22 @@ test('a prompt whose tokens change before the target is refused, and so is a voc
   const { '<0x41>': _, ...fewer } = vocab;
   const model = { ...tokenizer.model, vocab: fewer };
   await throws(() => new Tokenizer({ ...tokenizer, model }, config), ModelError, '<0x41>');
+});
+
+test('a chat template asks one question; without one, or with one that fails, the command says so', async () => {
+  const chatml =
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+  const want =
+    '<|im_start|>system\nYou help.<|im_end|>\n<|im_start|>user\nWhere?<|im_end|>\n<|im_start|>assistant\n';
+  assert.is(await askInChat('m', { chat_template: chatml }, 'Where?'), want);
+  const list = [
+    { name: 'tools', template: 'x' },
+    { name: 'default', template: '{{ bos_token }}{{ messages[0].content }}' },
+  ];
+  assert.is(await askInChat('m', { chat_template: list, bos_token: { content: '<s>' } }, 'Who?'), '<s>Who?');
+  await throws(() => askInChat('m', {}, 'Who?'), UsageError, '--chat', 'm has none');
+  const refusing = { chat_template: "{{ raise_exception('Only after you.') }}" };
+  await throws(() => askInChat('m', refusing, 'Who?'), UsageError, '--chat', 'Only after you.');
 });
 
 test.run();

@@ -1,8 +1,9 @@
 /** The project's own cache folder, and the sampled contexts that lie in it. */
 import { readFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { homedir, userInfo } from 'node:os';
+import { isAbsolute, join } from 'node:path';
 import process from 'node:process';
+import { UsageError } from '../errors.ts';
 import { writeAtomic } from './atomic.ts';
 
 /** As `process.env` is; declared here so that our declarations stand without Node's types. */
@@ -11,7 +12,29 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 /** `$PALIMPSEST_CACHE`, else `$XDG_CACHE_HOME/palimpsest`, else `~/.cache/palimpsest`; an empty variable counts as unset. */
 export function cacheFolder(env: Environment = process.env): string {
   const { PALIMPSEST_CACHE, XDG_CACHE_HOME } = env;
-  return PALIMPSEST_CACHE || join(XDG_CACHE_HOME || join(homedir(), '.cache'), 'palimpsest');
+  return PALIMPSEST_CACHE || join(XDG_CACHE_HOME || join(homeFolder(), '.cache'), 'palimpsest');
+}
+
+/**
+ * `HOME`, else what the system knows of the user: with an empty HOME, caches must not go into the working folder.
+ *
+ * @throws UsageError where neither is a folder's full path
+ */
+export function homeFolder(): string {
+  const found = [homedir, () => userInfo().homedir].map(attempt).find((path) => isAbsolute(path));
+  if (found !== undefined) return found;
+  throw new UsageError(
+    'cache: expected the home folder of the user in HOME, found none. Set HOME, or PALIMPSEST_CACHE and HF_HOME to folders of your choice.',
+  );
+}
+
+/** userInfo throws for a user that the system does not know, as containers have them. */
+function attempt(read: () => string): string {
+  try {
+    return read();
+  } catch {
+    return '';
+  }
 }
 
 /** Where the contexts lie that a model gives for a seed and a version of the sampling. */

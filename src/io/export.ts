@@ -6,7 +6,7 @@ import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { UsageError } from '../errors.ts';
 import { parseJson } from '../json.ts';
-import { WEIGHTS_FILE } from './model-folder.ts';
+import { WEIGHTS_FILE } from './weights-files.ts';
 import { openSafetensors } from './file.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import { writeSafetensors } from './atomic.ts';

@@ -7,11 +7,11 @@
  * @see huggingface_hub, constants.py and file_download.py
  */
 import { readFile } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { homeFolder } from './cache.ts';
 import type { Environment } from './cache.ts';
 import { exists } from './file.ts';
-import { REQUIRED_FILES } from './model-folder.ts';
+import { missingFiles } from './model-folder.ts';
 
 /** `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `$HF_HOME/hub`; an empty variable counts as unset. */
 export function hubCacheFolder(env: Environment): string {
@@ -21,7 +21,7 @@ export function hubCacheFolder(env: Environment): string {
 /** `HF_HOME`, else `$XDG_CACHE_HOME/huggingface`, else `~/.cache/huggingface`, on every system. */
 function hubHome(env: Environment): string {
   return expandHome(
-    env['HF_HOME'] || join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'huggingface'),
+    env['HF_HOME'] || join(env['XDG_CACHE_HOME'] || join(homeFolder(), '.cache'), 'huggingface'),
   );
 }
 
@@ -93,8 +93,7 @@ export async function findSnapshot(
     if (!isCommit(commit)) continue;
     const folder = join(repository, 'snapshots', commit);
     if (!(await exists(folder))) continue;
-    const missing: string[] = [];
-    for (const name of REQUIRED_FILES) if (!(await exists(join(folder, name)))) missing.push(name);
+    const missing = await missingFiles(folder);
     if (missing.length === 0) return { repository, folder, commit, missing };
     partial ??= { repository, folder, commit, missing };
   }
@@ -102,5 +101,5 @@ export async function findSnapshot(
 }
 
 function expandHome(path: string): string {
-  return path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path;
+  return path === '~' || path.startsWith('~/') ? join(homeFolder(), path.slice(1)) : path;
 }

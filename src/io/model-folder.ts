@@ -6,18 +6,20 @@ import { ModelError } from '../errors.ts';
 import { type Architecture, storedTensors } from '../models/architecture.ts';
 import { type Checkpoint, checkTensors, readArchitecture } from '../models/checkpoint.ts';
 import { parseJson } from '../json.ts';
-import { type FileCheck, openSafetensors, readWhole, sha256File, verifyFile } from './file.ts';
+import { type FileCheck, readWhole, verifyFile } from './file.ts';
+import { INDEX_FILE, WEIGHTS_FILE, isFile, openWeights, weightsFiles } from './weights-files.ts';
 
-/** Without these a folder is no checkpoint; `tokenizer_config.json` may be there as well. */
-export const REQUIRED_FILES = ['config.json', 'tokenizer.json', 'model.safetensors'] as const;
-export const OPTIONAL_FILES = ['tokenizer_config.json'] as const;
-export const WEIGHTS_FILE = 'model.safetensors';
+/** Without these, and weights, a folder is no checkpoint. */
+export const REQUIRED_FILES = ['config.json', 'tokenizer.json'] as const;
+export const OPTIONAL_FILES = ['tokenizer_config.json', 'chat_template.jinja'] as const;
+const ALL_FILES = [...REQUIRED_FILES, WEIGHTS_FILE].join(', ');
 
 /** Several times what the largest published models have. */
 const MOST_BYTES = {
   'config.json': 4 * 2 ** 20,
   'tokenizer.json': 64 * 2 ** 20,
   'tokenizer_config.json': 16 * 2 ** 20,
+  'chat_template.jinja': 2 ** 20,
 } as const;
 const MOST_VALUES = 3_000_000;
 
@@ -39,21 +41,39 @@ export async function openCheckpoint(folder: string, options: OpenOptions = {}):
   for (const [name, check] of Object.entries(files)) await verifyFile(folder, name, check);
   // The config comes next: of another architecture one wants to hear just that, not which of its files are missing.
   const architecture = readArchitecture(id, await readJson(id, folder, 'config.json'));
-  for (const name of REQUIRED_FILES) await checkPresent(id, folder, name);
+  const [missing] = await missingFiles(folder);
+  if (missing !== undefined) throw await absent(id, folder, missing);
 
-  const path = join(folder, WEIGHTS_FILE);
-  const file = await openSafetensors(path);
+  const weights = await openWeights(folder, (await weightsFiles(folder)) ?? []);
   let hash: Promise<string> | undefined;
   return {
     id,
     architecture,
     tokenizerJson: await readJson(id, folder, 'tokenizer.json'),
-    tokenizerConfig: (await isFile(join(folder, 'tokenizer_config.json')))
-      ? await readJson(id, folder, 'tokenizer_config.json')
-      : {},
-    tensors: checkTensors(id, file, architecture),
-    sha256: () => (hash ??= Promise.resolve(files[WEIGHTS_FILE]?.sha256 ?? sha256File(path))),
+    tokenizerConfig: await readTokenizerConfig(id, folder),
+    tensors: checkTensors(id, weights.tensors, architecture),
+    sha256: () => (hash ??= Promise.resolve(files[WEIGHTS_FILE]?.sha256 ?? weights.sha256())),
   };
+}
+
+/** What a folder lacks to be a checkpoint; empty for one that can be opened. */
+export async function missingFiles(folder: string): Promise<string[]> {
+  const weights = (await weightsFiles(folder).catch(() => [INDEX_FILE])) ?? [WEIGHTS_FILE];
+  const missing: string[] = [];
+  for (const name of [...REQUIRED_FILES, ...weights])
+    if (!(await isFile(join(folder, name)))) missing.push(name);
+  return missing;
+}
+
+/** The chat template may lie in a file of its own. */
+async function readTokenizerConfig(id: string, folder: string): Promise<unknown> {
+  const has = (name: string): Promise<boolean> => isFile(join(folder, name));
+  const config = (await has('tokenizer_config.json'))
+    ? await readJson(id, folder, 'tokenizer_config.json')
+    : {};
+  if (!(await has('chat_template.jinja'))) return config;
+  const chat_template = new TextDecoder().decode(await read(id, folder, 'chat_template.jinja'));
+  return { ...(config as object), chat_template };
 }
 
 async function checkFolder(id: string, folder: string): Promise<void> {
@@ -61,45 +81,45 @@ async function checkFolder(id: string, folder: string): Promise<void> {
   if (found?.isDirectory()) return;
   const what = found ? 'is a file, not a folder' : 'does not exist';
   throw new ModelError(
-    `model ${id}: expected a folder with ${REQUIRED_FILES.join(', ')}, but ${folder} ${what}. ` +
+    `model ${id}: expected a folder with ${ALL_FILES}, but ${folder} ${what}. ` +
       'Give --model such a folder or a hub id such as openai-community/gpt2.',
     'no_model',
   );
 }
 
-async function checkPresent(id: string, folder: string, name: string): Promise<void> {
-  if (await isFile(join(folder, name))) return;
-  let advice = 'Fetch the model again, or copy the file there.';
-  if (name === WEIGHTS_FILE && (await isFile(join(folder, `${WEIGHTS_FILE}.index.json`)))) {
-    advice =
-      'The weights are split over several files: save them as one (save_pretrained with a larger max_shard_size).';
-  } else if (name === WEIGHTS_FILE && (await isFile(join(folder, 'pytorch_model.bin')))) {
-    advice =
-      'pytorch_model.bin is a pickle and is not read: save the model as safetensors (save_pretrained).';
-  }
-  throw new ModelError(
-    `model ${id}: expected ${REQUIRED_FILES.join(', ')} in ${folder}, but ${name} is missing. ${advice}`,
+async function absent(id: string, folder: string, name: string): Promise<ModelError> {
+  const pickle = (await isFile(join(folder, PICKLE))) || (await isFile(join(folder, `${PICKLE}.index.json`)));
+  const advice =
+    name === WEIGHTS_FILE && pickle
+      ? `${PICKLE} is a pickle and is not read. ${CONVERT}`
+      : 'Fetch the model again, or copy the file there.';
+  return new ModelError(
+    `model ${id}: expected ${ALL_FILES} in ${folder}, but ${name} is missing. ${advice}`,
     'incomplete_model',
   );
 }
 
+export const PICKLE = 'pytorch_model.bin';
+/** What to do with a model that has nothing else. */
+export const CONVERT =
+  'Write it as safetensors with Python: AutoModelForCausalLM.from_pretrained(ID).save_pretrained(FOLDER), the same with AutoTokenizer, and give --model FOLDER.';
+
 async function readJson(id: string, folder: string, name: keyof typeof MOST_BYTES): Promise<unknown> {
-  await checkPresent(id, folder, name);
-  const fault = (what: string): ModelError =>
-    new ModelError(`model ${id}: ${join(folder, name)}: ${what}. Fetch the file again.`, 'bad_json');
-  const bytes = await readWhole(join(folder, name), MOST_BYTES[name], fault);
+  const bytes = await read(id, folder, name);
   try {
     return parseJson(bytes, { values: MOST_VALUES });
   } catch (error) {
-    throw fault(`expected JSON, found ${(error as Error).message}`);
+    throw unreadable(id, folder, name, `expected JSON, found ${(error as Error).message}`);
   }
 }
 
-async function isFile(path: string): Promise<boolean> {
-  return stat(path).then(
-    (found) => found.isFile(),
-    () => false,
-  );
+async function read(id: string, folder: string, name: keyof typeof MOST_BYTES): Promise<Uint8Array> {
+  if (!(await isFile(join(folder, name)))) throw await absent(id, folder, name);
+  return readWhole(join(folder, name), MOST_BYTES[name], (what) => unreadable(id, folder, name, what));
+}
+
+function unreadable(id: string, folder: string, name: string, what: string): ModelError {
+  return new ModelError(`model ${id}: ${join(folder, name)}: ${what}. Fetch the file again.`, 'bad_json');
 }
 
 /**

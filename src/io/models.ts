@@ -3,7 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
-import { ModelError } from '../errors.ts';
+import { ModelError, UsageError } from '../errors.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { exists } from './file.ts';
 import type { HubOptions } from './hub.ts';
@@ -90,7 +90,10 @@ export interface FoundModel {
 export async function findModel(model: string, options: HubOptions = {}): Promise<FoundModel> {
   const { root, models } = await readManifest();
   const known = Object.hasOwn(models, model) ? models[model] : undefined;
-  if (known?.folder !== undefined) return { id: model, folder: join(root, known.folder), entry: known };
+  if (known?.folder !== undefined) {
+    refuseRevision(model, options);
+    return { id: model, folder: join(root, known.folder), entry: known };
+  }
 
   const found = await stat(model).catch(() => undefined);
   // A folder goes before a known name, as in Python; a file of that name is no model.
@@ -98,6 +101,7 @@ export async function findModel(model: string, options: HubOptions = {}): Promis
     const entry = Object.values(models).find(
       ({ folder }) => folder !== undefined && resolve(root, folder) === resolve(model),
     );
+    refuseRevision(model, options);
     return { id: model, folder: model, entry };
   }
   if (/^[./~]|[\\:]/.test(model))
@@ -108,8 +112,16 @@ export async function findModel(model: string, options: HubOptions = {}): Promis
     );
   const entry = known ?? Object.values(models).find(({ hub }) => hub === model);
   const { resolveHubModel } = await import('./hub.ts');
-  const { folder } = await resolveHubModel(entry?.hub ?? model, { revision: entry?.revision, ...options });
+  const revision = options.revision ?? entry?.revision;
+  const { folder } = await resolveHubModel(entry?.hub ?? model, { ...options, revision });
   return { id: model, folder, entry };
+}
+
+function refuseRevision(model: string, { revision }: HubOptions): void {
+  if (revision === undefined) return;
+  throw new UsageError(
+    `--revision ${revision}: expected it with a model of the hub, but ${model} is here already, as it is. Leave it out.`,
+  );
 }
 
 export interface OpenedModel extends FoundModel {

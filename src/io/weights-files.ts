@@ -1,12 +1,13 @@
 /** The weights of a folder: one `model.safetensors`, or shards that `model.safetensors.index.json` names. */
 import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelError } from '../errors.ts';
 import { isRecord } from '../formats/source.ts';
+import { parseJson } from '../json.ts';
 import type { Safetensors } from '../formats/safetensors.ts';
 import type { TensorFile } from '../models/checkpoint.ts';
-import { openSafetensors, sha256File } from './file.ts';
+import { openSafetensors, readWhole, sha256File } from './file.ts';
 
 export const WEIGHTS_FILE = 'model.safetensors';
 export const INDEX_FILE = 'model.safetensors.index.json';
@@ -15,20 +16,21 @@ export const INDEX_FILE = 'model.safetensors.index.json';
 const SHARD_NAME = /^[\w][\w.-]*\.safetensors$/;
 const MOST_SHARDS = 10_000;
 
+const MOST_INDEX_BYTES = 64 * 2 ** 20;
+
 /**
  * The files that an index names, sorted, and where each tensor shall be.
  *
- * @param where what messages call the index
  * @throws ModelError when it is no index, or names files outside its folder
  */
-export function readIndex(text: string, where: string): { files: string[]; fileOf: Map<string, string> } {
+export async function readIndex(path: string): Promise<{ files: string[]; fileOf: Map<string, string> }> {
   const fault = (what: string): ModelError =>
-    new ModelError(`${where}: ${what}. Fetch the file again.`, 'bad_index');
+    new ModelError(`${path}: ${what}. Fetch the file again.`, 'bad_index');
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(await readWhole(path, MOST_INDEX_BYTES, fault));
   } catch (error) {
-    throw fault(`expected JSON, but ${(error as Error).message}`);
+    throw error instanceof SyntaxError ? fault(`expected JSON, found ${error.message}`) : error;
   }
   const map = isRecord(json) ? json['weight_map'] : undefined;
   if (!isRecord(map)) throw fault('expected "weight_map", an object of tensor: file');
@@ -51,7 +53,7 @@ export async function weightsFiles(folder: string): Promise<string[] | undefined
   if (await isFile(join(folder, WEIGHTS_FILE))) return [WEIGHTS_FILE];
   const index = join(folder, INDEX_FILE);
   if (!(await isFile(index))) return undefined;
-  return readIndex(await readFile(index, 'utf8'), index).files;
+  return (await readIndex(index)).files;
 }
 
 export interface Weights {
@@ -106,7 +108,7 @@ export async function openWeights(folder: string, files: readonly string[]): Pro
 /** Every tensor of the index lies where it says. */
 async function checkIndex(folder: string, opened: ReadonlyMap<string, Safetensors>): Promise<void> {
   const index = join(folder, INDEX_FILE);
-  const { fileOf } = readIndex(await readFile(index, 'utf8'), index);
+  const { fileOf } = await readIndex(index);
   const there = new Map([...opened].map(([name, file]) => [name, new Set(file.names())]));
   const missing = [...fileOf].filter(([tensor, file]) => !there.get(file)?.has(tensor));
   if (missing.length === 0) return;

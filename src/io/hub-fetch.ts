@@ -1,0 +1,173 @@
+/**
+ * Downloads a model into the Hugging Face cache, as Python would leave it there. This is the one door for what comes from
+ * the network: names and hashes by their form, sizes before and bytes after, one process at a time.
+ */
+import { mkdir, rm, stat, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ModelError } from '../errors.ts';
+import { writeAtomic } from './atomic.ts';
+import type { Environment } from './cache.ts';
+import { download } from './download.ts';
+import type { RemoteFile } from './download.ts';
+import { openHub } from './hub-api.ts';
+import type { Hub } from './hub-api.ts';
+import { findSnapshot, isCommit, repositoryFolder } from './hub-cache.ts';
+import type { HubModel, HubProgress } from './hub.ts';
+import { takeLock } from './lock.ts';
+import type { Lock } from './lock.ts';
+import { CONVERT, OPTIONAL_FILES, PICKLE, REQUIRED_FILES } from './model-folder.ts';
+import { INDEX_FILE, WEIGHTS_FILE, readIndex } from './weights-files.ts';
+
+export interface Wanted {
+  readonly cache: string;
+  /** As from `cacheIds`. */
+  readonly ids: readonly string[];
+  readonly revision: string;
+  readonly env: Environment;
+  readonly onProgress?: ((progress: HubProgress) => void) | undefined;
+  readonly onNotice?: ((text: string) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Asks the hub which commit a revision is, fetches what the cache lacks of it, and writes the ref.
+ *
+ * @throws ModelError if the model lacks a file, or one is not what the hub promises; else what `fetch` throws
+ */
+export async function fetchModel(wanted: Wanted): Promise<HubModel> {
+  const { cache, ids, revision, signal } = wanted;
+  const hub = await openHub(ids, wanted.env, signal);
+  const commit = isCommit(revision) ? revision : await hub.commitOf(revision);
+  const repository = repositoryFolder(cache, hub.name);
+  const cached = await findSnapshot(cache, ids, commit);
+  if (cached?.missing.length === 0) {
+    await writeRef(cached.repository, revision, commit);
+    return cached;
+  }
+  const lock = await waitForLock(join(repository, 'palimpsest.lock'), wanted);
+  try {
+    const folder = join(repository, 'snapshots', commit);
+    // Whoever held the lock may have fetched it.
+    const now = await findSnapshot(cache, [hub.name], commit);
+    if (now?.missing.length !== 0) await fetchFiles(hub, commit, repository, folder, wanted);
+    signal?.throwIfAborted();
+    await writeRef(repository, revision, commit);
+    return { folder, commit };
+  } finally {
+    await lock.release();
+  }
+}
+
+async function fetchFiles(
+  hub: Hub,
+  commit: string,
+  repository: string,
+  folder: string,
+  { signal, onProgress }: Wanted,
+): Promise<void> {
+  const offered = await hub.files(commit, [
+    ...REQUIRED_FILES,
+    ...OPTIONAL_FILES,
+    WEIGHTS_FILE,
+    INDEX_FILE,
+    PICKLE,
+    `${PICKLE}.index.json`,
+  ]);
+  const has = (path: string): boolean => offered.some((file) => file.path === path);
+  const lacking = REQUIRED_FILES.filter((path) => !has(path));
+  if (!has(WEIGHTS_FILE) && !has(INDEX_FILE))
+    throw await withoutSafetensors(hub, has(PICKLE) || has(`${PICKLE}.index.json`));
+  if (lacking.length > 0)
+    throw new ModelError(
+      `model ${hub.name}: expected ${REQUIRED_FILES.join(', ')} on the hub, but it has no ${lacking.join(', ')}. ` +
+        'Save the model with a fast tokenizer (save_pretrained) and give --model that folder.',
+      'incomplete_model',
+    );
+  let [done, total] = [0, 0];
+  const get = async (files: readonly RemoteFile[]): Promise<void> => {
+    for (const file of files) {
+      const onBytes = (bytes: number): void => onProgress?.({ file: file.path, bytes: done + bytes, total });
+      await fetchFile(hub, commit, repository, folder, file, { signal, onBytes });
+      onBytes(file.size);
+      done += file.size;
+    }
+  };
+  const own = offered.filter(({ path }) => !path.startsWith(PICKLE));
+  const sum = (files: readonly RemoteFile[]): number => files.reduce((bytes, { size }) => bytes + size, 0);
+  total = sum(own);
+  if (has(WEIGHTS_FILE)) return get(own.filter(({ path }) => path !== INDEX_FILE));
+  await get(own.filter(({ path }) => path === INDEX_FILE));
+  const { files: names } = await readIndex(join(folder, INDEX_FILE));
+  const shards = await hub.files(commit, names);
+  const absent = names.filter((name) => !shards.some(({ path }) => path === name));
+  if (absent.length > 0)
+    throw new ModelError(
+      `model ${hub.name}: expected the ${names.length} files that ${INDEX_FILE} names on the hub, but it has no ${absent.slice(0, 3).join(', ')}. Take another --revision.`,
+      'incomplete_model',
+    );
+  total += sum(shards);
+  await get([...own.filter(({ path }) => path !== INDEX_FILE), ...shards]);
+}
+
+/** One file as a blob under its hash, and a link to it under its name. */
+async function fetchFile(
+  hub: Hub,
+  commit: string,
+  repository: string,
+  folder: string,
+  file: RemoteFile,
+  options: { readonly signal?: AbortSignal | undefined; readonly onBytes: (bytes: number) => void },
+): Promise<void> {
+  const blob = join(repository, 'blobs', file.oid);
+  const found = await stat(blob).catch(() => undefined);
+  if (found?.size !== file.size)
+    await download(hub.url(commit, file.path), blob, file, { ...options, headers: hub.headers });
+  await mkdir(folder, { recursive: true });
+  const pointer = join(folder, file.path);
+  await rm(pointer, { force: true });
+  await symlink(join('..', '..', 'blobs', file.oid), pointer);
+}
+
+async function withoutSafetensors(hub: Hub, pickle: boolean): Promise<ModelError> {
+  const begin = `model ${hub.name}: expected ${WEIGHTS_FILE} on the hub, but it has no ${WEIGHTS_FILE}`;
+  if (!pickle) return new ModelError(`${begin}. Name another model.`, 'incomplete_model');
+  const revision = await proposalWithSafetensors(hub).catch(() => undefined);
+  const advice = revision
+    ? `Its pull request ${revision.split('/').at(-1)} has them: --revision ${revision}.`
+    : `No pull request of it has them either. ${CONVERT}`;
+  return new ModelError(
+    `${begin}, only ${PICKLE}, a pickle, which is not read. ${advice}`,
+    'incomplete_model',
+  );
+}
+
+/** Many older models have their safetensors in a pull request that a bot made. */
+async function proposalWithSafetensors(hub: Hub): Promise<string | undefined> {
+  for (const revision of (await hub.proposals()).slice(0, 8)) {
+    const files = await hub.files(revision, [WEIGHTS_FILE, INDEX_FILE]);
+    if (files.length > 0) return revision;
+  }
+  return undefined;
+}
+
+const POLL_MS = 500;
+
+/** Takes the lock when the process that fetches this model is done with it. */
+async function waitForLock(path: string, { signal, onNotice }: Wanted): Promise<Lock> {
+  for (let told = false; ; told = true) {
+    signal?.throwIfAborted();
+    try {
+      return await takeLock(path);
+    } catch (error) {
+      if (!(error instanceof ModelError) || error.code !== 'locked') throw error;
+      if (!told) onNotice?.(`waiting: ${error.message.split('. ')[0]}.`);
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+}
+
+/** Without a ref an offline run finds nothing under a branch's name. A shared cache may be read-only: then there is none. */
+async function writeRef(repository: string, revision: string, commit: string): Promise<void> {
+  if (isCommit(revision)) return;
+  await writeAtomic(join(repository, 'refs', revision), commit).catch(() => undefined);
+}
