@@ -112,7 +112,7 @@ function damaged(path: string, what: string): ModelError {
 }
 
 /** Hash of a file, sha256 or as git names it. */
-export async function oidOf(path: string, kind: 'sha256' | 'git', signal?: AbortSignal): Promise<string> {
+async function oidOf(path: string, kind: 'sha256' | 'git', signal?: AbortSignal): Promise<string> {
   const hash = createHash(kind === 'git' ? 'sha1' : 'sha256');
   if (kind === 'git') hash.update(`blob ${(await stat(path)).size}\0`);
   for await (const piece of createReadStream(path, { highWaterMark: 2 ** 20, signal }))
