@@ -1,5 +1,4 @@
 /** `palimpsest apply`, `revert`, `history`: the edits of an edit list, and what the model makes of them together. */
-import { stat } from 'node:fs/promises';
 import { dirname, relative, resolve } from 'node:path';
 import { applyEdits } from '../src/edit/apply.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
@@ -7,6 +6,7 @@ import { lookupSubject } from '../src/edit/subject.ts';
 import { readTemplate, sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
 import { parseJson } from '../src/json.ts';
+import { exists } from '../src/io/file.ts';
 import { predict } from '../src/models/predict.ts';
 import type { Prediction } from '../src/models/predict.ts';
 import { command } from './commands.ts';
@@ -17,11 +17,12 @@ import {
   readEdits,
   shortId,
   warnOfUnverified,
+  withList,
   writeEditList,
 } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
-import { checkWritable } from './files.ts';
-import { MODEL_FLAGS, text } from './flags.ts';
+import { KINDS } from './files.ts';
+import { MODEL_FLAGS, changed, files, input } from './flags.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -31,12 +32,13 @@ export const DEFAULT_LIST = 'edits.json';
 const LEAST_ID = 4;
 
 const { edits: _, ...MODEL_WITHOUT_EDITS } = MODEL_FLAGS;
-const LIST_FLAG = { list: text('--list', `the edit list [default: ${DEFAULT_LIST}]`) } as const;
+/** The commands that change a list. */
+const CHANGED_LIST = { list: changed('--list', 'the edit list', KINDS.list, DEFAULT_LIST) } as const;
 
 /** Flags of the commands that change a list. */
 const LIST_FLAGS = {
   ...MODEL_WITHOUT_EDITS,
-  ...LIST_FLAG,
+  ...CHANGED_LIST,
   check: {
     type: 'boolean',
     default: true,
@@ -45,27 +47,24 @@ const LIST_FLAGS = {
 } as const;
 
 interface ListArguments extends Omit<ModelArguments, 'edits'> {
-  readonly list?: string | undefined;
+  readonly list: string;
   readonly check: boolean;
 }
 
 export const apply = command({
   flags: (yargs) =>
     yargs
-      .positional('files', {
-        type: 'string',
-        array: true,
-        describe: 'edit files, other edit lists, or folders of sequence runs',
-      })
+      .positional('files', files('files', 'edit files, other edit lists, or folders of sequence runs'))
       .options(LIST_FLAGS)
       .example('$0 apply darrieux.safetensors', 'edits.json now holds this edit, too'),
   run: async (args, run) => {
-    const path = args.list ?? DEFAULT_LIST;
-    await checkWritable('--list', path);
-    const added = await readEdits((args.files ?? []).map(String));
-    const here = (await stat(path).catch(() => undefined)) ? await readEdits([path]) : [];
-    for (const [i, edit] of added.entries()) checkNew(edit, [...here, ...added.slice(0, i)], path);
-    return keepList(path, here.length, [...here, ...added], args, run);
+    const path = args.list;
+    return withList(path, run, async () => {
+      const added = await readEdits(args.files ?? []);
+      const here = (await exists(path)) ? await readEdits([path]) : [];
+      for (const [i, edit] of added.entries()) checkNew(edit, [...here, ...added.slice(0, i)], path);
+      return keepList(path, here.length, [...here, ...added], args, run);
+    });
   },
 });
 
@@ -80,18 +79,22 @@ export const revert = command({
       .options(LIST_FLAGS)
       .example('$0 revert 1', 'takes the first edit out; the others stay as they are'),
   run: async (args, run) => {
-    const path = args.list ?? DEFAULT_LIST;
-    await checkWritable('--list', path);
-    const here = await readEdits([path]);
-    const out = new Set((args.edits ?? []).map((word) => findEdit(String(word), here, path)));
-    const kept = here.filter((edit) => !out.has(edit));
-    // The model is the base and what is left, computed anew: nothing is subtracted, so nothing remains of the edit.
-    return keepList(path, here.length, kept, args, run);
+    const path = args.list;
+    return withList(path, run, async () => {
+      const here = await readEdits([path]);
+      const out = new Set((args.edits ?? []).map((word) => findEdit(String(word), here, path)));
+      const kept = here.filter((edit) => !out.has(edit));
+      // The model is the base and what is left, computed anew: nothing is subtracted, so nothing remains of the edit.
+      return keepList(path, here.length, kept, args, run);
+    });
   },
 });
 
 export const history = command({
-  flags: (yargs) => yargs.options(LIST_FLAG).example('$0 history', 'what edits.json holds'),
+  flags: (yargs) =>
+    yargs
+      .options({ list: input('--list', `the edit list [default: ${DEFAULT_LIST}]`) })
+      .example('$0 history', 'what edits.json holds'),
   run: async (args, { terminal }) => {
     const path = args.list ?? DEFAULT_LIST;
     const { model } = await readEditList(path);

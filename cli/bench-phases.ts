@@ -1,8 +1,9 @@
 /** `palimpsest bench edit|covariance|generate`: whole phases on a model, and how an edit's time grows with its size. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import process from 'node:process';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { Gpu } from '../src/gpu/context.ts';
+import { writeAtomic } from '../src/io/atomic.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { findModel } from '../src/io/models.ts';
 import { higher, measureRoof } from '../src/lab/bench/compare.ts';
@@ -277,7 +278,8 @@ export async function benchScaling(gpu: Gpu, args: PhaseArguments, run: Run): Pr
   if (args.figure !== undefined) {
     const draw = await loadRenderer();
     const title = `r-ROME edit, ${CONTEXTS} contexts, ${gpu.adapter.description}`;
-    await writeFile(args.figure, await draw(scalingFigure(title, sizes, lengths)));
+    const svg = await draw(scalingFigure(title, sizes, lengths));
+    await writeAtomic(args.figure, `<!-- palimpsest bench edit --scaling -->\n${svg}`);
     terminal.print('', `Wrote ${args.figure}`);
   }
   return { sizes, lengths };

@@ -12,7 +12,8 @@ import { PHASES, benchPhase, benchScaling } from './bench-phases.ts';
 import type { Phase, PhaseArguments } from './bench-phases.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
-import { ADAPTER_FLAGS, choice, files, number, text } from './flags.ts';
+import { KINDS } from './files.ts';
+import { ADAPTER_FLAGS, choice, files, number, output, text } from './flags.ts';
 import { giga } from './text.ts';
 import { versions } from '../src/io/version.ts';
 
@@ -50,7 +51,7 @@ export const bench = command({
           default: false,
           describe: 'the edit in all four sizes, and with longer contexts',
         },
-        figure: text('--figure', 'with --scaling: write the curves as SVG'),
+        figure: output('--figure', 'with --scaling: write the curves as SVG', KINDS.figure),
         table: { type: 'boolean', default: false, describe: 'matmul: which rung wins, by storage and rows' },
         compare: files('--compare', 'two rungs of a family or .wgsl files: A and B in turns'),
         as: files(

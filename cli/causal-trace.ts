@@ -17,10 +17,10 @@ import { traceFact } from '../src/lab/trace.ts';
 import type { TraceOptions, Tracing } from '../src/lab/trace.ts';
 import { command } from './commands.ts';
 import type { Run } from './commands.ts';
-import { readData } from './files.ts';
+import { FOLDERS, readData } from './files.ts';
 import { contextsFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, number, once, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, folder, input, number, once } from './flags.ts';
 import { layerSolvers } from './lab.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
@@ -45,7 +45,7 @@ export const causalTrace = command({
           integer: true,
           min: 0,
         }),
-        data: text('--data', 'facts, and subjects for the width of the noise [default: CounterFact]'),
+        data: input('--data', 'facts, and subjects for the width of the noise [default: CounterFact]'),
         samples: number('--samples', 'corrupted runs [default: 10]', { integer: true, min: 1 }),
         window: number(
           '--window',
@@ -57,7 +57,7 @@ export const causalTrace = command({
           'deviation of the noise [default: 3 deviations of the subjects’ embeddings]',
           { min: 0 },
         ),
-        out: text('--out', 'write figures and a report to this folder'),
+        out: folder('--out', 'write figures and a report to this folder', FOLDERS.report),
       })
       .options(EDIT_FLAGS)
       .options(MODEL_FLAGS)

@@ -3,6 +3,8 @@
  * not before.
  */
 import type { ArgumentsCamelCase, Argv } from 'yargs';
+import { Files } from './files.ts';
+import type { FileRole, NamedRole } from './files.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What a run of a command is given. */
@@ -10,6 +12,8 @@ export interface Run {
   readonly terminal: Terminal;
   /** Aborted by the first Ctrl-C, its reason an `Interrupted`. */
   readonly signal: AbortSignal;
+  /** Every file that it reads or writes; those of its flags are in it, and were looked at. */
+  readonly files: Files;
 }
 
 /** What a command has to say under `--json`, around `schema` and `command`. */
@@ -25,7 +29,7 @@ export interface Report {
 /** A command as the parser takes it. */
 export interface Command {
   readonly builder: (yargs: Argv) => Argv;
-  readonly handler: (args: ArgumentsCamelCase, run: Run) => Promise<Report>;
+  readonly handler: (args: ArgumentsCamelCase, run: Omit<Run, 'files'>) => Promise<Report>;
 }
 
 interface Spec<T> {
@@ -34,12 +38,41 @@ interface Spec<T> {
   readonly run: (args: ArgumentsCamelCase<T>, run: Run) => Promise<Report>;
 }
 
-/** A command whose `run` is typed by its flags. */
+/** Of every command that writes a file which a flag names. */
+const OVERWRITE_FLAG = {
+  overwrite: {
+    type: 'boolean',
+    default: false,
+    describe: 'replace files that palimpsest did not make, and begin a run anew',
+  },
+} as const;
+
+/** A command whose `run` is typed by its flags. Its files are looked at before it begins. */
 export function command<T>({ flags, run }: Spec<T>): Command {
+  const roles = new Map<string, NamedRole>();
   return {
-    builder: (yargs) => flags(yargs) as Argv,
-    handler: (args, context) => run(args as ArgumentsCamelCase<T>, context),
+    builder: (yargs) => {
+      const built = flags(noting(yargs, roles)) as Argv;
+      const writes = [...roles.values()].some(({ role }) => role !== 'input');
+      return writes ? built.options(OVERWRITE_FLAG) : built;
+    },
+    handler: async (args, context) =>
+      run(args as ArgumentsCamelCase<T>, { ...context, files: await Files.of(roles, args) }),
   };
+}
+
+/** yargs forgets what it does not know of a flag, so which of them are files is noted on the way in. */
+function noting(yargs: Argv, roles: Map<string, NamedRole>): Argv {
+  for (const method of ['options', 'positional'] as const) {
+    const own = yargs[method].bind(yargs) as (...words: unknown[]) => Argv;
+    const noted = (key: string | object, flag?: { readonly file?: FileRole }): Argv => {
+      if (typeof key === 'string' && flag?.file)
+        roles.set(key, { ...flag.file, flag: method === 'options' ? `--${key}` : key });
+      return flag ? own(key, flag) : own(key); // given an object, yargs calls `options` again for each of its flags
+    };
+    Object.assign(yargs, { [method]: noted });
+  }
+  return yargs;
 }
 
 /** A command, or a word that takes one of several actions. */

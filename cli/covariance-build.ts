@@ -18,8 +18,8 @@ import { parseShard, shareOf } from '../src/io/shard.ts';
 import { command } from './commands.ts';
 import type { Run } from './commands.ts';
 import { count, describeFacts } from './covariance.ts';
-import { checkWritable } from './files.ts';
-import { MODEL_FLAGS, choice, files, number, text } from './flags.ts';
+import { KINDS } from './files.ts';
+import { MODEL_FLAGS, choice, files, number, output, text } from './flags.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
 import type { Progress, Terminal } from './terminal.ts';
@@ -57,7 +57,11 @@ export const build = command({
           '--shard',
           'one part of several: i/n with i from 0, auto/n or auto under Slurm, Kubernetes or MPI',
         ),
-        out: text('--out', 'write the file here [default: the cache, where edit finds it]'),
+        out: output(
+          '--out',
+          'write the file here [default: the cache, where edit finds it]',
+          KINDS.covariance,
+        ),
         restart: {
           type: 'boolean',
           default: false,
@@ -81,7 +85,6 @@ export const build = command({
         `covariance build: --tokens ${args.tokens} gives nothing to some of the ${shard?.of} shards. Ask for more.`,
       );
     const { out, restart } = args;
-    if (out !== undefined) await checkWritable('--out', out);
     return withSession(args, run, async (session) => {
       const { gpu, model, checkpoint, about, timings, timed } = session;
       const layers = layersFrom(args, session);
@@ -89,6 +92,7 @@ export const build = command({
       introduce(session, run, `covariance of layer ${layers.join(', ')}${part}`);
       const corpus = await timed('hash', () => open(args.corpus ?? [], args.format, run));
       try {
+        if (out !== undefined) await run.files.reads('--corpus', ...corpus.files.map(({ path }) => path));
         const saveMs = 1000 * (args['save-every'] ?? SAVE_SECONDS);
         const job = { model, checkpoint, corpus, layers, tokens, shard, out, restart, saveMs };
         const { built, convergence } = await timed('build', () => follow(gpu, job, run));
@@ -106,10 +110,6 @@ export const build = command({
           result: { files, corpus: { name, bytes, sha256 }, convergence },
           timings_ms: timings,
         };
-      } catch (error) {
-        // The exit is told by main; what is kept, and how to go on, is known only here.
-        if (run.signal.aborted && error instanceof Error) run.terminal.note(`palimpsest: ${error.message}`);
-        throw error;
       } finally {
         await corpus.close();
       }

@@ -5,17 +5,19 @@ import { openCovariance } from '../src/io/covariance-files.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { exportRome, importRome } from '../src/io/covariance-rome.ts';
 import { printable } from '../src/printable.ts';
-import { openModel } from '../src/io/models.ts';
 import { command } from './commands.ts';
-import { number, text } from './flags.ts';
-import { checkWritable } from './files.ts';
-import { BUNDLED_MODEL } from './session.ts';
+import { KINDS } from './files.ts';
+import { files, input, number, output, text } from './flags.ts';
+import { findCheckpoint } from './session.ts';
 import { megabytes } from './text.ts';
 
+const OUT_FLAG = {
+  out: output('--out', 'write here [default: the cache, where edit finds it]', KINDS.covariance),
+} as const;
+
 export const info = command({
-  flags: (yargs) =>
-    yargs.positional('file', { type: 'string', demandOption: true, describe: 'a covariance file' }),
-  run: async ({ file: path }, { terminal }) => {
+  flags: (yargs) => yargs.positional('file', input('file', 'a covariance file')),
+  run: async ({ file: path = '' }, { terminal }) => {
     const file = await openCovariance(path);
     await readMatrices(file);
     const { size } = await stat(path);
@@ -33,18 +35,9 @@ export const info = command({
 });
 
 export const merge = command({
-  flags: (yargs) =>
-    yargs
-      .positional('files', {
-        type: 'string',
-        array: true,
-        demandOption: true,
-        describe: 'files written with --shard',
-      })
-      .options({ out: text('--out', 'write here [default: the cache, where edit finds it]') }),
-  run: async ({ files, out }, { terminal }) => {
-    if (out !== undefined) await checkWritable('--out', out);
-    const { path, key, facts, missing } = await mergeCovariances(files.map(String), out);
+  flags: (yargs) => yargs.positional('files', files('files', 'files written with --shard')).options(OUT_FLAG),
+  run: async ({ files: parts = [], out }, { terminal, signal }) => {
+    const { path, key, facts, missing } = await mergeCovariances(parts, out, { signal });
     terminal.print(`${path}`);
     terminal.say(describeFacts(facts));
     if (missing.length > 0)
@@ -55,20 +48,18 @@ export const merge = command({
 
 export const importNpz = command({
   flags: (yargs) =>
-    yargs
-      .positional('npz', { type: 'string', demandOption: true, describe: 'an archive of layer_stats' })
-      .options({
-        model: text('--model', 'the model it was computed with [default: facts, which is bundled]'),
-        layer: number('--layer', 'the layer it was computed for [default: as the archive or its name says]', {
-          integer: true,
-          min: 0,
-        }),
-        out: text('--out', 'write here [default: the cache, where edit finds it]'),
-        offline: { type: 'boolean', default: false, describe: 'never use the network' },
+    yargs.positional('npz', input('npz', 'an archive of layer_stats')).options({
+      model: text('--model', 'the model it was computed with [default: facts, which is bundled]'),
+      layer: number('--layer', 'the layer it was computed for [default: as the archive or its name says]', {
+        integer: true,
+        min: 0,
       }),
-  run: async ({ npz, model, layer, out, offline }, { terminal, signal }) => {
-    if (out !== undefined) await checkWritable('--out', out);
-    const { checkpoint } = await openModel(model ?? BUNDLED_MODEL, { offline, signal });
+      ...OUT_FLAG,
+      offline: { type: 'boolean', default: false, describe: 'never use the network' },
+    }),
+  run: async ({ npz = '', model, layer, out, offline }, run) => {
+    const { terminal, signal } = run;
+    const { checkpoint } = await findCheckpoint({ model, offline }, run);
     const { path, key, facts } = await importRome(npz, checkpoint, { layer, out, signal });
     terminal.print(path);
     terminal.say(describeFacts(facts));
@@ -79,11 +70,11 @@ export const importNpz = command({
 export const exportNpz = command({
   flags: (yargs) =>
     yargs
-      .positional('file', { type: 'string', demandOption: true, describe: 'a covariance file' })
-      .options({ out: text('--out', 'the archive [default: FILE with .npz at its end]') }),
-  run: async ({ file, out }, { terminal, signal }) => {
+      .positional('file', input('file', 'a covariance file'))
+      .options({ out: output('--out', 'the archive [default: FILE with .npz at its end]', KINDS.archive) }),
+  run: async ({ file = '', out }, { terminal, signal, files: named }) => {
     const target = out ?? `${file.replace(/\.safetensors$/, '')}.npz`;
-    await checkWritable('--out', target);
+    if (out === undefined) await named.writes('--out', target, KINDS.archive);
     const facts = await exportRome(file, target, { signal });
     terminal.print(target);
     terminal.say(

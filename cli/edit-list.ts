@@ -18,6 +18,9 @@ import { parseJson } from '../src/json.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { safetensorsFault } from '../src/formats/safetensors.ts';
 import { openSource, sha256File } from '../src/io/file.ts';
+import { takeLock } from '../src/io/lock.ts';
+import { placeOf } from '../src/io/place.ts';
+import type { Run } from './commands.ts';
 import { readText } from './files.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -86,6 +89,30 @@ export async function readEditList(path: string): Promise<EditList> {
   return { model: output.model, edits: output.edits };
 }
 
+/**
+ * Runs `use` while no other process changes a list; one that does is waited for.
+ *
+ * @throws UsageError for a name that no command would read as a list
+ */
+export async function withList<T>(
+  path: string,
+  { terminal, signal }: Run,
+  use: () => Promise<T>,
+): Promise<T> {
+  if (!isEditList(path))
+    throw new UsageError(
+      `--list ${path}: expected a name that ends in .json, by which other commands know a list. Choose another name.`,
+    );
+  const onWait = (holder: string): void =>
+    terminal.note(`palimpsest: waiting for ${holder}, which is at work on ${path}`);
+  const lock = await takeLock(`${(await placeOf(path)).path}.lock`, { wait: { signal, onWait } });
+  try {
+    return await use();
+  } finally {
+    await lock.release();
+  }
+}
+
 export async function writeEditList(path: string, { model, edits }: EditList): Promise<void> {
   const text = `${JSON.stringify({ schema: SCHEMA, model, edits }, undefined, 2)}\n`;
   await writeAtomic(path, text);
@@ -99,6 +126,14 @@ export async function readEdits(names: readonly string[]): Promise<NamedEdit[]> 
     else if (isEditList(name)) edits.push(...(await readListed(name)));
     else edits.push(await readEdit(name));
   }
+  edits.forEach(({ id, file }, i) => {
+    const first = edits.findIndex((other) => other.id === id);
+    if (first < i)
+      throw new UsageError(
+        `edit file ${file}: expected each edit once, but it is number ${first + 1} already (${edits[first]?.file}). In the model twice, it would count double.`,
+        'twice',
+      );
+  });
   return edits;
 }
 

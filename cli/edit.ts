@@ -22,8 +22,8 @@ import { methodsFrom, requestFrom, withEditing } from './edit-options.ts';
 import type { EditArguments, Editing } from './edit-options.ts';
 import { LossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import type { Outcome, State } from './edit-view.ts';
-import { checkWritable } from './files.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, once, text } from './flags.ts';
+import { KINDS } from './files.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, input, once, output } from './flags.ts';
 import { reportTimings } from './session.ts';
 import type { ModelArguments } from './session.ts';
 import { percent } from './text.ts';
@@ -46,9 +46,9 @@ export const edit = command({
         prompt: once('--prompt', 'a prompt with {} where the subject goes, instead of brackets'),
         subject: once('--subject', 'the subject, with --prompt'),
         target: once('--target', 'the target'),
-        out: text('--out', 'write the edit file here'),
-        dump: text('--dump', 'write every intermediate vector here'),
-        check: text('--check', 'texts to see before and after: a line each, or {"prompt", "expect"} a line'),
+        out: output('--out', 'write the edit file here', KINDS.edit),
+        dump: output('--dump', 'write every intermediate vector here', KINDS.dump),
+        check: input('--check', 'texts to see before and after: a line each, or {"prompt", "expect"} a line'),
         'allow-miss': {
           type: 'boolean',
           default: false,
@@ -66,7 +66,7 @@ export const edit = command({
     const request = requestFrom(args);
     const methods = methodsFrom(args);
     const checks = args.check === undefined ? [] : await readChecks(args.check);
-    await checkFiles(args);
+    checkMethod(args);
     return withEditing(args, run, (editing) => editIn(editing, args, { request, methods, checks }, run));
   },
 });
@@ -107,6 +107,7 @@ async function editIn(
   loss.end(edited);
   Object.assign(timings, edited.timings);
 
+  refuseCollapse(args, edited);
   const outcomes: Outcome[] = [];
   for (const update of edited.updates.values()) {
     const after = await timed('verify', () => withUpdate(model, update, probe));
@@ -124,7 +125,7 @@ async function editIn(
     ]);
   }
   showNumbers(terminal, edited, outcomes, solverTitle);
-  guard(args, edited, run);
+  warnOfDanger(edited, run);
 
   terminal.print();
   if (args.dump !== undefined) {
@@ -155,32 +156,44 @@ async function editIn(
   return { ...session.about, result, timings_ms: timings, error };
 }
 
-/** Finds before the work what would stop the files after it. */
-async function checkFiles({ out, dump, method }: EditCommand): Promise<void> {
+/** @throws UsageError for an edit file of several methods */
+function checkMethod({ out, method }: EditCommand): void {
   if (out !== undefined && method === 'all')
     throw new UsageError(
       '--out: an edit file holds one method, but --method all makes three. Choose one with --method.',
     );
-  if (out !== undefined && out === dump)
-    throw new UsageError(`--out and --dump name the same file ${out}. Choose two names.`);
-  if (out !== undefined) await checkWritable('--out', out);
-  if (dump !== undefined) await checkWritable('--dump', dump);
 }
 
-/** @throws EditRefused for a disabling edit under --on-collapse refuse */
-function guard(args: EditCommand, { updates }: Edit, { terminal }: Run): void {
-  for (const { method, verdict, cosine, relativeUpdate } of updates.values()) {
-    if (verdict === 'ok') continue;
-    const what =
-      `${METHOD_TABLE[method].title}: ${verdict === 'disabling' ? 'this edit would disable the model' : 'this edit is suspect'}: ` +
-      `cosine ${cosine.toPrecision(3)} between key and u, update ${relativeUpdate.toPrecision(3)} times as large as W.`;
-    if (verdict === 'disabling' && args.onCollapse === 'refuse')
+/**
+ * Before the model is asked with an edit in it that it would not survive.
+ *
+ * @throws EditRefused for one under --on-collapse refuse, and for one without numbers in any case
+ */
+function refuseCollapse({ onCollapse }: EditCommand, { updates }: Edit): void {
+  for (const update of updates.values()) {
+    if (!Number.isFinite(update.updateNorm))
       throw new EditRefused(
-        `${what} Nothing was written. Try another method, or more context with --contexts.`,
+        `${METHOD_TABLE[update.method].title}: expected an update of finite numbers, it has none: the search for v* went astray. ` +
+          'Nothing was written. Try a smaller --learning-rate, or --clamp.',
+        'diverged',
+      );
+    if (update.verdict === 'disabling' && onCollapse === 'refuse')
+      throw new EditRefused(
+        `${danger(update)} Nothing was written. Try another method, or more context with --contexts.`,
         'disabling',
       );
-    terminal.warn(what);
   }
+}
+
+function warnOfDanger({ updates }: Edit, { terminal }: Run): void {
+  for (const update of updates.values()) if (update.verdict !== 'ok') terminal.warn(danger(update));
+}
+
+function danger({ method, verdict, cosine, relativeUpdate }: Update): string {
+  return (
+    `${METHOD_TABLE[method].title}: ${verdict === 'disabling' ? 'this edit would disable the model' : 'this edit is suspect'}: ` +
+    `cosine ${cosine.toPrecision(3)} between key and u, update ${relativeUpdate.toPrecision(3)} times as large as W.`
+  );
 }
 
 /** The error of an edit that missed by every method asked for. */
@@ -219,5 +232,5 @@ async function writeDump(path: string, { vectors, updates }: Edit, signal: Abort
     tensors.push(vector(several ? `lambda.${method}` : 'lambda', Lambda));
     if (several && method === 'p-rome') tensors.push(vector('u.p-rome', U));
   }
-  await writeSafetensors(path, tensors, { signal });
+  await writeSafetensors(path, tensors, { metadata: { schema: 'palimpsest.dump/1' }, signal });
 }

@@ -1,12 +1,20 @@
 /** `palimpsest evaluate`: single edits over a data set, each taken back bit for bit. */
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
 import * as v from 'valibot';
 import type { Fact } from '../src/data/fact.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import { sentence } from '../src/edit/template.ts';
-import { UsageError } from '../src/errors.ts';
+import { Interrupted, ModelError, UsageError } from '../src/errors.ts';
+import { cacheFolder } from '../src/io/cache.ts';
+import { sha256File } from '../src/io/file.ts';
+import type { JournalOptions } from '../src/io/journal.ts';
+import { openRun } from '../src/io/run.ts';
+import type { OpenRun } from '../src/io/run.ts';
+import { versions } from '../src/io/version.ts';
 import { parseJson } from '../src/json.ts';
-import { evaluate as evaluateFacts } from '../src/lab/evaluate.ts';
+import { CASE, evaluate as evaluateFacts } from '../src/lab/evaluate.ts';
 import type { CaseResult, EvaluateOptions } from '../src/lab/evaluate.ts';
 import { missingMeasures } from '../src/lab/metrics.ts';
 import type { PromptRow } from '../src/lab/probes.ts';
@@ -16,13 +24,13 @@ import { inverseFrequencies } from '../src/lab/texts.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { methodsFrom } from './edit-options.ts';
-import { readText } from './files.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, text } from './flags.ts';
-import { DATA, LAB_FLAGS, factsFrom, withLab } from './lab.ts';
+import { FOLDERS, readText } from './files.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, folder, input } from './flags.ts';
+import { DATA, LAB_FLAGS, factsFrom, hashOf, runMode, settingsOf, withLab } from './lab.ts';
 import type { LabArguments } from './lab.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
-import { percent, quoted, short } from './text.ts';
+import { percent, plural, quoted, short } from './text.ts';
 
 const RIGHT = { align: 'right' } as const;
 const COMPARED = ['ES', 'PS', 'NS', 'S'] as const;
@@ -41,6 +49,8 @@ const FAMILIES: readonly (readonly [title: string, names: readonly (keyof Method
 ];
 
 interface EvaluateCommand extends LabArguments {
+  readonly out?: string | undefined;
+  readonly resume: boolean;
   readonly findDisabling: boolean;
   readonly references?: string | undefined;
 }
@@ -51,12 +61,19 @@ export const evaluate = command({
       .positional('data', DATA)
       .options(LAB_FLAGS)
       .options({
+        out: folder('--out', 'keep every case in this folder: run.json, run.jsonl', FOLDERS.run),
+        resume: {
+          type: 'boolean',
+          default: false,
+          describe:
+            'go on with the run in that folder; without one, a run that was stopped goes on by itself',
+        },
         'find-disabling': {
           type: 'boolean',
           default: false,
           describe: 'only list the edits that would disable the model',
         },
-        references: text('--references', 'attribute_snippets.json of ROME: texts for consistency (RS)'),
+        references: input('--references', 'attribute_snippets.json of ROME: texts for consistency (RS)'),
       })
       .options(EDIT_FLAGS)
       .options(MODEL_FLAGS)
@@ -68,8 +85,25 @@ async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
   const methods = methodsFrom(args);
   const { facts, name } = await factsFrom(args);
   const references = await referencesFrom(args.references);
-  return withLab(args, run, async ({ session, edit, thresholds, seed }) => {
+  const target = args.out === undefined ? undefined : resolve(args.out);
+  const kept = target === undefined ? undefined : await openCases(target, runMode(args, run));
+  return withLab(args, run, async (lab) => {
+    const { session, edit, thresholds, seed } = lab;
     const { model, timed, timings, about } = session;
+    const settings = {
+      ...settingsOf(lab, args, name),
+      methods,
+      measure: !args.findDisabling,
+      text_tokens: args.textTokens,
+      references: args.references === undefined ? null : await sha256File(args.references),
+    };
+    const { journal, place } = kept
+      ? { journal: kept, place: target }
+      : await casesInCache(settings, facts, run);
+    journal?.check(settings, facts);
+    if (journal && !journal.head) await journal.begin({ schema: 1, settings });
+    let finished = journal?.lines.length ?? 0;
+    if (finished > 0) run.terminal.note(`palimpsest: going on from ${plural(finished, 'case')} in ${place}`);
     const bar = run.terminal.progress('evaluate');
     let cases: CaseResult[];
     try {
@@ -82,12 +116,23 @@ async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
           measure: !args.findDisabling,
           textTokens: args.textTokens,
           references,
-          onCase: (_, done, total) => bar.update(done, total),
+          journal,
+          onCase: (_, done, total) => bar.update((finished = done), total),
           signal: run.signal,
         }),
       );
+    } catch (error) {
+      if (run.signal.aborted && journal && finished > 0)
+        throw new Interrupted(
+          `interrupted: ${finished} of ${plural(facts.length, 'case')} are kept in ${place}. ` +
+            `The same command ${kept ? 'with --resume ' : ''}goes on from there.`,
+        );
+      throw error;
     } finally {
       bar.stop();
+      await journal?.close();
+      if (!kept && place !== undefined && (cases! ?? finished === 0))
+        await rm(place, { recursive: true, force: true });
     }
     const missing = missingMeasures(facts);
     const result = { ...resultOf(cases, methods, seed, args.findDisabling), missing };
@@ -102,8 +147,46 @@ async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
     }
     showDangerous(run.terminal, dangerousEdits(cases));
     reportTimings(session, run);
-    return { ...about, result, timings_ms: timings };
-  });
+    return { ...about, result: { ...result, folder: target }, timings_ms: timings };
+  }).finally(() => kept?.close());
+}
+
+type Cases = OpenRun<
+  { readonly schema: 1; readonly settings: Readonly<Record<string, unknown>> },
+  CaseResult
+>;
+
+const HEAD = v.looseObject({ schema: v.literal(1), settings: v.record(v.string(), v.unknown()) });
+
+function openCases(folder: string, mode: JournalOptions['mode']): Promise<Cases> {
+  // A measure that is no number must be none after a resume, too.
+  return openRun(folder, { mode, head: HEAD, line: CASE, nonFinite: 'object' });
+}
+
+/**
+ * The cases of a run without a folder of its own, which an interrupted one goes on from: in the cache, by all that decides
+ * its numbers, until the run is finished.
+ */
+async function casesInCache(
+  settings: Readonly<Record<string, unknown>>,
+  facts: readonly Fact[],
+  { terminal }: Run,
+): Promise<{ journal?: Cases; place?: string }> {
+  const place = join(cacheFolder(), 'evaluate', hashOf([settings, facts, versions()]));
+  try {
+    const journal = await openCases(place, 'resume').catch((error: unknown) => {
+      if (!(error instanceof UsageError) || error.code !== 'damaged_run') throw error;
+      terminal.note(`palimpsest: ${place} is damaged and is begun anew.`);
+      return openCases(place, 'overwrite');
+    });
+    return { journal, place };
+  } catch (error) {
+    if (!(error instanceof UsageError) && !(error instanceof ModelError)) throw error;
+    terminal.warn(
+      `${error.message} This run goes on all the same, but what it finishes is not kept if it is stopped.`,
+    );
+    return {};
+  }
 }
 
 /** One method as `cli.md` has it; several under `methods`, each of that form. */

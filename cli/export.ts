@@ -7,7 +7,7 @@ import { exportCheckpoint } from '../src/io/export.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './commands.ts';
 import { namedEditResult, readEdits, shortId } from './edit-list.ts';
-import { MODEL_FLAGS, once } from './flags.ts';
+import { MODEL_FLAGS, folder as folderFlag } from './flags.ts';
 import { findCheckpoint, reportTimings, stopwatch } from './session.ts';
 import { megabytes, plural } from './text.ts';
 
@@ -16,7 +16,7 @@ const { weights: _, ...FLAGS } = MODEL_FLAGS;
 export const exportModel = command({
   flags: (yargs) =>
     yargs
-      .positional('folder', once('folder', 'a new folder'))
+      .positional('folder', folderFlag('folder', 'a new folder', {}))
       .options(FLAGS)
       .example('$0 export edited --edits darrieux.safetensors', 'a folder that transformers loads'),
   run: async (args, run) => {

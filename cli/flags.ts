@@ -2,10 +2,13 @@
 import { UsageError } from '../src/errors.ts';
 import { METHODS } from '../src/edit/method.ts';
 import { VALUE_DEFAULTS } from '../src/edit/value.ts';
+import { KINDS } from './files.ts';
+import type { FolderKind, Kind } from './files.ts';
 
 interface Range {
   readonly integer?: boolean;
   readonly min?: number;
+  readonly max?: number;
   /** The number itself is excluded. */
   readonly above?: number;
 }
@@ -32,16 +35,57 @@ export function choice<const T extends string>(name: string, choices: readonly T
   return { nargs: 1, describe, choices, coerce } as const;
 }
 
-/** A flag with one or more files. */
+/** A flag with one or more files that the command reads. */
 export function files(name: string, describe: string) {
   const coerce = (value: readonly unknown[] | undefined): string[] | undefined =>
-    value?.map((one) => String(filled(name, one)));
-  return { type: 'string', array: true, requiresArg: true, describe, coerce } as const;
+    value === undefined ? undefined : [value].flat().map((one) => String(filled(name, one)));
+  return {
+    type: 'string',
+    array: true,
+    requiresArg: true,
+    describe,
+    coerce,
+    file: { role: 'input' },
+  } as const;
+}
+
+/** A flag with a file that the command reads. */
+export function input(name: string, describe: string) {
+  return { ...text(name, describe), file: { role: 'input' } } as const;
+}
+
+/** A flag with a file that the command writes. */
+export function output(name: string, describe: string, kind: Kind) {
+  return { ...text(name, describe), file: { role: 'output', kind } } as const;
+}
+
+/** A flag with a file that the command reads and writes again. */
+export function changed(name: string, describe: string, kind: Kind, fallback: string) {
+  return { ...or(fallback, name, describe), file: { role: 'both', kind } } as const;
+}
+
+/** A flag with a folder that the command fills. */
+export function folder(name: string, describe: string, names: FolderKind) {
+  return { ...text(name, describe), file: { role: 'folder', files: names } } as const;
+}
+
+/** The same with a name for it when none is given. */
+export function folderOr(fallback: string, name: string, describe: string, names: FolderKind) {
+  return { ...or(fallback, name, describe), file: { role: 'folder', files: names } } as const;
+}
+
+function or(fallback: string, name: string, describe: string) {
+  const coerce = (value: unknown): string => filled(name, value) ?? fallback;
+  return { ...text(name, describe), coerce, default: fallback } as const;
 }
 
 function single(name: string, value: unknown): string | undefined {
   if (Array.isArray(value))
     throw new UsageError(`${name}: expected it once, it was given ${value.length} times.`);
+  if (typeof value === 'boolean')
+    throw new UsageError(
+      `${name}: expected a value; --no-${name.replace(/^--/, '')} is no flag. Leave it out.`,
+    );
   return value === undefined ? undefined : String(value);
 }
 
@@ -51,14 +95,15 @@ function filled(name: string, value: unknown): string | undefined {
   return one;
 }
 
-function inRange(name: string, one: string | undefined, { integer = false, min, above }: Range) {
+function inRange(name: string, one: string | undefined, { integer = false, min, above, max }: Range) {
   if (one === undefined) return undefined;
   const x = one.trim() === '' ? NaN : Number(one);
   const isNumber = integer ? Number.isSafeInteger(x) : Number.isFinite(x);
-  if (isNumber && x >= (min ?? -Infinity) && x > (above ?? -Infinity)) return x;
+  if (isNumber && x >= (min ?? -Infinity) && x > (above ?? -Infinity) && x <= (max ?? Infinity)) return x;
   const from = min !== undefined ? ` from ${min}` : above !== undefined ? ` above ${above}` : '';
+  const to = max !== undefined ? ` to ${max.toLocaleString('en')}` : '';
   throw new UsageError(
-    `${name}: expected ${integer ? 'a whole number' : 'a number'}${from}, found "${one}".`,
+    `${name}: expected ${integer ? 'a whole number' : 'a number'}${from}${to}, found "${one}".`,
   );
 }
 
@@ -74,7 +119,11 @@ const TRACE_FLAGS = {
     describe: 'time every shader: kernel, shape, ms, GFLOP/s, GB/s on stderr',
   },
   'trace-all': { type: 'boolean', default: false, describe: 'the same, one line a dispatch' },
-  'trace-file': text('--trace-file', 'write the time of every dispatch to a file, tab-separated'),
+  'trace-file': output(
+    '--trace-file',
+    'write the time of every dispatch to a file, tab-separated',
+    KINDS.times,
+  ),
 } as const;
 
 /** All commands that load a model. */
@@ -97,6 +146,9 @@ export const SEED_FLAG = {
   seed: number('--seed', 'of everything random [default: 0]', { integer: true, min: 0 }),
 } as const;
 
+/** The losses of all steps lie in one buffer. */
+const MOST_STEPS = 100_000;
+
 /** All commands that make an edit. */
 export const EDIT_FLAGS = {
   method: choice('--method', [...METHODS, 'all'] as const, 'how the update is made [default: r-rome]'),
@@ -104,11 +156,12 @@ export const EDIT_FLAGS = {
     integer: true,
     min: 0,
   }),
-  contexts: text('--contexts', 'JSON array of templates with one {} each [default: sampled with --seed]'),
-  covariance: text('--covariance', 'auto, identity, or a covariance file [default: auto]'),
+  contexts: input('--contexts', 'JSON array of templates with one {} each [default: sampled with --seed]'),
+  covariance: input('--covariance', 'auto, identity, or a covariance file [default: auto]'),
   steps: number('--steps', `forward passes at most [default: ${VALUE_DEFAULTS.steps}]`, {
     integer: true,
     min: 1,
+    max: MOST_STEPS,
   }),
   'learning-rate': number('--learning-rate', `of Adam [default: ${VALUE_DEFAULTS.learningRate}]`, {
     above: 0,

@@ -67,9 +67,9 @@ export const generate = command({
       // One prompt is written as it grows; several would run into each other.
       const live = prompts.length === 1 && !terminal.json ? new Writer(model.tokenizer, terminal) : undefined;
       const bar = live ? undefined : terminal.progress('generate');
-      live?.begin(shown[0] ?? '');
       let count = 0;
       const onToken = (row: number, id: number): void => {
+        live?.begin(shown[0] ?? '');
         drawn[row]?.push(id);
         bar?.update((count += 1), prompts.length * options.tokens);
         if (!stop.includes(id)) live?.write(id);
@@ -109,13 +109,17 @@ class Writer {
   readonly #tokenizer: Tokenizer;
   readonly #terminal: Terminal;
   readonly #decoder = new TextDecoder();
+  #begun = false;
 
   constructor(tokenizer: Tokenizer, terminal: Terminal) {
     this.#tokenizer = tokenizer;
     this.#terminal = terminal;
   }
 
+  /** With the first token: a prompt that is refused is not printed. */
   begin(prompt: string): void {
+    if (this.#begun) return;
+    this.#begun = true;
     this.#terminal.write(prompt);
   }
 
@@ -124,6 +128,6 @@ class Writer {
   }
 
   end(): void {
-    this.#terminal.write(`${this.#decoder.decode()}\n`);
+    if (this.#begun) this.#terminal.write(`${this.#decoder.decode()}\n`);
   }
 }

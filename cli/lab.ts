@@ -2,6 +2,7 @@
  * What the commands of a researcher share: a model to edit with thresholds of its own, the facts of a data file, C of many
  * layers, downstream tasks, and the settings of a run that is gone on with.
  */
+import { createHash } from 'node:crypto';
 import type { Fact } from '../src/data/fact.ts';
 import { readLabelled } from '../src/data/labelled.ts';
 import type { Labelled } from '../src/data/labelled.ts';
@@ -22,7 +23,7 @@ import type { Run } from './commands.ts';
 import { withEditing } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { readData } from './files.ts';
-import { choice, number, text } from './flags.ts';
+import { choice, input, number, text } from './flags.ts';
 import type { ModelArguments, Session } from './session.ts';
 
 const SHARE = { min: 0 } as const;
@@ -69,7 +70,7 @@ export interface LabArguments extends EditArguments, ModelArguments {
 }
 
 /** The data file as a positional. */
-export const DATA = text(
+export const DATA = input(
   'data',
   'CounterFact, zsRE, EasyEdit, FastEdit, CSV (prompt,subject,target,true) or plain lines [default: CounterFact]',
 );
@@ -115,26 +116,47 @@ function thresholdsFrom(args: LabArguments): Thresholds {
   };
 }
 
-/** A run that is gone on with must be the run that was begun. */
-type Settings = Readonly<Record<string, unknown>>;
-
-/** @throws UsageError naming the first setting that differs, and both values */
-export function sameSettings(stored: Settings, given: Settings, folder: string): void {
-  // As JSON has them: undefined members fall away.
-  const now = JSON.parse(JSON.stringify(given)) as Settings;
-  for (const name of new Set([...Object.keys(stored), ...Object.keys(now)])) {
-    const [was, is] = [JSON.stringify(stored[name]), JSON.stringify(now[name])];
-    if (was === is) continue;
-    throw new UsageError(
-      `${folder}: this run was begun with ${name} ${cut(was)}, but now it is ${cut(is)}. ` +
-        'Its numbers would not be those of an unbroken run: give the same settings, or another --out.',
-      'other_run',
-    );
-  }
+/** What decides the numbers of a run, whatever it measures; it goes on only with the same. */
+export function settingsOf(
+  { session, edit, thresholds, seed }: Lab,
+  args: LabArguments,
+  data: string,
+): Record<string, unknown> {
+  const { adapter, model } = session.about;
+  return {
+    adapter: adapter.description,
+    model,
+    edits: session.edits.map(({ id }) => id),
+    layer: edit.layer,
+    covariance: edit.solver.key,
+    contexts: edit.contexts,
+    options: {
+      steps: args.steps,
+      learning_rate: args.learningRate,
+      clamp: edit.clamp,
+      kl_factor: args.klFactor,
+      weight_decay: args.weightDecay,
+      freeze: args.freeze,
+    },
+    thresholds,
+    seed,
+    // A longer run of the same facts may follow, so only their beginning is fixed.
+    data,
+    from: args.from ?? 0,
+  };
 }
 
-function cut(value = 'none'): string {
-  return value.length > 80 ? `${value.slice(0, 80)}…` : value;
+/** Of texts that are too long for a settings file. */
+export function hashOf(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
+}
+
+/** How a folder for a run is opened. */
+export function runMode(
+  { resume }: { readonly resume: boolean },
+  { files }: Run,
+): 'new' | 'resume' | 'overwrite' {
+  return resume ? 'resume' : files.overwrite ? 'overwrite' : 'new';
 }
 
 /** Ten times the rank that C must have. */

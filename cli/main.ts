@@ -9,61 +9,103 @@ import process from 'node:process';
 import { hideBin } from 'yargs/helpers';
 import { Interrupted, PalimpsestError } from '../src/errors.ts';
 import { printableLines } from '../src/printable.ts';
-import { COMMANDS } from './commands.ts';
 import type { Report } from './commands.ts';
 import { parse } from './parse.ts';
+import type { Begin } from './parse.ts';
 import { Terminal } from './terminal.ts';
 
 // @huggingface/hub logs with it, and Node writes that to stdout, which belongs to the result.
 console.debug = console.error;
 
+/** Signals that come so soon after the first are the same wish: a terminal that closes tells the shell, too. */
+const SAME_MS = 200;
+
 process.exitCode = await main(hideBin(process.argv));
 
 async function main(words: string[]): Promise<number> {
-  // Whoever reads our output may stop reading, as `head` does: that is no error.
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(0);
-    throw error;
-  });
-  // Until the line is parsed, the words themselves say how an error is to be told, and of what.
+  const lost = outlive(process.stdout);
+  outlive(process.stderr);
+  // Until the line is parsed, the words themselves say how an error is to be told.
   const flags = words.slice(0, words.includes('--') ? words.indexOf('--') : words.length);
-  let terminal = new Terminal({ json: flags.includes('--json'), quiet: false, verbose: false });
-  let name = words.find((word) => COMMANDS.some(({ usage }) => usage.split(' ')[0] === word)) ?? null;
+  const json = flags.findLast((word) => /^--(no-)?json(=|$)/.test(word));
+  const wanted = json !== undefined && !/^--no-|=false$/.test(json);
+  let terminal = new Terminal({ json: wanted, quiet: false, verbose: false });
+  let name: string | null = null;
   let code = 0;
   const interrupt = listen(() => terminal);
-  try {
-    await parse(words, async (chosen, { handler }, args) => {
-      name = chosen;
-      if (!args.color) process.env['NO_COLOR'] = '1';
+  const begin: Begin = {
+    chosen: (chosen) => void (name = chosen),
+    run: async ({ handler }, args) => {
+      if (!args.color) {
+        process.env['NO_COLOR'] = '1';
+        delete process.env['FORCE_COLOR']; // which goes before it, for Node
+      }
+      if (args.quiet) console.debug = () => undefined;
       terminal = new Terminal(args);
       const { error, ...report } = await handler(args, { terminal, signal: interrupt.signal });
       if (args.json) writeDocument(terminal, name, report, error);
       else if (error) terminal.error(error.message);
       if (error) code = exitCode(error);
-    });
-    return code;
+    },
+  };
+  try {
+    await parse(words, begin);
   } catch (error) {
-    const reason: unknown = interrupt.signal.aborted ? interrupt.signal.reason : error;
+    const reason = interrupt.signal.aborted ? afterSignal(error, interrupt.signal) : error;
     if (terminal.json) writeDocument(terminal, name, undefined, reason);
     terminal.error(describe(reason));
-    // A download that cannot be cancelled would keep the process alive.
-    if (reason instanceof Interrupted) process.exit(130);
-    return exitCode(reason);
+    // What cannot be cancelled would keep the process alive.
+    if (interrupt.signal.aborted) process.exit(exitCode(reason));
+    code = exitCode(reason);
   }
+  const why = await lost();
+  if (why === undefined) return code;
+  terminal.error(
+    `stdout: expected room for the result, but the system refused it (${why}). Files that the command writes are complete. Send stdout elsewhere.`,
+  );
+  return code === 0 ? 2 : code;
 }
 
-/** The first Ctrl-C asks to stop; the second stops at once. */
+/**
+ * Keeps the work going when a stream is gone: files are still to be written.
+ *
+ * @returns why text was lost; undefined also where nobody reads on, as `head` does: that is no error
+ */
+function outlive(stream: NodeJS.WriteStream): () => Promise<string | undefined> {
+  let why: string | undefined;
+  stream.on('error', ({ code = 'unknown error' }: NodeJS.ErrnoException) => {
+    if (code !== 'EPIPE' && code !== 'EIO') why ??= code;
+  });
+  return async () => {
+    await new Promise((resolve) => setImmediate(resolve));
+    return why;
+  };
+}
+
+/** The first Ctrl-C asks to stop; the second stops at once. To be ended and to lose the terminal are the same wish. */
 function listen(terminal: () => Terminal): AbortController {
   const controller = new AbortController();
-  const stop = (): void => {
-    if (controller.signal.aborted) process.exit(130);
+  let since = 0;
+  const stop = (signal: NodeJS.Signals): void => {
+    if (controller.signal.aborted) {
+      if (signal !== 'SIGHUP' && performance.now() - since > SAME_MS) process.exit(130);
+      return;
+    }
+    since = performance.now();
     controller.abort(
       new Interrupted('interrupted: what was finished before is kept, nothing is half-written.'),
     );
     terminal().note('\npalimpsest: stopping; press Ctrl-C again to stop at once.');
   };
-  process.on('SIGINT', stop).on('SIGTERM', stop);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
   return controller;
+}
+
+/** What a stopped command has to say: what it keeps, or that it could not be kept. */
+function afterSignal(error: unknown, { reason }: AbortSignal): unknown {
+  const telling =
+    error instanceof PalimpsestError && (error instanceof Interrupted || error.code === 'unwritable');
+  return telling ? error : reason;
 }
 
 function writeDocument(terminal: Terminal, command: string | null, report?: Report, error?: unknown): void {

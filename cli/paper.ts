@@ -3,21 +3,20 @@ import { resolve } from 'node:path';
 import { readFacts } from '../src/data/read.ts';
 import { readLabelled } from '../src/data/labelled.ts';
 import type { Labelled } from '../src/data/labelled.ts';
-import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
-import { openJournal } from '../src/io/journal.ts';
-import type { Journal } from '../src/io/journal.ts';
+import { openRun } from '../src/io/run.ts';
 import type { TaskName } from '../src/lab/downstream-tasks.ts';
 import { PAPER_PLAN, runPaper } from '../src/lab/paper.ts';
 import type { PaperPlan } from '../src/lab/paper.ts';
 import { heldOut } from '../src/lab/health.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import type { Study } from '../src/lab/report/study.ts';
+import { SEQUENCE_HEAD, SEQUENCE_LINE } from '../src/lab/sequence.ts';
 import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';
 import { command } from './commands.ts';
-import { readData } from './files.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
-import { layerSolvers, sameSettings, withLab } from './lab.ts';
+import { FOLDERS, readData } from './files.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, folderOr, input, number } from './flags.ts';
+import { layerSolvers, runMode, withLab } from './lab.ts';
 import { reportTimings } from './session.ts';
 import type { Progress, Terminal } from './terminal.ts';
 
@@ -49,8 +48,8 @@ export const paper = command({
   flags: (yargs) =>
     yargs
       .options({
-        out: text('--out', 'folder of the report [default: paper]'),
-        data: text('--data', 'records to edit [default: 100 of CounterFact, shuffled]'),
+        out: folderOr('paper', '--out', 'folder of the report', FOLDERS.study),
+        data: input('--data', 'records to edit [default: 100 of CounterFact, shuffled]'),
         resume: { type: 'boolean', default: false, describe: 'go on with sequences that are in the folder' },
       })
       .options(EDIT_FLAGS)
@@ -58,13 +57,14 @@ export const paper = command({
       .options(MODEL_FLAGS)
       .options(SIZE_FLAGS),
   run: async (args, run) => {
-    const out = args.out ?? 'paper';
+    const { out } = args;
     const { terminal, signal } = run;
     const data = await readData('--data', args.data, 'counterfact-100.json');
     const facts = readFacts(data.text, data.name);
     const corpus = await readData('--data', undefined, 'wikitext.txt');
     const texts = corpus.text.split('\n').filter((line) => line.trim() !== '');
     const plan = planOf(args);
+    for (const method of plan.methods) await run.files.fills('--out', resolve(out, method), FOLDERS.run);
     const examples = await readExamples(plan.tasks);
     return withLab(args, run, async ({ session, edit, covariance }) => {
       const { model, timed, timings } = session;
@@ -79,9 +79,13 @@ export const paper = command({
         solverAt: layerSolvers(session, texts, layers, signal),
         journalOf: async (method: string, settings: SequenceHead['settings']) => {
           const folder = resolve(out, method);
-          const journal = await fileJournal(folder, args.resume);
+          const schemas = { head: SEQUENCE_HEAD, line: SEQUENCE_LINE };
+          const journal = await openRun<SequenceHead, SequenceLine>(folder, {
+            mode: runMode(args, run),
+            ...schemas,
+          });
           session.atEnd(() => void journal.close());
-          if (journal.head) sameSettings(journal.head.settings, settings, folder);
+          journal.check(settings);
           return journal;
         },
         onProgress: steps.at,
@@ -155,17 +159,6 @@ async function readExamples(tasks: readonly TaskName[]): Promise<Map<TaskName, r
     examples.set(task, readLabelled(content, name));
   }
   return examples;
-}
-
-async function fileJournal(folder: string, resume: boolean): Promise<Journal<SequenceHead, SequenceLine>> {
-  return openJournal<SequenceHead, SequenceLine>(folder, resume).catch((error: unknown) => {
-    if (error instanceof UsageError && error.code === 'run_exists')
-      throw new UsageError(
-        `${folder}: holds a sequence already. Go on with it by --resume, or choose another folder with --out.`,
-        error.code,
-      );
-    throw error;
-  });
 }
 
 /** One bar a step. */

@@ -16,7 +16,12 @@ const COMMON_FLAGS = {
 
 export type CommonArguments = { readonly [Name in keyof typeof COMMON_FLAGS]: boolean };
 
-type Execute = (name: string, command: Command, args: ArgumentsCamelCase & CommonArguments) => Promise<void>;
+/** What the parser tells of a line. */
+export interface Begin {
+  /** Which command it is of, before its flags are read. */
+  readonly chosen: (name: string) => void;
+  readonly run: (command: Command, args: ArgumentsCamelCase & CommonArguments) => Promise<void>;
+}
 
 const EPILOGUE =
   'Exit codes: 0 done, 1 a bug, 2 wrong usage or unreadable input, 3 the edit was refused or missed, ' +
@@ -32,7 +37,7 @@ const HIDDEN_DASH = '\uf8fe';
  *
  * @throws UsageError, and whatever the command throws
  */
-export async function parse(words: readonly string[], execute: Execute): Promise<void> {
+export async function parse(words: readonly string[], begin: Begin): Promise<void> {
   const parser = yargs(ready(words))
     .scriptName('palimpsest')
     .usage('$0 <command>\n\nRewrites facts in a language model: ROME, p-ROME and r-ROME.')
@@ -53,7 +58,7 @@ export async function parse(words: readonly string[], execute: Execute): Promise
       throw error ?? new UsageError(advise(message, words));
     });
   try {
-    await register(parser, COMMANDS, execute).parseAsync();
+    await register(parser, COMMANDS, { ...begin, words }).parseAsync();
   } catch (error) {
     if (error instanceof Error && error.name === 'YError')
       throw new UsageError(advise(String(written(error.message)), words));
@@ -62,13 +67,17 @@ export async function parse(words: readonly string[], execute: Execute): Promise
   }
 }
 
-function register(parser: Argv, entries: readonly Entry[], execute: Execute, outer = ''): Argv {
+interface Line extends Begin {
+  readonly words: readonly string[];
+}
+
+function register(parser: Argv, entries: readonly Entry[], line: Line, outer = ''): Argv {
   for (const entry of entries) {
     const name = outer + nameOf(entry);
     if ('actions' in entry) {
       const { actions } = entry;
       parser.command(entry.usage, entry.summary, (inner) =>
-        register(inner, actions, execute, `${name} `).demandCommand(
+        register(inner, actions, line, `${name} `).demandCommand(
           1,
           `${name}: expected ${actions.map(nameOf).join(', ')}.`,
         ),
@@ -77,13 +86,28 @@ function register(parser: Argv, entries: readonly Entry[], execute: Execute, out
       parser.command(
         entry.usage,
         entry.summary,
-        async (inner) => (await entry.load()).builder(inner),
-        async (args) =>
-          execute(name, await entry.load(), written(args) as ArgumentsCamelCase & CommonArguments),
+        async (inner) => {
+          line.chosen(name);
+          return (await entry.load()).builder(inner);
+        },
+        async (args) => {
+          checkSwitches(line.words, args);
+          return line.run(await entry.load(), written(args) as ArgumentsCamelCase & CommonArguments);
+        },
       );
     }
   }
   return parser;
+}
+
+/** @throws UsageError for a flag that is on or off and was given another value, which yargs takes for off */
+function checkSwitches(words: readonly string[], args: ArgumentsCamelCase): void {
+  const end = words.indexOf('--');
+  for (const word of end < 0 ? words : words.slice(0, end)) {
+    const [, name = '', value = ''] = /^--([^=]+)=(.*)$/s.exec(word) ?? [];
+    if (typeof args[name] !== 'boolean' || value === 'true' || value === 'false') continue;
+    throw new UsageError(`--${name}: expected no value, true or false, found "${value}".`);
+  }
 }
 
 function nameOf({ usage }: Entry): string {

@@ -1,7 +1,7 @@
 /** `--trace`: where the time of a command goes, dispatch by dispatch, on stderr or in a file. */
-import { writeFile } from 'node:fs/promises';
 import type { Gpu } from '../src/gpu/context.ts';
 import type { DispatchTime } from '../src/gpu/timing.ts';
+import { writeAtomic } from '../src/io/atomic.ts';
 import { profileOf } from '../src/lab/profile.ts';
 import type { ProfileRow } from '../src/lab/profile.ts';
 import { giga, ms, percentOf } from './text.ts';
@@ -65,7 +65,7 @@ export class Profiler {
         note,
       );
     if (trace) printProfile(profileOf(times), wall, note);
-    if (traceFile !== undefined) await writeFile(traceFile, lines(times));
+    if (traceFile !== undefined) await writeAtomic(traceFile, lines(times));
     const inside = times.reduce((sum, time) => sum + time.ms, 0);
     terminal.note(
       `trace: ${times.length} dispatches, ${ms(inside)} ms in kernels, ${percentOf(inside, wall)} % of ${ms(wall)} ms since the adapter was opened`,

@@ -1,5 +1,5 @@
 /** `palimpsest sequence`: one edit after another on the same weights, into a folder, resumable after kill -9. */
-import { createHash } from 'node:crypto';
+import { readdir, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Fact } from '../src/data/fact.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
@@ -9,15 +9,16 @@ import { UsageError } from '../src/errors.ts';
 import { writeEdit } from '../src/index.node.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { sha256File } from '../src/io/file.ts';
-import { openJournal } from '../src/io/journal.ts';
+import { openRun } from '../src/io/run.ts';
+import type { OpenRun } from '../src/io/run.ts';
 import { heldOut } from '../src/lab/health.ts';
 import { makeReport } from '../src/lab/report/page.ts';
-import { runSequence } from '../src/lab/sequence.ts';
+import { SEQUENCE_HEAD, SEQUENCE_LINE, runSequence } from '../src/lab/sequence.ts';
 import type { SequenceHead, SequenceLine, SequenceOptions, Survivor } from '../src/lab/sequence.ts';
 import { missingMeasures } from '../src/lab/metrics.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
-import { readData } from './files.ts';
+import { FOLDERS, readData } from './files.ts';
 import {
   DATA,
   DOWNSTREAM_FLAGS,
@@ -26,11 +27,13 @@ import {
   downstreamFrom,
   examplesFrom,
   factsFrom,
-  sameSettings,
+  hashOf,
+  runMode,
+  settingsOf,
   withLab,
 } from './lab.ts';
 import type { DownstreamArguments, Lab, LabArguments } from './lab.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, number, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, folderOr, input, number } from './flags.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { percent as probability, plural, short } from './text.ts';
@@ -47,7 +50,7 @@ const EVERY = 10;
 const EDITS = 100;
 
 interface SequenceCommand extends LabArguments, DownstreamArguments {
-  readonly out?: string | undefined;
+  readonly out: string;
   readonly resume: boolean;
   readonly every?: number | undefined;
   readonly heldOut?: string | undefined;
@@ -59,14 +62,19 @@ export const sequence = command({
       .positional('data', DATA)
       .options(LAB_FLAGS)
       .options({
-        out: text('--out', 'folder of the run: run.jsonl, end.json, report.html, edits/ [default: sequence]'),
+        out: folderOr(
+          'sequence',
+          '--out',
+          'folder of the run: run.jsonl, end.json, report.html, edits/',
+          FOLDERS.sequence,
+        ),
         resume: { type: 'boolean', default: false, describe: 'go on with the run in that folder' },
         every: number(
           '--every',
           `edits between two measurements, the end is always one [default: ${EVERY}]`,
           COUNT,
         ),
-        'held-out': text(
+        'held-out': input(
           '--held-out',
           'text, a document a line, whose first 12 are followed [default: WikiText]',
         ),
@@ -87,105 +95,124 @@ async function runCommand(args: SequenceCommand, run: Run): Promise<Report> {
   const { facts, name } = await factsFrom({ ...args, count: args.count ?? EDITS });
   const corpus = await readData('--held-out', args.heldOut, 'wikitext.txt');
   const examples = await examplesFrom(args);
-  const folder = resolve(args.out ?? 'sequence');
-  return withLab(args, run, async (lab) => {
-    const { session, edit, thresholds, seed, contextsSeed } = lab;
-    const { model, timed, timings, about } = session;
-    const every = args.every ?? EVERY;
-    const documents = heldOut(
-      model,
-      corpus.text
-        .split('\n')
-        .filter((line) => line.trim() !== '')
-        .slice(0, HELD_OUT),
+  const folder = resolve(args.out);
+  await checkEdits(folder, args, run);
+  const schemas = { head: SEQUENCE_HEAD, line: SEQUENCE_LINE };
+  const journal = await openRun<SequenceHead, SequenceLine>(folder, { mode: runMode(args, run), ...schemas });
+  const input = { method, facts, name, corpus: corpus.text, examples, journal };
+  return withLab(args, run, (lab) => sequenceIn(lab, folder, input, args, run)).finally(journal.close);
+}
+
+/**
+ * Edits of another run in the folder would count as those of this one.
+ *
+ * @throws UsageError when there are some that may not be removed
+ */
+async function checkEdits(folder: string, { resume }: SequenceCommand, { files }: Run): Promise<void> {
+  if (resume) return;
+  const edits = resolve(folder, 'edits');
+  const names = await readdir(edits).catch((): string[] => []);
+  if (names.length === 0) return;
+  if (!files.overwrite)
+    throw new UsageError(
+      `${edits}: expected no edits of another run, found ${names.length} files. Choose another folder with --out, or begin anew with --overwrite.`,
+      'run_exists',
     );
-    const downstream = downstreamFrom(args, examples, seed, run.signal);
-    const onCollapse = args.onCollapse ?? 'warn';
-    const textTokens = args.textTokens ?? 50;
-    const settings = {
-      adapter: about.adapter.description,
-      model: about.model,
-      edits: session.edits.map(({ id }) => id),
+  for (const name of names.filter((one) => /^\d+\.safetensors$/.test(one))) await rm(resolve(edits, name));
+}
+
+interface SequenceInput {
+  readonly method: Method;
+  readonly facts: readonly Fact[];
+  /** Of the data. */
+  readonly name: string;
+  readonly corpus: string;
+  readonly examples: Awaited<ReturnType<typeof examplesFrom>>;
+  readonly journal: OpenRun<SequenceHead, SequenceLine>;
+}
+
+async function sequenceIn(
+  lab: Lab,
+  folder: string,
+  { method, facts, name, corpus, examples, journal }: SequenceInput,
+  args: SequenceCommand,
+  run: Run,
+): Promise<Report> {
+  const { session, edit, thresholds, seed, contextsSeed } = lab;
+  const { model, timed, timings, about } = session;
+  const every = args.every ?? EVERY;
+  const documents = heldOut(
+    model,
+    corpus
+      .split('\n')
+      .filter((line) => line.trim() !== '')
+      .slice(0, HELD_OUT),
+  );
+  const downstream = downstreamFrom(args, examples, seed, run.signal);
+  const onCollapse = args.onCollapse ?? 'warn';
+  const textTokens = args.textTokens ?? 50;
+  const settings = {
+    ...settingsOf(lab, args, name),
+    method,
+    on_collapse: onCollapse,
+    every,
+    text_tokens: textTokens,
+    held_out: hashOf(documents),
+    downstream: downstream
+      ? {
+          every: downstream.every,
+          tasks: [...examples.keys()],
+          per_class: args.perClass ?? PER_CLASS,
+          rte_labels: args.rteLabels ?? 'glue',
+          examples: hashOf([...examples]),
+        }
+      : null,
+  };
+  journal.check(settings, facts);
+  const lines: SequenceLine[] = [...journal.lines];
+  const earlier = [...session.edits.map(({ id }) => id), ...(await keptIds(folder, lines))];
+  const bar = run.terminal.progress('sequence');
+  let survivors: Survivor[];
+  try {
+    const options = {
       method,
-      layer: edit.layer,
-      covariance: edit.solver.key,
-      contexts: edit.contexts,
-      options: {
-        steps: args.steps,
-        learning_rate: args.learningRate,
-        clamp: edit.clamp,
-        kl_factor: args.klFactor,
-        weight_decay: args.weightDecay,
-        freeze: args.freeze,
-      },
+      edit,
       thresholds,
-      on_collapse: onCollapse,
-      seed,
+      onCollapse,
       every,
-      text_tokens: textTokens,
-      held_out: hash(documents),
-      // A longer run of the same facts may follow, so only their beginning is fixed.
-      data: name,
-      from: args.from ?? 0,
-      downstream: downstream
-        ? {
-            every: downstream.every,
-            tasks: [...examples.keys()],
-            per_class: args.perClass ?? PER_CLASS,
-            rte_labels: args.rteLabels ?? 'glue',
-            examples: hash([...examples]),
-          }
-        : null,
-    };
-    const journal = await openJournal<SequenceHead, SequenceLine>(folder, args.resume);
-    const lines: SequenceLine[] = [...journal.lines];
-    const earlier = [...session.edits.map(({ id }) => id), ...(await keptIds(folder, lines))];
-    const bar = run.terminal.progress('sequence');
-    let survivors: Survivor[];
-    try {
-      if (journal.head) sameSettings(journal.head.settings, settings, folder);
-      sameFacts(lines, facts, folder);
-      const options = {
-        method,
-        edit,
-        thresholds,
-        onCollapse,
-        every,
-        documents,
-        textTokens,
-        seed,
-        downstream,
-        onKept: async ({ number: place, ...made }) => {
-          const path = editPath(folder, place);
-          const circumstances = { covariance: edit.solver.key, seed: contextsSeed, earlier };
-          await writeEdit(path, { model, ...made, ...circumstances });
-          earlier.push(await sha256File(path));
-        },
-        onLine: (line, total) => {
-          lines.push(line);
-          told(line, onCollapse, run);
-          bar.update(line.edit, total);
-        },
-        signal: run.signal,
-      } satisfies SequenceOptions;
-      survivors = await timed('sequence', () => runSequence(model, facts, options, journal, settings));
-    } finally {
-      bar.stop();
-      await journal.close();
-    }
-    await timed('report', () => writeReport(folder, method, journal.head as SequenceHead, lines, lab));
-    const survival = survivalOf(survivors);
-    await writeAtomic(resolve(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
-    showEnd(run.terminal, journal.head as SequenceHead, lines);
-    showSurvival(run.terminal, survivors);
-    for (const reason of missingMeasures(facts)) run.terminal.say(reason, '', 'dim');
-    run.terminal.say(
-      `Wrote ${folder}: run.jsonl has a line an edit, end.json what holds, report.html the figures. ` +
-        `The edits that were kept are in edits: palimpsest predict TEXT --edits ${args.out ?? 'sequence'}`,
-    );
-    reportTimings(session, run);
-    return { ...about, result: { ...resultOf(lines, folder), survival }, timings_ms: timings };
-  });
+      documents,
+      textTokens,
+      seed,
+      downstream,
+      onKept: async ({ number: place, ...made }) => {
+        const path = editPath(folder, place);
+        const circumstances = { covariance: edit.solver.key, seed: contextsSeed, earlier };
+        await writeEdit(path, { model, ...made, ...circumstances });
+        earlier.push(await sha256File(path));
+      },
+      onLine: (line, total) => {
+        lines.push(line);
+        told(line, onCollapse, run);
+        bar.update(line.edit, total);
+      },
+      signal: run.signal,
+    } satisfies SequenceOptions;
+    survivors = await timed('sequence', () => runSequence(model, facts, options, journal, settings));
+  } finally {
+    bar.stop();
+  }
+  await timed('report', () => writeReport(folder, method, journal.head as SequenceHead, lines, lab));
+  const survival = survivalOf(survivors);
+  await writeAtomic(resolve(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
+  showEnd(run.terminal, journal.head as SequenceHead, lines);
+  showSurvival(run.terminal, survivors);
+  for (const reason of missingMeasures(facts)) run.terminal.say(reason, '', 'dim');
+  run.terminal.say(
+    `Wrote ${folder}: run.jsonl has a line an edit, end.json what holds, report.html the figures. ` +
+      `The edits that were kept are in edits: palimpsest predict TEXT --edits ${args.out}`,
+  );
+  reportTimings(session, run);
+  return { ...about, result: { ...resultOf(lines, folder), survival }, timings_ms: timings };
 }
 
 function resultOf(lines: readonly SequenceLine[], folder: string): object {
@@ -267,23 +294,6 @@ async function writeReport(
     sequences: [{ method, head, lines }],
   });
   for (const [name, content] of files) await writeAtomic(resolve(folder, name), content);
-}
-
-/** @throws UsageError when the lines of a run are of other facts */
-function sameFacts(lines: readonly SequenceLine[], facts: readonly Fact[], folder: string): void {
-  lines.forEach(({ edit, subject, target_new }, i) => {
-    const fact = facts[i];
-    if (fact && fact.subject === subject && fact.targetNew === target_new) return;
-    const found = fact ? `"${fact.subject}" → "${fact.targetNew}"` : `only ${facts.length} records`;
-    throw new UsageError(
-      `${folder}: edit ${edit} of this run is "${subject}" → "${target_new}", but the data holds ${found}. Give the run's own data, or another --out.`,
-      'other_run',
-    );
-  });
-}
-
-function hash(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
 }
 
 /** The measurements of a run, and its largest edits. */

@@ -153,7 +153,7 @@ function seconds(ms: number): string {
  */
 export async function findCheckpoint(
   args: Pick<ModelArguments, 'model' | 'revision' | 'offline' | 'fetch'>,
-  { terminal, signal }: Run,
+  { terminal, signal, files }: Run,
   edits: readonly NamedEdit[] = [],
 ): Promise<{ found: FoundModel; checkpoint: Checkpoint }> {
   const download = terminal.progress('fetch', megabytes);
@@ -172,6 +172,8 @@ export async function findCheckpoint(
       onNotice: (text) => terminal.note(`palimpsest: ${text}`),
     });
     const { checkpoint } = found;
+    await files.reads('--model', found.folder);
+    await files.reads('--edits', ...edits.map(({ file }) => file));
     if (edits.length > 0) {
       warnOfUnverified(edits, terminal);
       const about = { ...checkpoint, sha256: await unlessAborted(signal, checkpoint.sha256()) };

@@ -32,7 +32,7 @@ test('what cannot be read ends with 2, says where, and leaves stdout empty', asy
     [['edit'], 'nothing to edit was given'],
     [[...EDIT, '--stepz', '3'], '--stepz'],
     [[...EDIT, '--no-freezing'], '--no-freezing'],
-    [[...EDIT, '--steps', '0'], '--steps: expected a whole number from 1, found "0"'],
+    [[...EDIT, '--steps', '0'], '--steps: expected a whole number from 1 to 100,000, found "0"'],
     [[...EDIT, '--steps', '3', '--steps', '4'], '--steps: expected it once'],
     [[...EDIT, '--clamp', 'NaN'], '--clamp: expected a number above 0'],
     [[...EDIT, '--method', 'memit'], '--method: expected r-rome, rome, p-rome, all, found "memit"'],

@@ -2,17 +2,27 @@
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite } from 'uvu';
+import * as v from 'valibot';
 import * as assert from 'uvu/assert';
 import { ModelError, UsageError } from '../src/errors.ts';
 import { openJournal } from '../src/io/journal.ts';
-import { throws, withFolder } from './folder.ts';
+import type { JournalOptions } from '../src/io/journal.ts';
+import { holdsOnly, throws, withFolder } from './folder.ts';
 
 const test = suite('journal');
 interface Line {
   edit: number;
   text: string;
 }
-const open = (folder: string, resume: boolean) => openJournal<{ name: string }, Line>(folder, resume);
+const schemas = {
+  head: v.object({ name: v.string() }),
+  line: v.object({ edit: v.number(), text: v.string() }),
+};
+const open = (folder: string, mode: JournalOptions['mode'] | boolean) =>
+  openJournal<{ name: string }, Line>(folder, {
+    mode: typeof mode === 'string' ? mode : mode ? 'resume' : 'new',
+    ...schemas,
+  });
 const line = (edit: number): Line => ({ edit, text: `é\n${edit}` });
 const vectors = (edit: number) => [Float32Array.of(edit, -0, 1e-40), Float32Array.of(edit / 3)];
 
@@ -104,6 +114,44 @@ test('damage before the end is told, not skipped', async () => {
     await throws(() => open(folder, true), UsageError, 'expected 3 blocks');
     await writeFile(path, blocks);
     await (await open(folder, true)).close(); // a refused folder is not left locked
+  });
+});
+
+test('a head and lines that are not what was written are told, by what should be there', async () => {
+  await withFolder(async (folder) => {
+    await write(folder);
+    const [head, text] = [join(folder, 'run.json'), join(folder, 'run.jsonl')];
+    const lines = await readFile(text, 'utf8');
+    for (const wrong of ['{}', '[]', '{"name": 3}', '{"name": "ru', 'null', '']) {
+      await writeFile(head, wrong);
+      await throws(() => open(folder, true), UsageError, 'run.json', 'Begin again');
+    }
+    await writeFile(head, '{"name": "run"}');
+    const changed = [lines.replace('"edit":2', '"edit":7'), lines.replace(/^.*$/m, 'null'), `null\n${lines}`];
+    for (const wrong of changed) {
+      await writeFile(text, wrong);
+      await throws(() => open(folder, true), UsageError, folder, 'Begin again');
+    }
+    const anew = await open(folder, 'overwrite');
+    assert.equal([anew.head, anew.lines], [undefined, []]);
+    await anew.close();
+  });
+});
+
+test('a run that never began leaves nothing, and numbers that JSON lacks come back where they are wanted', async () => {
+  await withFolder(async (outer) => {
+    const folder = join(outer, 'run');
+    await (await open(folder, false)).close();
+    await holdsOnly(outer, []);
+    const options = { mode: 'resume', head: v.object({}), line: v.unknown(), nonFinite: 'object' } as const;
+    const line = { a: NaN, b: [Infinity, -Infinity, 1], c: 'NaN', d: null };
+    const journal = await openJournal<object, object>(folder, options);
+    await journal.begin({});
+    await journal.append(line);
+    await journal.close();
+    const again = await openJournal<object, object>(folder, options);
+    assert.equal(again.lines, [line]);
+    await again.close();
   });
 });
 

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 
-const MAIN = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
+export const MAIN = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
 const TIMEOUT_MS = 120_000;
 
 export interface Ended {
@@ -42,8 +42,16 @@ export function cli(args: readonly string[], options: CliOptions = {}): Promise<
       stderr += String(part);
       if (interruptAt === undefined || sent || !stderr.includes(interruptAt)) return;
       sent = true;
-      for (let i = 0; i < interrupts; i += 1) setTimeout(() => child.kill('SIGINT'), 10 * i);
+      for (let i = 0; i < interrupts; i += 1) setTimeout(() => child.kill('SIGINT'), 300 * i); // sooner, it is one
     });
     child.on('close', (code) => resolve({ code, stdout, stderr }));
   });
+}
+
+/** An edit file as version 0.1.0 wrote it: without a checksum, so that a test can change it. */
+export function unsealed(bytes: Buffer): string {
+  return bytes
+    .toString('latin1')
+    .replace('palimpsest.edit/2', 'palimpsest.edit/1')
+    .replace('"checksum"', '"checksom"');
 }

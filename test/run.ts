@@ -22,6 +22,8 @@ const ONCE = [
   'downstream',
   'evaluate',
   'gpt2-small',
+  'kills',
+  'outputs',
   'report',
   'sequence',
   'styles',

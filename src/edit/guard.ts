@@ -7,7 +7,8 @@
  * An ordinary edit has a cosine of 0.3 to 0.7 and, on an unedited model, a relative update below 1; the disabling
  * edits of the paper lie more than an order of magnitude beyond. The thresholds sit in that gap.
  */
-export type Verdict = 'ok' | 'suspect' | 'disabling';
+export const VERDICTS = ['ok', 'suspect', 'disabling'] as const;
+export type Verdict = (typeof VERDICTS)[number];
 
 export interface Thresholds {
   readonly suspectCosine: number;

@@ -165,7 +165,7 @@ export async function readRecord(file: RecordFile): Promise<EditRecord> {
   const method = METHODS.find((known) => known === field('method'));
   if (!method) throw fault(`method: expected ${METHODS.join(', ')}, found "${field('method')}"`);
   const request = parseRequest(field('request'));
-  if (!request) throw fault('request: expected prompt, subject, target and target_ids');
+  if (!request) throw fault('request: expected a prompt with one {}, subject, target and target_ids');
 
   const matrix = async (
     name: string,
@@ -257,6 +257,7 @@ function parseRequest(text: string): EditRecord['request'] | undefined {
   const { prompt, subject, target, target_ids: targetIds } = found as Record<string, unknown>;
   if (typeof prompt !== 'string' || typeof subject !== 'string' || typeof target !== 'string')
     return undefined;
+  if (prompt.split('{}').length !== 2) return undefined;
   if (!Array.isArray(targetIds) || !targetIds.every((id) => Number.isSafeInteger(id) && id >= 0))
     return undefined;
   return { prompt, subject, target, targetIds: targetIds as number[] };

@@ -8,6 +8,7 @@ import {
   type Shards,
 } from '../formats/covariance-file.ts';
 import type { Matrices } from '../formats/checksum.ts';
+import type { WriteOptions } from './atomic.ts';
 import { covariancePath, openCovariance, writeCovariance } from './covariance-files.ts';
 
 export interface MergedFile {
@@ -25,7 +26,11 @@ export interface MergedFile {
  * @throws UsageError naming the files that do not go together: other model, layer or corpus, or the same shard twice
  * @throws ModelError when one is damaged
  */
-export async function mergeCovariances(paths: readonly string[], out?: string): Promise<MergedFile> {
+export async function mergeCovariances(
+  paths: readonly string[],
+  out?: string,
+  { signal }: WriteOptions = {},
+): Promise<MergedFile> {
   const files: CovarianceFile[] = [];
   for (const path of paths) files.push(await openCovariance(path));
   const [first, ...rest] = files;
@@ -35,12 +40,12 @@ export async function mergeCovariances(paths: readonly string[], out?: string): 
   checkDisjoint(files);
 
   const facts = mergedFacts(first.facts, files);
-  const sums = await sumOf(files);
+  const sums = await sumOf(files, signal);
   const matrices: Matrices = facts.shards
     ? split(sums)
     : { C: Float32Array.from(sums, (sum) => sum / facts.tokens) };
   const path = out ?? (await covariancePath(facts));
-  await writeCovariance(path, facts, matrices);
+  await writeCovariance(path, facts, matrices, { signal });
   const have = facts.shards?.indices;
   const missing = have
     ? Array.from({ length: facts.shards.of }, (_, i) => i).filter((i) => !have.includes(i))
@@ -122,13 +127,14 @@ function mergedFacts(first: CovarianceFacts, files: readonly CovarianceFile[]): 
   };
 }
 
-async function sumOf(files: readonly CovarianceFile[]): Promise<Float64Array> {
+async function sumOf(files: readonly CovarianceFile[], signal?: AbortSignal): Promise<Float64Array> {
   let sums: Float64Array | undefined;
   // By shard, whatever the order on the command line: the same bits.
   const ordered = [...files].sort(
     (a, b) => (a.facts.shards?.indices[0] ?? 0) - (b.facts.shards?.indices[0] ?? 0),
   );
   for (const file of ordered) {
+    signal?.throwIfAborted();
     const matrices = await readMatrices(file);
     const [high, low] = [matrices['S.high'] as Float32Array, matrices['S.low'] as Float32Array];
     sums ??= new Float64Array(high.length);

@@ -3,21 +3,25 @@
  *
  *   run.json      what the run is: its settings, and what was measured before the first step
  *   run.jsonl     a line a step
- *   run.vectors   a block of float32 a step (none for a step without vectors), each with its checksum
+ *   run.vectors   a block a step: float32 vectors (none for a step without), and a checksum of them and of the line
  *   run.lock      who writes
  *
  * A step's block is on the disk before its line is, and its line before the next step begins. What a kill leaves is
- * therefore whole steps, and at most the torn end of one, which is cut off when the run is opened again.
+ * therefore whole steps, and at most the torn end of one, which is cut off when the run is opened again. A line that was
+ * changed no longer fits its block.
  */
-import { open, readFile } from 'node:fs/promises';
+import { open, readFile, rm, rmdir } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
+import { bytesOf } from '../floats.ts';
 import { makeFolder, writeAtomic } from './atomic.ts';
 import { exists } from './file.ts';
-import { encodeBlock, readBlock } from './journal-block.ts';
-import type { Vectors } from './journal-block.ts';
 import { takeLock } from './lock.ts';
+
+type Vectors = readonly Float32Array<ArrayBuffer>[];
 
 export interface Journal<Head, Line> {
   /** undefined in a new run, until `begin`. */
@@ -33,48 +37,72 @@ export interface Journal<Head, Line> {
   readonly close: () => Promise<void>;
 }
 
+export interface JournalOptions {
+  /** `new`: the folder must hold no run. `overwrite`: a run that is there is removed. */
+  readonly mode: 'new' | 'resume' | 'overwrite';
+  /** What of a head and of a line must be so before anyone relies on it. */
+  readonly head: v.GenericSchema;
+  readonly line: v.GenericSchema;
+  /** JSON has no NaN and no infinities: they are null, or an object that is read as such a number again. Default null. */
+  readonly nonFinite?: 'null' | 'object';
+}
+
 /**
  * Opens a run in a folder.
  *
- * @param resume goes on with the run that is there; otherwise the folder must hold none
- * @throws UsageError when there is a run and `resume` is not set, or a file is damaged elsewhere than at its end
+ * @throws UsageError when there is a run and none may be, or a file is damaged elsewhere than at its end
  */
-export async function openJournal<Head, Line>(folder: string, resume: boolean): Promise<Journal<Head, Line>> {
-  const [headPath, linesPath, vectorsPath] = ['run.json', 'run.jsonl', 'run.vectors'].map((name) =>
-    join(folder, name),
-  ) as [string, string, string];
+export async function openJournal<Head, Line>(
+  folder: string,
+  options: JournalOptions,
+): Promise<Journal<Head, Line>> {
+  const names = ['run.json', 'run.jsonl', 'run.vectors'].map((name) => join(folder, name));
+  const [headPath, linesPath, vectorsPath] = names as [string, string, string];
   await makeFolder(folder);
-  const there = await exists(headPath);
-  if (there && !resume)
-    throw new UsageError(
-      `${folder}: holds a run already. Go on with it by --resume, or choose another folder with --out.`,
-      'run_exists',
-    );
   const lock = await takeLock(join(folder, 'run.lock'));
   const opened: FileHandle[] = [];
+  let head: Head | undefined;
   const close = async (): Promise<void> => {
-    for (const file of opened) await file.close();
+    const began = opened.length === 0 || head !== undefined;
+    for (const file of opened.splice(0)) await file.close();
+    if (!began) for (const path of names) await rm(path, { force: true });
     await lock.release();
+    if (!began) await rmdir(folder).catch(() => undefined); // with something else in it, it stays
   };
   try {
+    if (options.mode === 'overwrite') for (const path of names) await rm(path, { force: true });
+    const there = await exists(headPath);
+    if (there && options.mode === 'new')
+      throw new UsageError(
+        `${folder}: holds a run already. Go on with it by --resume, or choose another folder with --out.`,
+        'run_exists',
+      );
     // Without run.json nothing of a run counts: it was stopped before its first step.
     const mode = there ? 'r+' : 'w+';
+    head = there ? read<Head>(options.head, await readFile(headPath, 'utf8'), headPath, 'a head') : undefined;
     const text = await openFile(linesPath, mode);
     opened.push(text);
     const blocks = await openFile(vectorsPath, mode);
     opened.push(blocks);
-    let head = there ? (JSON.parse(await readFile(headPath, 'utf8')) as Head) : undefined;
-    const { lines, ends: lineEnds } = await readLines<Line>(text, linesPath);
-    const blockEnds = await readBlocks(blocks, vectorsPath);
-    // A block without its line is a step that was not finished; a line never comes without its block.
-    if (blockEnds.length < lines.length)
-      throw damaged(
-        vectorsPath,
-        `${lines.length} blocks, as many as ${linesPath} has lines`,
-        String(blockEnds.length),
-      );
-    await cut(text, lineEnds.at(-1) ?? 0);
-    await cut(blocks, blockEnds[lines.length - 1] ?? 0);
+
+    const steps = splitLines(await text.readFile());
+    const lines = steps.map(({ line }, i) =>
+      read<Line>(options.line, line.toString(), linesPath, `line ${i + 1}`),
+    );
+    const ends: number[] = [];
+    for (const [i, { line }] of steps.entries()) {
+      const block = await readBlock(blocks, ends.at(-1) ?? 0, i, line);
+      // A line never comes without its block; a block without its line is a step that was not finished.
+      if (!block)
+        throw damaged(
+          vectorsPath,
+          `${lines.length} blocks, each fitting its line of ${linesPath}`,
+          String(i),
+        );
+      ends.push(block.end);
+    }
+    await cut(text, steps.at(-1)?.end ?? 0);
+    await cut(blocks, ends.at(-1) ?? 0);
 
     let step = lines.length;
     return {
@@ -83,11 +111,9 @@ export async function openJournal<Head, Line>(folder: string, resume: boolean): 
       },
       lines,
       vectors: async function* () {
-        let at = 0;
-        for (let i = 0; i < lines.length; i += 1) {
-          const block = await readBlock(blocks, at);
+        for (const [i, { line }] of steps.entries()) {
+          const block = await readBlock(blocks, ends[i - 1] ?? 0, i, line);
           if (!block) throw damaged(vectorsPath, `block ${i}`, 'none');
-          at = block.end;
           yield block.vectors;
         }
       },
@@ -96,10 +122,11 @@ export async function openJournal<Head, Line>(folder: string, resume: boolean): 
         await writeAtomic(headPath, `${JSON.stringify(wanted, null, 1)}\n`);
         head = wanted;
       },
-      append: async (line, vectors = []) => {
+      append: async (value, vectors = []) => {
+        const line = Buffer.from(JSON.stringify(value, options.nonFinite === 'object' ? written : undefined));
         await lock.check();
-        await add(blocks, encodeBlock(step, vectors));
-        await add(text, new TextEncoder().encode(`${JSON.stringify(line)}\n`));
+        await add(blocks, encodeBlock(step, line, vectors));
+        await add(text, Buffer.concat([line, Buffer.from('\n')]));
         step += 1;
       },
       close,
@@ -110,37 +137,92 @@ export async function openJournal<Head, Line>(folder: string, resume: boolean): 
   }
 }
 
-/** Where each whole block ends. */
-async function readBlocks(file: FileHandle, path: string): Promise<number[]> {
-  const ends: number[] = [];
-  for (;;) {
-    const block = await readBlock(file, ends.at(-1) ?? 0);
-    if (!block) return ends;
-    if (block.step !== ends.length) throw damaged(path, `block ${ends.length}`, `block ${block.step}`);
-    ends.push(block.end);
+/** A number that JSON does not have, as an object. */
+function written(_: string, value: unknown): unknown {
+  return typeof value === 'number' && !Number.isFinite(value) ? { number: String(value) } : value;
+}
+
+const NON_FINITE = v.strictObject({ number: v.picklist(['NaN', 'Infinity', '-Infinity']) });
+
+function revived(_: string, value: unknown): unknown {
+  return v.is(NON_FINITE, value) ? Number(value.number) : value;
+}
+
+function read<T>(schema: v.GenericSchema, text: string, path: string, what: string): T {
+  let json: unknown;
+  try {
+    json = JSON.parse(text, revived);
+  } catch {
+    throw damaged(path, `JSON in ${what}`, JSON.stringify(text.slice(0, 60)));
   }
+  const found = v.safeParse(schema, json);
+  if (found.success) return found.output as T;
+  const [issue] = found.issues;
+  const where = v.getDotPath(issue);
+  throw damaged(
+    path,
+    `${issue.expected} in ${what}${where === null ? '' : `, ${where}`}`,
+    issue.received.slice(0, 60),
+  );
 }
 
 /** Whole lines, and where each ends; a last one without its line break is torn and left out. */
-async function readLines<Line>(file: FileHandle, path: string): Promise<{ lines: Line[]; ends: number[] }> {
-  const bytes = await file.readFile();
-  const lines: Line[] = [];
-  const ends: number[] = [];
-  for (let from = 0; ;) {
-    const to = bytes.indexOf(0x0a, from);
-    if (to < 0) return { lines, ends };
-    try {
-      lines.push(JSON.parse(bytes.toString('utf8', from, to)) as Line);
-    } catch {
-      throw damaged(
-        path,
-        `JSON in line ${lines.length + 1}`,
-        JSON.stringify(bytes.toString('utf8', from, Math.min(to, from + 60))),
-      );
-    }
-    from = to + 1;
-    ends.push(from);
-  }
+function splitLines(bytes: Buffer): { line: Buffer; end: number }[] {
+  const found: { line: Buffer; end: number }[] = [];
+  for (let from = 0, to = bytes.indexOf(0x0a); to >= 0; from = to + 1, to = bytes.indexOf(0x0a, from))
+    found.push({ line: bytes.subarray(from, to), end: to + 1 });
+  return found;
+}
+
+const MAGIC = 0x324d4c50; // "PLM2"
+/** Far more than a step has: a count beyond it is no count. */
+const MOST_VECTORS = 64;
+
+/** magic, step, number of vectors, their lengths, CRC-32 of all before and after it and of the line, then the numbers. All little-endian. */
+function encodeBlock(step: number, line: Uint8Array, vectors: Vectors): Uint8Array {
+  const head = bytesOf(Uint32Array.of(MAGIC, step, vectors.length, ...vectors.map(({ length }) => length)));
+  const body = Buffer.concat(vectors.map(bytesOf));
+  return Buffer.concat([head, bytesOf(Uint32Array.of(checksum(head, line, body))), body]);
+}
+
+/** undefined where no whole block of that step and line stands. */
+async function readBlock(
+  file: FileHandle,
+  at: number,
+  step: number,
+  line: Uint8Array,
+): Promise<{ vectors: Vectors; end: number } | undefined> {
+  const start = await readWords(file, at, 3);
+  const count = start?.[2] ?? 0;
+  if (!start || start[0] !== MAGIC || start[1] !== step || count > MOST_VECTORS) return undefined;
+  const rest = await readWords(file, at + 12, count + 1);
+  if (!rest) return undefined;
+  const lengths = rest.subarray(0, count);
+  const total = lengths.reduce((all, n) => all + n, 0);
+  const from = at + 16 + 4 * count;
+  if (from + 4 * total > (await file.stat()).size) return undefined;
+  const body = await readWords(file, from, total);
+  const head = bytesOf(Uint32Array.of(...start, ...lengths));
+  if (!body || checksum(head, line, bytesOf(body)) !== rest[count]) return undefined;
+  let first = 0;
+  const vectors = [...lengths].map((n) => new Float32Array(body.buffer, 4 * ((first += n) - n), n));
+  return { vectors, end: from + 4 * total };
+}
+
+/** CRC-32 of all in one piece: for some empty arrays Node's `crc32(empty, start)` is 0, not `start`. */
+function checksum(...parts: readonly Uint8Array[]): number {
+  return crc32(Buffer.concat(parts));
+}
+
+async function readWords(
+  file: FileHandle,
+  at: number,
+  count: number,
+): Promise<Uint32Array<ArrayBuffer> | undefined> {
+  const words = new Uint32Array(count);
+  if (count === 0) return words;
+  const { bytesRead } = await file.read(bytesOf(words), 0, 4 * count, at);
+  return bytesRead === 4 * count ? words : undefined;
 }
 
 async function add(file: FileHandle, bytes: Uint8Array): Promise<void> {

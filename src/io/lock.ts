@@ -6,12 +6,13 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { link, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { link, lstat, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import process from 'node:process';
+import { setTimeout as pause } from 'node:timers/promises';
 import { ModelError, UsageError } from '../errors.ts';
-import { makeFolder } from './atomic.ts';
+import { isAlive, makeFolder } from './atomic.ts';
 
 /** What the lock file says of its holder. */
 interface Holder {
@@ -30,15 +31,26 @@ export interface Lock {
 }
 
 const REFRESH_MS = 20_000;
-/** A holder on another machine that has not refreshed its lock for so long is gone. */
+const WAIT_MS = 100;
+const ATTEMPTS = 20;
 const SILENT_MS = 10 * 60_000;
+
+export interface LockOptions {
+  /** A holder on another machine that has not refreshed its lock for so long is gone. Default 10 minutes. */
+  readonly silentMs?: number;
+  /** Waits until the lock is free, and says once for whom; absent: a lock that is held is an error. */
+  readonly wait?: { readonly signal: AbortSignal; readonly onWait: (holder: string) => void };
+}
 
 /**
  * Takes the lock, or says who has it.
  *
- * @throws ModelError `locked` naming the process, its machine and since when
+ * @throws ModelError `locked` naming the process, its machine and since when; UsageError where no lock file can be
  */
-export async function takeLock(path: string, silentMs = SILENT_MS): Promise<Lock> {
+export async function takeLock(
+  path: string,
+  { silentMs = SILENT_MS, wait }: LockOptions = {},
+): Promise<Lock> {
   const mine: Holder = {
     id: randomBytes(8).toString('hex'),
     pid: process.pid,
@@ -47,11 +59,19 @@ export async function takeLock(path: string, silentMs = SILENT_MS): Promise<Lock
     since: new Date().toISOString(),
   };
   await makeFolder(dirname(path));
+  let waited = false;
   for (let attempt = 0; !(await create(path, mine)); attempt += 1) {
     const holder = await readHolder(path);
-    if (holder === undefined) continue; // released just now
-    if (attempt > 20 || !(await isGone(path, holder, silentMs))) throw locked(path, holder);
-    await takeAway(path, holder);
+    if (holder === undefined) {
+      await checkFree(path, attempt);
+    } else if (attempt < ATTEMPTS && (await isGone(path, holder, silentMs))) {
+      await takeAway(path, holder);
+    } else if (wait) {
+      if (!waited) wait.onWait(`process ${holder.pid} on ${holder.host}`);
+      waited = true;
+      attempt = 0;
+      await pause(WAIT_MS, undefined, { signal: wait.signal });
+    } else throw locked(path, holder);
   }
   const refresh = setInterval(
     () => void utimes(path, new Date(), new Date()).catch(() => undefined),
@@ -94,6 +114,17 @@ async function create(path: string, holder: Holder): Promise<boolean> {
   }
 }
 
+/** Where no holder can be read the lock was released just now, or something else stands in its place. */
+async function checkFree(path: string, attempt: number): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (!found || (found.isFile() && attempt < ATTEMPTS)) return;
+  const what = found.isDirectory() ? 'a folder' : found.isFile() ? 'one that cannot be read' : 'no file';
+  throw new UsageError(
+    `${path}: expected a lock file or none, there is ${what}. Remove it if no other process is at work here.`,
+    'unwritable',
+  );
+}
+
 async function readHolder(path: string): Promise<Holder | undefined> {
   const text = await readFile(path, 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
@@ -109,15 +140,6 @@ async function isGone(path: string, { pid, host, born }: Holder, silentMs: numbe
   if (host === hostname()) return !isAlive(pid) || (born !== '' && birth(pid) !== born);
   const refreshed = await stat(path).catch(() => undefined);
   return refreshed === undefined || Date.now() - refreshed.mtimeMs > silentMs;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
-  }
 }
 
 /** When a process began, in ticks since the machine did; Linux only. */

@@ -4,12 +4,14 @@
  * v* is optimised once a fact, whatever the methods, and that of several facts together, since no edit sees another; each
  * method's update is then measured for itself.
  */
+import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { withUpdate } from '../edit/apply.ts';
 import { computeEdits } from '../edit/edit.ts';
 import type { Edit, EditSettings, Update } from '../edit/edit.ts';
-import { judge } from '../edit/guard.ts';
+import { VERDICTS, judge } from '../edit/guard.ts';
 import type { Thresholds } from '../edit/guard.ts';
+import { METHODS } from '../edit/method.ts';
 import type { Method } from '../edit/method.ts';
 import { updateNumbers } from '../edit/record.ts';
 import type { UpdateNumbers } from '../edit/record.ts';
@@ -42,6 +44,8 @@ export interface EvaluateOptions extends RunOptions {
   /** Reference texts of a fact, and the weights of their terms: what consistency compares with. */
   readonly references?:
     { readonly idf: InverseFrequencies; readonly of: (fact: Fact) => readonly string[] } | undefined;
+  /** Absent: nothing outlives the run. */
+  readonly journal?: CaseJournal | undefined;
   readonly onCase?: (result: CaseResult, done: number, total: number) => void;
 }
 
@@ -82,18 +86,39 @@ export interface CaseResult {
 /** Facts whose values are searched for at a time, so that results come before all of them are there. */
 const TOGETHER = 32;
 
+/** What of a case on the disk is relied on; a journal checks its lines with it. */
+export const CASE = v.looseObject({
+  case_id: v.number(),
+  prompt: v.string(),
+  subject: v.string(),
+  target_new: v.string(),
+  target_true: v.nullable(v.string()),
+  loss: v.array(v.number()),
+  before: v.optional(v.looseObject({ prompts: v.array(v.looseObject({})) })),
+  methods: v.record(v.picklist(METHODS), v.looseObject({ verdict: v.picklist(VERDICTS) })),
+});
+
+/** Where cases go as they are finished, and those of an earlier part of the run. */
+export interface CaseJournal {
+  readonly lines: readonly CaseResult[];
+  readonly append: (result: CaseResult) => Promise<void>;
+}
+
 /** @throws UsageError naming the first fact that the model cannot hold, before any of them is edited */
 export async function evaluate(
   model: Model,
   facts: readonly Fact[],
   options: EvaluateOptions,
 ): Promise<CaseResult[]> {
-  checkFacts(model, facts, options.edit.contexts, options.measure);
-  const results: CaseResult[] = [];
+  await checkFacts(model, facts, options.edit.contexts, options);
+  const results: CaseResult[] = [...(options.journal?.lines ?? [])].slice(0, facts.length);
   for (let from = 0; from < facts.length; from += TOGETHER) {
     const group = facts.slice(from, from + TOGETHER);
+    if (from + group.length <= results.length) continue;
+    // A group that was begun is searched for as a whole again: so its numbers are those of an unbroken run.
     const edits = await editFacts(model, group, options.methods, options);
     for (const [i, fact] of group.entries()) {
+      if (from + i < results.length) continue;
       options.signal?.throwIfAborted();
       const { edit, updates } = edits[i] as Edited;
       const [before] = options.measure === false ? [] : await scoreFacts(model, [fact]);
@@ -115,6 +140,7 @@ export async function evaluate(
         before: before && measured(model, fact, before),
         methods,
       };
+      await options.journal?.append(result);
       results.push(result);
       options.onCase?.(result, results.length, facts.length);
     }
@@ -122,18 +148,22 @@ export async function evaluate(
   return results;
 }
 
+/** Of many facts it takes long; now and then a signal must come through. */
+const TURN_MS = 50;
+
 /**
  * Tokenises every fact in every context, and all that will be asked of it, so that one that does not fit is named before
  * hours of work.
  *
  * @throws UsageError naming file and record
  */
-export function checkFacts(
+export async function checkFacts(
   model: Model,
   facts: readonly Fact[],
   contexts: readonly string[],
-  measure = true,
-): void {
+  { measure = true, signal }: Pick<EvaluateOptions, 'measure' | 'signal'> = {},
+): Promise<void> {
+  let since = performance.now();
   for (const fact of facts) {
     try {
       editRows(model.tokenizer, requestOf(fact), contexts, model.dims.context);
@@ -142,6 +172,10 @@ export function checkFacts(
       if (!(error instanceof UsageError)) throw error;
       throw new UsageError(`${fact.where ?? `case ${fact.caseId}`}: ${error.message}`, error.code);
     }
+    if (performance.now() - since < TURN_MS) continue;
+    await new Promise<void>((resolve) => setTimeout(resolve));
+    signal?.throwIfAborted();
+    since = performance.now();
   }
 }
 

@@ -5,12 +5,15 @@
  * Λ of every kept edit, and adding them again in order gives the same W, bit for bit, so a run that was killed goes on
  * with the numbers that it would have had.
  */
+import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { applyEdits, keepWeights } from '../edit/apply.ts';
 import type { Edit, Update } from '../edit/edit.ts';
 import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
 import { updateNumbers } from '../edit/record.ts';
 import type { UpdateNumbers } from '../edit/record.ts';
+import { VERDICTS } from '../edit/guard.ts';
+import { METHODS } from '../edit/method.ts';
 import type { Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -65,6 +68,32 @@ export interface SequenceHead {
   readonly before: HealthNumbers;
 }
 
+/** What of a run's files is relied on; a journal checks them with it. */
+export const SEQUENCE_HEAD = v.looseObject({
+  schema: v.literal(1),
+  settings: v.record(v.string(), v.unknown()),
+  weight_norm: v.number(),
+  elements: v.number(),
+  before: v.looseObject({ perplexity: v.optional(v.nullable(v.number())) }),
+});
+
+const NUMBER = v.nullable(v.number());
+
+export const SEQUENCE_LINE = v.looseObject({
+  edit: v.number(),
+  case_id: v.number(),
+  method: v.picklist(METHODS),
+  prompt: v.string(),
+  subject: v.string(),
+  target_new: v.string(),
+  ...{ divisor: NUMBER, cosine: NUMBER, lambda_norm: NUMBER, update_norm: NUMBER, normalised_update: NUMBER },
+  ...{ relative_update: NUMBER, total_norm: NUMBER, normalised_total: NUMBER, relative_total: NUMBER },
+  ...{ target_logprob: NUMBER, true_logprob: NUMBER },
+  verdict: v.picklist(VERDICTS),
+  kept: v.boolean(),
+  took: v.boolean(),
+});
+
 /** Where lines go: a run in a folder, or in memory. Vectors of a line are [U, Λ] of rank 1, or none when the edit was not kept. */
 export interface SequenceJournal {
   readonly head: SequenceHead | undefined;
@@ -103,7 +132,7 @@ export async function runSequence(
   settings: SequenceHead['settings'] = {},
 ): Promise<Survivor[]> {
   const { gpu } = model;
-  checkFacts(model, facts, options.edit.contexts);
+  await checkFacts(model, facts, options.edit.contexts, options);
   const { layer } = options.edit;
   const w = model.editedWeight(layer).tensor;
   const weights = keepWeights(model, [layer]);

@@ -83,6 +83,7 @@ function page(study: Study, sections: string): string {
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="palimpsest">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>${escape(title)}</title>

@@ -1,0 +1,224 @@
+/**
+ * Commands that are killed at random moments, as processes: what they leave is whole, what was finished is kept, and what
+ * goes on ends with the result of an unbroken run, byte for byte.
+ *
+ * Here one moment of those commands that no other test kills; PALIMPSEST_KILLS=200 npx tsx test/kills.test.ts [COMMAND...]
+ * is the study: as many moments of each command and signal, with a line that counts how they ended.
+ */
+import { spawn } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, sep } from 'node:path';
+import process from 'node:process';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { withFolder } from './folder.ts';
+import { golden } from './model.ts';
+import { MAIN, unsealed } from './process.ts';
+
+const test = suite('kills');
+const SIGNALS = ['SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGINT'] as const;
+type Signal = (typeof SIGNALS)[number];
+const MOMENTS = Number(process.env['PALIMPSEST_KILLS'] ?? 0);
+const NAMED = process.argv.slice(2);
+const SHORT = ['export', 'evaluate', 'sequence'];
+const COUNTERFACT = golden('data/counterfact.json');
+const FACT = ['The mother tongue of [Danielle Darrieux] is', 'English'];
+
+/** What all jobs begin with: contexts, a corpus, an edit and a list with another one. */
+const start = await mkdtemp(join(tmpdir(), 'palimpsest-kills-'));
+test.after(() => rm(start, { recursive: true, force: true }));
+
+interface Job {
+  /** Whether an earlier part of the run is in the folder. */
+  readonly words: (begun: boolean) => readonly string[];
+  /** Files that grow: at any time the beginning of what they will be. */
+  readonly grows?: RegExp;
+  /** Files that only an unfinished run has. */
+  readonly kept?: RegExp;
+  /** A folder that is there with all of its files or not at all. */
+  readonly atOnce?: string;
+  /** The result under --json belongs to what is compared. */
+  readonly result?: boolean;
+}
+
+const quick = (...more: string[]): string[] => [
+  ...['--layer', '1', '--covariance', 'identity', '--contexts', 'contexts.json', ...more],
+];
+
+const JOBS: Readonly<Record<string, Job>> = {
+  edit: {
+    words: () => [
+      ...['edit', ...FACT, ...quick('--steps', '3', '--allow-miss')],
+      ...['--out', 'new.st', '--dump', 'dump.st'],
+    ],
+  },
+  apply: { words: () => ['apply', 'b.st', '--list', 'list.json'] },
+  export: {
+    words: () => ['export', 'model', '--edits', 'a.st'],
+    atOnce: 'model',
+  },
+  covariance: {
+    words: () => [
+      ...['covariance', 'build', '--corpus', 'corpus.txt', '--save-every', '0.05'],
+      ...['--out', 'C.st'],
+    ],
+    kept: /\.state$/,
+  },
+  evaluate: {
+    words: () => [
+      ...['evaluate', COUNTERFACT, '--count', '4', '--text-tokens', '12', '--json'],
+      ...quick('--steps', '2'),
+    ],
+    kept: /cache.evaluate./,
+    result: true,
+  },
+  sequence: {
+    words: (begun) => [
+      ...['sequence', COUNTERFACT, '--count', '5', '--every', '2', '--text-tokens', '12', '--method', 'rome'],
+      ...quick('--steps', '2', '--out', 'run', ...(begun ? ['--resume'] : [])),
+    ],
+    grows: /run\.jsonl$|run\.vectors$/,
+  },
+};
+
+/** What a kill may leave, and what is kept of unfinished runs. */
+const TRANSIENT = /\.tmp$|\.lock|^cache/;
+
+/** Of a killed process. */
+interface Ended {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stderr: string;
+  readonly stdout: string;
+}
+
+function run(
+  words: readonly string[],
+  folder: string,
+  kill?: { signal: Signal; ms: number },
+): Promise<Ended> {
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), MAIN, ...words], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, PALIMPSEST_CACHE: join(folder, 'cache') },
+  });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (part) => (stdout += String(part)));
+  child.stderr.on('data', (part) => (stderr += String(part)));
+  const timer = kill && setTimeout(() => child.kill(kill.signal), kill.ms);
+  return new Promise((resolve) => {
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      resolve({ code, signal, stdout, stderr });
+    });
+  });
+}
+
+type Files = ReadonlyMap<string, Buffer>;
+
+async function filesOf(folder: string): Promise<Files> {
+  const found = new Map<string, Buffer>();
+  for (const name of await readdir(folder, { recursive: true }))
+    if ((await stat(join(folder, name))).isFile()) found.set(name, await readFile(join(folder, name)));
+  return found;
+}
+
+/** Of the result, what does not tell of time or of this run's folder. */
+function resultOf({ stdout }: Ended, { result }: Job): unknown {
+  return result ? (JSON.parse(stdout) as { result: unknown }).result : undefined;
+}
+
+/** Nothing half-written: every file is as before, as it will be, or one that an unfinished run keeps. */
+function checkWhole(found: Files, before: Files, after: Files, job: Job, signal: Signal): void {
+  for (const [name, bytes] of found) {
+    const left = /\.tmp$|\.lock(\.[0-9a-f]+)?$|\.gone$/.test(name);
+    if (left) assert.is(signal, 'SIGKILL', `${name} was left behind`);
+    if (left || job.kept?.test(name)) continue;
+    const whole = after.get(name);
+    const isBeginning = job.grows?.test(name) && whole?.subarray(0, bytes.length).equals(bytes);
+    assert.ok(
+      whole?.equals(bytes) || before.get(name)?.equals(bytes) || isBeginning,
+      `${name} is half-written`,
+    );
+  }
+  const { atOnce } = job;
+  if (atOnce === undefined) return;
+  const inside = (files: Files): number =>
+    [...files.keys()].filter((name) => name.startsWith(atOnce + sep)).length;
+  assert.ok([0, inside(after)].includes(inside(found)), `${atOnce} is half-written`);
+}
+
+/** Kills one job after another until it was killed so often, and lets the last one finish. */
+async function study(name: string, moments: number, signal: Signal): Promise<string> {
+  const job = JOBS[name]!;
+  const ends = { stopped: 0, finished: 0, early: 0, runs: 0 };
+  await withFolder(async (place) => {
+    const whole = join(place, 'whole');
+    await cp(start, whole, { recursive: true });
+    const before = await filesOf(whole);
+    const begin = performance.now();
+    const unbroken = await run(job.words(false), whole);
+    const ms = performance.now() - begin;
+    assert.is(unbroken.code, 0, unbroken.stderr);
+    const after = await filesOf(whole);
+
+    let folder = '';
+    for (let moment = 0; moment < moments || folder !== '';) {
+      if (folder === '') {
+        folder = join(place, String((ends.runs += 1)));
+        await cp(start, folder, { recursive: true });
+      }
+      const begun = (await filesOf(folder)).has(join('run', 'run.json'));
+      const kill = moment < moments ? { signal, ms: Math.random() * ms } : undefined;
+      moment += 1;
+      const ended = await run(job.words(begun), folder, kill);
+      const found = await filesOf(folder);
+      const told = `${name}, ${signal} after ${kill?.ms.toFixed(0)} of ${ms.toFixed(0)} ms: ${ended.code} ${ended.signal}: ${ended.stderr}`;
+      if (ended.code === 0) {
+        ends.finished += 1;
+        const rest = (files: Files): string[] =>
+          [...files.keys()].filter((file) => !TRANSIENT.test(file)).sort();
+        assert.equal(rest(found), rest(after), told);
+        for (const file of rest(after))
+          assert.ok(found.get(file)?.equals(after.get(file)!), `${file}: ${told}`);
+        assert.equal(resultOf(ended, job), resultOf(unbroken, job), told);
+        await rm(folder, { recursive: true });
+        folder = '';
+        continue;
+      }
+      // Before the handlers stand, Node ends at once; nothing has been done then.
+      const early = ended.signal === signal && !ended.stderr.includes('palimpsest');
+      assert.ok(early || (signal === 'SIGKILL' ? ended.signal === signal : ended.code === 130), told);
+      ends[early ? 'early' : 'stopped'] += 1;
+      checkWhole(found, before, after, job, signal);
+    }
+  });
+  return `${name.padEnd(10)} ${signal.padEnd(7)} ${ends.stopped} stopped, ${ends.early} before it began, ${ends.finished} finished and equal`;
+}
+
+test.before(async () => {
+  await writeFile(join(start, 'contexts.json'), '["{}", "In short. {}"]');
+  const records = JSON.parse(await readFile(COUNTERFACT, 'utf8')) as { neighborhood_prompts: string[] }[];
+  const texts = records.flatMap((record) => record.neighborhood_prompts);
+  await writeFile(join(start, 'corpus.txt'), Array.from({ length: 30 }, () => texts.join('\n')).join('\n'));
+  await mkdir(join(start, 'cache'));
+  const made = await run(['edit', ...FACT, ...quick('--steps', '2', '--allow-miss', '--out', 'a.st')], start);
+  assert.is(made.code, 0, made.stderr);
+  const bytes = unsealed(await readFile(join(start, 'a.st')));
+  await writeFile(join(start, 'b.st'), bytes.replaceAll('English', 'Germans'), 'latin1');
+  const listed = await run(['apply', 'a.st', '--list', 'list.json', '--no-check'], start);
+  assert.is(listed.code, 0, listed.stderr);
+});
+
+for (const [i, name] of Object.keys(JOBS).entries()) {
+  if (!(NAMED.length > 0 ? NAMED : MOMENTS > 0 ? Object.keys(JOBS) : SHORT).includes(name)) continue;
+  const signals = MOMENTS > 0 ? SIGNALS : [SIGNALS[i % SIGNALS.length]!];
+  for (const signal of signals)
+    test(`${name}, ${signal}`, async () => {
+      const line = await study(name, Math.max(1, MOMENTS), signal);
+      if (MOMENTS > 0) console.log(`\n${line}`);
+    });
+}
+
+test.run();
