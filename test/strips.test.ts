@@ -41,20 +41,50 @@ for (const [k, n] of [
   [16_390, 10], // folded after 8192 texels, of two rows each
 ] as const) {
   test(`[${k}, ${n}] in 16 bits takes half the room, and comes back bit for bit`, async () => {
-    for (const dtype of ['f16', 'bf16'] as const)
+    for (const [dtype, layout] of [
+      ['f16', 'in-out'],
+      ['bf16', 'in-out'],
+      ['bf16', 'out-in'],
+    ] as const)
       await gpu.scope(async (s) => {
         const bits = Uint16Array.from({ length: k * n + ((k * n) % 2) }, (_, i) => (i * 40_503) & 0xffff);
         if (k * n < bits.length) bits[k * n] = 0;
         const b = empty(s, [k, n], 'b', dtype);
         gpu.write(b, bits);
-        keepInStrips(s, b);
+        keepInStrips(s, b, layout);
         assert.is(b.block.buffer === undefined, gpu.adapter.kind === 'software');
-        const whole = 2 * (Math.ceil(k / 8) * 8) * (Math.ceil(n / 32) * 32); // bytes with the edges filled up
-        if (b.block.derived && k <= 16_384) assert.is(b.block.derived.bytes, whole);
+        const [down, across] = layout === 'in-out' ? [k, n] : [n, k];
+        const whole = 2 * (Math.ceil(down / 8) * 8) * (Math.ceil(across / 32) * 32); // bytes with the edges filled up
+        if (b.block.derived && down <= 16_384) assert.is(b.block.derived.bytes, whole);
         assert.equal(new Uint16Array(await gpu.readBytes(b)), bits.subarray(0, k * n));
       });
   });
 }
+
+for (const [n, k] of [
+  [72, 44],
+  [6, 5],
+  [9, 8203], // its transpose is folded after 8192 rows
+] as const)
+  test(`Linear weight [${n}, ${k}]: strips of the transpose serve the product and its gradient, and come back`, async () => {
+    const data = noise(n * k, 1);
+    for (const m of [1, 4, 20])
+      await gpu.scope(async (s) => {
+        const b = upload(s, data, [n, k], 'b');
+        keepInStrips(s, b, 'out-in');
+        assert.is(b.block.buffer === undefined, gpu.adapter.kind === 'software');
+        const [a, dc] = [noise(m * k, m), noise(m * n, m + 1)];
+        const c = await read(gpu, matmul(s, upload(s, a, [m, k], 'a'), b, { transposeB: true }));
+        const want = matmulReference(a, data, [m, k, n], { transposeB: true });
+        allclose(`${m} rows`, c, want, { reduce: k, scale: 9 });
+        const da = await read(gpu, matmul(s, upload(s, dc, [m, n], 'dc'), b));
+        allclose(`gradient, ${m} rows`, da, matmulReference(dc, data, [m, n, k]), { reduce: n, scale: 9 });
+        assert.is(b.block.buffer === undefined, gpu.adapter.kind === 'software', 'products need no buffer');
+        assert.equal(await read(gpu, b), data);
+        const again = matmul(s, upload(s, dc, [m, n], 'dc'), b);
+        assert.equal(await read(gpu, again), da, 'with the buffer there too');
+      });
+  });
 
 test('every way to the buffer brings the contents back; a product sees what is written then', async () => {
   const [k, n] = [40, 64]; // a row begins at an offset that may be bound

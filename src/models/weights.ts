@@ -41,6 +41,7 @@ export async function loadWeights(
 ): Promise<Weights> {
   const { architecture, tensors } = checkpoint;
   const { storage = 'f32', editable = [] } = options;
+  const { layout } = architecture.editedWeight(0); // all matrices of an architecture lie alike
   const edited = new Set(editable.map((layer) => architecture.editedWeight(layer).name));
   const total = tensors.names().reduce((sum, name) => sum + tensors.info(name).bytes, 0);
   let done = 0;
@@ -71,7 +72,7 @@ export async function loadWeights(
     const plain = spec.use === 'vector' || edited.has(name);
     const weight = empty(owner, spec.shape, name, plain ? 'f32' : dtypeFor(name, spec, checkpoint, storage));
     for (const [part, t] of partsOf(name, spec, weight)) await load(part, t);
-    if (spec.use === 'products' && !plain) keepInStrips(owner, weight);
+    if (spec.use === 'products' && !plain) keepInStrips(owner, weight, layout);
     loaded.set(name, weight);
   }
   const { rope, dims } = architecture;

@@ -58,7 +58,7 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
     ...{ b, cFirst, accumulate },
   };
   const reads = rungFor(s, whole, options).reads;
-  const strips = reads === 'strips' ? stripsOf(s, b, whole, options.rung !== undefined) : undefined;
+  const strips = reads === 'strips' ? stripsOf(s, b, whole, options.rung && 'b') : undefined;
   let activated = false;
   if (strips) {
     const part = { ...whole, transposeB: transposeB !== strips.transposed };

@@ -6,9 +6,9 @@
  * are made at the second product with an unchanged matrix, as far as the budget goes, and end with it; or a matrix
  * lives in strips alone.
  *
- * A product of few rows with a transpose makes strips of the transpose: reading down their rows is 1.6 times as fast for
- * GPT-2's unembedding as reading along their columns. Products of more rows lose nothing by columns, and their gradient
- * wants rows.
+ * Reading down the rows of strips is faster than along their columns: 1.6 times for GPT-2's unembedding of few rows, 1.1
+ * to 1.2 times for products of many. So a product of few rows with a transpose makes strips of the transpose, and Linear
+ * weights [out, in] are kept as strips of theirs: the forward pass reads rows, the gradient columns, as with GPT-2's.
  */
 import type { Gpu } from '../gpu/context.ts';
 import { choose } from '../gpu/rung.ts';
@@ -45,20 +45,24 @@ export interface Strips {
  * The strips of `b`, if it has or now gets them.
  *
  * @param product the product that is to read them
- * @param eager   at the first product already, over the budget, and of `b` itself
+ * @param eager   at the first product already, over the budget, and of `b` itself or of its transpose
  */
 export function stripsOf(
   s: Scope,
   b: Tensor,
   product: { readonly m: number; readonly transposeB: boolean },
-  eager: boolean,
+  eager: 'b' | 'bᵀ' | undefined,
 ): Strips | undefined {
   const { block } = b;
   const { pool } = s.gpu;
   const matrix = `[${b.rows}, ${b.cols}]`;
   const keyOf = (transposed: boolean): string => `strips of ${matrix}${transposed ? 'ᵀ' : ''}`;
   const { derived } = block;
-  const keys = eager ? [keyOf(false)] : [keyOf(false), keyOf(true)];
+  // What lives in strips alone is read as it is.
+  const keys = [
+    ...(eager === 'bᵀ' ? [] : [keyOf(false)]),
+    ...(eager === 'b' && block.buffer ? [] : [keyOf(true)]),
+  ];
   if (derived && (derived.writes !== block.writes || !keys.includes(derived.key))) pool.forget(block);
   const of = (view: GPUTextureView, transposed: boolean): Strips => ({
     ...{ view, transposed },
@@ -66,7 +70,7 @@ export function stripsOf(
   });
   if (block.derived?.view) return of(block.derived.view, block.derived.key === keyOf(true));
 
-  const across = !eager && product.transposeB && product.m <= FEW_ROWS;
+  const across = eager ? eager === 'bᵀ' : product.transposeB && product.m <= FEW_ROWS;
   const turned = across ? stripSize(s.gpu, b, true) : undefined;
   const size = turned ?? stripSize(s.gpu, b, false);
   if (!size) return undefined;
@@ -78,7 +82,7 @@ export function stripsOf(
     return undefined;
   }
   const view: GPUTextureView = pool.derive(block, keyOf(transposed), size, () =>
-    move(s.gpu, 'software/unpack_strips', b, view),
+    move(s.gpu, 'software/unpack_strips', b, view, transposed),
   );
   move(s.gpu, 'software/pack_strips', b, view, transposed);
   return of(view, transposed);
@@ -88,12 +92,15 @@ export function stripsOf(
  * From here on the contents of `b` lie in strips alone, so that a model needs no memory for both. Whoever reads or
  * writes its buffer later on has it restored first, bit for bit. Nothing happens where products do not read strips.
  *
- * @param b [K, N], the whole of its block
+ * @param b      [K, N], or [N, K] where the forward pass reads its transpose; the whole of its block
+ * @param layout which of both: GPT-2's Conv1D is `in-out`, a Linear weight `out-in`
  */
-export function keepInStrips(s: Scope, b: Tensor): void {
-  const operands = { m: 16, n: b.cols, k: b.rows, transposeB: false, aStride: b.rows, aFirst: 0 };
+export function keepInStrips(s: Scope, b: Tensor, layout: 'in-out' | 'out-in' = 'in-out'): void {
+  const transposed = layout === 'out-in';
+  const [k, n] = transposed ? [b.cols, b.rows] : [b.rows, b.cols];
+  const operands = { m: 16, n, k, transposeB: false, aStride: k, aFirst: 0 };
   const rung = choose(MATMUL, { ...operands, dtype: b.dtype, strips: true }, s.gpu.adapter);
-  if (rung.reads !== 'strips' || !stripsOf(s, b, operands, true)) return;
+  if (rung.reads !== 'strips' || !stripsOf(s, b, operands, transposed ? 'bᵀ' : 'b')) return;
   s.gpu.pool.spare(b.block);
 }
 
@@ -103,12 +110,12 @@ function move(
   kernel: 'software/pack_strips' | 'software/unpack_strips',
   b: Tensor,
   strips: GPUTextureView,
-  transposed = false,
+  transposed: boolean,
 ): void {
   const half = isHalf(b.dtype);
   const HALF = half ? 1 : 0;
   const pack = kernel === 'software/pack_strips';
-  const overrides = pack ? { HALF, TRANSPOSED: transposed ? 1 : 0 } : { HALF };
+  const words = (n: number): number => Math.ceil(n / (half ? 2 : 1));
   for (const [first, to] of windows(gpu, b.rows, b.bytes / b.rows)) {
     const rows = to - first;
     gpu.run(
@@ -116,8 +123,8 @@ function move(
       { w: b.slice(first, to), strips },
       { first, rows, cols: b.cols, across: stripsAcross(transposed ? b.rows : b.cols) },
       {
-        threads: pack || !half ? texels(rows, b.cols, half, transposed) : Math.ceil((rows * b.cols) / 2),
-        overrides,
+        threads: pack ? texels(rows, b.cols, half, transposed) : words(rows * b.cols),
+        overrides: { HALF, TRANSPOSED: transposed ? 1 : 0 },
         cost: { bytes: (half ? 4 : 8) * rows * b.cols },
       },
     );
