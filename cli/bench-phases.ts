@@ -19,10 +19,12 @@ import { loadRenderer } from '../src/lab/report/render.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
 import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
-import type { ModelSize } from '../src/models/random-checkpoint.ts';
+import type { ModelSize, PublishedSize } from '../src/models/random-checkpoint.ts';
+import { chooseStorage } from '../src/models/storage.ts';
+import type { Storage } from '../src/models/storage.ts';
 import type { Run } from './commands.ts';
 import { printProfile } from './profile.ts';
-import { BUNDLED_MODEL } from './session.ts';
+import { BUNDLED_MODEL, freeBytes } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { giga, megabytes, ms, percentOf } from './text.ts';
 
@@ -30,7 +32,7 @@ export interface PhaseArguments {
   readonly model?: string | undefined;
   readonly modelSize?: ModelSize | undefined;
   readonly layer?: number | undefined;
-  readonly weights?: 'f32' | 'f16' | undefined;
+  readonly weights?: 'auto' | Storage | undefined;
   readonly offline: boolean;
   readonly contexts?: string | undefined;
   readonly steps?: number | undefined;
@@ -62,8 +64,10 @@ async function withBenchModel<T>(
   const before = gpu.liveBytes;
   let model: Model | undefined;
   try {
-    const storage = args.weights ?? 'f32';
-    model = await Model.load(gpu, checkpoint, { storage, editable: [layer], signal, onProgress: bar.update });
+    const editable = [layer];
+    const options = { wanted: args.weights, editable, free: freeBytes() };
+    const { storage } = chooseStorage(gpu, checkpoint, options);
+    model = await Model.load(gpu, checkpoint, { storage, editable, signal, onProgress: bar.update });
     bar.stop();
     const loadMs = performance.now() - start;
     let parameters = 0;
@@ -78,7 +82,7 @@ async function withBenchModel<T>(
   }
 }
 
-/** A checkpoint, or random weights in one of GPT-2's sizes. */
+/** A checkpoint, or random weights in a published size. */
 async function openBenchModel(args: PhaseArguments): Promise<{ checkpoint: Checkpoint; layer: number }> {
   const found = await findModel(args.modelSize ? BUNDLED_MODEL : (args.model ?? BUNDLED_MODEL), {
     offline: args.offline,
@@ -87,12 +91,17 @@ async function openBenchModel(args: PhaseArguments): Promise<{ checkpoint: Check
   const middle = Math.floor((named.architecture.dims.layers - 1) / 2);
   if (!args.modelSize) return { checkpoint: named, layer: args.layer ?? found.entry?.edit_layer ?? middle };
   // Random weights are read with the bundled model's words: what they mean makes no difference to the time.
-  const { config, editLayer } = MODEL_SIZES[args.modelSize];
+  const size: PublishedSize = MODEL_SIZES[args.modelSize];
   const { tokenizerJson, tokenizerConfig } = named;
-  const words = { config, tokenizerJson, tokenizerConfig };
+  const words = {
+    tokenizerJson,
+    tokenizerConfig,
+    onDevice: size.onDevice,
+    architecture: size.architecture(),
+  };
   return {
-    checkpoint: randomCheckpoint(`random GPT-2 ${args.modelSize}`, words),
-    layer: args.layer ?? editLayer,
+    checkpoint: randomCheckpoint(`random ${size.title}`, words),
+    layer: args.layer ?? size.editLayer,
   };
 }
 

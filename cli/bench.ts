@@ -13,11 +13,14 @@ import type { Phase, PhaseArguments } from './bench-phases.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { KINDS } from './files.ts';
-import { ADAPTER_FLAGS, choice, files, number, output, text } from './flags.ts';
+import { ADAPTER_FLAGS, WEIGHTS, choice, files, number, output, text } from './flags.ts';
 import { giga } from './text.ts';
+import { MODEL_SIZES } from '../src/models/random-checkpoint.ts';
+import type { ModelSize } from '../src/models/random-checkpoint.ts';
+import { STORAGES } from '../src/models/storage.ts';
 import { versions } from '../src/io/version.ts';
 
-const SIZES = ['small', 'medium', 'large', 'xl'] as const;
+const SIZES = Object.keys(MODEL_SIZES) as ModelSize[];
 
 export interface BenchCommand extends PhaseArguments, CompareArguments {
   readonly family?: string | undefined;
@@ -37,7 +40,7 @@ export const bench = command({
       .options({
         'model-size': choice('--model-size', SIZES, 'phases on random weights of this size'),
         model: text('--model', 'phases on this model [default: facts, which is bundled]'),
-        weights: choice('--weights', ['f32', 'f16'], 'how matrices are stored on the GPU'),
+        weights: choice('--weights', STORAGES, WEIGHTS),
         layer: number('--layer', 'the layer that is edited', { integer: true, min: 0 }),
         contexts: text('--contexts', 'JSON array of templates for the edit [default: 21 of 4 to 9 tokens]'),
         steps: number('--steps', 'forward passes of the edit at most [default: 20]', {

@@ -86,7 +86,7 @@ async function editIn(
   const { model, timed, timings } = session;
   const { layer, contexts, solver } = options;
   const { terminal, signal } = run;
-  const rows = editRows(model.tokenizer, request, contexts, model.dims.context);
+  const rows = editRows(model.tokenizer, request, contexts, model.dims);
   showTokens(terminal, model.tokenizer, rows);
   const prompt = rows.rewrites[0]?.ids.slice(0, rows.rewrites[0].promptLength) ?? [];
   const probe = async (): Promise<State> => ({

@@ -1,5 +1,6 @@
 /** Flags that several commands share, each written once. */
 import { UsageError } from '../src/errors.ts';
+import { STORAGES } from '../src/models/storage.ts';
 import { METHODS } from '../src/edit/method.ts';
 import { VALUE_DEFAULTS } from '../src/edit/value.ts';
 import { KINDS } from './files.ts';
@@ -126,11 +127,13 @@ const TRACE_FLAGS = {
   ),
 } as const;
 
+export const WEIGHTS = 'how matrices are stored: f32, 16 bits, or what memory allows [default: auto]';
+
 /** All commands that load a model. */
 export const MODEL_FLAGS = {
   ...ADAPTER_FLAGS,
   model: text('--model', 'a known name, a folder or a hub id [default: facts, which is bundled]'),
-  weights: choice('--weights', ['f32', 'f16'], 'how matrices are stored on the GPU'),
+  weights: choice('--weights', STORAGES, WEIGHTS),
   revision: text('--revision', 'a branch, a tag or a commit of a model of the hub [default: main]'),
   offline: { type: 'boolean', default: false, describe: 'never use the network' },
   fetch: {

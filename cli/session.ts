@@ -8,18 +8,26 @@ import { Model } from '../src/models/model.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
 import { openModel } from '../src/io/models.ts';
 import type { FoundModel } from '../src/io/models.ts';
+import { chooseStorage } from '../src/models/storage.ts';
+import type { ChosenStorage, Storage } from '../src/models/storage.ts';
 import type { Report, Run } from './commands.ts';
 import { readEdits, warnOfUnverified } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { megabytes, plural } from './text.ts';
+import process from 'node:process';
 import type { ProfileArguments, Profiler } from './profile.ts';
 
 export const BUNDLED_MODEL = 'facts';
 
+/** Bytes that this process may still take. */
+export function freeBytes(): number {
+  return process.availableMemory();
+}
+
 export interface ModelArguments extends ProfileArguments {
   readonly adapter?: string | undefined;
   readonly model?: string | undefined;
-  readonly weights?: 'f32' | 'f16' | undefined;
+  readonly weights?: 'auto' | Storage | undefined;
   readonly revision?: string | undefined;
   readonly offline: boolean;
   /** Whether a model may be fetched whose name nobody typed. */
@@ -33,6 +41,8 @@ export interface Session {
   readonly atEnd: (close: () => void) => void;
   readonly checkpoint: Checkpoint;
   readonly model: Model;
+  /** How its weights are stored, and why. */
+  readonly weights: ChosenStorage;
   /** Where it lies, and what the manifest knows of it. */
   readonly found: FoundModel;
   /** Edits named with --edits; `applyNamed` puts them into the model. */
@@ -69,18 +79,23 @@ export async function withSession<T>(
     if (args.trace || args.traceAll || args.traceFile !== undefined)
       profiler = (await import('./profile.ts')).Profiler.open(gpu, args, terminal);
     const editable = [...edits.map((edit) => edit.record.layer), ...(layer === undefined ? [] : [layer])];
-    model = await timed('load', () => load(gpu, checkpoint, editable, args, run));
+    const weights = chooseStorage(gpu, checkpoint, { wanted: args.weights, editable, free: freeBytes() });
+    model = await timed('load', () => load(gpu, checkpoint, editable, weights.storage, run));
     const { description, kind, backend } = gpu.adapter;
     const result = await use({
       gpu,
       atEnd: (close) => void closers.push(close),
       checkpoint,
       model,
+      weights,
       found,
       edits,
       timings,
       timed,
-      about: { adapter: { description, kind, backend }, model: { id: model.id, sha256: model.sha256 } },
+      about: {
+        adapter: { description, kind, backend },
+        model: { id: model.id, sha256: model.sha256, weights: weights.storage },
+      },
     });
     await profiler?.report(terminal);
     return result;
@@ -125,9 +140,14 @@ export async function applyNamed({ model, edits, timed }: Session): Promise<void
 
 /** The one line that says what is used. */
 export function introduce(session: Session, run: Run, ...more: string[]): void {
-  const { gpu, model, edits } = session;
+  const { gpu, model, edits, weights } = session;
   const { description, kind } = gpu.adapter;
-  const parts = [`${description}${kind === 'software' ? ' (software)' : ''}`, `model ${model.id}`, ...more];
+  const because = weights.reason === undefined ? '' : ` (${weights.reason})`;
+  const parts = [
+    `${description}${kind === 'software' ? ' (software)' : ''}`,
+    `model ${model.id} in ${weights.storage}${because}`,
+    ...more,
+  ];
   if (edits.length > 0) parts.push(`${plural(edits.length, 'edit')} in it`);
   run.terminal.note(`palimpsest: ${parts.join(' · ')}`);
   for (const notice of model.tokenizer.notices) run.terminal.note(`palimpsest: ${model.id}: ${notice}.`);
@@ -189,12 +209,11 @@ async function load(
   gpu: Gpu,
   checkpoint: Checkpoint,
   editable: readonly number[],
-  args: ModelArguments,
+  storage: Storage,
   { terminal, signal }: Run,
 ): Promise<Model> {
   const bar = terminal.progress(`load ${checkpoint.id}`, megabytes);
   try {
-    const storage = args.weights ?? 'f32';
     return await Model.load(gpu, checkpoint, { storage, editable, signal, onProgress: bar.update });
   } finally {
     bar.stop();

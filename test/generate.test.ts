@@ -5,6 +5,7 @@ import { topK } from '../src/models/random.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { gpu, noise, wide } from './gpu.ts';
 import { ModelError } from '../src/errors.ts';
+import { gpt2 } from '../src/models/gpt2.ts';
 import { Model } from '../src/models/model.ts';
 import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { throws } from './folder.ts';
@@ -121,9 +122,9 @@ test('append_cache puts k and v at their places and nowhere else', async () => {
 
 test('a tokenizer with ids past the table of tokens is refused', async () => {
   const { tokenizerJson } = tinyCheckpoint();
-  const config = { ...TINY_CONFIG, vocab_size: 8191 };
+  const architecture = gpt2({ ...TINY_CONFIG, vocab_size: 8191 });
   await throws(
-    () => Model.load(gpu, randomCheckpoint('short', { config, tokenizerJson, seed: 1 })),
+    () => Model.load(gpu, randomCheckpoint('short', { architecture, tokenizerJson, seed: 1 })),
     ModelError,
     'ids below 8191',
     'found 8191',

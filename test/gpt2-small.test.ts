@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Model } from '../src/models/model.ts';
-import { MODEL_SIZES } from '../src/models/random-checkpoint.ts';
+import { GPT2_SIZES } from '../src/models/random-checkpoint.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { openSafetensors } from '../src/io/file.ts';
 import { withFolder } from './folder.ts';
@@ -28,7 +28,7 @@ test('logits after a prompt are those of the float64 loop, and memory comes back
     assert.is(logits.length, V);
 
     const file = await openSafetensors(`${folder}/model.safetensors`);
-    const states = await finalStates(ids, MODEL_SIZES.small.config, (name) => file.readFloats(name));
+    const states = await finalStates(ids, GPT2_SIZES.small, (name) => file.readFloats(name));
     const last = states.subarray(-D);
     const wte = await file.readFloats('wte.weight');
     // Both ends, the seams of row windows of any size, and others between.

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { narrow, widen } from '../src/tensor/elementwise.ts';
+import { drawInto, narrow, widen } from '../src/tensor/elementwise.ts';
 import { empty, read, readU32, upload } from '../src/tensor/tensor.ts';
 import { gpu, wide } from './gpu.ts';
 import { halfToFloat, nearestHalf } from './reference/half.ts';
@@ -64,6 +64,37 @@ test('narrow: an odd number of values leaves a zero in the last half', async () 
       upload(s, Uint32Array.of(7, 7, 9), [3], 'packed'),
     );
     assert.equal([...(await readU32(gpu, packed))], [0x40003c00, 0x4200, 9]);
+  });
+});
+
+test('random weights: mean 0, the deviation asked for, the same for the same seed in either storage', async () => {
+  const [rows, cols, deviation] = [300, 256, 0.02];
+  await gpu.scope(async (s) => {
+    const draw = async (seed: number): Promise<Float32Array> => {
+      const y = empty(s, [rows, cols], 'y');
+      drawInto(s, y, seed, deviation);
+      return read(gpu, y);
+    };
+    const [first, again, other] = [await draw(1), await draw(1), await draw(2)];
+    assert.equal(again, first);
+    const n = rows * cols;
+    const sum = (of: (i: number) => number): number => first.reduce((total, _, i) => total + of(i), 0) / n;
+    // Five standard errors of a mean, and of a variance whose kurtosis is below 3.
+    assert.ok(Math.abs(sum((i) => first[i]!)) < (5 * deviation) / Math.sqrt(n));
+    assert.ok(Math.abs(sum((i) => first[i]! ** 2) / deviation ** 2 - 1) < 5 * Math.sqrt(2 / n));
+    for (const neighbour of [
+      (i: number) => first[(i + 1) % n]!,
+      (i: number) => first[(i + cols) % n]!,
+      (i: number) => other[i]!,
+    ])
+      assert.ok(Math.abs(sum((i) => first[i]! * neighbour(i)) / deviation ** 2) < 5 / Math.sqrt(n));
+    const half = empty(s, [rows, cols], 'half', 'f16');
+    drawInto(s, half, 1, deviation);
+    new Uint16Array(await gpu.readBytes(half)).forEach((bits, i) => {
+      // pack2x16float may round either way.
+      const [got, want] = [halfToFloat(bits), first[i]!];
+      assert.ok(Math.abs(got - want) <= Math.max(Math.abs(want) * 2 ** -10, 2 ** -24), `${got}, ${want}`);
+    });
   });
 });
 

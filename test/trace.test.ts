@@ -2,6 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readFacts } from '../src/data/read.ts';
+import { gpt2 } from '../src/models/gpt2.ts';
 import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { Model } from '../src/models/model.ts';
 import { restoreRows } from '../src/models/restore-rows.ts';
@@ -35,7 +36,7 @@ async function tiny(): Promise<{ model: Model; reference: ReferenceModel }> {
   const tokenizerJson = { ...file, model: { ...file.model, vocab, merges: [] } };
   const shape = { n_layer: 3, n_embd: 64, n_head: 4, n_inner: 256, n_positions: 64 };
   const config = { ...shape, vocab_size: bytes.length + 1, layer_norm_epsilon: 1e-5 };
-  const small = randomCheckpoint('tiny', { config, tokenizerJson, seed: 5 });
+  const small = randomCheckpoint('tiny', { architecture: gpt2(config), tokenizerJson, seed: 5 });
   const tensors: typeof small.tensors = {
     names: () => small.tensors.names(),
     info: (name) => small.tensors.info(name),

@@ -9,9 +9,11 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
-import type { ModelSize } from '../src/models/random-checkpoint.ts';
+import { gpt2 } from '../src/models/gpt2.ts';
+import { GPT2_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
+
+type ModelSize = keyof typeof GPT2_SIZES;
 
 const CHUNK_BYTES = 16 * 2 ** 20;
 
@@ -19,8 +21,10 @@ const CHUNK_BYTES = 16 * 2 ** 20;
 export async function writeRandomModel(folder: string, size: ModelSize = 'small', seed = 0): Promise<void> {
   const packed = readFileSync(new URL('golden/gpt2-tokenizer/tokenizer.json.gz', import.meta.url));
   const tokenizer = gunzipSync(packed).toString('utf8');
-  const { config } = MODEL_SIZES[size];
-  const { tensors } = randomCheckpoint(size, { config, tokenizerJson: JSON.parse(tokenizer), seed });
+  const config = GPT2_SIZES[size];
+  const { tensors } = randomCheckpoint(size, {
+    ...{ architecture: gpt2(config), tokenizerJson: JSON.parse(tokenizer), seed },
+  });
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, 'config.json'), JSON.stringify({ model_type: 'gpt2', ...config }));
   await writeFile(join(folder, 'tokenizer.json'), tokenizer);
@@ -37,7 +41,7 @@ export async function writeRandomModel(folder: string, size: ModelSize = 'small'
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [folder, size = 'small', seed = '0'] = process.argv.slice(2);
-  if (folder === undefined || !(size in MODEL_SIZES)) {
+  if (folder === undefined || !(size in GPT2_SIZES)) {
     console.error('usage: write-random-model.ts FOLDER [small|medium|large|xl] [seed]');
     process.exit(2);
   }

@@ -128,8 +128,7 @@ export async function computeEdits(
   const { layer, contexts } = options;
   model.checkLayer('edit', layer);
   const rows =
-    options.rows ??
-    requests.map((request) => editRows(model.tokenizer, request, contexts, model.dims.context));
+    options.rows ?? requests.map((request) => editRows(model.tokenizer, request, contexts, model.dims));
   const edits: Edit[] = [];
   for (const batch of valueBatches(model.gpu, model.dims, layer, rows, options.memory)) {
     const [first = 0] = batch;

@@ -1,4 +1,5 @@
 import { UsageError } from '../errors.ts';
+import type { ContextLimit } from '../models/architecture.ts';
 import { holes, mark, readTemplate, show, type Place } from './template.ts';
 
 /** One fact to write: "prompt with its subject" is to be continued by the target. */
@@ -150,13 +151,15 @@ function checkText(where: string, text: string): void {
 /**
  * @param where   what is too long: `prompt`, `context 7 with prompt and target`
  * @param length  its tokens
- * @param window  the model's context window, in tokens
+ * @param window  the model's context window: a number of tokens, or its sizes, which say what ends it
  * @throws UsageError naming both lengths
  */
-export function checkLength(where: string, length: number, window: number): void {
-  if (length <= window) return;
+export function checkLength(where: string, length: number, window: number | ContextLimit): void {
+  const { context, contextIs = "the model's context window" } =
+    typeof window === 'number' ? { context: window } : window;
+  if (length <= context) return;
   throw new UsageError(
-    `${where}: expected at most ${window} tokens, the model's context window, found ${length}. Shorten the text.`,
+    `${where}: expected at most ${context} tokens, ${contextIs}, found ${length}. Shorten the text.`,
     'too_long',
   );
 }

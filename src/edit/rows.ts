@@ -1,3 +1,4 @@
+import type { ContextLimit } from '../models/architecture.ts';
 import type { Tokenizer } from '../models/tokenizer.ts';
 import { checkLength, requestWarnings, targetText, type EditRequest, type Warning } from './request.ts';
 import { lookupSubject, type Lookup } from './subject.ts';
@@ -46,7 +47,7 @@ export function editRows(
   tokenizer: Tokenizer,
   request: EditRequest,
   contexts: readonly string[],
-  window: number,
+  window: number | ContextLimit,
 ): EditRows {
   const prompt = readTemplate(request.prompt, 'prompt', 'Write {} where the subject goes, once.');
   const targetIds = tokenizer.encodeTarget(sentence(request), request.target).target;

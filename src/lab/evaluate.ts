@@ -166,7 +166,7 @@ export async function checkFacts(
   let since = performance.now();
   for (const fact of facts) {
     try {
-      editRows(model.tokenizer, requestOf(fact), contexts, model.dims.context);
+      editRows(model.tokenizer, requestOf(fact), contexts, model.dims);
       if (measure) checkProbes(model, fact);
     } catch (error) {
       if (!(error instanceof UsageError)) throw error;

@@ -172,7 +172,7 @@ export async function traceText(model: Model, request: TraceRequest): Promise<Tr
   const template = readTemplate(request.prompt, 'prompt', 'Write {} where the subject goes, once.');
   if (request.subject.trim() === '') throw new UsageError('subject: expected a name, found nothing.');
   const { ids, lookup } = lookupSubject(tokenizer, template, request.subject);
-  checkLength('the prompt', ids.length, dims.context);
+  checkLength('the prompt', ids.length, dims);
   const { ends } = tokenizer.encodeWithSpans(sentence(request));
   const begin = tokenizer.encodeWithSpans(template.before).ends.at(-1) ?? 0;
   const first = ends.findIndex((end) => end > begin);
@@ -180,7 +180,7 @@ export async function traceText(model: Model, request: TraceRequest): Promise<Tr
     request.object === undefined
       ? (await predict(model, ids, { count: 1 })).next.map(({ id }) => id)
       : tokenizer.encodeTarget(sentence(request), request.object).target;
-  checkLength('the prompt with its object', ids.length + object.length - 1, dims.context);
+  checkLength('the prompt with its object', ids.length + object.length - 1, dims);
   return {
     ids: [...ids, ...object.slice(0, -1)],
     promptLength: ids.length,

@@ -10,8 +10,16 @@ import type { GpuBatch } from './batch.ts';
 import type { RopeSettings } from './config.ts';
 import type { HeadLayout } from './heads.ts';
 
+/** How long a text may be. */
+export interface ContextLimit {
+  /** Longest text in tokens. */
+  readonly context: number;
+  /** What ends it, for messages; absent: the model's context window. */
+  readonly contextIs?: string | undefined;
+}
+
 /** Sizes of a decoder, in the letters that shapes are written with. */
-export interface Dimensions {
+export interface Dimensions extends ContextLimit {
   /** Width of the residual stream. */
   readonly D: number;
   /** Width of the MLP: the length of a key. */
@@ -25,10 +33,6 @@ export interface Dimensions {
   /** Vocabulary. */
   readonly V: number;
   readonly layers: number;
-  /** Longest text in tokens. */
-  readonly context: number;
-  /** What ends it, for messages; absent: the model's context window. */
-  readonly contextIs?: string | undefined;
 }
 
 export interface TensorSpec {

@@ -38,6 +38,8 @@ export interface Checkpoint {
   readonly tokenizerConfig: unknown;
   /** Checked against the architecture, under its names; those that are stacked on the device are separate here. */
   readonly tensors: TensorFile;
+  /** A seed: matrices are drawn on the device at random, and `tensors` gives none. */
+  readonly drawn?: number;
   /** Of the weights' file, in lower-case hex. */
   sha256(): Promise<string>;
 }

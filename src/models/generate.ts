@@ -34,14 +34,14 @@ export async function generate(
   prompts: readonly number[][],
   options: GenerateOptions,
 ): Promise<number[][]> {
-  const { context, V } = model.dims;
+  const { context, contextIs = 'the context window', V } = model.dims;
   prompts.forEach((ids, b) => {
     const length = ids.length + options.tokens;
     if (ids.length === 0)
       throw new UsageError(`generate: prompt ${b} is empty. Give at least one token, e.g. <|endoftext|>.`);
     if (length > context) {
       throw new UsageError(
-        `generate: prompt ${b} has ${ids.length} tokens and ${options.tokens} are wanted; the context window holds ${context}. Shorten one of them.`,
+        `generate: prompt ${b} has ${ids.length} tokens and ${options.tokens} are wanted; ${contextIs} holds ${context}. Shorten one of them.`,
       );
     }
   });

@@ -48,7 +48,7 @@ interface GptjSizes extends Dimensions {
 }
 
 /** A GPT-J of these sizes. */
-function gptj(dims: GptjSizes, eps = 1e-5): Architecture {
+export function gptj(dims: GptjSizes, eps = 1e-5): Architecture {
   const heads = headBlocks(dims);
   return {
     name: 'gptj',

@@ -14,7 +14,12 @@ import { llama, readLlamaFields } from './llama.ts';
 /** The sizes of a model whose attention is exact up to `window` tokens only. */
 export function withinWindow(dims: Dimensions, window: number): Dimensions {
   if (window >= dims.context) return dims;
-  return { ...dims, context: window, contextIs: 'the sliding window of its attention' };
+  return {
+    ...dims,
+    context: window,
+    contextIs:
+      'the sliding window of attention (beyond it, tokens are no longer seen, which is not implemented)',
+  };
 }
 
 /** @throws ModelError naming the field of `config.json`, what was expected and what came */

@@ -43,12 +43,12 @@ export async function predict(
 ): Promise<Prediction> {
   const ids = typeof text === 'string' ? model.tokenizer.encode(text) : text;
   const row = [...ids, ...continuation.slice(0, -1)];
-  const window = model.dims.context;
+  const { context, contextIs = 'the context window' } = model.dims;
   if (ids.length === 0)
     throw new UsageError('text: expected at least one token, found none. Write some text.');
-  if (row.length > window)
+  if (row.length > context)
     throw new UsageError(
-      `text: expected at most ${window} tokens, the context window of ${model.id}, found ${row.length}. Shorten it.`,
+      `text: expected at most ${context} tokens, ${contextIs} of ${model.id}, found ${row.length}. Shorten it.`,
       'too_long',
     );
   return model.gpu.scope(async (s) => {

@@ -8,12 +8,13 @@ import { ModelError } from '../errors.ts';
 import { isFloatDtype, widen as widenOnCpu } from '../floats.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { narrow, widen } from '../tensor/elementwise.ts';
+import { drawInto, narrow, widen } from '../tensor/elementwise.ts';
 import { matmul } from '../tensor/matmul.ts';
 import { keepInStrips } from '../tensor/strips.ts';
 import { Tensor, bytesOf, empty, read, upload } from '../tensor/tensor.ts';
 import type { Dtype } from '../tensor/tensor.ts';
 import type { TensorSpec, Weights } from './architecture.ts';
+import { DEVIATION } from './random-checkpoint.ts';
 import { ropeFrequencies, ropeTable } from './rope.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
@@ -71,7 +72,14 @@ export async function loadWeights(
   for (const [name, spec] of architecture.tensors) {
     const plain = spec.use === 'vector' || edited.has(name);
     const weight = empty(owner, spec.shape, name, plain ? 'f32' : dtypeFor(name, spec, checkpoint, storage));
-    for (const [part, t] of partsOf(name, spec, weight)) await load(part, t);
+    if (checkpoint.drawn === undefined || spec.use === 'vector')
+      for (const [part, t] of partsOf(name, spec, weight)) await load(part, t);
+    else {
+      drawInto(owner, weight, checkpoint.drawn * 1009 + loaded.size, DEVIATION);
+      done += 4 * weight.size; // of the bytes that it stands for
+      await owner.gpu.sync();
+      options.onProgress?.(done, total);
+    }
     if (spec.use === 'products' && !plain) keepInStrips(owner, weight, layout);
     loaded.set(name, weight);
   }

@@ -1,7 +1,7 @@
 /** Ops that treat every element alike. */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { empty } from './tensor.ts';
+import { bytesOf, empty, isHalf, windows } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
 /** a + b, both of one shape. */
@@ -36,6 +36,24 @@ export function widen(s: Scope, packed: Tensor, y: Tensor, kind: 'F16' | 'BF16')
     { n },
     { threads: Math.ceil(n / 2), overrides: { BF16: kind === 'BF16' ? 1 : 0 } },
   );
+}
+
+/** Random numbers of mean 0, the same for the same seed: in a matrix of f32 or f16. */
+export function drawInto(s: Scope, y: Tensor, seed: number, deviation: number): void {
+  for (const [from, to] of windows(s.gpu, y.rows, y.cols * bytesOf(y.dtype))) {
+    const n = (to - from) * y.cols;
+    const half = isHalf(y.dtype);
+    s.gpu.run(
+      'tensor/draw',
+      { y: y.reshape(y.rows, y.cols).slice(from, to) },
+      { n, first: from * y.cols, seed, deviation },
+      {
+        threads: half ? Math.ceil(n / 2) : n,
+        overrides: { HALF: half ? 1 : 0 },
+        cost: { bytes: n * bytesOf(y.dtype) },
+      },
+    );
+  }
 }
 
 /** The f32 numbers `x` rounded to nearest even, as dtype `f16`: in `out`, or in a new tensor. */
