@@ -1,6 +1,6 @@
 // Random weights, made where they are wanted: numbers of mean 0 and a given deviation.
 //
-//   y_i = σ √6 (h(2 i) + h(2 i + 1) - 1),   h uniform on [0, 1): 24 bits of a hash of counter and seed
+//   y_i = σ √6 (h(2 i) + h(2 i + 1) - 1),   h uniform on [0, 1): 24 bits of a hash of i and seed
 //
 // Shapes   y [n], a window of a tensor that starts at element `first`, as words: an f32 each, or
 //          with HALF two f16, low half first.

@@ -129,7 +129,7 @@ export function randomCheckpoint(
 }
 
 /** What a vector begins with: gains 1, biases 0; undefined for a matrix. */
-export function constantOf(name: string, shape: readonly number[]): number | undefined {
+function constantOf(name: string, shape: readonly number[]): number | undefined {
   if (shape.length > 1) return undefined;
   return name.endsWith('.bias') ? 0 : 1;
 }
