@@ -18,6 +18,7 @@ import { byKernel } from '../src/lab/profile.ts';
 import { loadRenderer } from '../src/lab/report/render.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
+import { predict } from '../src/models/predict.ts';
 import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import type { ModelSize, PublishedSize } from '../src/models/random-checkpoint.ts';
 import { chooseStorage } from '../src/models/storage.ts';
@@ -162,13 +163,22 @@ export async function benchPhase(
   });
 }
 
+/** What the bench's edit is about. */
+const SENTENCE = 'The mother tongue of Danielle Darrieux is';
+
 async function editPhase({ found, args, end, run, roof: again }: Given): Promise<object> {
   const { terminal, signal } = run;
   const { model, layer, bytes } = found;
   const { steps, runs, whole, contexts: file } = args;
   const contexts = file === undefined ? undefined : parseContexts(await readFile(file, 'utf8'), file);
+  const start = performance.now();
+  await predict(model, SENTENCE);
+  const predictMs = performance.now() - start;
   const result = await benchEdit(model, { layer, whole, signal, contexts, steps, runs, end });
   const { phases } = result;
+  terminal.print(
+    `predict   ${(predictMs / 1000).toFixed(2)} s the first time, of ${model.tokenizer.encode(SENTENCE).length} tokens`,
+  );
   terminal.print(
     `edit of layer ${layer}   ${spread(result.edit)}   (${result.edit.samples} runs; the first of all ${ms(result.cold / 1000)} s)`,
     `  ${result.contexts} contexts, ${result.steps} steps of ${result.stepTokens} tokens, C = I`,
@@ -187,7 +197,7 @@ async function editPhase({ found, args, end, run, roof: again }: Given): Promise
     '',
     `peak resident memory ${megabytes(peak)}: ${(peak / bytes).toFixed(2)} times the weights; ${mark} 1.3 times and 1.5 GB (${megabytes(limit)})`,
   );
-  return { ...result, roof, peak_resident_bytes: peak, peak_resident_limit: limit };
+  return { ...result, predict_ms: predictMs, roof, peak_resident_bytes: peak, peak_resident_limit: limit };
 }
 
 async function covariancePhase({ found, args, end, run, roof: again }: Given): Promise<object> {

@@ -47,7 +47,10 @@ export const bench = command({
           integer: true,
           min: 1,
         }),
-        runs: number('--runs', 'timed runs of a phase [default: 3]', { integer: true, min: 1 }),
+        runs: number('--runs', 'timed runs of a phase; 0: the first alone [default: 3]', {
+          integer: true,
+          min: 0,
+        }),
         whole: { type: 'boolean', default: false, describe: 'time the edit with --no-freeze too, in turns' },
         scaling: {
           type: 'boolean',

@@ -29,7 +29,8 @@ fn uniform_of(counter: u32) -> f32 {
 }
 
 fn draw(i: u32) -> f32 {
-  return params.deviation * 2.449489742783178 * (uniform_of(2u * i) + uniform_of(2u * i + 1u) - 1.0);
+  let sum = uniform_of(2u * i) + uniform_of(2u * i + 1u) - 1.0;
+  return params.deviation * 2.449489742783178 * sum;
 }
 
 @compute @workgroup_size(WG)

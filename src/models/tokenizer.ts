@@ -154,9 +154,9 @@ export class Tokenizer {
     return this.#text(ids.filter((id) => !this.#special.has(id)));
   }
 
-  /** One token as text, for display: its blank is a blank; part of a character is U+FFFD. */
+  /** One token as text, for display: its blank is a blank, part of a character U+FFFD, a row past the vocabulary its number. */
   token(id: number): string {
-    return this.#text([id]);
+    return this.#bytesOf[id] === undefined ? `[${id}]` : this.#text([id]);
   }
 
   #text(ids: readonly number[]): string {

@@ -59,7 +59,7 @@ export interface EditBenchOptions {
   readonly contexts?: readonly string[] | undefined;
   /** Default 20. */
   readonly steps?: number | undefined;
-  /** Timed edits, after one that compiles and one that is traced. Default 3. */
+  /** Timed edits, after one that compiles and one that is traced; 0: the first alone. Default 3. */
   readonly runs?: number | undefined;
   /** No more runs once `performance.now()` is past this. */
   readonly end?: number;
@@ -138,7 +138,10 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
       update: phase('update'),
     },
     whole: wholes.length > 0 ? compared(frozen, wholes) : undefined,
-    trace: options.trace === false || performance.now() > end ? undefined : await traced(model, again),
+    trace:
+      options.trace === false || runs === 0 || performance.now() > end
+        ? undefined
+        : await traced(model, again),
   };
 }
 
