@@ -1,14 +1,15 @@
 /** `palimpsest apply`, `revert`, `history`: the edits of an edit list, and what the model makes of them together. */
 import { dirname, relative, resolve } from 'node:path';
 import { applyEdits } from '../src/edit/apply.ts';
+import { isFactsRecord, requestsOf, targetsOf, updatesOf } from '../src/edit/facts-record.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import { lookupSubject } from '../src/edit/subject.ts';
 import { readTemplate, sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
 import { parseJson } from '../src/json.ts';
 import { exists } from '../src/io/file.ts';
-import { predict } from '../src/models/predict.ts';
-import type { Prediction } from '../src/models/predict.ts';
+import { score } from '../src/lab/score.ts';
+import type { Score } from '../src/lab/score.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import {
@@ -19,6 +20,7 @@ import {
   warnOfUnverified,
   withList,
   writeEditList,
+  leaveOut,
 } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
@@ -74,7 +76,7 @@ export const revert = command({
       .positional('edits', {
         type: 'string',
         array: true,
-        describe: `numbers, or ids of ${LEAST_ID} characters or more, as history shows them`,
+        describe: `numbers, or ids of ${LEAST_ID} characters or more, as history shows them; 2.5 is batch 5 of a file of many facts`,
       })
       .options(LIST_FLAGS)
       .example('$0 revert 1', 'takes the first edit out; the others stay as they are'),
@@ -82,8 +84,16 @@ export const revert = command({
     const path = args.list;
     return withList(path, run, async () => {
       const here = await readEdits([path]);
-      const out = new Set((args.edits ?? []).map((word) => findEdit(String(word), here, path)));
-      const kept = here.filter((edit) => !out.has(edit));
+      let kept = here;
+      for (const word of (args.edits ?? []).map(String)) {
+        const edit = findEdit(word, here, path);
+        const batch = batchOf(word);
+        const now = kept.find(({ id }) => id === edit.id);
+        if (!now) continue; // named twice
+        const left = batch === undefined ? undefined : leaveOut(now, [batch], `revert ${word}`);
+        const isEmpty = left === undefined || requestsOf(left.record).length === 0;
+        kept = kept.flatMap((one) => (one.id !== edit.id ? [one] : isEmpty ? [] : [left]));
+      }
       // The model is the base and what is left, computed anew: nothing is subtracted, so nothing remains of the edit.
       return keepList(path, here.length, kept, args, run);
     });
@@ -132,9 +142,10 @@ async function keepList(
   const { terminal } = run;
   const model = edits[0]?.record.model ?? (await readEditList(path)).model;
   const write = async (): Promise<void> => {
-    const listed = edits.map(({ file, id }) => ({
+    const listed = edits.map(({ file, id, without }) => ({
       file: relative(dirname(resolve(path)), resolve(file)),
       sha256: id,
+      ...(without.length > 0 && { without: [...without] }),
     }));
     await writeEditList(path, { model, edits: listed });
     terminal.print();
@@ -150,62 +161,83 @@ async function keepList(
     await write();
     return { model, result };
   }
-  return withSession({ ...args, edits: edits.map(({ file }) => file) }, run, async (session) => {
-    introduce(session, run);
-    const checked = await checkEdits(session);
-    const columns = (['before', 'applied', 'after'] as const).map((state) => ({
-      title: { before: 'base', applied: 'applied', after: 'now' }[state],
-      cells: checked.map((found) => percent(found[state])),
-    }));
-    showEdits(terminal, edits, ...columns);
-    warnOfFallen(checked, edits, terminal);
-    await write();
-    reportTimings(session, run);
-    return { ...session.about, result: { ...result, checked }, timings_ms: session.timings };
-  });
+  return withSession(
+    args,
+    run,
+    async (session) => {
+      introduce(session, run);
+      const checked = await checkEdits(session);
+      const columns = (['before', 'applied', 'after'] as const).map((state) => ({
+        title: { before: 'base', applied: 'applied', after: 'now' }[state],
+        cells: checked.map((found) => percent(found[state])),
+      }));
+      showEdits(terminal, edits, ...columns);
+      warnOfFallen(checked, edits, terminal);
+      await write();
+      reportTimings(session, run);
+      return { ...session.about, result: { ...result, checked }, timings_ms: session.timings };
+    },
+    { edits },
+  );
 }
 
-/** What the model makes of one edit's target: log-probability per token. */
+/** Of the facts of one file, so many may fall before it is told. */
+const FALLEN_SHARE = 0.05;
+
+/** It was the likeliest and no longer is, or has less than half of its probability. */
+function hasFallen(then: Score, now: Score): boolean {
+  const isFirst = ({ hits, predicted }: Score): boolean => hits === predicted.length;
+  return (isFirst(then) && !isFirst(now)) || (then.nll - now.nll) * now.predicted.length < Math.log(0.5);
+}
+
+function meanLogprob(scores: readonly Score[]): number {
+  return -scores.reduce((sum, { nll }) => sum + nll, 0) / scores.length;
+}
+
+/** What the model makes of the targets of one file: mean log-probability per token. */
 interface Checked {
   readonly id: string;
+  readonly facts: number;
   /** Without any edit. */
   readonly before: number;
   /** When this edit was the last one. */
   readonly applied: number;
   /** With all edits. */
   readonly after: number;
-  /** Its target was the likeliest and no longer is, or has less than half of its probability. */
+  /** Its target was the likeliest and no longer is, or has less than half of its probability; of many facts, more than 5 %. */
   readonly fallen: boolean;
+  readonly fallen_facts: number;
 }
 
 /** Puts the edits into the model one after another, and asks for every target before, then and at the end. */
 async function checkEdits({ model, edits, timed }: Session): Promise<Checked[]> {
-  const ask = ({ record }: NamedEdit): Promise<Prediction> =>
+  const ask = ({ record }: NamedEdit): Promise<Score[]> =>
     timed('check', () => {
-      const { prompt, subject, targetIds } = record.request;
-      const template = readTemplate(prompt, 'prompt', 'Make the edit again.');
-      const { ids } = lookupSubject(model.tokenizer, template, subject);
-      return predict(model, ids, { count: 1, continuation: targetIds });
+      const items = requestsOf(record).map(({ prompt, subject, targetIds }) => {
+        const template = readTemplate(prompt, 'prompt', 'Make the edit again.');
+        return { prompt: lookupSubject(model.tokenizer, template, subject).ids, target: targetIds };
+      });
+      return score(model, items);
     });
-  const before: Prediction[] = [];
+  const before: Score[][] = [];
   for (const edit of edits) before.push(await ask(edit));
-  const applied: Prediction[] = [];
+  const applied: Score[][] = [];
   for (const edit of edits) {
-    await timed('apply', () => applyEdits(model, [edit.record]));
+    await timed('apply', () => applyEdits(model, updatesOf(edit.record)));
     applied.push(await ask(edit));
   }
   const checked: Checked[] = [];
   for (const [i, edit] of edits.entries()) {
-    const [was, then, now] = [before[i], applied[i], await ask(edit)];
-    if (!was || !then) continue;
-    const change =
-      (now.continuationLogprob - then.continuationLogprob) * edit.record.request.targetIds.length;
+    const [was = [], then = [], now] = [before[i], applied[i], await ask(edit)];
+    const fallen = then.filter((one, fact) => hasFallen(one, now[fact] as Score)).length;
     checked.push({
       id: edit.id,
-      before: was.continuationLogprob,
-      applied: then.continuationLogprob,
-      after: now.continuationLogprob,
-      fallen: (then.continuationFirst && !now.continuationFirst) || change < Math.log(0.5),
+      facts: now.length,
+      before: meanLogprob(was),
+      applied: meanLogprob(then),
+      after: meanLogprob(now),
+      fallen: fallen > FALLEN_SHARE * now.length,
+      fallen_facts: fallen,
     });
   }
   return checked;
@@ -239,20 +271,32 @@ function checkNew(edit: NamedEdit, others: readonly NamedEdit[], path: string): 
     );
 }
 
-function findEdit(word: string, edits: readonly NamedEdit[], path: string): NamedEdit {
+/** The batch that `2.5` or `1a2b3c4d.5` names. */
+function batchOf(word: string): number | undefined {
+  const [, batch] = /^\w+\.(\d+)$/.exec(word) ?? [];
+  return batch === undefined ? undefined : Number(batch);
+}
+
+function findEdit(name: string, edits: readonly NamedEdit[], path: string): NamedEdit {
+  const word = name.replace(/\.\d+$/, '');
   const byNumber = /^\d+$/.test(word) ? edits[Number(word) - 1] : undefined;
   if (byNumber) return byNumber;
   const byId = word.length >= LEAST_ID ? edits.filter(({ id }) => id.startsWith(word.toLowerCase())) : [];
   if (byId.length === 1 && byId[0]) return byId[0];
   const there = edits.map((edit, i) => `${i + 1} (${shortId(edit)})`).join(', ') || 'none';
   throw new UsageError(
-    `revert ${word}: expected the number or id of one edit in ${path}, it ${byId.length > 1 ? `fits ${byId.length}` : 'fits none'}. There: ${there}.`,
+    `revert ${name}: expected the number or id of one edit in ${path}, it ${byId.length > 1 ? `fits ${byId.length}` : 'fits none'}. There: ${there}.`,
   );
 }
 
-function sentenceOf({ record }: NamedEdit): string {
-  const { prompt, subject, target } = record.request;
-  return `${sentence({ prompt, subject: `[${subject}]` })} → ${target}`;
+function sentenceOf({ record, without }: NamedEdit): string {
+  const [first, ...more] = requestsOf(record);
+  if (!first) return '';
+  const { prompt, subject, target } = first;
+  const shown = `${sentence({ prompt, subject: `[${subject}]` })} → ${target}`;
+  if (!isFactsRecord(record)) return shown;
+  const facts = `${plural(more.length + 1, 'fact')} in ${record.batches.length === 1 ? 'one batch' : `${record.batches.length} batches`}`;
+  return `${facts}${without.length > 0 ? ` (without ${without.join(', ')})` : ''}: ${shown}${more.length > 0 ? ', …' : ''}`;
 }
 
 /** Ids of the edits that were in the model when this one was computed. */
@@ -301,7 +345,9 @@ function showEdits(terminal: Terminal, edits: readonly NamedEdit[], ...columns: 
       String(i + 1),
       shortId(edit),
       METHOD_TABLE[edit.record.method].title,
-      String(edit.record.layer),
+      targetsOf(edit.record)
+        .map(({ layer }) => layer)
+        .join(),
       ...columns.map(({ cells }) => cells[i] ?? ''),
       cut(sentenceOf(edit), room),
     ]),

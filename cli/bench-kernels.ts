@@ -12,7 +12,7 @@ import type { ClassWinner } from '../src/lab/bench/matmul.ts';
 import { measureAll, rate } from '../src/lab/bench/measure.ts';
 import type { Measured } from '../src/lab/bench/measure.ts';
 import type { Run } from './commands.ts';
-import type { Cell, Column } from './table.ts';
+import type { Cell, Column } from './text.ts';
 import { giga, ms, percentOf, plural } from './text.ts';
 
 /** Titles from a word each; all but the first `left` are numbers. */

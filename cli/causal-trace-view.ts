@@ -6,7 +6,7 @@ import type { LayerScore } from '../src/lab/trace-average.ts';
 import { TRACE_SITES } from '../src/lab/trace-runs.ts';
 import type { TraceSite } from '../src/lab/trace-runs.ts';
 import type { Tracing } from '../src/lab/trace.ts';
-import type { Column } from './table.ts';
+import type { Column } from './text.ts';
 import { percent, quoted } from './text.ts';
 import type { Terminal } from './terminal.ts';
 

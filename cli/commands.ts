@@ -114,12 +114,12 @@ const MODELS: readonly Entry[] = [
   {
     usage: 'list',
     summary: 'the known models, and where they are on this machine',
-    load: async () => (await import('./models.ts')).list,
+    load: async () => (await import('./doctor.ts')).list,
   },
   {
     usage: 'fetch <model>',
     summary: 'download a model into the Hugging Face cache, and check it',
-    load: async () => (await import('./models.ts')).fetchModel,
+    load: async () => (await import('./doctor.ts')).fetchModel,
   },
 ];
 

@@ -23,7 +23,7 @@ import { MODEL_FLAGS, choice, files, number, output, text } from './flags.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
 import type { Progress, Terminal } from './terminal.ts';
-import { megabytes, short } from './text.ts';
+import { duration, megabytes, short } from './text.ts';
 
 const SAVE_SECONDS = 60;
 
@@ -318,10 +318,4 @@ function resultOf({ path, key, facts, reused }: BuiltFile): Record<string, unkno
     documents_invalid_utf8: invalid,
     reused,
   };
-}
-
-function duration(seconds: number): string {
-  if (seconds < 90) return `${Math.ceil(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
 }

@@ -1,4 +1,7 @@
-/** `palimpsest doctor`: what this machine offers, as text to paste into an issue. Works without an adapter. */
+/**
+ * What this machine has. `palimpsest doctor`: adapter, caches, versions, as text to paste into an issue; works without an
+ * adapter. `palimpsest models list|fetch`: which checkpoints there are, and getting one before it is needed.
+ */
 import { readdir, stat } from 'node:fs/promises';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -10,11 +13,11 @@ import { openGpu } from '../src/gpu/node.ts';
 import { cacheFolder } from '../src/io/cache.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { hubCacheFolder } from '../src/io/hub-cache.ts';
-import { readManifest } from '../src/io/models.ts';
+import { findModel, openModel, readManifest } from '../src/io/models.ts';
 import { add } from '../src/tensor/elementwise.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './commands.ts';
-import { ADAPTER_FLAGS } from './flags.ts';
+import { ADAPTER_FLAGS, MODEL_FLAGS } from './flags.ts';
 import { megabytes } from './text.ts';
 import type { Terminal } from './terminal.ts';
 import { versions } from '../src/io/version.ts';
@@ -218,3 +221,57 @@ function show(terminal: Terminal, title: string, section: Section): void {
     terminal.say(`  ${name.padEnd(width)}  ${value}`, terminal.columns > 60 ? indent : '    ');
   }
 }
+
+/** Where a known model is: nothing is fetched to find out. */
+async function whereIs(id: string): Promise<string | null> {
+  return findModel(id, { offline: true }).then(
+    (found) => found.folder,
+    () => null,
+  );
+}
+
+export const list = command({
+  flags: (yargs) => yargs.example('$0 models list', 'what --model takes'),
+  run: async (_args, { terminal }) => {
+    const { models } = await readManifest();
+    const rows = await Promise.all(
+      Object.entries(models).map(async ([id, entry]) => ({
+        id,
+        source: entry.hub ?? 'bundled',
+        edit_layer: entry.edit_layer,
+        folder: await whereIs(id),
+      })),
+    );
+    terminal.table(
+      [{ title: 'model' }, { title: 'from' }, { title: 'layer', align: 'right' }, { title: 'here' }],
+      rows.map((row) => [row.id, row.source, String(row.edit_layer), row.folder ?? '-']),
+    );
+    terminal.say('Any other model goes by its hub id or its folder.');
+    return { result: { models: rows } };
+  },
+});
+
+export const fetchModel = command({
+  flags: (yargs) =>
+    yargs
+      .positional('model', { type: 'string', demandOption: true, describe: 'a known name or a hub id' })
+      .options({ revision: MODEL_FLAGS.revision, offline: MODEL_FLAGS.offline })
+      .example('$0 models fetch facts', 'it is here already: its checksums are checked'),
+  run: async ({ model, revision, offline }, { terminal, signal }) => {
+    const bar = terminal.progress('fetch', megabytes);
+    try {
+      const { id, folder, checkpoint } = await openModel(model, {
+        revision,
+        offline,
+        signal,
+        onProgress: ({ bytes, total }) => bar.update(bytes, total),
+        onNotice: (text) => terminal.note(`palimpsest: ${text}`),
+      });
+      const sha256 = await checkpoint.sha256();
+      terminal.say(`${id} is complete: ${folder}`);
+      return { model: { id, sha256 }, result: { folder } };
+    } finally {
+      bar.stop();
+    }
+  },
+});

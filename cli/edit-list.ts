@@ -11,7 +11,9 @@
 import { readdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import * as v from 'valibot';
-import { readEditFile } from '../src/edit/edit-file.ts';
+import { readAnyEditFile } from '../src/edit/edit-file.ts';
+import { isFactsRecord, requestsOf, targetsOf } from '../src/edit/facts-record.ts';
+import type { FactsRecord } from '../src/edit/facts-record.ts';
 import type { EditRecord } from '../src/edit/record.ts';
 import { UsageError } from '../src/errors.ts';
 import { parseJson } from '../src/json.ts';
@@ -31,7 +33,14 @@ const SHA256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 const EDIT_LIST = v.object({
   schema: v.literal(SCHEMA),
   model: v.object({ id: v.string(), sha256: SHA256 }),
-  edits: v.array(v.object({ file: v.string(), sha256: SHA256 })),
+  edits: v.array(
+    v.object({
+      file: v.string(),
+      sha256: SHA256,
+      /** Batches of the file that are left out, from 1. */
+      without: v.optional(v.array(v.pipe(v.number(), v.integer(), v.minValue(1)))),
+    }),
+  ),
 });
 
 export type EditList = Omit<v.InferOutput<typeof EDIT_LIST>, 'schema'>;
@@ -41,7 +50,10 @@ export interface NamedEdit {
   readonly file: string;
   /** sha256 of the file: what `revert`, `history` and later edits call it. */
   readonly id: string;
-  readonly record: EditRecord;
+  /** Without the batches that are left out. */
+  readonly record: EditRecord | FactsRecord;
+  /** Batches of a file of many facts that are left out, from 1. */
+  readonly without: readonly number[];
 }
 
 /** Characters of an id that people see and type. */
@@ -52,15 +64,15 @@ export function shortId({ id }: { readonly id: string }): string {
 }
 
 /** An edit as `--json` has it. */
-export function namedEditResult({ id, file, record }: NamedEdit): object {
-  const { targetIds, ...request } = record.request;
-  return {
-    id,
-    file,
-    layer: record.layer,
-    method: record.method,
-    request: { ...request, target_ids: targetIds },
-  };
+export function namedEditResult({ id, file, record, without }: NamedEdit): object {
+  const requests = requestsOf(record).map(({ targetIds, ...request }) => ({
+    ...request,
+    target_ids: targetIds,
+  }));
+  const common = { id, file, method: record.method };
+  if (!isFactsRecord(record)) return { ...common, layer: record.layer, request: requests[0] };
+  const batches = record.batches.map((batch) => batch.requests.length);
+  return { ...common, layers: targetsOf(record).map(({ layer }) => layer), batches, without, requests };
 }
 
 export function isEditList(name: string): boolean {
@@ -148,15 +160,15 @@ export function warnOfUnverified(edits: readonly NamedEdit[], terminal: Terminal
 
 /** @throws UsageError saying what the file is instead of an edit */
 export async function readEdit(file: string): Promise<NamedEdit> {
-  const record = await readEditFile(await openSource(file, safetensorsFault(file, UsageError)));
-  return { file, id: await sha256File(file), record };
+  const record = await readAnyEditFile(await openSource(file, safetensorsFault(file, UsageError)));
+  return { file, id: await sha256File(file), record, without: [] };
 }
 
 /** The edits of a list, each with the bytes that the list says. */
 async function readListed(list: string): Promise<NamedEdit[]> {
   const { edits } = await readEditList(list);
   const found: NamedEdit[] = [];
-  for (const [i, { file, sha256 }] of edits.entries()) {
+  for (const [i, { file, sha256, without = [] }] of edits.entries()) {
     const where = `edit list ${list}: edit ${i + 1}`;
     const edit = await readEdit(resolve(dirname(list), file)).catch((error: unknown) => {
       if (!(error instanceof UsageError)) throw error;
@@ -170,9 +182,28 @@ async function readListed(list: string): Promise<NamedEdit[]> {
         `${where}: edit file ${edit.file}: expected sha256 ${sha256.slice(0, 12)}, as the edit list says, found ${edit.id.slice(0, 12)}. The file was changed: restore it, or apply it to a new list.`,
         'bad_edit_file',
       );
-    found.push(edit);
+    found.push(leaveOut(edit, without, where));
   }
   return found;
+}
+
+/** @throws UsageError for a batch that the file does not have */
+export function leaveOut(edit: NamedEdit, batches: readonly number[], where: string): NamedEdit {
+  const { record } = edit;
+  if (batches.length === 0) return edit;
+  const count = isFactsRecord(record) ? record.batches.length + edit.without.length : 0;
+  const wrong = batches.find((batch) => batch > count || edit.without.includes(batch));
+  if (!isFactsRecord(record) || wrong !== undefined)
+    throw new UsageError(
+      count === 0
+        ? `${where}: batches can be left out of a file of many facts, this is a single edit. Take it out whole.`
+        : `${where}: expected one of the batches 1 to ${count} that are in it, found ${wrong}.`,
+    );
+  // Numbers stay those of the file, whatever was left out before.
+  const numbers = Array.from({ length: count }, (_, b) => b + 1).filter((b) => !edit.without.includes(b));
+  const kept = record.batches.filter((_, i) => !batches.includes(numbers[i] ?? 0));
+  const without = [...edit.without, ...batches].sort((a, b) => a - b);
+  return { ...edit, without, record: { ...record, batches: kept } };
 }
 
 /** The edits that a sequence kept, in its order: DIR/edits/0001.safetensors, ... */

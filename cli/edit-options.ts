@@ -17,6 +17,9 @@ import { readText } from './files.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
 
+/** As published for GPT-2 XL. */
+const STOP_AFTER = 4;
+
 export interface EditArguments {
   readonly method?: Method | 'all' | undefined;
   readonly layer?: number | undefined;
@@ -28,11 +31,14 @@ export interface EditArguments {
   readonly klFactor?: number | undefined;
   readonly weightDecay?: number | undefined;
   readonly onCollapse?: 'warn' | 'refuse' | undefined;
+  readonly stop?: 'loss' | 'probable' | undefined;
+  readonly stopAfter?: number | undefined;
+  readonly anchorNorm?: number | 'measure' | undefined;
   readonly freeze: boolean;
   readonly seed?: number | undefined;
 }
 
-interface RequestArguments {
+export interface RequestArguments {
   readonly sentence?: string | undefined;
   readonly continuation?: string | undefined;
   readonly prompt?: string | undefined;
@@ -68,8 +74,8 @@ export function methodsFrom(args: EditArguments): readonly Method[] {
 }
 
 /** @throws UsageError for a model that nobody told us the edit layer of */
-function layerFrom(
-  args: EditArguments,
+export function layerFrom(
+  args: Pick<EditArguments, 'layer'>,
   id: string,
   layers: number,
   entry: ManifestEntry | undefined,
@@ -82,21 +88,30 @@ function layerFrom(
 }
 
 export function valueOptionsFrom(
-  args: EditArguments,
+  args: Omit<EditArguments, 'method' | 'covariance'>,
   entry: ManifestEntry | undefined,
 ): Partial<ValueOptions> {
   const { steps, learningRate, klFactor, weightDecay } = args;
-  const given = { steps, learningRate, clamp: args.clamp ?? entry?.clamp, klFactor, weightDecay };
+  const stopAfter = args.stop === 'probable' ? (args.stopAfter ?? STOP_AFTER) : undefined;
+  const anchorNorm = typeof args.anchorNorm === 'number' ? args.anchorNorm : undefined;
+  const clamp = args.clamp ?? entry?.clamp;
+  const given = { steps, learningRate, clamp, klFactor, weightDecay, stopAfter, anchorNorm };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
 /** Reads --contexts early, so that a bad file is found before anything is loaded; undefined when they are sampled. */
-export async function contextsFrom(args: EditArguments): Promise<string[] | undefined> {
-  const name = args.contexts;
+export async function contextsFrom(args: Pick<EditArguments, 'contexts'>): Promise<string[] | undefined> {
+  const given = await contextsText(args);
+  return given && parseContexts(given.text, given.name);
+}
+
+export async function contextsText({
+  contexts: name,
+}: Pick<EditArguments, 'contexts'>): Promise<{ text: string; name: string } | undefined> {
   if (name === undefined) return undefined;
   const advice = 'Give a JSON array such as ["{}", "In short. {}"].';
   const text = await readText(name, (what) => new UsageError(`contexts: ${name}: ${what}. ${advice}`));
-  return parseContexts(text, name);
+  return { text, name };
 }
 
 /** The contexts of a seed, from the cache or from the model as it is: call it before edits are applied. */
@@ -190,6 +205,6 @@ export async function withEditing<T>(
       };
       return use({ session, options, seed, contextsSeed: given ? undefined : seed, solverTitle: title });
     },
-    { layer: ({ id, architecture }, entry) => layerFrom(args, id, architecture.dims.layers, entry) },
+    { layers: ({ id, architecture }, entry) => [layerFrom(args, id, architecture.dims.layers, entry)] },
   );
 }

@@ -12,8 +12,8 @@ import type { Prediction } from '../src/models/predict.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { norm } from '../src/statistics.ts';
 import type { Answer, Check } from './predict.ts';
-import { printStrip, sparkline } from './table.ts';
-import type { Cell } from './table.ts';
+import { printStrip, sparkline } from './text.ts';
+import type { Cell } from './text.ts';
 import type { Terminal } from './terminal.ts';
 import { cut, percent, plural, quoted, short } from './text.ts';
 

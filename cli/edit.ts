@@ -19,18 +19,19 @@ import type { Check } from './predict.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { methodsFrom, requestFrom, withEditing } from './edit-options.ts';
-import type { EditArguments, Editing } from './edit-options.ts';
+import type { EditArguments, Editing, RequestArguments } from './edit-options.ts';
 import { LossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import type { Outcome, State } from './edit-view.ts';
 import { KINDS } from './files.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, input, once, output } from './flags.ts';
+import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, input, once, output } from './flags.ts';
+import { singleFlags } from './mass-options.ts';
 import { reportTimings } from './session.ts';
 import type { ModelArguments } from './session.ts';
 import { percent } from './text.ts';
 
 const LISTED = 10;
 
-interface EditCommand extends EditArguments, ModelArguments {
+interface EditCommand extends EditArguments, RequestArguments, ModelArguments {
   readonly out?: string | undefined;
   readonly dump?: string | undefined;
   readonly check?: string | undefined;
@@ -49,6 +50,12 @@ export const edit = command({
         out: output('--out', 'write the edit file here', KINDS.edit),
         dump: output('--dump', 'write every intermediate vector here', KINDS.dump),
         check: input('--check', 'texts to see before and after: a line each, or {"prompt", "expect"} a line'),
+        facts: input('--facts', 'many facts: a file that evaluate reads, CSV, or a plain line a fact'),
+        resume: {
+          type: 'boolean',
+          default: false,
+          describe: 'with --facts: go on with a run that was stopped',
+        },
         'allow-miss': {
           type: 'boolean',
           default: false,
@@ -56,20 +63,26 @@ export const edit = command({
         },
       })
       .conflicts({ sentence: ['prompt', 'subject'], continuation: 'target' })
-      .options(EDIT_FLAGS)
+      .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
       .options(MODEL_FLAGS)
       .example(
         '$0 edit "The mother tongue of [Danielle Darrieux] is" English --out darrieux.safetensors',
         'one edit by r-ROME, kept as a file',
       ),
   run: async (args, run) => {
-    const request = requestFrom(args);
-    const methods = methodsFrom(args);
-    const checks = args.check === undefined ? [] : await readChecks(args.check);
-    checkMethod(args);
-    return withEditing(args, run, (editing) => editIn(editing, args, { request, methods, checks }, run));
+    const { facts } = args;
+    if (facts !== undefined) return (await import('./edit-facts.ts')).editFacts({ ...args, facts }, run);
+    return editOne({ ...args, ...singleFlags(args) }, run);
   },
 });
+
+async function editOne(args: EditCommand, run: Run): Promise<Report> {
+  const request = requestFrom(args);
+  const methods = methodsFrom(args);
+  const checks = args.check === undefined ? [] : await readChecks(args.check);
+  checkMethod(args);
+  return withEditing(args, run, (editing) => editIn(editing, args, { request, methods, checks }, run));
+}
 
 interface Wanted {
   readonly request: EditRequest;

@@ -5,6 +5,8 @@
 import { spawn } from 'node:child_process';
 import process from 'node:process';
 import { computeEdit } from '../src/edit/edit.ts';
+import { isFactsRecord, requestsOf } from '../src/edit/facts-record.ts';
+import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { EditRecord } from '../src/edit/record.ts';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
@@ -37,6 +39,10 @@ export const explain = command({
       .example('$0 explain darrieux.safetensors', 'the edit of palimpsest edit --help'),
   run: async (args, run) => {
     const { file, id, record, before } = await lastEdit(args.file ?? DEFAULT_LIST);
+    if (isFactsRecord(record))
+      throw new UsageError(
+        `explain ${file}: expected the file of a single edit, found ${requestsOf(record).length} facts that were written by ${METHOD_TABLE[record.method].title}. palimpsest history and predict --edits take it.`,
+      );
     const edits = args.edits ?? before;
     return withSession(
       { ...args, edits, model: args.model ?? record.model.id },
@@ -80,7 +86,7 @@ export const explain = command({
           timings_ms: timings,
         };
       },
-      { layer: () => record.layer },
+      { layers: () => [record.layer] },
     );
   },
 });

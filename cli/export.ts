@@ -1,5 +1,6 @@
 /** `palimpsest export FOLDER`: the edited model as a Hugging Face checkpoint that any library loads. */
 import { addUpdates } from '../src/edit/apply.ts';
+import { changesOf, targetsOf } from '../src/edit/facts-record.ts';
 import { UsageError } from '../src/errors.ts';
 import { bytesOf } from '../src/floats.ts';
 import { openGpu } from '../src/gpu/node.ts';
@@ -40,8 +41,8 @@ export const exportModel = command({
       const nameOf = checkpoint.architecture.canonical;
       const edited = new Map<string, typeof edits>();
       for (const edit of edits) {
-        const name = edit.record.tensor;
-        edited.set(name, [...(edited.get(name) ?? []), edit]);
+        for (const { tensor } of targetsOf(edit.record))
+          edited.set(tensor, [...(edited.get(tensor) ?? []), edit]);
       }
       const sha256 = await timed('write', () =>
         exportCheckpoint(found.folder, folder, {
@@ -56,11 +57,9 @@ export const exportModel = command({
             gpu.scope(async (s) => {
               const tensor = upload(s, values, shape, stored);
               const { layout } = checkpoint.architecture.editedWeight(0);
-              await addUpdates(
-                gpu,
-                { tensor, layout },
-                (edited.get(nameOf(stored)) ?? []).map(({ record }) => record),
-              );
+              const name = nameOf(stored);
+              const changes = (edited.get(name) ?? []).flatMap(({ record }) => changesOf(record, name));
+              await addUpdates(gpu, { tensor, layout }, changes);
               return bytesOf(await read(gpu, tensor));
             }),
         }),

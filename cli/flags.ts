@@ -1,7 +1,7 @@
 /** Flags that several commands share, each written once. */
 import { UsageError } from '../src/errors.ts';
 import { STORAGES } from '../src/models/storage.ts';
-import { METHODS } from '../src/edit/method.ts';
+import { MASS_DEFAULTS, MASS_METHODS, METHODS } from '../src/edit/method.ts';
 import { VALUE_DEFAULTS } from '../src/edit/value.ts';
 import { KINDS } from './files.ts';
 import type { FolderKind, Kind } from './files.ts';
@@ -187,10 +187,84 @@ export const EDIT_FLAGS = {
     ['warn', 'refuse'],
     'what to do with an edit that would disable the model',
   ),
+  stop: choice(
+    '--stop',
+    ['loss', 'probable'],
+    'when the search for a value ends early: at a small loss, or also once the target is the most probable',
+  ),
+  'stop-after': number(
+    '--stop-after',
+    'with --stop probable: steps at which every sampled context says the whole target [default: 4]',
+    { integer: true, min: 1 },
+  ),
+  'anchor-norm': {
+    type: 'string',
+    describe:
+      'give every value v* this length (NAS); without a number, the mean of the facts on the unedited model',
+    coerce: anchorFrom,
+  },
   freeze: {
     type: 'boolean',
     default: true,
     describe: 'compute what delta cannot change once; --no-freeze for every step',
   },
   ...SEED_FLAG,
+} as const;
+
+/** A length, or `measure` where the flag stands alone. */
+function anchorFrom(value: unknown): number | 'measure' | undefined {
+  const one = single('--anchor-norm', value);
+  if (one === undefined) return undefined;
+  return one === '' ? 'measure' : inRange('--anchor-norm', one, { above: 0 });
+}
+
+const numberOf = (x: number): string => x.toLocaleString('en');
+
+/** All commands that write many facts at once, beside those of an edit. */
+export const FACTS_FLAGS = {
+  method: choice(
+    '--method',
+    [...METHODS, 'all', ...MASS_METHODS] as const,
+    'how the update is made; the last four write many facts at once [default: r-rome]',
+  ),
+  layers: text(
+    '--layers',
+    'layers that share the work, with commas between [default: those known for the model]',
+  ),
+  covariance: {
+    type: 'string',
+    array: true,
+    nargs: 1,
+    describe: 'auto, identity, or a covariance file; with --layers once a layer [default: auto]',
+    coerce: (value: readonly unknown[] | undefined): string[] | undefined =>
+      value?.map((one) => String(filled('--covariance', one))),
+  },
+  batch: number('--batch', 'facts at a time [default: all at once]', { integer: true, min: 1 }),
+  'covariance-weight': number(
+    '--covariance-weight',
+    `facts that C stands for: lambda of MEMIT and ENCORE, w of EMMET [default: ${numberOf(MASS_DEFAULTS.covarianceWeight)}]`,
+    { above: 0 },
+  ),
+  epsilon: number(
+    '--epsilon',
+    `EMMET: weight of what may be left undone [default: ${MASS_DEFAULTS.epsilon}]`,
+    {
+      above: 0,
+    },
+  ),
+  'norm-weight': number('--norm-weight', `ENCORE: weight of |U| [default: ${MASS_DEFAULTS.normWeight}]`, {
+    min: 0,
+  }),
+  'null-space-threshold': number(
+    '--null-space-threshold',
+    `AlphaEdit: eigenvalues of C below it count as null [default: ${MASS_DEFAULTS.nullSpaceThreshold}]`,
+    { above: 0 },
+  ),
+  ridge: number('--ridge', `AlphaEdit: L2 [default: ${MASS_DEFAULTS.ridge}]`, { above: 0 }),
+  conflicts: choice(
+    '--conflicts',
+    ['refuse', 'last'],
+    'facts that contradict each other: an error, or the last of them is written [default: refuse]',
+  ),
+  memory: number('--memory', 'MiB that the search for values may take [default: 1,024]', { above: 0 }),
 } as const;

@@ -9,8 +9,8 @@ import { command } from './commands.ts';
 import { readText } from './files.ts';
 import { MODEL_FLAGS, number } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
-import { printStrip } from './table.ts';
-import type { Cell } from './table.ts';
+import { printStrip } from './text.ts';
+import type { Cell } from './text.ts';
 import type { Terminal } from './terminal.ts';
 import { cut, percent, quoted } from './text.ts';
 

@@ -5,8 +5,8 @@ import { writeAtomic } from '../src/io/atomic.ts';
 import { profileOf } from '../src/lab/profile.ts';
 import type { ProfileRow } from '../src/lab/profile.ts';
 import { giga, ms, percentOf } from './text.ts';
-import { table } from './table.ts';
-import type { Cell, Column } from './table.ts';
+import { table } from './text.ts';
+import type { Cell, Column } from './text.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface ProfileArguments {

@@ -1,5 +1,5 @@
 /** What every command shares that loads a model: adapter, model, edits already in it, and giving all of it back. */
-import { checkRecord } from '../src/edit/record.ts';
+import { checkAnyRecord, targetsOf, updatesOf } from '../src/edit/facts-record.ts';
 import { applyEdits } from '../src/edit/apply.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
@@ -55,8 +55,10 @@ export interface Session {
 }
 
 export interface SessionOptions {
-  /** A layer that will be edited, chosen before anything is loaded; its weight stays f32. */
-  readonly layer?: (checkpoint: Checkpoint, entry: ManifestEntry | undefined) => number;
+  /** Edits that were read already, in place of those that `args` names. */
+  readonly edits?: readonly NamedEdit[];
+  /** Layers that will be edited, chosen before anything is loaded; their weights stay f32. */
+  readonly layers?: (checkpoint: Checkpoint, entry: ManifestEntry | undefined) => readonly number[];
 }
 
 /** Opens adapter and model, runs `use`, and gives memory and device back, however that ended. */
@@ -69,16 +71,19 @@ export async function withSession<T>(
   const { terminal } = run;
   let profiler: Profiler | undefined;
   const { timings, timed } = stopwatch(run, () => profiler?.collect());
-  const edits = await readEdits(args.edits ?? []);
+  const edits = options.edits ?? (await readEdits(args.edits ?? []));
   const { found, checkpoint } = await timed('open', () => findCheckpoint(args, run, edits));
-  const layer = options.layer?.(checkpoint, found.entry);
+  const layers = options.layers?.(checkpoint, found.entry) ?? [];
   const gpu = await timed('adapter', () => openGpu(args.adapter, { verbose: terminal.verbose }));
   const closers: (() => void)[] = [];
   let model: Model | undefined;
   try {
     if (args.trace || args.traceAll || args.traceFile !== undefined)
       profiler = (await import('./profile.ts')).Profiler.open(gpu, args, terminal);
-    const editable = [...edits.map((edit) => edit.record.layer), ...(layer === undefined ? [] : [layer])];
+    const editable = [
+      ...edits.flatMap(({ record }) => targetsOf(record).map(({ layer }) => layer)),
+      ...layers,
+    ];
     const weights = chooseStorage(gpu, checkpoint, { wanted: args.weights, editable, free: freeBytes() });
     model = await timed('load', () => load(gpu, checkpoint, editable, weights.storage, run));
     const { description, kind, backend } = gpu.adapter;
@@ -134,7 +139,7 @@ export function stopwatch(
 /** Puts the edits named with --edits into the model. */
 export async function applyNamed({ model, edits, timed }: Session): Promise<void> {
   if (edits.length === 0) return;
-  const changes = edits.map(({ record }) => record);
+  const changes = edits.flatMap(({ record }) => updatesOf(record));
   await timed('apply', () => applyEdits(model, changes));
 }
 
@@ -197,7 +202,7 @@ export async function findCheckpoint(
     if (edits.length > 0) {
       warnOfUnverified(edits, terminal);
       const about = { ...checkpoint, sha256: await unlessAborted(signal, checkpoint.sha256()) };
-      for (const { record, file } of edits) checkRecord(record, file, about);
+      for (const { record, file } of edits) checkAnyRecord(record, file, about);
     }
     return { found, checkpoint };
   } finally {

@@ -9,8 +9,8 @@ import process from 'node:process';
 import { styleText } from 'node:util';
 import type { SingleBar } from 'cli-progress';
 import { printable, printableJson, printableLines } from '../src/printable.ts';
-import { table } from './table.ts';
-import type { Cell, Column } from './table.ts';
+import { table } from './text.ts';
+import type { Cell, Column } from './text.ts';
 import { wrap } from './text.ts';
 
 type Style = Exclude<Parameters<typeof styleText>[0], readonly unknown[]>;

@@ -6,6 +6,8 @@ import type { Covariance } from './edit/covariance-solver.ts';
 import type { Edit, Update } from './edit/edit.ts';
 import { readRecord, recordMetadata, recordTensors } from './edit/record.ts';
 import type { EditRecord } from './edit/record.ts';
+import { factsMetadata, factsTensors } from './edit/facts-record.ts';
+import type { FactsBatch, FactsCircumstances } from './edit/facts-record.ts';
 import { UsageError } from './errors.ts';
 import { sealed } from './formats/checksum.ts';
 import type { Gpu } from './gpu/context.ts';
@@ -70,6 +72,18 @@ export async function loadCovariance(
 /** @throws UsageError naming the file and what is wrong with it */
 export async function readEdit(file: string): Promise<EditRecord> {
   return readRecord(await openSafetensors(file, UsageError));
+}
+
+/** Writes the facts of a whole run, batch by batch; the file is there whole or not at all. */
+export async function writeFactsEdit(
+  file: string,
+  model: Model,
+  batches: readonly FactsBatch[],
+  circumstances: Omit<FactsCircumstances, 'versions'>,
+): Promise<void> {
+  const tensors = factsTensors(batches);
+  const metadata = factsMetadata(model, batches, { ...circumstances, versions: versions() });
+  await writeSafetensors(file, tensors, { metadata: await sealed(metadata, tensors) });
 }
 
 export interface EditToWrite {

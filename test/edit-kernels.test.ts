@@ -5,6 +5,7 @@ import { addAtRows, evenly, lookupsOf, meanRows, sumAtRows } from '../src/edit/a
 import { frobenius } from '../src/edit/frobenius.ts';
 import { lossTable, lossTrace, readTraceRows } from '../src/edit/value-loss.ts';
 import type { LossTable } from '../src/edit/value-loss.ts';
+import { anchored } from '../src/edit/value.ts';
 import { lowRankUpdate, readLambdaStats, solveLambda } from '../src/edit/update.ts';
 import { narrowF16, widen } from '../src/floats.ts';
 import type { Scope } from '../src/gpu/scope.ts';
@@ -283,6 +284,23 @@ test('nothing moves once the trace says done', async () => {
     clampNorm(s, { ...state, step: 0, clamp: 0.1 });
     assert.not.equal(await read(gpu, state.delta), values);
   });
+});
+
+test('anchor_norm: every row at the same length', async () => {
+  for (const d of WIDTHS) {
+    const x = noise(3 * d, d, 0.5, 2);
+    const want = [0, 1, 2].flatMap((r) => {
+      const row = x.subarray(r * d, (r + 1) * d);
+      return [...row].map((value) => (value * 7) / norm(row));
+    });
+    const got = await twice((s) => anchored(s, tensor(s, x, [3, d]), 7));
+    allclose('anchored', got, want, { reduce: 4 });
+    await gpu.scope(async (s) => {
+      const { t: y, canaries } = wide(s, [3, d]);
+      gpu.run('edit/anchor_norm', { x: tensor(s, x, [3, d]), y }, { d, length: 7 }, { groups: [3] });
+      await canaries();
+    });
+  }
 });
 
 test('lambda is the residual over the divisor, even where key and u are nearly orthogonal', async () => {

@@ -41,6 +41,16 @@ export function contextFromSample(sample: string): string {
  * @throws UsageError naming the file and the index of the offending template
  */
 export function parseContexts(text: string, name: string): string[] {
+  return parseContextGroups(text, name).flat();
+}
+
+/**
+ * The same in groups, for many facts at once: an array of arrays, the first of which is the bare prompt. Of one flat array
+ * `"{}"` is the first group and the rest the second.
+ *
+ * @throws as `parseContexts`
+ */
+export function parseContextGroups(text: string, name: string): string[][] {
   const advice = 'Write a JSON array such as ["{}", "In short. {}"].';
   let list: unknown;
   try {
@@ -53,20 +63,30 @@ export function parseContexts(text: string, name: string): string[] {
     const found = list === null ? 'null' : `a value of type ${typeof list}`;
     throw new UsageError(`${name}: expected an array of templates, found ${found}. ${advice}`);
   }
-  const templates = list.map((item: unknown, index) => {
-    const where = `${name}: context ${index}`;
-    if (typeof item !== 'string') {
-      throw new UsageError(`${where}: expected a string, found ${show(JSON.stringify(item))}. ${advice}`);
-    }
-    readTemplate(item, where, 'Write {} where the prompt goes, once.');
-    return item;
-  });
-  const bare = templates.indexOf(BARE_CONTEXT);
-  return [BARE_CONTEXT, ...templates.filter((_, index) => index !== bare)];
+  const grouped = list.length > 0 && list.every((item: unknown) => Array.isArray(item));
+  let index = 0;
+  const templates = (grouped ? (list as unknown[][]) : [list as unknown[]]).map((group) =>
+    group.map((item) => {
+      const where = `${name}: context ${index++}`;
+      if (typeof item !== 'string') {
+        throw new UsageError(`${where}: expected a string, found ${show(JSON.stringify(item))}. ${advice}`);
+      }
+      readTemplate(item, where, 'Write {} where the prompt goes, once.');
+      return item;
+    }),
+  );
+  // The bare prompt is a group of its own, wherever it stood first.
+  const flat = templates.flat();
+  const bare = flat.indexOf(BARE_CONTEXT);
+  let at = 0;
+  const rest = templates.map((group) => group.filter(() => at++ !== bare));
+  return [[BARE_CONTEXT], ...rest.filter((group) => group.length > 0)];
 }
 
 /** Raised whenever a seed would give other contexts; part of the name under which they are cached. */
 export const SAMPLING_VERSION = 1;
+
+const START = '<|endoftext|>';
 
 /**
  * 21 templates, `{}` first. All samples are one batch: row b draws from stream b of the seed, and the shorter texts are
@@ -78,30 +98,59 @@ export const SAMPLING_VERSION = 1;
 export async function sampleContexts(
   model: Model,
   seed: number,
-  options: {
-    readonly signal?: AbortSignal | undefined;
-    readonly onStep?: (done: number, total: number) => void;
-  } = {},
+  options: SamplingOptions = {},
 ): Promise<string[]> {
-  const start = [...model.tokenizer.start];
-  if (start.length === 0)
+  const start = model.tokenizer.encode(START);
+  if (start.length !== 1)
     throw new ModelError(
-      `contexts: expected ${model.id} to have a BOS token or <|endoftext|>, to begin a text with; it has neither. Give contexts of your own with --contexts.`,
+      `contexts: expected ${START} to be one token of ${model.id}, found ${start.length}. Give contexts of your own with --contexts.`,
     );
   const lengths = SAMPLED_CONTEXTS.groups.flatMap(({ tokens, count }) => Array<number>(count).fill(tokens));
+  const starts = lengths.map(() => start);
+  const texts = await sampleTexts(model, seed, starts, lengths, options);
+  return [BARE_CONTEXT, ...texts.map(contextFromSample)];
+}
+
+/** What the sampled contexts of many facts begin with, and how long each is in tokens. */
+const GROUPED_CONTEXTS = { starts: ['The', 'Therefore', 'Because', 'I', 'You'], tokens: 10 } as const;
+
+/**
+ * Two groups, the bare prompt and five sampled texts: those of many facts at once.
+ *
+ * @see kmeng01/memit `get_context_templates`: `["The", "Therefore", "Because", "I", "You"]`, lengths [[10, 5]]
+ */
+export async function sampleContextGroups(
+  model: Model,
+  seed: number,
+  options: SamplingOptions = {},
+): Promise<string[][]> {
+  const starts = GROUPED_CONTEXTS.starts.map((word) => model.tokenizer.encode(word));
+  const lengths = starts.map(({ length }) => Math.max(1, GROUPED_CONTEXTS.tokens - length));
+  const texts = await sampleTexts(model, seed, starts, lengths, options);
+  return [[BARE_CONTEXT], texts.map((text, b) => contextFromSample(`${GROUPED_CONTEXTS.starts[b]}${text}`))];
+}
+
+interface SamplingOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onStep?: (done: number, total: number) => void;
+}
+
+/** What the model says after each start, all of them in one batch. */
+async function sampleTexts(
+  model: Model,
+  seed: number,
+  starts: readonly number[][],
+  lengths: readonly number[],
+  { signal, onStep }: SamplingOptions,
+): Promise<string[]> {
   const tokens = Math.max(...lengths);
   let drawn = 0;
-  const samples = await generate(
-    model,
-    lengths.map(() => start),
-    {
-      tokens,
-      topK: SAMPLED_CONTEXTS.topK,
-      seed,
-      onToken: () => options.onStep?.((drawn += 1), tokens * lengths.length),
-      signal: options.signal,
-    },
-  );
-  const texts = samples.map((ids, b) => model.tokenizer.decode(ids.slice(0, lengths[b])));
-  return [BARE_CONTEXT, ...texts.map(contextFromSample)];
+  const samples = await generate(model, starts, {
+    tokens,
+    topK: SAMPLED_CONTEXTS.topK,
+    seed,
+    onToken: () => onStep?.((drawn += 1), tokens * lengths.length),
+    signal,
+  });
+  return samples.map((ids, b) => model.tokenizer.decode(ids.slice(0, lengths[b])));
 }

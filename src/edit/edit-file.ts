@@ -3,18 +3,32 @@ import { UsageError } from '../errors.ts';
 import { readSafetensors } from '../formats/safetensors.ts';
 import { FormatFault } from '../formats/source.ts';
 import type { ByteSource } from '../formats/source.ts';
+import { holdsFacts, isFactsRecord, readFactsRecord, requestsOf } from './facts-record.ts';
+import type { FactsRecord } from './facts-record.ts';
 import { readRecord } from './record.ts';
 import type { EditRecord } from './record.ts';
 
 /** @throws UsageError naming the file, and saying what it is instead of an edit or what is wrong with it */
-export async function readEditFile(source: ByteSource): Promise<EditRecord> {
+export async function readAnyEditFile(source: ByteSource): Promise<EditRecord | FactsRecord> {
   const found = await kindOf(source);
   if (found !== undefined)
     throw new UsageError(
       `edit file ${source.name}: expected a file that palimpsest edit --out wrote, found ${found}.`,
       'bad_edit_file',
     );
-  return readRecord(await readSafetensors(source, UsageError));
+  const file = await readSafetensors(source, UsageError);
+  return holdsFacts(file) ? readFactsRecord(file) : readRecord(file);
+}
+
+/** A single edit. @throws UsageError as `readAnyEditFile`, and for a file of many facts */
+export async function readEditFile(source: ByteSource): Promise<EditRecord> {
+  const record = await readAnyEditFile(source);
+  if (isFactsRecord(record))
+    throw new UsageError(
+      `edit file ${source.name}: expected a single edit, found ${requestsOf(record).length} facts in one file. palimpsest predict, generate and export take it with --edits.`,
+      'bad_edit_file',
+    );
+  return record;
 }
 
 /** What a file is by its first bytes, and what to name instead; undefined for safetensors, and for what cannot be read. */

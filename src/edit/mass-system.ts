@@ -15,8 +15,7 @@ import { EditRefused } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { norm } from '../statistics.ts';
 import { matmul } from '../tensor/matmul.ts';
-import { transpose } from '../tensor/gather.ts';
-import { read, upload, zeros } from '../tensor/tensor.ts';
+import { empty, read, upload, zeros } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
 import type { Metric } from './metric.ts';
@@ -27,16 +26,13 @@ import type { InverseRows } from './triangular.ts';
 
 /** Rows that are refined as a single key is; more of them are looked at in samples first. */
 const FEW = 64;
-/**
- * Error of U at which it is good: 1e-6 where refinement costs one reading of C. Else a fraction of the error that keys and
- * residuals have themselves, which come out of a float32 model and its optimiser.
- */
-const TARGET = { few: 1e-6, many: 3e-5 };
+/** Error of U at which it is good: 1e-6 where refinement costs one reading of C, else what K, R and float32 are good for. */
+const TARGET = { few: 1e-6, many: 1e-5 };
 /** Worse than this is refused. */
 const WORST = 1e-3;
 const MAX_REFINEMENTS = 8;
 /** Random sums of rows that stand for all of them. */
-const PROBES = 2;
+const PROBES = 4;
 
 /** A, Q and the factor of G, for any right-hand sides. */
 export interface System {
@@ -68,63 +64,62 @@ export async function openSystem(
   if (!q.every(Number.isFinite))
     throw new EditRefused('mass update: a key holds a number that is not finite.', 'key_degenerate');
   const Y = metric.half(s, Q);
-  const minusYt = transpose(s, Y, 'minus_keys', -1);
+  const minusYt = empty(s, [Y.cols, n], 'minus_keys');
+  const params = { rows: n, cols: Y.cols, factor: -1 };
+  gpu.run('tensor/transpose', { x: Y, y: minusYt }, params, { threads: Y.size });
   const gram = zeroPanels(s, n, 'gram');
   addOuterProducts(s, gram, minusYt);
   const g = invertFactor(s, await factorise(s, gram, { ridge: mu }));
   return { metric, mu, n, q, Y, minusYt, g };
 }
 
-interface Solved {
-  /** Uᵀ [r, F], and Tᵀ [r, n]; they belong to the scope that was handed in. */
-  readonly x: Tensor;
-  readonly t: Tensor;
+interface SolvedRows {
+  /** Uᵀ [r, F], and Tᵀ [r, n]. */
+  readonly x: Float64Array<ArrayBuffer>[];
+  readonly t: Float64Array<ArrayBuffer>[];
   readonly residual: number;
   readonly correction: number;
   readonly refinements: number;
 }
 
 /** Uᵀ and Tᵀ for Sᵀ [r, n], refined as far as it takes. */
-export async function solveSystem(s: Scope, system: System, S: Tensor): Promise<Solved> {
-  const { gpu } = s;
-  const first = correct(s, system, S);
-  const readAll = async (of: (t: Tensor) => Tensor): Promise<Rows> => ({
-    x: rowsOf(await read(gpu, of(first.x)), system.metric.size),
-    t: rowsOf(await read(gpu, of(first.t)), system.n),
-    S: rowsOf(await read(gpu, of(S)), system.n),
+export async function solveSystem(
+  s: Scope,
+  system: System,
+  S: Float32Array<ArrayBuffer>,
+  rank: number,
+): Promise<SolvedRows> {
+  const { metric, n } = system;
+  const first = await s.gpu.scope(async (inner) => {
+    const found = correct(inner, system, upload(inner, S, [rank, n], 'S'));
+    return { x: await read(s.gpu, found.x), t: await read(s.gpu, found.t) };
   });
-  if (S.rows > FEW) {
-    const seen = await gpu.scope(async (inner) => {
-      const probes = upload(inner, signs(PROBES * S.rows), [PROBES, S.rows], 'probes');
-      const { residual, correction } = await residualsOf(
-        s,
-        system,
-        await readAll((t) => matmul(inner, probes, t)),
-      );
-      return { residual, correction };
-    });
-    if (seen.correction <= TARGET.many) return { ...first, ...seen, refinements: 0 };
+  const start = { x: rowsOf(first.x, metric.size), t: rowsOf(first.t, n), S: rowsOf(S, n) };
+  const target = rank <= FEW ? TARGET.few : TARGET.many;
+  if (rank > FEW) {
+    const probes = signs(PROBES, rank);
+    const sums = (of: readonly Float64Array[]): Float64Array<ArrayBuffer>[] =>
+      probes.map((sign) => combine(sign, of));
+    const seen = await residualsOf(s, system, { x: sums(start.x), t: sums(start.t), S: sums(start.S) });
+    if (seen.correction <= target) return { ...start, ...seen, refinements: 0 };
   }
-  const target = S.rows > FEW ? TARGET.many : TARGET.few;
-  let now = await readAll((t) => t);
-  let best = { rows: now, residual: Infinity, correction: Infinity, refinements: 0 };
+  let best = { ...start, residual: Infinity, correction: Infinity, refinements: 0 };
+  let now = { x: start.x, t: start.t };
   for (let refinements = 0; ; refinements += 1) {
-    const { residual, correction, dx, dt } = await residualsOf(s, system, now);
-    const slow = !(correction <= best.correction / 2);
-    if (correction < best.correction) best = { rows: now, residual, correction, refinements };
-    if (correction <= target || slow || refinements === MAX_REFINEMENTS) break;
-    now = { x: add(now.x, dx), t: add(now.t, dt), S: now.S };
+    const seen = await residualsOf(s, system, { ...now, S: start.S });
+    const better = seen.correction < best.correction;
+    const slow = !(seen.correction <= best.correction / 2);
+    if (better) best = { ...best, ...now, ...seen, refinements };
+    if (seen.correction <= target || slow || refinements === MAX_REFINEMENTS) break;
+    now = { x: add(now.x, seen.dx), t: add(now.t, seen.dt) };
   }
-  const { rows, ...seen } = best;
-  if (!(seen.correction <= WORST))
+  if (!(best.correction <= WORST))
     throw new EditRefused(
-      `mass update: the last correction is ${seen.correction.toPrecision(2)} of U, the residual ${seen.residual.toPrecision(2)}: ` +
+      `mass update: the last correction is ${best.correction.toPrecision(2)} of U, the residual ${best.residual.toPrecision(2)}: ` +
         'the keys are too close to each other for C. Build C from more tokens, or give a larger --covariance-weight.',
       'key_degenerate',
     );
-  const put = (list: Rows['x'], like: Tensor): Tensor =>
-    upload(s, Float32Array.from(flat(list)), like.shape, like.label);
-  return { x: put(rows.x, first.x), t: put(rows.t, first.t), ...seen };
+  return best;
 }
 
 /** dUᵀ and dTᵀ for what is left over: E₂ᵀ [r, n], and E₁ᵀ [r, F] where U is not new. */
@@ -140,9 +135,6 @@ function correct(
   return { x: metric.back(s, matmul(s, t, Y, { residual: h })), t };
 }
 
-/** Rows of Uᵀ, Tᵀ and Sᵀ in float64. */
-type Rows = Readonly<Record<'x' | 't' | 'S', readonly Float64Array<ArrayBuffer>[]>>;
-
 interface Left {
   readonly residual: number;
   readonly correction: number;
@@ -151,7 +143,11 @@ interface Left {
 }
 
 /** What rows of U and T leave over, and the correction that it asks for. */
-async function residualsOf(s: Scope, system: System, { x, t, S }: Rows): Promise<Left> {
+async function residualsOf(
+  s: Scope,
+  system: System,
+  { x, t, S }: Record<'x' | 't' | 'S', readonly Float64Array<ArrayBuffer>[]>,
+): Promise<Left> {
   const { metric, mu, n, q } = system;
   const F = metric.size;
   const e2 = S.map((row, i) => row.map((value, k) => value - mu * (t[i]?.[k] ?? NaN)));
@@ -215,11 +211,23 @@ function add(
   return a.map((row, i) => row.map((value, k) => value + (b[i]?.[k] ?? NaN)));
 }
 
-/** ±1 without a pattern, the same every time. */
-function signs(length: number): Float32Array<ArrayBuffer> {
-  let state = 1;
-  return Float32Array.from({ length }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state >= 2 ** 31 ? 1 : -1;
+/** Σ_i sign_i row_i */
+function combine(sign: readonly number[], rows: readonly Float64Array[]): Float64Array<ArrayBuffer> {
+  const sum = new Float64Array(rows[0]?.length ?? 0);
+  rows.forEach((row, i) => {
+    const factor = sign[i] as number;
+    for (let k = 0; k < row.length; k += 1) sum[k] = (sum[k] as number) + factor * (row[k] as number);
   });
+  return sum;
+}
+
+/** ±1 without a pattern, the same every time. */
+function signs(probes: number, length: number): number[][] {
+  let state = 1;
+  return Array.from({ length: probes }, () =>
+    Array.from({ length }, () => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return state >= 2 ** 31 ? 1 : -1;
+    }),
+  );
 }

@@ -19,7 +19,6 @@ import { EditRefused, ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { norm } from '../statistics.ts';
 import { matmul } from '../tensor/matmul.ts';
-import { transpose } from '../tensor/gather.ts';
 import { read, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { openSystem, solveSystem } from './mass-system.ts';
@@ -66,26 +65,41 @@ export async function massUpdate(s: Scope, metric: Metric, request: MassRequest)
   return gpu.scope(async (inner) => {
     const mu = METHOD_TABLE[metric.method].mu(metric.options, N);
     const system = await openSystem(inner, metric, mu, request);
+    // Sᵀ [r, n]: R behind the zeros of past keys, or the identity
+    const S = new Float32Array(rank * system.n);
     const values = await read(gpu, R);
     if (!values.every(Number.isFinite) || !(norm(values) > 0))
       throw new EditRefused(
         'mass update: the residuals R are zero or not finite: there is nothing to write.',
         'key_degenerate',
       );
-    // Sᵀ [r, n]: R behind the zeros of past keys, or the identity
-    const S = new Float32Array(rank * system.n);
+    const right = (i: number, fact: number): number =>
+      rank === N ? Number(i === fact) : (values[fact * D + i] as number);
     for (let i = 0; i < rank; i += 1)
-      for (let fact = 0; fact < N; fact += 1)
-        S[i * system.n + M + fact] = rank === N ? Number(i === fact) : (values[fact * D + i] as number);
-    const solved = await solveSystem(inner, system, upload(inner, S, [rank, system.n], 'S'));
+      for (let fact = 0; fact < N; fact += 1) S[i * system.n + M + fact] = right(i, fact);
+    const solved = await solveSystem(inner, system, S, rank);
 
-    const U = transpose(s, solved.x, 'U');
-    const lambda = Float32Array.from({ length: D * D }, (_, e) => Number(e % (D + 1) === 0));
-    const Lambda = upload(s, rank === N ? values : lambda, [rank, D], 'Lambda');
+    const lambda = rank === N ? values : identity(D);
+    const U = upload(s, transposed(solved.x, F), [F, rank], 'U');
+    const Lambda = upload(s, lambda, [rank, D], 'Lambda');
     // R − K U = μ T, and T is known better than the difference
-    const left = matmul(inner, transpose(inner, solved.t, 'left'), Lambda);
-    const undone = (mu * norm((await read(gpu, left)).subarray(M * D, (M + N) * D))) / norm(values);
+    const left = upload(inner, transposed(solved.t, system.n), [system.n, rank], 'left');
+    const undone = (await read(gpu, matmul(inner, left, Lambda))).subarray(M * D, (M + N) * D);
     const { residual, correction, refinements } = solved;
-    return { U, Lambda, rank, residual, correction, refinements, undone };
+    return { U, Lambda, rank, residual, correction, refinements, undone: (mu * norm(undone)) / norm(values) };
   });
+}
+
+/** Rows [r, cols] as float32 [cols, r]. */
+function transposed(rows: readonly Float64Array[], cols: number): Float32Array<ArrayBuffer> {
+  const r = rows.length;
+  const all = new Float32Array(r * cols);
+  rows.forEach((row, i) => {
+    for (let k = 0; k < cols; k += 1) all[k * r + i] = row[k] as number;
+  });
+  return all;
+}
+
+function identity(d: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: d * d }, (_, e) => Number(e % (d + 1) === 0));
 }

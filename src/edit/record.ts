@@ -21,7 +21,7 @@ import type { EditRequest } from './request.ts';
 import type { LowRankUpdate } from './update.ts';
 
 /** Its metadata hold a checksum. */
-const RECORD_SCHEMA = 'palimpsest.edit/2';
+export const RECORD_SCHEMA = 'palimpsest.edit/2';
 /** Written by version 0.1.0, without one. */
 const OLD_SCHEMA = 'palimpsest.edit/1';
 
@@ -164,9 +164,30 @@ export async function readRecord(file: RecordFile): Promise<EditRecord> {
   if (!/^\d+$/.test(field('layer'))) throw fault(`layer: expected a whole number, found "${field('layer')}"`);
   const method = METHODS.find((known) => known === field('method'));
   if (!method) throw fault(`method: expected ${METHODS.join(', ')}, found "${field('method')}"`);
-  const request = parseRequest(field('request'));
+  const request = parseRequest(jsonOf(field('request')));
   if (!request) throw fault('request: expected a prompt with one {}, subject, target and target_ids');
 
+  const { u, lambda, rank } = await readPair(file, ['u', 'lambda'], fault);
+  return {
+    U: u,
+    Lambda: lambda,
+    rank,
+    model: { id: field('model'), sha256 },
+    layer,
+    tensor: field('tensor'),
+    method,
+    request,
+    verified: await verify(file, fault),
+    metadata: file.metadata,
+  };
+}
+
+/** u [F, r] and λ [r, D] of a file, or [F] and [D]. */
+export async function readPair(
+  file: RecordFile,
+  names: readonly [u: string, lambda: string],
+  fault: (what: string) => UsageError,
+): Promise<{ u: Float32Array<ArrayBuffer>; lambda: Float32Array<ArrayBuffer>; rank: number }> {
   const matrix = async (
     name: string,
   ): Promise<{ shape: readonly number[]; values: Float32Array<ArrayBuffer> }> => {
@@ -179,27 +200,16 @@ export async function readRecord(file: RecordFile): Promise<EditRecord> {
     if (at >= 0) throw fault(`${name}: expected finite numbers, found ${values[at]} at ${at}`);
     return { shape, values };
   };
-  const [u, lambda] = [await matrix('u'), await matrix('lambda')];
+  const [u, lambda] = [await matrix(names[0]), await matrix(names[1])];
   const rank = u.shape[1] ?? 1;
   if (u.shape.length !== lambda.shape.length || (lambda.shape.length === 2 && lambda.shape[0] !== rank))
     throw fault(
       `expected u [F, r] and lambda [r, D], found u [${u.shape.join(', ')}] and lambda [${lambda.shape.join(', ')}]`,
     );
-  return {
-    U: u.values,
-    Lambda: lambda.values,
-    rank,
-    model: { id: field('model'), sha256 },
-    layer,
-    tensor: field('tensor'),
-    method,
-    request,
-    verified: await verify(file, fault),
-    metadata: file.metadata,
-  };
+  return { u: u.values, lambda: lambda.values, rank };
 }
 
-async function verify(file: RecordFile, fault: (what: string) => UsageError): Promise<boolean> {
+export async function verify(file: RecordFile, fault: (what: string) => UsageError): Promise<boolean> {
   const right = await isSealed(file);
   if (right === false)
     throw fault(
@@ -215,7 +225,7 @@ async function verify(file: RecordFile, fault: (what: string) => UsageError): Pr
  * @throws UsageError naming both
  */
 export function checkRecord(
-  record: EditRecord,
+  record: Pick<EditRecord, 'model' | 'tensor' | keyof LowRankUpdate>,
   name: string,
   model: { readonly id: string; readonly sha256: string; readonly architecture: Architecture },
 ): void {
@@ -246,13 +256,7 @@ export function checkRecord(
     );
 }
 
-function parseRequest(text: string): EditRecord['request'] | undefined {
-  let found: unknown;
-  try {
-    found = parseJson(text);
-  } catch {
-    return undefined;
-  }
+export function parseRequest(found: unknown): EditRecord['request'] | undefined {
   if (typeof found !== 'object' || found === null) return undefined;
   const { prompt, subject, target, target_ids: targetIds } = found as Record<string, unknown>;
   if (typeof prompt !== 'string' || typeof subject !== 'string' || typeof target !== 'string')
@@ -261,4 +265,12 @@ function parseRequest(text: string): EditRecord['request'] | undefined {
   if (!Array.isArray(targetIds) || !targetIds.every((id) => Number.isSafeInteger(id) && id >= 0))
     return undefined;
   return { prompt, subject, target, targetIds: targetIds as number[] };
+}
+
+function jsonOf(text: string): unknown {
+  try {
+    return parseJson(text);
+  } catch {
+    return undefined;
+  }
 }

@@ -5,7 +5,6 @@ import { ShapeError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { EditedWeight } from '../models/architecture.ts';
-import { transpose } from '../tensor/gather.ts';
 import { matmul } from '../tensor/matmul.ts';
 import { bytesOf, empty, halfCode, isHalf, read, windows } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -123,8 +122,18 @@ function addProduct(
   layout: EditedWeight['layout'],
   { U, Lambda }: { readonly U: Tensor; readonly Lambda: Tensor },
 ): void {
+  const { rows: rank, cols: D } = Lambda;
   const transposeB = layout === 'out-in';
-  const left = transposeB ? transpose(s, Lambda, 'lambda_transposed') : U;
+  let left = U;
+  if (transposeB) {
+    left = empty(s, [D, rank], 'lambda_transposed');
+    s.gpu.run(
+      'tensor/transpose',
+      { x: Lambda, y: left },
+      { rows: rank, cols: D, factor: 1 },
+      { threads: left.size },
+    );
+  }
   for (const [from, to] of windows(s.gpu, w.rows, w.cols * 4))
     matmul(s, left.slice(from, to), transposeB ? U : Lambda, {
       out: w.slice(from, to),

@@ -32,6 +32,8 @@ export interface ValueOptions {
   readonly weightDecay: number;
   /** Ends the search at so many steps at which every sampled context has all target tokens as arg-max; 0: never. */
   readonly stopAfter: number;
+  /** v* is given this length (norm anchoring); 0: it keeps its own. */
+  readonly anchorNorm: number;
 }
 
 /** As published, for every GPT-2 but medium (clamp 3). */
@@ -42,6 +44,7 @@ export const VALUE_DEFAULTS: ValueOptions = {
   klFactor: 0.0625,
   weightDecay: 0.5,
   stopAfter: 0,
+  anchorNorm: 0,
 };
 
 export interface Optimised {
@@ -49,7 +52,7 @@ export interface Optimised {
   readonly delta: Tensor;
   /** [n, D] the gradient of each loss at δ = 0. */
   readonly gradient0: Tensor;
-  /** [n, D] v0 + δ */
+  /** [n, D] v0 + δ, of the length that norm anchoring gives it */
   readonly vStar: Tensor;
   /** Of each request one row a forward pass. */
   readonly traces: TraceRow[][];
@@ -126,11 +129,18 @@ export async function optimiseValues(
   } finally {
     passes.close();
   }
-  return { delta, gradient0, vStar: sum(owner, v0, delta), traces, stepTokens };
+  return { delta, gradient0, vStar: sum(owner, v0, delta, options.anchorNorm), traces, stepTokens };
 }
 
-function sum(owner: Scope, v0: Tensor, delta: Tensor): Tensor {
+function sum(owner: Scope, v0: Tensor, delta: Tensor, length: number): Tensor {
   const vStar = empty(owner, v0.shape, 'v_star');
   owner.gpu.run('tensor/add', { a: v0, b: delta, y: vStar }, { n: v0.size }, { threads: v0.size });
-  return vStar;
+  return length > 0 ? anchored(owner, vStar, length) : vStar;
+}
+
+/** Each row of x [n, D] at the given length. */
+export function anchored(s: Scope, x: Tensor, length: number): Tensor {
+  const y = empty(s, x.shape, 'anchored');
+  s.gpu.run('edit/anchor_norm', { x, y }, { d: x.cols, length }, { groups: [x.rows] });
+  return y;
 }

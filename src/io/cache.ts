@@ -38,7 +38,7 @@ function attempt(read: () => string): string {
 }
 
 /** Where the contexts lie that a model gives for a seed and a version of the sampling. */
-export function contextsFile(sha256: string, seed: number, version: number): string {
+export function contextsFile(sha256: string, seed: number, version: number | string): string {
   return join(cacheFolder(), 'contexts', `${sha256}.seed-${seed}.v${version}.json`);
 }
 
@@ -48,6 +48,9 @@ export async function readContexts(path: string): Promise<string | undefined> {
 }
 
 /** A cache that cannot be written is no error: the contexts are sampled again next time. */
-export async function writeContexts(path: string, contexts: readonly string[]): Promise<void> {
+export async function writeContexts(
+  path: string,
+  contexts: readonly (string | readonly string[])[],
+): Promise<void> {
   await writeAtomic(path, `${JSON.stringify(contexts, undefined, 1)}\n`).catch(() => undefined);
 }

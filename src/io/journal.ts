@@ -26,9 +26,9 @@ type Vectors = readonly Float32Array<ArrayBuffer>[];
 export interface Journal<Head, Line> {
   /** undefined in a new run, until `begin`. */
   readonly head: Head | undefined;
-  /** The steps that are complete. */
+  /** The steps that were complete when it was opened. */
   readonly lines: readonly Line[];
-  /** The vectors of these steps, in order, read one by one. */
+  /** The vectors of all steps, those added since too, in order, read one by one. */
   readonly vectors: () => AsyncIterable<Vectors>;
   /** Writes what the run is. */
   readonly begin: (head: Head) => Promise<void>;
@@ -125,9 +125,12 @@ export async function openJournal<Head, Line>(
       append: async (value, vectors = []) => {
         const line = Buffer.from(JSON.stringify(value, options.nonFinite === 'object' ? written : undefined));
         await lock.check();
-        await add(blocks, encodeBlock(step, line, vectors));
+        const block = encodeBlock(step, line, vectors);
+        await add(blocks, block);
         await add(text, Buffer.concat([line, Buffer.from('\n')]));
         step += 1;
+        ends.push((ends.at(-1) ?? 0) + block.length);
+        steps.push({ line, end: (steps.at(-1)?.end ?? 0) + line.length + 1 });
       },
       close,
     };
@@ -176,7 +179,7 @@ function splitLines(bytes: Buffer): { line: Buffer; end: number }[] {
 
 const MAGIC = 0x324d4c50; // "PLM2"
 /** Far more than a step has: a count beyond it is no count. */
-const MOST_VECTORS = 64;
+const MOST_VECTORS = 1024;
 
 /** magic, step, number of vectors, their lengths, CRC-32 of all before and after it and of the line, then the numbers. All little-endian. */
 function encodeBlock(step: number, line: Uint8Array, vectors: Vectors): Uint8Array {

@@ -23,6 +23,10 @@ const Entry = v.pipe(
     revision: v.optional(v.string()),
     /** The layer whose MLP is edited when nothing else is said, counted from 0. */
     edit_layer: v.pipe(v.number(), v.integer(), v.minValue(0)),
+    /** Those that many facts at once are spread over. */
+    edit_layers: v.optional(v.array(v.pipe(v.number(), v.integer(), v.minValue(0)))),
+    /** λ of MEMIT and ENCORE: the facts that C stands for. */
+    covariance_weight: v.optional(v.pipe(v.number(), v.gtValue(0))),
     /** κ: the longest δ, in lengths of v0. */
     clamp: v.pipe(v.number(), v.gtValue(0)),
     files: v.optional(v.record(v.string(), Check)),

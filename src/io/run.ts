@@ -21,13 +21,13 @@ interface RunFact {
 }
 
 /** A run whose journal is open; its settings are known once the model is. */
-export interface OpenRun<Head extends RunHead, Line extends RunLine> extends Journal<Head, Line> {
-  /** @throws UsageError for other settings than those it was begun with, or other facts than those of its lines */
+export interface OpenRun<Head extends RunHead, Line> extends Journal<Head, Line> {
+  /** @throws UsageError for other settings than those it was begun with, or other facts than those of its lines, a line a fact */
   readonly check: (settings: Settings, facts?: readonly RunFact[]) => void;
 }
 
 /** @throws as `openJournal` */
-export async function openRun<Head extends RunHead, Line extends RunLine>(
+export async function openRun<Head extends RunHead, Line>(
   folder: string,
   options: JournalOptions,
 ): Promise<OpenRun<Head, Line>> {
@@ -39,7 +39,7 @@ export async function openRun<Head extends RunHead, Line extends RunLine>(
     },
     check: (settings, facts) => {
       if (journal.head) sameSettings(journal.head.settings, settings, folder);
-      if (facts) sameFacts(journal.lines, facts, folder);
+      if (facts) sameFacts(journal.lines as readonly unknown[] as readonly RunLine[], facts, folder);
     },
   };
 }

@@ -202,7 +202,7 @@ export async function editFacts(
   }));
 }
 
-function requestOf({ prompt, subject, targetNew }: Fact): EditRequest {
+export function requestOf({ prompt, subject, targetNew }: Fact): EditRequest {
   return { prompt, subject, target: targetNew };
 }
 

@@ -19,6 +19,7 @@ import type { Model } from '../models/model.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkFacts, editFacts } from './evaluate.ts';
 import type { Edited, RunOptions } from './evaluate.ts';
+import type { RunJournal } from './fact-batches.ts';
 import { Health } from './health.ts';
 import type { HealthNumbers, HealthOptions } from './health.ts';
 import { holds } from './metrics.ts';
@@ -94,14 +95,8 @@ export const SEQUENCE_LINE = v.looseObject({
   took: v.boolean(),
 });
 
-/** Where lines go: a run in a folder, or in memory. Vectors of a line are [U, Λ] of rank 1, or none when the edit was not kept. */
-export interface SequenceJournal {
-  readonly head: SequenceHead | undefined;
-  readonly lines: readonly SequenceLine[];
-  readonly vectors: () => AsyncIterable<readonly Float32Array<ArrayBuffer>[]>;
-  readonly begin: (head: SequenceHead) => Promise<void>;
-  readonly append: (line: SequenceLine, vectors?: readonly Float32Array<ArrayBuffer>[]) => Promise<void>;
-}
+/** Vectors of a line are [U, Λ] of rank 1, or none when the edit was not kept. */
+export type SequenceJournal = RunJournal<SequenceHead, SequenceLine>;
 
 /** A kept edit at the end of its run. */
 export interface Survivor {
@@ -224,10 +219,12 @@ function logprobs(rivals: Rivals): Pick<SequenceLine, 'target_logprob' | 'true_l
 }
 
 /** A journal that nothing outlives. */
-export function memoryJournal(): SequenceJournal & { readonly lines: SequenceLine[] } {
-  const lines: SequenceLine[] = [];
+export function memoryJournal<Head = SequenceHead, Line = SequenceLine>(): RunJournal<Head, Line> & {
+  readonly lines: Line[];
+} {
+  const lines: Line[] = [];
   const blocks: (readonly Float32Array<ArrayBuffer>[])[] = [];
-  let head: SequenceHead | undefined;
+  let head: Head | undefined;
   return {
     get head() {
       return head;

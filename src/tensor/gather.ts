@@ -1,4 +1,4 @@
-/** Picking rows of a matrix, and turning it. */
+/** Picking rows of a matrix. */
 import type { Scope } from '../gpu/scope.ts';
 import { empty, zeros } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
@@ -26,17 +26,4 @@ function scatterRows(s: Scope, dy: Tensor, index: Tensor, n: number): Tensor {
   const grid = { threads: dy.size, cost: { bytes: 8 * dy.size } };
   s.gpu.run('tensor/scatter_rows', { dy, index, dx }, { rows, d }, grid);
   return dx;
-}
-
-/** factor · xᵀ, [cols, rows]. */
-export function transpose(s: Scope, x: Tensor, label = `${x.label}ᵀ`, factor = 1): Tensor {
-  const { rows, cols } = x;
-  const y = empty(s, [cols, rows], label);
-  s.gpu.run(
-    'tensor/transpose',
-    { x, y },
-    { rows, cols, factor },
-    { threads: x.size, cost: { bytes: 8 * x.size } },
-  );
-  return y;
 }

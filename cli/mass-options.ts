@@ -1,0 +1,290 @@
+/** From the flags of many facts at once to what the engine takes: layers, a metric of each, contexts in groups. */
+import { SAMPLING_VERSION, parseContextGroups, sampleContextGroups } from '../src/edit/contexts.ts';
+import type { ContextGroups } from '../src/edit/capture.ts';
+import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
+import { MASS_DEFAULTS, MASS_METHODS, METHOD_TABLE } from '../src/edit/method.ts';
+import type { MassMethod, MassOptions, Method } from '../src/edit/method.ts';
+import { openMetric } from '../src/edit/metric.ts';
+import type { Metric } from '../src/edit/metric.ts';
+import { UsageError } from '../src/errors.ts';
+import { contextsFile, readContexts, writeContexts } from '../src/io/cache.ts';
+import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
+import { cachedEigen } from '../src/io/eigen-cache.ts';
+import type { ManifestEntry } from '../src/io/models.ts';
+import type { Writing } from '../src/lab/fact-batches.ts';
+import type { Run } from './commands.ts';
+import { contextsText, layerFrom, methodsFrom, valueOptionsFrom, withEditing } from './edit-options.ts';
+import type { EditArguments } from './edit-options.ts';
+import { applyNamed, introduce, withSession } from './session.ts';
+import type { ModelArguments, Session } from './session.ts';
+import { plural } from './text.ts';
+
+export interface FactsArguments extends Omit<EditArguments, 'method' | 'covariance'>, ModelArguments {
+  readonly method?: Method | 'all' | MassMethod | undefined;
+  readonly layers?: string | undefined;
+  readonly covariance?: readonly string[] | undefined;
+  readonly batch?: number | undefined;
+  readonly covarianceWeight?: number | undefined;
+  readonly epsilon?: number | undefined;
+  readonly normWeight?: number | undefined;
+  readonly nullSpaceThreshold?: number | undefined;
+  readonly ridge?: number | undefined;
+  readonly conflicts?: 'refuse' | 'last' | undefined;
+  readonly memory?: number | undefined;
+}
+
+/** How facts are written, on an open model. */
+export interface FactsEditing {
+  readonly session: Session;
+  readonly writing: Writing;
+  readonly layers: readonly number[];
+  readonly seed: number;
+  readonly contextsSeed: number | undefined;
+  /** Which C of each layer, by the keys that edit files carry. */
+  readonly covariances: Readonly<Record<string, string>>;
+  /** Everything that decides what is written, for people and for a run that is gone on with. */
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+function massMethodOf(args: Pick<FactsArguments, 'method'>): MassMethod | undefined {
+  return MASS_METHODS.find((method) => method === args.method);
+}
+
+/** The flags that a command for one fact takes in another form. @throws UsageError for a method or flags of many facts */
+export function singleFlags({ method, covariance }: Pick<FactsArguments, 'method' | 'covariance'>): {
+  method: Method | 'all' | undefined;
+  covariance: string | undefined;
+} {
+  if (massMethodOf({ method }))
+    throw new UsageError(
+      `--method ${method}: writes many facts at once; expected them in a file. Give --facts FILE, or a method for one fact.`,
+    );
+  if ((covariance?.length ?? 0) > 1)
+    throw new UsageError(`--covariance: expected it once, it was given ${covariance?.length} times.`);
+  return { method: method as Method | 'all' | undefined, covariance: covariance?.[0] };
+}
+
+/** Opens a model and all that its facts are written with, and runs `use`. */
+export async function withFactsEditing<T>(
+  args: FactsArguments,
+  run: Run,
+  use: (editing: FactsEditing) => Promise<T>,
+): Promise<T> {
+  if (args.method === 'all')
+    throw new UsageError('--method: expected one method for many facts, found all. Run it once for each.');
+  const method = massMethodOf(args);
+  if (method) return withMass(args, method, run, use);
+  const single = { ...args, ...singleFlags(args), layer: oneLayer(args) };
+  return withEditing(single, run, ({ session, options, seed, contextsSeed }) => {
+    const writing: Writing = {
+      kind: 'single',
+      method: methodsFrom(single)[0] ?? 'r-rome',
+      edit: { ...options, memory: memoryOf(args) },
+    };
+    const { layer, solver, contexts, freeze, ...value } = options;
+    const covariances = { [layer]: solver.key };
+    return use({
+      session,
+      writing,
+      layers: [layer],
+      seed,
+      contextsSeed,
+      covariances,
+      settings: settingsOf(session, {
+        method: writing.method,
+        layers: [layer],
+        covariances,
+        contexts,
+        value,
+        freeze,
+      }),
+    });
+  });
+}
+
+function settingsOf(
+  { about, edits }: Session,
+  rest: Readonly<Record<string, unknown>>,
+): FactsEditing['settings'] {
+  return {
+    adapter: about.adapter.description,
+    model: about.model,
+    edits: edits.map(({ id }) => id),
+    ...rest,
+  };
+}
+
+async function withMass<T>(
+  args: FactsArguments,
+  method: MassMethod,
+  run: Run,
+  use: (editing: FactsEditing) => Promise<T>,
+): Promise<T> {
+  const given = await contextsText(args);
+  const groups = given && parseContextGroups(given.text, given.name);
+  return withSession(
+    args,
+    run,
+    async (session) => {
+      const { model, found, timed, checkpoint } = session;
+      const layers = layersFrom(args, model.id, model.dims.layers, found.entry);
+      for (const layer of layers) model.checkLayer('edit', layer);
+      checkLast(layers, model.dims.layers);
+      const options = massOptionsFrom(args, method, found.entry);
+      const wanted = covariancesOf(args, layers);
+      const metrics = new Map<number, Metric>();
+      await timed('covariance', async () => {
+        for (const [i, layer] of layers.entries()) {
+          const path = wanted[i] ?? (await findCovariance(checkpoint, layer, found.entry));
+          const covariance = await loadCovariance(path, checkpoint, layer);
+          const metric = await openMetric(session.gpu, { method, options, covariance, eigen: cachedEigen });
+          session.atEnd(() => metric.close());
+          metrics.set(layer, metric);
+        }
+      });
+      const [first] = metrics.values();
+      introduce(
+        session,
+        run,
+        METHOD_TABLE[method].title,
+        `${plural(layers.length, 'layer')} (${layers.join(', ')})`,
+        ...(first ? [first.description] : []),
+      );
+      const seed = args.seed ?? 0;
+      const contexts = groups ?? (await sampledGroups(session, run, seed));
+      await applyNamed(session);
+      const { clamp, ...rest } = valueOptionsFrom(args, undefined);
+      const value = { ...MASS_VALUE_DEFAULTS, ...rest, ...(clamp !== undefined && { clamp }) };
+      const memory = memoryOf(args);
+      const writing: Writing = {
+        kind: 'mass',
+        method,
+        layers,
+        contexts,
+        metrics,
+        value,
+        memory,
+        freeze: args.freeze,
+      };
+      const covariances = Object.fromEntries([...metrics].map(([layer, { key }]) => [layer, key]));
+      const used = Object.fromEntries(METHOD_TABLE[method].options.map((name) => [name, options[name]]));
+      return use({
+        session,
+        writing,
+        layers,
+        seed,
+        contextsSeed: groups ? undefined : seed,
+        covariances,
+        settings: settingsOf(session, {
+          method,
+          layers,
+          covariances,
+          contexts,
+          value,
+          freeze: args.freeze,
+          ...used,
+        }),
+      });
+    },
+    { layers: ({ id, architecture }, entry) => layersFrom(args, id, architecture.dims.layers, entry) },
+  );
+}
+
+function memoryOf({ memory }: Pick<FactsArguments, 'memory'>): number | undefined {
+  return memory === undefined ? undefined : memory * 2 ** 20;
+}
+
+/** What of the options the flags say, then the model, then the papers. */
+function massOptionsFrom(
+  args: FactsArguments,
+  method: MassMethod,
+  entry: ManifestEntry | undefined,
+): MassOptions {
+  const known = entry?.covariance_weight;
+  const weight = args.covarianceWeight ?? (method === 'emmet' ? undefined : known);
+  return {
+    covarianceWeight: weight ?? MASS_DEFAULTS.covarianceWeight,
+    epsilon: args.epsilon ?? MASS_DEFAULTS.epsilon,
+    normWeight: args.normWeight ?? MASS_DEFAULTS.normWeight,
+    nullSpaceThreshold: args.nullSpaceThreshold ?? MASS_DEFAULTS.nullSpaceThreshold,
+    ridge: args.ridge ?? MASS_DEFAULTS.ridge,
+  };
+}
+
+/** @throws UsageError unless --layers names one layer, or none */
+function oneLayer(args: FactsArguments): number | undefined {
+  if (args.layers === undefined) return args.layer;
+  const [layer, ...more] = layerList(args);
+  if (more.length > 0)
+    throw new UsageError(
+      `--layers: ${args.method ?? 'r-rome'} edits one layer, found ${more.length + 1}. Give one, or a method for many facts: ${MASS_METHODS.join(', ')}.`,
+    );
+  return layer;
+}
+
+/** @throws UsageError for what is no list of layers */
+function layerList({ layers, layer }: FactsArguments): number[] {
+  if (layers === undefined) return layer === undefined ? [] : [layer];
+  if (layer !== undefined) throw new UsageError('--layers, --layer: expected one of them, found both.');
+  const list = layers.split(',').map((word) => (/^\s*\d+\s*$/.test(word) ? Number(word) : NaN));
+  if (list.some(Number.isNaN) || new Set(list).size !== list.length)
+    throw new UsageError(
+      `--layers: expected different whole numbers with commas between, found "${layers}".`,
+    );
+  return list.sort((a, b) => a - b);
+}
+
+function layersFrom(
+  args: FactsArguments,
+  id: string,
+  layers: number,
+  entry: ManifestEntry | undefined,
+): readonly number[] {
+  const given = layerList(args);
+  if (given.length > 0) return given;
+  return entry?.edit_layers ?? [layerFrom(args, id, layers, entry)];
+}
+
+/** What is added after the last block reaches no later token. */
+function checkLast(layers: readonly number[], count: number): void {
+  if (!layers.includes(count - 1)) return;
+  throw new UsageError(
+    `--layers: expected layers before the last one, found ${count - 1} of 0 to ${count - 1}: after the last block nothing attends to the subject any more. Choose earlier layers.`,
+  );
+}
+
+/** Of each layer its file; undefined: found by itself. */
+function covariancesOf(
+  { covariance = [] }: FactsArguments,
+  layers: readonly number[],
+): (string | undefined)[] {
+  if (covariance.includes('identity'))
+    throw new UsageError(
+      '--covariance identity: many facts at once need the covariance of every layer: it says what ordinary text must keep. Build it with palimpsest covariance build.',
+    );
+  const files = covariance.filter((one) => one !== 'auto');
+  if (files.length > 0 && files.length !== layers.length)
+    throw new UsageError(
+      `--covariance: expected one file a layer, ${layers.length} for layers ${layers.join(', ')}, found ${files.length}.`,
+    );
+  return layers.map((_, i) => files[i]);
+}
+
+/** The context groups of a seed, from the cache or from the model as it is. */
+async function sampledGroups(session: Session, run: Run, seed: number): Promise<ContextGroups> {
+  const { model } = session;
+  const path = contextsFile(model.sha256, seed, `${SAMPLING_VERSION}.groups`);
+  const cached = await readContexts(path);
+  if (cached !== undefined) {
+    try {
+      return parseContextGroups(cached, path);
+    } catch {
+      run.terminal.note(`palimpsest: ${path} is damaged and is written again.`);
+    }
+  }
+  const groups = await session.timed('sample', () =>
+    sampleContextGroups(model, seed, { signal: run.signal }),
+  );
+  await writeContexts(path, groups);
+  return groups;
+}

@@ -1,0 +1,217 @@
+/**
+ * Many facts at once, spread over several layers: MEMIT, EMMET, ENCORE, AlphaEdit.
+ *
+ *   1. z = h + δ       the stream after the last edited layer at the subject's last token; all requests
+ *                      together                                                             value.ts
+ *   2. for each layer, ascending, i of n:
+ *      K [N, F]        keys, as the layers before now make them                              capture.ts
+ *      R [N, D]        (z − h) / (n − i), h what the stream now is
+ *      W += U          the formula of the method's metric                                    mass-update.ts
+ *
+ * Source: Meng et al. 2023, section 4.3; kmeng01/memit `execute_memit`. ENCORE remembers keys as they are in step 2,
+ * AlphaEdit those that the written layers make.
+ */
+import { EditRefused } from '../errors.ts';
+import type { Scope } from '../gpu/scope.ts';
+import type { Model } from '../models/model.ts';
+import { gatherRows } from '../tensor/gather.ts';
+import { Tensor, empty, indices, read, upload } from '../tensor/tensor.ts';
+import { applyEdits, keepWeights } from './apply.ts';
+import { atLookups, groupWeights, keysOf } from './capture.ts';
+import type { ContextGroups } from './capture.ts';
+import { frobenius, frobeniusDifference } from './frobenius.ts';
+import { openSuffix } from './frozen.ts';
+import { massUpdate } from './mass-update.ts';
+import type { Metric } from './metric.ts';
+import { METHOD_TABLE } from './method.ts';
+import type { MassMethod } from './method.ts';
+import type { EditRows } from './rows.ts';
+import type { LowRankUpdate } from './update.ts';
+import { valueBatches } from './value-batches.ts';
+import { VALUE_DEFAULTS, optimiseValues } from './value.ts';
+import type { ValueOptions } from './value.ts';
+import type { TraceRow } from './value-loss.ts';
+
+/** As published for GPT-2 XL: δ is measured by the stream, which is longer than what one MLP adds. */
+export const MASS_VALUE_DEFAULTS: ValueOptions = { ...VALUE_DEFAULTS, clamp: 0.75 };
+
+export interface MassEditOptions {
+  readonly method: MassMethod;
+  /** Ascending; δ is added after the last one. */
+  readonly layers: readonly number[];
+  readonly contexts: ContextGroups;
+  /** Of each layer. */
+  readonly metrics: ReadonlyMap<number, Metric>;
+  readonly value: ValueOptions;
+  /** Bytes that the search of values may take on the GPU. */
+  readonly memory?: number | undefined;
+  readonly freeze?: boolean | undefined;
+  /** Called as facts have their values, and as each phase begins. */
+  readonly onValues?: ((done: number, total: number) => void) | undefined;
+  readonly onPhase?: ((phase: MassPhase) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export type MassPhase = 'value' | 'keys' | 'update';
+
+/** Keys of earlier facts, [M, F] by layer and batch. */
+export type PastKeys = Map<number, Float32Array<ArrayBuffer>[]>;
+
+/** What one layer got. */
+export interface LayerUpdate extends LowRankUpdate {
+  /** [N, F] and [N, D] */
+  readonly K: Float32Array<ArrayBuffer>;
+  readonly R: Float32Array<ArrayBuffer>;
+  /** Of the equation; and |K U − R| / |R|, what is left undone. */
+  readonly residual: number;
+  readonly undone: number;
+  readonly updateNorm: number;
+  /** Over |W|. */
+  readonly relativeUpdate: number;
+}
+
+export interface MassEdit {
+  /** [N, D] */
+  readonly z: Float32Array<ArrayBuffer>;
+  readonly layers: readonly LayerUpdate[];
+  /** Of each fact, one row a step. */
+  readonly traces: readonly (readonly TraceRow[])[];
+  /** What later batches keep, by layer [N, F]; empty where the method keeps nothing. */
+  readonly kept: ReadonlyMap<number, Float32Array<ArrayBuffer>>;
+  /** Milliseconds by phase. */
+  readonly timings: Readonly<Record<MassPhase, number>>;
+}
+
+/**
+ * Writes facts into the model's current weights, where they stay; `keepWeights` before it is the way back. If it fails,
+ * the weights are as they were.
+ *
+ * @param requests the facts in all contexts, groups one after another
+ * @param past     keys of earlier batches, which this one adds its own to
+ */
+export async function writeFacts(
+  model: Model,
+  requests: readonly EditRows[],
+  options: MassEditOptions,
+  past: PastKeys = new Map(),
+): Promise<MassEdit> {
+  const { method, layers, contexts, metrics } = options;
+  const last = layers.at(-1);
+  if (last === undefined || requests.length === 0) throw new RangeError('writeFacts: no layer, or no fact.');
+  for (const layer of layers) model.checkLayer(method, layer);
+  const gpu = model.gpu;
+  const timings: Record<MassPhase, number> = { value: 0, keys: 0, update: 0 };
+  const phase = async <T>(name: MassPhase, work: () => Promise<T> | T): Promise<T> => {
+    options.signal?.throwIfAborted();
+    options.onPhase?.(name);
+    const start = performance.now();
+    const result = await work();
+    await gpu.sync();
+    timings[name] += performance.now() - start;
+    return result;
+  };
+  const texts = requests.flatMap(({ rewrites }) => rewrites);
+  const bare = requests.flatMap(({ rewrites }) => rewrites.slice(0, 1));
+  const weights = groupWeights(contexts);
+  const remembers = METHOD_TABLE[method].past;
+  const kept = new Map<number, Float32Array<ArrayBuffer>>();
+  const before = keepWeights(model, layers);
+  let isWritten = false;
+  try {
+    return await gpu.scope(async (s) => {
+      const { z, traces } = await phase('value', () => searchValues(s, model, last, requests, options));
+      const done: LayerUpdate[] = [];
+      for (const [i, layer] of layers.entries()) {
+        const { K, R } = await phase('keys', () => ({
+          K: keysOf(s, model, layer, texts, weights),
+          R: residual(s, z, atLookups(s, model, last, 'stream', bare), layers.length - i),
+        }));
+        const update = await phase('update', async () => {
+          const earlier = pastOf(s, past.get(layer) ?? [], model.dims.F);
+          const metric = metrics.get(layer) as Metric;
+          const { U, Lambda, rank, residual, undone } = await massUpdate(s, metric, { K, R, past: earlier });
+          return { layer, U: await read(gpu, U), Lambda: await read(gpu, Lambda), rank, residual, undone };
+        });
+        await applyEdits(model, [update]);
+        const w = model.editedWeight(layer).tensor;
+        const w0 = before.before.get(layer) as Tensor;
+        const updateNorm = await frobeniusDifference(gpu, w, w0);
+        const relativeUpdate = updateNorm / (await frobenius(gpu, w0));
+        const found = { K: await read(gpu, K), R: await read(gpu, R) };
+        if (!Number.isFinite(updateNorm)) throw notFinite(method, layer);
+        done.push({ ...update, ...found, updateNorm, relativeUpdate });
+        if (remembers === 'before') kept.set(layer, found.K);
+      }
+      if (remembers === 'after')
+        for (const layer of layers)
+          kept.set(layer, await phase('keys', () => read(gpu, keysOf(s, model, layer, texts, weights))));
+      for (const [layer, K] of kept) past.set(layer, [...(past.get(layer) ?? []), K]);
+      isWritten = true;
+      return { z: await read(gpu, z), layers: done, traces, kept, timings };
+    });
+  } finally {
+    if (isWritten) before.drop();
+    else before.revert();
+  }
+}
+
+/** z [N, D], as many requests at a time as memory allows. */
+async function searchValues(
+  owner: Scope,
+  model: Model,
+  layer: number,
+  requests: readonly EditRows[],
+  { value, memory, freeze, onValues, signal }: MassEditOptions,
+): Promise<{ z: Tensor; traces: TraceRow[][] }> {
+  const { gpu, dims } = model;
+  const z = empty(owner, [requests.length, dims.D], 'z');
+  const traces: TraceRow[][] = [];
+  for (const batch of valueBatches(gpu, dims, layer, requests, memory)) {
+    const [first = 0] = batch;
+    const rows = batch.map((i) => requests[i] as EditRows);
+    const found = await gpu.scope(async (s) => {
+      const suffix = openSuffix(s, model, layer, rows, freeze);
+      const contexts = suffix.streams.rows / rows.length;
+      const bare = indices(
+        s,
+        rows.map((_, r) => r * contexts),
+        'bare_prompts',
+      );
+      const v0 = gatherRows(s, suffix.streams, bare);
+      const optimised = await optimiseValues(s, model, { suffix, v0, options: value, signal });
+      const { vStar } = optimised;
+      gpu.copy(vStar, new Tensor(z.block, vStar.shape, 'f32', z.offset + 4 * first * dims.D));
+      return optimised.traces;
+    });
+    traces.push(...found);
+    onValues?.(traces.length, requests.length);
+  }
+  return { z, traces };
+}
+
+/** R [N, D] = (z − h) / left */
+function residual(s: Scope, z: Tensor, h: Tensor, left: number): Tensor {
+  const r = empty(s, z.shape, 'R');
+  const cost = { flops: 2 * z.size, bytes: 12 * z.size };
+  s.gpu.run('edit/residual', { z, h, r }, { n: z.size, left }, { threads: z.size, cost });
+  return r;
+}
+
+function pastOf(s: Scope, blocks: readonly Float32Array<ArrayBuffer>[], F: number): Tensor | undefined {
+  const rows = blocks.reduce((sum, block) => sum + block.length / F, 0);
+  if (rows === 0) return undefined;
+  const all = new Float32Array(rows * F);
+  let at = 0;
+  for (const block of blocks) {
+    all.set(block, at);
+    at += block.length;
+  }
+  return upload(s, all, [rows, F], 'past_keys');
+}
+
+function notFinite(method: MassMethod, layer: number): EditRefused {
+  return new EditRefused(
+    `${METHOD_TABLE[method].title}: the update of layer ${layer} is not finite, so nothing was written. Give a larger weight, or fewer facts at a time.`,
+    'disabling',
+  );
+}
