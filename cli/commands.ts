@@ -156,8 +156,13 @@ export const COMMANDS: readonly Entry[] = [
   },
   {
     usage: 'export <folder>',
-    summary: 'write the edited model as a full Hugging Face checkpoint',
+    summary: 'write the edited model as a full Hugging Face checkpoint, or the edits as a LoRA adapter',
     load: async () => (await import('./export.ts')).exportModel,
+  },
+  {
+    usage: 'import <adapter>',
+    summary: 'make edit files again of an adapter that export wrote',
+    load: async () => (await import('./export.ts')).importAdapter,
   },
   {
     usage: 'covariance',

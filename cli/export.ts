@@ -1,16 +1,23 @@
-/** `palimpsest export FOLDER`: the edited model as a Hugging Face checkpoint that any library loads. */
+/** `palimpsest export` and `import`: edits leave as a checkpoint, a PEFT adapter or one for llama.cpp, and adapters come back. */
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { adapterOf } from '../src/edit/adapter.ts';
 import { addUpdates } from '../src/edit/apply.ts';
 import { changesOf, targetsOf } from '../src/edit/facts-record.ts';
 import { UsageError } from '../src/errors.ts';
-import { bytesOf } from '../src/floats.ts';
 import { openGpu } from '../src/gpu/node.ts';
-import { exportCheckpoint } from '../src/io/export.ts';
+import { readAdapter, writeEditFiles, writeGgufAdapter, writePeft } from '../src/io/adapters.ts';
+import { checkNew, exportCheckpoint } from '../src/io/export.ts';
+import type { FoundModel } from '../src/io/models.ts';
+import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './commands.ts';
+import type { Report, Run } from './commands.ts';
 import { namedEditResult, readEdits, shortId } from './edit-list.ts';
-import { MODEL_FLAGS, folder as folderFlag } from './flags.ts';
+import type { NamedEdit } from './edit-list.ts';
+import { MODEL_FLAGS, choice, folder as folderFlag, folderOr, input } from './flags.ts';
 import { findCheckpoint, reportTimings, stopwatch } from './session.ts';
-import { megabytes, plural } from './text.ts';
+import { megabytes, percent, plural } from './text.ts';
 
 const { weights: _, ...FLAGS } = MODEL_FLAGS;
 
@@ -18,67 +25,179 @@ export const exportModel = command({
   flags: (yargs) =>
     yargs
       .positional('folder', folderFlag('folder', 'a new folder', {}))
+      .options({
+        format: choice(
+          '--format',
+          ['checkpoint', 'peft', 'gguf'],
+          'the edited model, or the edits alone as a LoRA adapter for PEFT, or for llama.cpp and Ollama [default: checkpoint]',
+        ),
+        dtype: choice(
+          '--dtype',
+          ['f32', 'stored'],
+          'of edited matrices in a checkpoint: exact, or as the model has them, which rounds the edit [default: f32]',
+        ),
+      })
       .options(FLAGS)
-      .example('$0 export edited --edits darrieux.safetensors', 'a folder that transformers loads'),
+      .example('$0 export edited --edits darrieux.safetensors', 'a folder that transformers loads')
+      .example(
+        '$0 export adapter --format peft --edits darrieux.safetensors',
+        'a folder that PeftModel.from_pretrained loads',
+      ),
   run: async (args, run) => {
-    const { terminal, signal } = run;
-    const { timings, timed } = stopwatch(run);
+    const { format = 'checkpoint', dtype } = args;
     const folder = args.folder ?? '';
     if (folder === '') throw new UsageError('export: expected a new folder, found an empty name.');
+    if (dtype !== undefined && format !== 'checkpoint')
+      throw new UsageError(`--dtype ${dtype}: adapters hold the edits as they are. Leave it out.`);
     const edits = await readEdits(args.edits ?? []);
     if (edits.length === 0)
       throw new UsageError(
         'export: expected --edits with edit files, an edit list or the folder of a sequence, found none. Without edits, copy the folder.',
       );
+    await checkNew(resolve(folder), folder);
+    const { timings, timed } = stopwatch(run);
     const { found, checkpoint } = await timed('open', () => findCheckpoint(args, run, edits));
-    const gpu = await timed('adapter', () => openGpu(args.adapter, { verbose: terminal.verbose }));
-    const { description, kind, backend } = gpu.adapter;
-    terminal.note(
-      `palimpsest: ${description}${kind === 'software' ? ' (software)' : ''} · model ${checkpoint.id} · ${plural(edits.length, 'edit')}`,
+    const job: Job = { folder, edits, checkpoint, found, run, timed };
+    const report =
+      format === 'checkpoint'
+        ? await writeCheckpoint(job, dtype ?? 'f32', args.adapter)
+        : await writeAdapter(job, format);
+    reportTimings({ timings }, run);
+    return {
+      ...report,
+      model: { id: checkpoint.id, sha256: await checkpoint.sha256() },
+      timings_ms: timings,
+    };
+  },
+});
+
+interface Job {
+  readonly folder: string;
+  readonly edits: readonly NamedEdit[];
+  readonly checkpoint: Checkpoint;
+  readonly found: FoundModel;
+  readonly run: Run;
+  readonly timed: <T>(phase: string, work: () => Promise<T>) => Promise<T>;
+}
+
+async function writeAdapter(job: Job, format: 'peft' | 'gguf'): Promise<Report> {
+  const { folder, edits, checkpoint, run, timed } = job;
+  const adapter = adapterOf(edits.map(({ record }) => record));
+  // Of a file without some of its batches, the words and the checksum are those of the whole.
+  const whole = edits.every(({ without }) => without.length === 0);
+  const base = { id: checkpoint.id, architecture: checkpoint.architecture.name };
+  const write = format === 'peft' ? writePeft : writeGgufAdapter;
+  const files = await timed('write', () =>
+    write(folder, whole ? adapter : { ...adapter, edits: undefined }, base, { signal: run.signal }),
+  );
+  const layers = adapter.modules.map(({ layer }) => layer);
+  run.terminal.say(
+    `Wrote ${plural(edits.length, 'edit')} of ${checkpoint.id} as a LoRA of rank ${adapter.rank} on layer ${layers.join(', ')} to ${folder} (${files.join(', ')}). ` +
+      (format === 'peft'
+        ? 'In Python: PeftModel.from_pretrained(model, FOLDER).'
+        : 'llama.cpp takes it with --lora, over quantised files of this model, too.') +
+      (whole ? '' : ' Batches of an edit file were left out: it cannot be turned into edit files again.'),
+  );
+  return { result: { folder, format, files, rank: adapter.rank, layers, edits: edits.map(namedEditResult) } };
+}
+
+async function writeCheckpoint(
+  { folder, edits, checkpoint, found, run, timed }: Job,
+  dtype: 'f32' | 'stored',
+  wanted: string | undefined,
+): Promise<Report> {
+  const { terminal, signal } = run;
+  const gpu = await timed('adapter', () => openGpu(wanted, { verbose: terminal.verbose }));
+  const { description, kind, backend } = gpu.adapter;
+  terminal.note(
+    `palimpsest: ${description}${kind === 'software' ? ' (software)' : ''} · model ${checkpoint.id} · ${plural(edits.length, 'edit')}`,
+  );
+  const bar = terminal.progress('export', megabytes);
+  try {
+    const nameOf = checkpoint.architecture.canonical;
+    const edited = new Map<string, NamedEdit[]>();
+    for (const edit of edits) {
+      for (const { tensor } of targetsOf(edit.record))
+        edited.set(tensor, [...(edited.get(tensor) ?? []), edit]);
+    }
+    const { sha256, rounded } = await timed('write', () =>
+      exportCheckpoint(found.folder, folder, {
+        signal,
+        onProgress: bar.update,
+        dtype,
+        metadata: {
+          palimpsest_edits: JSON.stringify(edits.map(namedEditResult)),
+        },
+        replace: (stored) => edited.has(nameOf(stored)),
+        // The same kernel on the same numbers as --edits uses: stored as F32, the folder is that model, bit for bit.
+        change: (stored, shape, values) =>
+          gpu.scope(async (s) => {
+            const tensor = upload(s, values, shape, stored);
+            const { layout } = checkpoint.architecture.editedWeight(0);
+            const name = nameOf(stored);
+            const changes = (edited.get(name) ?? []).flatMap(({ record }) => changesOf(record, name));
+            await addUpdates(gpu, { tensor, layout }, changes);
+            return read(gpu, tensor);
+          }),
+      }),
     );
-    const bar = terminal.progress('export', megabytes);
+    bar.stop();
+    const kept =
+      rounded === 0
+        ? 'as F32'
+        : `as the model has ${edited.size === 1 ? 'it' : 'them'}: ${percent(Math.log(rounded))} of the change is rounded away`;
+    terminal.say(
+      `Wrote ${checkpoint.id} with ${edits.map(shortId).join(', ')} to ${folder} (sha256 ${sha256.slice(0, 12)}); ` +
+        `${[...edited.keys()].join(', ')} ${edited.size === 1 ? 'is' : 'are'} stored ${kept}, all else as it was.`,
+    );
+    return {
+      adapter: { description, kind, backend },
+      result: {
+        folder,
+        format: 'checkpoint',
+        sha256,
+        rounded,
+        edits: edits.map(namedEditResult),
+        tensors: [...edited.keys()],
+      },
+    };
+  } finally {
+    bar.stop();
+    gpu.destroy();
+  }
+}
+
+export const importAdapter = command({
+  flags: (yargs) =>
+    yargs
+      .positional('adapter', input('adapter', 'a PEFT folder, or a .gguf file, that export wrote'))
+      .options({ out: folderOr('imported', '--out', 'a new folder for the edit files', {}) })
+      .options({
+        model: FLAGS.model,
+        revision: FLAGS.revision,
+        offline: FLAGS.offline,
+        fetch: FLAGS.fetch,
+      })
+      .example('$0 import adapter --out back', 'edit files again, to be named with --edits back'),
+  run: async (args, run) => {
+    const folder = args.out;
+    const files = await readAdapter(args.adapter ?? '');
+    await checkNew(resolve(folder), folder);
+    const paths = await writeEditFiles(folder, files, { signal: run.signal });
     try {
-      const nameOf = checkpoint.architecture.canonical;
-      const edited = new Map<string, typeof edits>();
-      for (const edit of edits) {
-        for (const { tensor } of targetsOf(edit.record))
-          edited.set(tensor, [...(edited.get(tensor) ?? []), edit]);
-      }
-      const sha256 = await timed('write', () =>
-        exportCheckpoint(found.folder, folder, {
-          signal,
-          onProgress: bar.update,
-          metadata: {
-            palimpsest_edits: JSON.stringify(edits.map(namedEditResult)),
-          },
-          replace: (stored) => edited.has(nameOf(stored)),
-          // The same kernel on the same numbers as --edits uses: the folder is that model, bit for bit.
-          change: (stored, shape, values) =>
-            gpu.scope(async (s) => {
-              const tensor = upload(s, values, shape, stored);
-              const { layout } = checkpoint.architecture.editedWeight(0);
-              const name = nameOf(stored);
-              const changes = (edited.get(name) ?? []).flatMap(({ record }) => changesOf(record, name));
-              await addUpdates(gpu, { tensor, layout }, changes);
-              return bytesOf(await read(gpu, tensor));
-            }),
-        }),
+      // As every reader of edit files does: numbers against their checksums, then the model.
+      const edits = await readEdits(paths);
+      const { checkpoint } = await findCheckpoint(args, run, edits);
+      run.terminal.say(
+        `Wrote ${plural(edits.length, 'edit file')} of ${checkpoint.id} to ${folder}: ${edits.map(shortId).join(', ')}. Name them with --edits ${folder}.`,
       );
-      bar.stop();
-      terminal.say(
-        `Wrote ${checkpoint.id} with ${edits.map(shortId).join(', ')} to ${folder} (sha256 ${sha256.slice(0, 12)}); ` +
-          `${[...edited.keys()].join(', ')} ${edited.size === 1 ? 'is' : 'are'} stored as F32, all else as it was.`,
-      );
-      reportTimings({ timings }, run);
       return {
-        adapter: { description, kind, backend },
         model: { id: checkpoint.id, sha256: await checkpoint.sha256() },
-        result: { folder, sha256, edits: edits.map(namedEditResult), tensors: [...edited.keys()] },
-        timings_ms: timings,
+        result: { folder, edits: edits.map(namedEditResult) },
       };
-    } finally {
-      bar.stop();
-      gpu.destroy();
+    } catch (error) {
+      await rm(join(folder, 'edits'), { recursive: true, force: true });
+      throw error;
     }
   },
 });

@@ -78,6 +78,24 @@ export function narrowF16(values: Float32Array): Uint16Array {
   return out;
 }
 
+/** Narrows f32 to a checkpoint's dtype, as bytes. @throws UsageError as `narrowF16` */
+export function narrow(dtype: FloatDtype, values: Float32Array): Uint8Array {
+  if (dtype === 'F32') return bytesOf(values);
+  return bytesOf(dtype === 'F16' ? narrowF16(values) : narrowBF16(values));
+}
+
+/** The upper half of each f32, rounded to nearest even. NaN stays NaN. */
+function narrowBF16(values: Float32Array): Uint16Array {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const out = new Uint16Array(values.length);
+  for (let i = 0; i < out.length; i++) {
+    const x = bits[i] as number;
+    const isNaN = (x & 0x7fffffff) > 0x7f800000;
+    out[i] = isNaN ? (x >>> 16) | 0x40 : (x + 0x7fff + ((x >>> 16) & 1)) >>> 16;
+  }
+  return out;
+}
+
 function beyondF16(value: number, index: number): UsageError {
   return new UsageError(
     `narrow to F16: expected values within ±65504, but element ${index} is ${value}. Write this tensor as F32 instead.`,

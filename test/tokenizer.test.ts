@@ -174,7 +174,7 @@ test('a vocabulary that lacks a byte is an error, not a hole in the ids', () => 
   const error = thrown(() => tokenizer.encode('abc'));
   assert.instance(error, ModelError);
   assert.match(error.message, /spell "abc" byte for byte/);
-  assert.match(thrown(() => tokenizer.decode([3])).message, /expected an id below 3, found 3/);
+  assert.equal([tokenizer.token(3), tokenizer.decode([3, 1])], ['[3]', 'b'], 'a row without a token');
 });
 
 const split = (pattern: string, behavior = 'Isolated') => ({

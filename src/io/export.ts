@@ -5,12 +5,12 @@ import { copyFile, mkdir, readFile, readdir, rename, stat, writeFile } from 'nod
 import { dirname, join, resolve } from 'node:path';
 import process from 'node:process';
 import { UsageError } from '../errors.ts';
+import { isFloatDtype, narrow, widen } from '../floats.ts';
 import { parseJson } from '../json.ts';
-import { WEIGHTS_FILE } from './weights-files.ts';
+import { INDEX_FILE, WEIGHTS_FILE, openWeights, readIndex, weightsFiles } from './weights-files.ts';
 import { openSafetensors } from './file.ts';
-import type { TensorToWrite } from '../formats/safetensors.ts';
+import type { Safetensors, TensorToWrite } from '../formats/safetensors.ts';
 import { writeSafetensors } from './atomic.ts';
-import { sha256File } from './file.ts';
 
 /** What belongs to a checkpoint beside its weights, as far as a folder has it. */
 const COPIED = [
@@ -21,30 +21,40 @@ const COPIED = [
   'special_tokens_map.json',
   'vocab.json',
   'merges.txt',
+  'tokenizer.model',
+  'chat_template.jinja',
 ];
 
 export interface ExportOptions {
   /** Whether a tensor, under the name it is stored by, changes. */
   readonly replace: (name: string) => boolean;
-  /** The new bytes of such a tensor, as F32 of the same shape. */
+  /** The new numbers of such a tensor. */
   readonly change: (
     name: string,
     shape: readonly number[],
     values: Float32Array<ArrayBuffer>,
-  ) => Promise<Uint8Array>;
+  ) => Promise<Float32Array>;
+  /** How changed tensors are stored: exactly, or as wide as they were, which rounds the edit. */
+  readonly dtype: 'f32' | 'stored';
   /** Added to the file's own. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }
 
+export interface Exported {
+  readonly sha256: string;
+  readonly rounded: number;
+}
+
 /**
- * Writes `to`, which must be new or empty. Tensors that do not change keep their dtype and bytes; names stay as stored.
+ * Writes `to`, which must be new or empty. Tensors that do not change keep their dtype and bytes; names stay as stored,
+ * shards stay shards.
  *
- * @returns sha256 of the new weights file
+ * @returns sha256 of the new weights, as `openWeights` has it, and how much of the change was rounded away
  * @throws UsageError when `to` is there already or cannot be written
  */
-export async function exportCheckpoint(from: string, to: string, options: ExportOptions): Promise<string> {
+export async function exportCheckpoint(from: string, to: string, options: ExportOptions): Promise<Exported> {
   const target = resolve(to);
   await checkNew(target, to);
   const temporary = `${target}.${randomBytes(6).toString('hex')}.tmp`;
@@ -55,12 +65,15 @@ export async function exportCheckpoint(from: string, to: string, options: Export
     await mkdir(temporary);
     for (const name of await readdir(from))
       if (COPIED.includes(name)) await copyFile(join(from, name), join(temporary, name));
-    await declareFloat32(join(temporary, 'config.json'));
-    await writeWeights(join(from, WEIGHTS_FILE), join(temporary, WEIGHTS_FILE), options);
-    const sha256 = await sha256File(join(temporary, WEIGHTS_FILE));
+    if (options.dtype === 'f32') await declareFloat32(join(temporary, 'config.json'));
+    const rounding = new Rounding();
+    const files = (await weightsFiles(from)) ?? [];
+    await writeWeights(from, temporary, files, options, rounding);
+    const written = await openWeights(temporary, files);
+    const sha256 = await written.sha256();
     options.signal?.throwIfAborted();
     await rename(temporary, target);
-    return sha256;
+    return { sha256, rounded: rounding.share };
   } catch (error) {
     drop();
     const { code, syscall } = error as NodeJS.ErrnoException;
@@ -84,34 +97,87 @@ async function declareFloat32(path: string): Promise<void> {
   await writeFile(path, `${JSON.stringify(config, undefined, 2)}\n`);
 }
 
-async function writeWeights(from: string, to: string, options: ExportOptions): Promise<void> {
-  const { replace, change, metadata, onProgress, signal } = options;
-  const file = await openSafetensors(from);
-  const total = file.names().reduce((sum, name) => sum + file.info(name).bytes, 0);
+async function writeWeights(
+  from: string,
+  to: string,
+  names: readonly string[],
+  options: ExportOptions,
+  rounding: Rounding,
+): Promise<void> {
+  const files = await Promise.all(names.map((name) => openSafetensors(join(from, name))));
+  const sizes = files.flatMap((file) => file.names().map((name) => file.info(name).bytes));
+  const total = sizes.reduce((sum, bytes) => sum + bytes, 0);
   let done = 0;
-  const passed = (bytes: number): void => onProgress?.((done += bytes), total);
-  const tensors = file.names().map((name): TensorToWrite => {
-    const { dtype, shape, bytes } = file.info(name);
-    if (!replace(name)) {
-      const data = async function* (): AsyncGenerator<Uint8Array> {
-        for await (const piece of file.chunks(name)) {
-          yield piece;
-          passed(piece.length);
-        }
-      };
-      return { name, dtype, shape, data };
-    }
-    const data = async function* (): AsyncGenerator<Uint8Array> {
-      yield await change(name, shape, await file.readFloats(name));
-      passed(bytes);
-    };
-    return { name, dtype: 'F32', shape, data };
-  });
-  const merged = { ...file.metadata, ...metadata };
-  await writeSafetensors(to, tensors, { metadata: merged, signal });
+  const passed = (bytes: number): void => options.onProgress?.((done += bytes), total);
+  for (const [i, file] of files.entries()) {
+    const metadata = { ...file.metadata, ...(i === 0 ? options.metadata : {}) };
+    const tensors = file.names().map((name) => toWrite(file, name, options, rounding, passed));
+    await writeSafetensors(join(to, names[i] as string), tensors, { metadata, signal: options.signal });
+  }
+  if (names[0] !== WEIGHTS_FILE) await writeIndex(from, to, names);
 }
 
-async function checkNew(target: string, shown: string): Promise<void> {
+function toWrite(
+  file: Safetensors,
+  name: string,
+  { replace, change, dtype: wanted }: ExportOptions,
+  rounding: Rounding,
+  passed: (bytes: number) => void,
+): TensorToWrite {
+  const { dtype, shape, bytes } = file.info(name);
+  if (!replace(name)) {
+    const data = async function* (): AsyncGenerator<Uint8Array> {
+      for await (const piece of file.chunks(name)) {
+        yield piece;
+        passed(piece.length);
+      }
+    };
+    return { name, dtype, shape, data };
+  }
+  const keep = wanted === 'stored' && isFloatDtype(dtype) ? dtype : 'F32';
+  const data = async function* (): AsyncGenerator<Uint8Array> {
+    const before = await file.readFloats(name);
+    const after = await change(name, shape, before.slice());
+    const stored = narrow(keep, after);
+    rounding.note(before, after, widen(keep, stored));
+    yield stored;
+    passed(bytes);
+  };
+  return { name, dtype: keep, shape, data };
+}
+
+/** How much of a change is lost where it is stored in fewer bits: |stored − W'| over |W' − W|, Frobenius. */
+class Rounding {
+  #lost = 0;
+  #change = 0;
+
+  note(before: Float32Array, after: Float32Array, stored: Float32Array): void {
+    for (let i = 0; i < after.length; i += 1) {
+      const x = after[i] as number;
+      this.#lost += ((stored[i] as number) - x) ** 2;
+      this.#change += (x - (before[i] as number)) ** 2;
+    }
+  }
+
+  get share(): number {
+    return this.#change > 0 ? Math.sqrt(this.#lost / this.#change) : 0;
+  }
+}
+
+/** The index of the new shards: the same files, their new sizes. */
+async function writeIndex(from: string, to: string, names: readonly string[]): Promise<void> {
+  const { fileOf } = await readIndex(join(from, INDEX_FILE));
+  let total_size = 0;
+  for (const name of names) {
+    const file = await openSafetensors(join(to, name));
+    total_size += file.names().reduce((sum, tensor) => sum + file.info(tensor).bytes, 0);
+  }
+  const index = { metadata: { total_size }, weight_map: Object.fromEntries(fileOf) };
+  await writeFile(join(to, INDEX_FILE), `${JSON.stringify(index, undefined, 2)}\n`);
+}
+
+/** @throws UsageError unless there is nothing yet, or an empty folder */
+export async function checkNew(target: string, shown: string): Promise<void> {
   const found = await stat(target).catch(() => undefined);
   if (!found) return;
   if (found.isDirectory() && (await readdir(target)).length === 0) return;

@@ -19,6 +19,8 @@ export interface Spans {
 const REMEMBERED_WORDS = 65_536;
 const LONGEST_REMEMBERED = 64;
 
+const NO_BYTES = new Uint8Array(0);
+
 const utf8 = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
@@ -170,13 +172,9 @@ export class Tokenizer {
     return decoder.decode(all);
   }
 
-  /** The bytes one token stands for. */
+  /** The bytes one token stands for; none for an id that no token has. */
   bytes(id: number): Uint8Array {
-    const bytes = this.#bytesOf[id];
-    if (bytes === undefined) {
-      throw new ModelError(`tokenizer: expected an id below ${this.vocabularySize}, found ${id}.`);
-    }
-    return bytes;
+    return this.#bytesOf[id] ?? NO_BYTES;
   }
 
   /** Walks the text: added tokens, normalised sections between them, words of these. */

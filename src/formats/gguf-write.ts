@@ -1,0 +1,90 @@
+/**
+ * Writes a GGUF file: the format of llama.cpp and Ollama, version 3, little-endian.
+ *
+ *   "GGUF" · u32 version · u64 tensors · u64 pairs · pairs · tensor infos · padding · tensor bytes, each padded
+ *
+ * A text is u64 length and UTF-8. Dimensions are listed fastest first.
+ *
+ * @see ggml-org/ggml, docs/gguf.md
+ */
+export type GgufValue =
+  | { readonly type: 'text'; readonly value: string }
+  | { readonly type: 'u32'; readonly value: number }
+  | { readonly type: 'f32'; readonly value: number };
+
+export interface GgufTensor {
+  readonly name: string;
+  /** Slowest first, as everywhere here. */
+  readonly shape: readonly number[];
+  readonly values: Float32Array;
+}
+
+const VERSION = 3;
+const ALIGNMENT = 32;
+const TYPE = { u32: 4, f32: 6, text: 8 } as const;
+/** GGML's own number for F32. */
+const GGML_F32 = 0;
+
+/** The bytes of the file in pieces. */
+export function* ggufBytes(
+  metadata: Readonly<Record<string, GgufValue>>,
+  tensors: readonly GgufTensor[],
+): Generator<Uint8Array, void, void> {
+  const pairs = Object.entries(metadata);
+  const header: Uint8Array[] = [
+    new TextEncoder().encode('GGUF'),
+    u32(VERSION),
+    u64(tensors.length),
+    u64(pairs.length),
+    ...pairs.flatMap(([key, { type, value }]) => [
+      text(key),
+      u32(TYPE[type]),
+      type === 'text' ? text(value) : type === 'u32' ? u32(value) : f32(value),
+    ]),
+  ];
+  let offset = 0;
+  for (const { name, shape, values } of tensors) {
+    header.push(text(name), u32(shape.length), ...[...shape].reverse().map(u64), u32(GGML_F32), u64(offset));
+    offset += padded(4 * values.length);
+  }
+  let bytes = 0;
+  for (const part of header) {
+    yield part;
+    bytes += part.length;
+  }
+  yield new Uint8Array(padded(bytes) - bytes);
+  for (const { values } of tensors) {
+    yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    yield new Uint8Array(padded(values.byteLength) - values.byteLength);
+  }
+}
+
+function padded(bytes: number): number {
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+}
+
+function u32(value: number): Uint8Array {
+  const out = new DataView(new ArrayBuffer(4));
+  out.setUint32(0, value, true);
+  return new Uint8Array(out.buffer);
+}
+
+function f32(value: number): Uint8Array {
+  const out = new DataView(new ArrayBuffer(4));
+  out.setFloat32(0, value, true);
+  return new Uint8Array(out.buffer);
+}
+
+function u64(value: number): Uint8Array {
+  const out = new DataView(new ArrayBuffer(8));
+  out.setBigUint64(0, BigInt(value), true);
+  return new Uint8Array(out.buffer);
+}
+
+function text(value: string): Uint8Array {
+  const bytes = new TextEncoder().encode(value);
+  const out = new Uint8Array(8 + bytes.length);
+  out.set(u64(bytes.length));
+  out.set(bytes, 8);
+  return out;
+}
