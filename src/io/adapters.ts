@@ -20,7 +20,7 @@ export interface AdapterBase {
 
 const PEFT_CONFIG = 'adapter_config.json';
 const PEFT_WEIGHTS = 'adapter_model.safetensors';
-export const GGUF_ADAPTER = 'adapter.gguf';
+const GGUF_ADAPTER = 'adapter.gguf';
 /** Where the edits' own words stand in either file. */
 const EDITS_KEY = 'palimpsest.edits';
 
