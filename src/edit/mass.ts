@@ -46,6 +46,8 @@ export interface MassEditOptions {
   /** Bytes that the search of values may take on the GPU. */
   readonly memory?: number | undefined;
   readonly freeze?: boolean | undefined;
+  /** [N, D] values that are known already: they are not searched for. */
+  readonly z?: Float32Array<ArrayBuffer> | undefined;
   /** Called as facts have their values, and as each phase begins. */
   readonly onValues?: ((done: number, total: number) => void) | undefined;
   readonly onPhase?: ((phase: MassPhase) => void) | undefined;
@@ -119,7 +121,11 @@ export async function writeFacts(
   let isWritten = false;
   try {
     return await gpu.scope(async (s) => {
-      const { z, traces } = await phase('value', () => searchValues(s, model, last, requests, options));
+      const { z, traces } = await phase('value', () =>
+        options.z
+          ? { z: upload(s, options.z, [requests.length, model.dims.D], 'z'), traces: [] }
+          : searchValues(s, model, last, requests, options),
+      );
       const done: LayerUpdate[] = [];
       for (const [i, layer] of layers.entries()) {
         const { K, R } = await phase('keys', () => ({
@@ -153,6 +159,19 @@ export async function writeFacts(
     if (isWritten) before.drop();
     else before.revert();
   }
+}
+
+/** z [N, D] of requests on the model as it is, to be written later: `z` of the options. */
+export async function findValues(
+  model: Model,
+  requests: readonly EditRows[],
+  options: MassEditOptions,
+): Promise<Float32Array<ArrayBuffer>> {
+  const last = options.layers.at(-1) as number;
+  return model.gpu.scope(async (s) => {
+    const { z } = await searchValues(s, model, last, requests, options);
+    return read(model.gpu, z);
+  });
 }
 
 /** z [N, D], as many requests at a time as memory allows. */

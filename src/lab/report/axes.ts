@@ -1,9 +1,8 @@
 /** The parts that figures are put together from: axes, the marks of methods, and panels. */
 import type { TopLevelSpec } from 'vega-lite';
-import type { Method } from '../../edit/method.ts';
 import { RAISED } from './wording.ts';
 import { SHAPES, WIDTH, light, title } from './theme.ts';
-import type { Size } from './theme.ts';
+import type { AnyMethod, Size } from './theme.ts';
 
 export type Panel = Extract<TopLevelSpec, { concat: unknown }>['concat'][number];
 
@@ -55,10 +54,10 @@ export function positive<Row extends object>(rows: readonly Row[], field: keyof 
  * @param offset   of the legend, CSS pixels: less where no title of an axis lies under it
  */
 export function byMethod(
-  methods: readonly Method[],
+  methods: readonly AnyMethod[],
   { field = 'method', unedited = false, offset = 34 } = {},
 ) {
-  const shown = (Object.keys(SHAPES) as Method[]).filter((method) => methods.includes(method));
+  const shown = (Object.keys(SHAPES) as AnyMethod[]).filter((method) => methods.includes(method));
   const domain = [...(unedited ? ['unedited'] : []), ...shown.map(title)];
   const channel = (first: string, rest: readonly string[]) =>
     ({

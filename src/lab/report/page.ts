@@ -12,9 +12,10 @@ import {
   totalByEdit,
   updateByEdit,
 } from './sequence-figures.ts';
+import { factsAnchored, factsCost, factsMetrics } from './sequel-figures.ts';
 import type { Figure, Study } from './study.ts';
-import { methodsTable, sequencesTable, worstSequenceTable, worstSingleTable } from './tables.ts';
-import { FONT, PALETTE, WIDTH, darkRules } from './theme.ts';
+import { methodsTable, sequelTable, sequencesTable, worstSequenceTable, worstSingleTable } from './tables.ts';
+import { FONT, PALETTE, SHAPES, WIDTH, darkRules } from './theme.ts';
 
 /** Files of a report by name, text each. */
 type ReportFiles = ReadonlyMap<string, string>;
@@ -32,6 +33,7 @@ const SECTIONS: readonly Section[] = [
     tables: [sequencesTable],
     figures: [updateByEdit, totalByEdit, languageByEdit, metricsByEdit, forgetting, downstream],
   },
+  { heading: 'Many facts', tables: [sequelTable], figures: [factsMetrics, factsCost, factsAnchored] },
   { heading: 'Single edits', tables: [methodsTable], figures: [entropyByUpdate, styles, lossCurves] },
   { heading: 'Where to edit', tables: [], figures: [traceAverage, traceFact, sweep] },
   { heading: 'The worst edits', tables: [worstSingleTable, worstSequenceTable], figures: [] },
@@ -154,7 +156,9 @@ q{display:block;quotes:none;color:var(--soft);font-size:13px;margin-top:4px;over
 u{text-decoration-color:var(--axis);text-underline-offset:3px}
 .method{white-space:nowrap;font-weight:600}
 .nw{white-space:nowrap}
-${(['rome', 'p-rome', 'r-rome'] as const).map((name) => `.method.${name}{color:var(--${name})}`).join('')}
+${Object.keys(SHAPES)
+  .map((name) => `.method.${name}{color:var(--${name})}`)
+  .join('')}
 .verdict{font-weight:600}.verdict.ok{color:var(--soft);font-weight:400}.verdict.suspect{color:var(--p-rome)}.verdict.disabling{color:var(--alarm)}
 code{font:13.5px/1.5 ui-monospace,"Cascadia Mono","SF Mono",Menlo,Consolas,monospace;overflow-wrap:anywhere}
 footer{margin-top:64px;padding-top:20px;border-top:1px solid var(--axis);color:var(--soft);font-size:14px}

@@ -3,6 +3,7 @@ import type { TopLevelSpec } from 'vega-lite';
 import type { Method } from '../../edit/method.ts';
 import type { TaskResult } from '../downstream.ts';
 import type { CaseResult } from '../evaluate.ts';
+import type { SequelLine } from '../sequel.ts';
 import type { SequenceHead, SequenceLine } from '../sequence.ts';
 import type { StyleRow } from '../styles.ts';
 import type { LayerScore } from '../trace-average.ts';
@@ -24,6 +25,8 @@ export interface Study {
   readonly trace?: Tracing | undefined;
   readonly average?: AverageTracing | undefined;
   readonly sweep?: readonly LayerScore[] | undefined;
+  /** Many facts, by every method. */
+  readonly sequel?: readonly SequelLine[] | undefined;
 }
 
 export interface SequenceRun {

@@ -8,6 +8,7 @@ import type { SequenceLine } from '../sequence.ts';
 import { bySize, escape, fixed, keepTogether, large, power, shorten } from './wording.ts';
 import type { SequenceRun, Study } from './study.ts';
 import { title } from './theme.ts';
+import type { AnyMethod } from './theme.ts';
 
 /** Edits listed as the worst, and characters shown of what the model writes after each. */
 const WORST = 10;
@@ -131,6 +132,33 @@ export function sequencesTable({ sequences = [] }: Study): string {
   );
 }
 
+export function sequelTable({ sequel = [] }: Study): string {
+  const asked = Math.max(0, ...sequel.map(({ judged }) => judged));
+  return write({
+    caption:
+      `The model after the last fact, asked about ${asked} of them at most, evenly spread. ES, PS, NS, S in percent; perplexity of text that none of them is about; ` +
+      'seconds a fact, everything that writing takes. Anchored: values brought to the mean length that they have on the unedited model.',
+    columns: [
+      { title: 'method' },
+      ...['facts', 'ES', 'PS', 'NS', 'S', 'perplexity', '‖W − W₀‖/‖W₀‖', 's a fact'].map((name) => ({
+        title: name,
+        number: true,
+      })),
+    ],
+    rows: sequel.map((line) => [
+      line.method
+        ? `${mark(line.method)}<small>${line.way ?? ''}${line.anchored ? ', anchored' : ''}</small>`
+        : 'unedited',
+      line.method ? line.facts.toLocaleString('en') : '0',
+      ...[line.ES, line.PS, line.NS, line.S].map((value) => fixed(value)),
+      large(line.perplexity),
+      fixed(line.moved, 2),
+      fixed(line.seconds, 2),
+    ]),
+    blocks: true,
+  });
+}
+
 type ListedEdit = Pick<
   SequenceLine,
   'method' | 'prompt' | 'subject' | 'target_new' | 'normalised_update' | 'cosine' | 'verdict'
@@ -192,6 +220,6 @@ function marked({ prompt, subject }: Pick<ListedEdit, 'prompt' | 'subject'>): st
   return sentence({ prompt: escape(prompt), subject: `<u>${escape(subject)}</u>` });
 }
 
-function mark(method: Method): string {
+function mark(method: AnyMethod): string {
   return `<span class="method ${escape(method)}">${title(method)}</span>`;
 }

@@ -1,7 +1,9 @@
 /** What all figures look like: colours, sizes, letters, axes and marks. One place, so that they belong together. */
 import type { Config } from 'vega-lite';
 import { METHOD_TABLE } from '../../edit/method.ts';
-import type { Method } from '../../edit/method.ts';
+import type { MassMethod, Method } from '../../edit/method.ts';
+
+export type AnyMethod = Method | MassMethod;
 
 /** A figure is drawn twice: for a desk and for a phone. Letters have the same size in both. */
 export type Size = 'wide' | 'narrow';
@@ -24,6 +26,10 @@ export const PALETTE = {
   rome: ['#c4420f', '#ff8f63'],
   'p-rome': ['#8a6500', '#e6b93c'],
   'r-rome': ['#1465ad', '#70b4f5'],
+  memit: ['#2b7a46', '#6fcf8f'],
+  emmet: ['#7b42a8', '#c79bf0'],
+  encore: ['#0b7f86', '#55cbd2'],
+  alphaedit: ['#b1287a', '#f28cc8'],
   alarm: ['#9b1c31', '#ff7a90'],
 } as const satisfies Record<string, readonly [light: string, dark: string]>;
 
@@ -51,13 +57,17 @@ export function darkRules(scope = ''): string {
     .join('\n');
 }
 
-export const title = (method: Method): string => METHOD_TABLE[method].title;
+export const title = (method: AnyMethod): string => METHOD_TABLE[method].title;
 
 /** Methods in the order of legends, with the shape that tells them apart without colour. */
-export const SHAPES: Readonly<Record<Method, string>> = {
+export const SHAPES: Readonly<Record<AnyMethod, string>> = {
   rome: 'triangle-up',
   'p-rome': 'square',
   'r-rome': 'circle',
+  memit: 'diamond',
+  emmet: 'cross',
+  encore: 'triangle-down',
+  alphaedit: 'triangle-right',
 };
 
 const label = { labelColor: light('soft'), labelFontSize: 12 };

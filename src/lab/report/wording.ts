@@ -7,10 +7,11 @@ import { bestLayer } from '../trace-average.ts';
 import { recommendedLayer } from '../trace-average.ts';
 import type { Study } from './study.ts';
 import { title } from './theme.ts';
+import type { AnyMethod } from './theme.ts';
 
 /** The top of a report, in sentences of HTML. */
 export function findings(study: Study): string[] {
-  return [...ofSequences(study), ...ofSingleEdits(study), ...ofLayers(study)];
+  return [...ofSequences(study), ...ofManyFacts(study), ...ofSingleEdits(study), ...ofLayers(study)];
 }
 
 function ofSequences({ sequences = [] }: Study): string[] {
@@ -28,6 +29,22 @@ function ofSequences({ sequences = [] }: Study): string[] {
         `The largest |Δ| is ${power(worst.normalised_update)}, at edit ${worst.edit}: ${fixed(times)} times the median.`,
     ];
   });
+}
+
+/** At the most facts that were written, who keeps most of them, and at which price. */
+function ofManyFacts({ sequel = [] }: Study): string[] {
+  const before = sequel.find(({ method }) => method === undefined);
+  const written = sequel.filter(({ method, anchored }) => method !== undefined && !anchored);
+  const most = Math.max(0, ...written.map(({ facts }) => facts));
+  const last = written.filter(({ facts }) => facts === most).toSorted((a, b) => (b.S ?? 0) - (a.S ?? 0));
+  const each = last.map(
+    ({ method, way, S, ES, perplexity }) =>
+      `<b>${title(method as AnyMethod)}</b> ${way ?? ''}: S ${fixed(S)}, efficacy ${fixed(ES)}, perplexity ${large(perplexity)}`,
+  );
+  if (each.length === 0) return [];
+  return [
+    `${count(most, 'fact')} in the same weights, all asked at the end (unedited: perplexity ${large(before?.perplexity)}): ${each.join('; ')}.`,
+  ];
 }
 
 function ofSingleEdits({ evaluation }: Study): string[] {
