@@ -194,20 +194,26 @@ function memoryOf({ memory }: Pick<FactsArguments, 'memory'>): number | undefine
   return memory === undefined ? undefined : memory * 2 ** 20;
 }
 
-/** What of the options the flags say, then the model, then the papers. */
-function massOptionsFrom(
-  args: FactsArguments,
+/** What of the options the flags say, then what is known of the model, then the papers. */
+export function massOptionsFrom(
+  args: Partial<FactsArguments>,
   method: MassMethod,
   entry: ManifestEntry | undefined,
 ): MassOptions {
-  const known = entry?.covariance_weight;
-  const weight = args.covarianceWeight ?? (method === 'emmet' ? undefined : known);
+  const known = entry?.mass?.[method];
+  const { covarianceWeight, epsilon, normWeight, nullSpaceThreshold, ridge } = args;
+  const first = (...values: (number | undefined)[]): number =>
+    values.find((value) => value !== undefined) ?? NaN;
   return {
-    covarianceWeight: weight ?? MASS_DEFAULTS.covarianceWeight,
-    epsilon: args.epsilon ?? MASS_DEFAULTS.epsilon,
-    normWeight: args.normWeight ?? MASS_DEFAULTS.normWeight,
-    nullSpaceThreshold: args.nullSpaceThreshold ?? MASS_DEFAULTS.nullSpaceThreshold,
-    ridge: args.ridge ?? MASS_DEFAULTS.ridge,
+    covarianceWeight: first(covarianceWeight, known?.covariance_weight, MASS_DEFAULTS.covarianceWeight),
+    epsilon: first(epsilon, known?.epsilon, MASS_DEFAULTS.epsilon),
+    normWeight: first(normWeight, known?.norm_weight, MASS_DEFAULTS.normWeight),
+    nullSpaceThreshold: first(
+      nullSpaceThreshold,
+      known?.null_space_threshold,
+      MASS_DEFAULTS.nullSpaceThreshold,
+    ),
+    ridge: first(ridge, known?.ridge, MASS_DEFAULTS.ridge),
   };
 }
 
@@ -271,7 +277,7 @@ function covariancesOf(
 }
 
 /** The context groups of a seed, from the cache or from the model as it is. */
-async function sampledGroups(session: Session, run: Run, seed: number): Promise<ContextGroups> {
+export async function sampledGroups(session: Session, run: Run, seed: number): Promise<ContextGroups> {
   const { model } = session;
   const path = contextsFile(model.sha256, seed, `${SAMPLING_VERSION}.groups`);
   const cached = await readContexts(path);

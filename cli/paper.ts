@@ -1,27 +1,44 @@
-/** `palimpsest paper`: the paper's whole study on one model, and its report. */
+/** `palimpsest paper`: the paper's whole study on one model, and its report; with --sequel that of many facts. */
 import { resolve } from 'node:path';
+import * as v from 'valibot';
 import { readFacts } from '../src/data/read.ts';
 import { readLabelled } from '../src/data/labelled.ts';
 import type { Labelled } from '../src/data/labelled.ts';
+import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
+import { MASS_METHODS } from '../src/edit/method.ts';
+import { openMetric } from '../src/edit/metric.ts';
+import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
+import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
+import { cachedEigen } from '../src/io/eigen-cache.ts';
 import { openRun } from '../src/io/run.ts';
+import type { OpenRun } from '../src/io/run.ts';
 import type { TaskName } from '../src/lab/downstream-tasks.ts';
 import { PAPER_PLAN, runPaper } from '../src/lab/paper.ts';
 import type { PaperPlan } from '../src/lab/paper.ts';
+import type { Writing } from '../src/lab/fact-batches.ts';
 import { heldOut } from '../src/lab/health.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import { SEQUENCE_HEAD, SEQUENCE_LINE } from '../src/lab/sequence.ts';
 import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';
+import { SEQUEL_PLAN, runSequel } from '../src/lab/sequel.ts';
+import type { SequelLine, SequelPlan } from '../src/lab/sequel.ts';
 import { command } from './commands.ts';
+import type { Report, Run } from './commands.ts';
 import { FOLDERS, readData } from './files.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, folderOr, input, number } from './flags.ts';
-import { layerSolvers, runMode, withLab } from './lab.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, folderOr, input, number, text } from './flags.ts';
+import { factsFrom, layerSolvers, runMode, withLab } from './lab.ts';
+import type { LabArguments } from './lab.ts';
+import { massOptionsFrom, sampledGroups } from './mass-options.ts';
 import { reportTimings } from './session.ts';
+import type { Session } from './session.ts';
 import type { Progress, Terminal } from './terminal.ts';
 
 /** Documents whose perplexity is followed. */
 const HELD_OUT = 12;
+
+const COUNT = { integer: true, min: 1 } as const;
 
 /** Numbers of the plan: the flag of each, what it says, and the least that it takes. */
 const SIZES = {
@@ -49,14 +66,27 @@ export const paper = command({
     yargs
       .options({
         out: folderOr('paper', '--out', 'folder of the report', FOLDERS.study),
-        data: input('--data', 'records to edit [default: 100 of CounterFact, shuffled]'),
-        resume: { type: 'boolean', default: false, describe: 'go on with sequences that are in the folder' },
+        data: input('--data', 'records to edit [default: CounterFact; without --sequel 100 of it, shuffled]'),
+        resume: { type: 'boolean', default: false, describe: 'go on with what is in the folder' },
+        sequel: {
+          type: 'boolean',
+          default: false,
+          describe: 'many facts instead: r-ROME one by one, MEMIT, EMMET, ENCORE, AlphaEdit',
+        },
+        sizes: text('--sizes', `with --sequel: numbers of facts [default: ${SEQUEL_PLAN.sizes.join()}]`),
+        batch: number('--batch', `with --sequel: facts of a batch [default: ${SEQUEL_PLAN.batch}]`, COUNT),
+        judged: number(
+          '--judged',
+          `with --sequel: facts asked at most [default: ${SEQUEL_PLAN.judged}]`,
+          COUNT,
+        ),
       })
       .options(EDIT_FLAGS)
       .describe('method', 'how the updates are made [default: all]')
       .options(MODEL_FLAGS)
       .options(SIZE_FLAGS),
   run: async (args, run) => {
+    if (args.sequel) return runSequelStudy(args, run);
     const { out } = args;
     const { terminal, signal } = run;
     const data = await readData('--data', args.data, 'counterfact-100.json');
@@ -111,12 +141,7 @@ export const paper = command({
         command: commandOf(plan, args),
         ...result,
       };
-      const files = await timed('report', () => makeReport(study));
-      await timed('write', async () => {
-        await writeAtomic(resolve(out, 'study.json'), `${JSON.stringify(study)}\n`);
-        for (const [name, content] of files) await writeAtomic(resolve(out, name), content);
-      });
-      terminal.say(`Wrote ${resolve(out, 'report.html')}: open it in a browser.`);
+      await writeStudy(study, out, session, terminal);
       reportTimings(session, run);
       const { evaluation: _, sequences, ...rest } = result;
       const last = sequences?.map(({ method, lines }) => ({ method, ...lines.at(-1) }));
@@ -128,6 +153,116 @@ export const paper = command({
     });
   },
 });
+
+async function writeStudy(study: Study, out: string, { timed }: Session, terminal: Terminal): Promise<void> {
+  const files = await timed('report', () => makeReport(study));
+  await timed('write', async () => {
+    await writeAtomic(resolve(out, 'study.json'), `${JSON.stringify(study)}\n`);
+    for (const [name, content] of files) await writeAtomic(resolve(out, name), content);
+  });
+  terminal.say(`Wrote ${resolve(out, 'report.html')}: open it in a browser.`);
+}
+
+interface SequelArguments extends LabArguments {
+  readonly out: string;
+  readonly resume: boolean;
+  readonly sizes?: string | undefined;
+  readonly batch?: number | undefined;
+  readonly judged?: number | undefined;
+}
+
+/** @throws UsageError for sizes that are no list of numbers, or more facts than there are */
+function sequelPlanOf(args: SequelArguments, facts: number): SequelPlan {
+  const { sizes: words, batch = SEQUEL_PLAN.batch, judged = SEQUEL_PLAN.judged } = args;
+  const sizes = words?.split(',').map((word) => (/^\s*\d+\s*$/.test(word) ? Number(word) : NaN)) ?? [
+    ...SEQUEL_PLAN.sizes,
+  ];
+  if (sizes.some((n) => !(n >= 1 && n <= facts)))
+    throw new UsageError(
+      `--sizes: expected whole numbers from 1 to ${facts.toLocaleString('en')}, the records there are, with commas between, found "${sizes.join()}".`,
+    );
+  return { ...SEQUEL_PLAN, sizes: sizes.sort((a, b) => a - b), batch, judged };
+}
+
+/** `paper --sequel`: many facts by every method at the edit layer, with C and contexts that all share. */
+async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> {
+  const { terminal, signal } = run;
+  const { facts, name } = await factsFrom(args);
+  const plan = sequelPlanOf(args, facts.length);
+  const corpus = await readData('--data', undefined, 'wikitext.txt');
+  const texts = corpus.text.split('\n').filter((line) => line.trim() !== '');
+  const out = resolve(args.out, 'sequel');
+  await run.files.fills('--out', out, FOLDERS.run);
+  return withLab(args, run, async ({ session, edit, covariance: title }) => {
+    const { model, gpu, found, checkpoint, timed, timings } = session;
+    const { layer } = edit;
+    const path = await findCovariance(checkpoint, layer, found.entry);
+    const covariance = await loadCovariance(path, checkpoint, layer);
+    const contexts = await sampledGroups(session, run, args.seed ?? 0);
+    const writings: Writing[] = [];
+    for (const method of MASS_METHODS) {
+      const options = massOptionsFrom({}, method, found.entry);
+      const metric = await openMetric(gpu, { method, options, covariance, eigen: cachedEigen });
+      session.atEnd(() => metric.close());
+      const metrics = new Map([[layer, metric]]);
+      writings.push({ kind: 'mass', method, layers: [layer], contexts, metrics, value: MASS_VALUE_DEFAULTS });
+    }
+    writings.push({ kind: 'single', method: 'r-rome', edit: { ...edit, contexts: contexts.flat() } });
+    const settings = {
+      model: model.sha256,
+      layer,
+      contexts,
+      facts: name,
+      batch: plan.batch,
+      judged: plan.judged,
+    };
+    const journalOf = async <Line>(part: string): Promise<OpenRun<SequelHead, Line>> => {
+      const schemas = { head: v.looseObject({}), line: v.looseObject({}), nonFinite: 'object' as const };
+      const journal = await openRun<SequelHead, Line>(resolve(out, part), {
+        mode: runMode(args, run),
+        ...schemas,
+      });
+      session.atEnd(() => void journal.close());
+      journal.check(settings);
+      if (!journal.head) await journal.begin({ settings });
+      return journal;
+    };
+    const steps = new Steps(terminal);
+    const start = performance.now();
+    const results = await journalOf<SequelLine>('results');
+    const documents = heldOut(model, texts.slice(0, HELD_OUT));
+    const input = { facts, documents, writings, results, journalOf, onProgress: steps.at, signal };
+    const sequel = await timed('study', () => runSequel(model, input, plan).finally(steps.end));
+    const { adapter } = session.about;
+    const study: Study = {
+      title: `Many facts in the model “${model.id}”`,
+      about: [
+        ['edit layer', `${layer}; ${title}`],
+        ['records', `the first ${plan.sizes.at(-1)} of ${name}`],
+        ['batches', `of ${plan.batch}, where they come one after another`],
+        ['contexts', `${contexts.flat().length} templates, for all methods`],
+        ['adapter', `${adapter.description}${adapter.kind === 'software' ? ' (software)' : ''}`],
+        [
+          'time',
+          `${((performance.now() - start) / 60_000).toFixed(1)} minutes, what was there already not counted`,
+        ],
+      ],
+      command: `palimpsest paper --sequel --sizes ${plan.sizes.join()} --batch ${plan.batch} --judged ${plan.judged}`,
+      sequel,
+    };
+    await writeStudy(study, args.out, session, terminal);
+    reportTimings(session, run);
+    return {
+      ...session.about,
+      result: { report: resolve(args.out, 'report.html'), sequel },
+      timings_ms: timings,
+    };
+  });
+}
+
+interface SequelHead {
+  readonly settings: Readonly<Record<string, unknown>>;
+}
 
 interface PaperArguments extends Readonly<Record<string, unknown>> {
   readonly method?: PaperPlan['methods'][number] | 'all' | undefined;

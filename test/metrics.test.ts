@@ -21,7 +21,7 @@ import {
   quantile,
   weightedF1,
 } from '../src/statistics.ts';
-import { sentenceWords, words } from '../src/lab/treebank.ts';
+import { sentenceWords, words } from '../src/lab/texts.ts';
 
 const test = suite('metrics');
 

@@ -25,6 +25,7 @@ const ONCE = [
   'kills',
   'outputs',
   'report',
+  'sequel',
   'sequence',
   'styles',
   'trace',

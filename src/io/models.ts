@@ -15,6 +15,15 @@ const Check = v.object({
 });
 
 /** A known model lies in a `folder` beside the manifest, or on the hub under the id `hub`. */
+const POSITIVE = v.pipe(v.number(), v.gtValue(0));
+const MASS = {
+  covariance_weight: POSITIVE,
+  epsilon: POSITIVE,
+  norm_weight: POSITIVE,
+  null_space_threshold: POSITIVE,
+  ridge: POSITIVE,
+};
+
 const Entry = v.pipe(
   v.object({
     folder: v.optional(v.string()),
@@ -25,8 +34,8 @@ const Entry = v.pipe(
     edit_layer: v.pipe(v.number(), v.integer(), v.minValue(0)),
     /** Those that many facts at once are spread over. */
     edit_layers: v.optional(v.array(v.pipe(v.number(), v.integer(), v.minValue(0)))),
-    /** λ of MEMIT and ENCORE: the facts that C stands for. */
-    covariance_weight: v.optional(v.pipe(v.number(), v.gtValue(0))),
+    /** What methods for many facts take on this model, where the papers' numbers are not for it. */
+    mass: v.optional(v.record(v.string(), v.partial(v.object(MASS)))),
     /** κ: the longest δ, in lengths of v0. */
     clamp: v.pipe(v.number(), v.gtValue(0)),
     files: v.optional(v.record(v.string(), Check)),

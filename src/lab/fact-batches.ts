@@ -100,7 +100,7 @@ export interface BatchOptions {
 }
 
 /** Flat contexts of a way to write. */
-function contextsOf(writing: Writing): readonly string[] {
+export function contextsOf(writing: Writing): readonly string[] {
   return writing.kind === 'mass' ? writing.contexts.flat() : writing.edit.contexts;
 }
 
