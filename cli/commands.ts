@@ -160,6 +160,11 @@ export const COMMANDS: readonly Entry[] = [
     load: async () => (await import('./export.ts')).exportModel,
   },
   {
+    usage: 'merge <files..>',
+    summary: 'make one edit file of several',
+    load: async () => (await import('./export.ts')).merge,
+  },
+  {
     usage: 'import <adapter>',
     summary: 'make edit files again of an adapter that export wrote',
     load: async () => (await import('./export.ts')).importAdapter,

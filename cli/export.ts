@@ -1,7 +1,11 @@
-/** `palimpsest export` and `import`: edits leave as a checkpoint, a PEFT adapter or one for llama.cpp, and adapters come back. */
+/** `palimpsest export`, `import` and `merge`: edits leave as a checkpoint or an adapter, come back, and become one file. */
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { adapterOf } from '../src/edit/adapter.ts';
+import { mergeEdits } from '../src/edit/merge.ts';
+import { sealed } from '../src/formats/checksum.ts';
+import { writeSafetensors } from '../src/io/atomic.ts';
+import { versions } from '../src/io/version.ts';
 import { addUpdates } from '../src/edit/apply.ts';
 import { changesOf, targetsOf } from '../src/edit/facts-record.ts';
 import { UsageError } from '../src/errors.ts';
@@ -13,9 +17,10 @@ import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
-import { namedEditResult, readEdits, shortId } from './edit-list.ts';
+import { namedEditResult, readEdit, readEdits, shortId } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
-import { MODEL_FLAGS, choice, folder as folderFlag, folderOr, input } from './flags.ts';
+import { KINDS } from './files.ts';
+import { MODEL_FLAGS, choice, files, folder as folderFlag, folderOr, input, outputOr } from './flags.ts';
 import { findCheckpoint, reportTimings, stopwatch } from './session.ts';
 import { megabytes, percent, plural } from './text.ts';
 
@@ -166,6 +171,25 @@ async function writeCheckpoint(
     gpu.destroy();
   }
 }
+
+export const merge = command({
+  flags: (yargs) =>
+    yargs
+      .positional('files', files('files', 'edit files, edit lists, or folders of sequence runs, in order'))
+      .options({ out: outputOr('merged.safetensors', '--out', 'the one edit file', KINDS.edit) })
+      .example('$0 merge run-rome --out run-rome.safetensors', 'all edits of a run as one file'),
+  run: async (args, { terminal, signal }) => {
+    const edits = await readEdits(args.files ?? []);
+    const { tensors, metadata } = mergeEdits(edits, versions());
+    await writeSafetensors(args.out, tensors, { metadata: await sealed(metadata, tensors), signal });
+    const one = await readEdit(args.out);
+    const layers = targetsOf(one.record).map(({ layer }) => layer);
+    terminal.say(
+      `Wrote ${plural(edits.length, 'edit')} of ${one.record.model.id} as one file, ${args.out} (${shortId(one)}), on layer ${layers.join(', ')}.`,
+    );
+    return { result: { file: args.out, merged: edits.map(({ id }) => id), ...namedEditResult(one) } };
+  },
+});
 
 export const importAdapter = command({
   flags: (yargs) =>

@@ -60,6 +60,11 @@ export function output(name: string, describe: string, kind: Kind) {
   return { ...text(name, describe), file: { role: 'output', kind } } as const;
 }
 
+/** The same with a name for it when none is given. */
+export function outputOr(fallback: string, name: string, describe: string, kind: Kind) {
+  return { ...or(fallback, name, describe), file: { role: 'output', kind } } as const;
+}
+
 /** A flag with a file that the command reads and writes again. */
 export function changed(name: string, describe: string, kind: Kind, fallback: string) {
   return { ...or(fallback, name, describe), file: { role: 'both', kind } } as const;

@@ -82,7 +82,15 @@ export async function writeFactsEdit(
   circumstances: Omit<FactsCircumstances, 'versions'>,
 ): Promise<void> {
   const tensors = factsTensors(batches);
-  const metadata = factsMetadata(model, batches, { ...circumstances, versions: versions() });
+  const {
+    id,
+    sha256,
+    storage,
+    gpu: { adapter },
+  } = model;
+  const tensorOf = (layer: number): string => model.editedWeight(layer).name;
+  const about = { id, sha256, storage, tensorOf, adapter: adapter.description };
+  const metadata = factsMetadata(about, batches, { ...circumstances, versions: versions() });
   await writeSafetensors(file, tensors, { metadata: await sealed(metadata, tensors) });
 }
 

@@ -6,7 +6,9 @@ import { gguf } from '@huggingface/gguf';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { adapterOf } from '../src/edit/adapter.ts';
-import { readEditFile } from '../src/edit/edit-file.ts';
+import { readAnyEditFile, readEditFile } from '../src/edit/edit-file.ts';
+import { isFactsRecord, requestsOf, targetsOf, updatesOf } from '../src/edit/facts-record.ts';
+import { mergeEdits } from '../src/edit/merge.ts';
 import { recordTensors } from '../src/edit/record.ts';
 import type { EditRecord } from '../src/edit/record.ts';
 import { UsageError } from '../src/errors.ts';
@@ -43,11 +45,11 @@ async function editFiles(folder: string): Promise<{ paths: string[]; records: Ed
     await writeSafetensors(path, tensors, { metadata: await sealed(metadata, tensors) });
     paths.push(path);
   }
-  const records = await Promise.all(
-    paths.map(async (path) => readEditFile(await openSource(path, (what) => new Error(what)))),
-  );
+  const records = await Promise.all(paths.map(async (path) => readEditFile(await open(path))));
   return { paths, records };
 }
+
+const open = (path: string) => openSource(path, (what) => new Error(what));
 
 const BASE = { id: 'someone/tiny', architecture: 'gpt2' };
 const digest = async (path: string): Promise<string> =>
@@ -166,6 +168,50 @@ test('what is no adapter of ours, and one whose numbers were changed', async () 
       (what) => new Error(what),
     );
     await throws(() => readEditFile(source), UsageError, 'were changed');
+  });
+});
+
+test('merged: one file of all edits, read back in their order; it travels as an adapter, too', async () => {
+  await withFolder(async (folder) => {
+    const { paths, records } = await editFiles(folder);
+    const edits = records.map((record, i) => ({ file: paths[i]!, id: String(i).repeat(64), record }));
+    const { tensors, metadata } = mergeEdits(edits, { palimpsest: '0' });
+    const path = join(folder, 'merged.safetensors');
+    await writeSafetensors(path, tensors, { metadata: await sealed(metadata, tensors) });
+    const merged = await readAnyEditFile(await open(path));
+    assert.ok(isFactsRecord(merged) && merged.verified);
+    assert.equal(
+      updatesOf(merged).map(({ layer, rank, U, Lambda }) => ({ layer, rank, U, Lambda })),
+      records.map(({ layer, rank, U, Lambda }) => ({ layer, rank, U, Lambda })),
+    );
+    assert.equal(
+      requestsOf(merged).map(({ subject }) => subject),
+      records.map(({ request }) => request.subject),
+    );
+    assert.equal(
+      targetsOf(merged).map(({ layer }) => layer),
+      [1, 3],
+    );
+
+    await writeGgufAdapter(join(folder, 'gguf'), adapterOf([merged, records[1]!]), BASE);
+    await writeEditFiles(join(folder, 'back'), await readAdapter(join(folder, 'gguf')));
+    assert.is(await digest(join(folder, 'back/edits/0001.safetensors')), await digest(path));
+    assert.is(await digest(join(folder, 'back/edits/0002.safetensors')), await digest(paths[1]!));
+
+    const other = { ...records[0]!, model: { id: 'other', sha256: 'b'.repeat(64) } };
+    await throws(
+      () => mergeEdits([...edits, { file: 'o', id: '', record: other }], {}),
+      UsageError,
+      'merge o',
+      'other',
+    );
+    const method = { ...records[0]!, method: 'r-rome' as const };
+    await throws(
+      () => mergeEdits([...edits, { file: 'm', id: '', record: method }], {}),
+      UsageError,
+      'merge m',
+      'r-rome',
+    );
   });
 });
 

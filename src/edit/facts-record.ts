@@ -10,7 +10,6 @@ import { UsageError } from '../errors.ts';
 import { bytesOf } from '../floats.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import { parseJson } from '../json.ts';
-import type { Model } from '../models/model.ts';
 import { MASS_METHODS, METHODS } from './method.ts';
 import type { MassMethod, Method } from './method.ts';
 import { RECORD_SCHEMA, checkRecord, parseRequest, readPair, verify } from './record.ts';
@@ -78,19 +77,22 @@ export function checkAnyRecord(
 ): void {
   if (!isFactsRecord(record)) return checkRecord(record, name, model);
   for (const { updates } of record.batches)
-    for (const [i, update] of updates.entries())
-      checkRecord({ ...update, model: record.model, tensor: record.tensors[i] ?? '' }, name, model);
+    for (const update of updates) {
+      const tensor = record.tensors[record.layers.indexOf(update.layer)] ?? '';
+      checkRecord({ ...update, model: record.model, tensor }, name, model);
+    }
 }
 
-/** @throws RangeError where batches have different layers */
+/** The layers that any of the batches changes, ascending. */
+function layersOf(batches: readonly FactsBatch[]): number[] {
+  const layers = batches.flatMap(({ updates }) => updates.map(({ layer }) => layer));
+  return [...new Set(layers)].sort((a, b) => a - b);
+}
+
 export function factsTensors(batches: readonly FactsBatch[]): TensorToWrite[] {
-  const layers = batches[0]?.updates.map(({ layer }) => layer) ?? [];
-  return layers.flatMap((layer, i) => {
-    const parts = batches.map(({ updates }) => {
-      const part = updates[i];
-      if (part?.layer !== layer) throw new RangeError(`facts record: a batch without layer ${layer}.`);
-      return part;
-    });
+  const layers = layersOf(batches);
+  return layers.flatMap((layer) => {
+    const parts = batches.flatMap(({ updates }) => updates.filter((update) => update.layer === layer));
     const rank = parts.reduce((sum, part) => sum + part.rank, 0);
     const F = (parts[0]?.U.length ?? 0) / (parts[0]?.rank ?? 1);
     const D = (parts[0]?.Lambda.length ?? 0) / (parts[0]?.rank ?? 1);
@@ -111,20 +113,33 @@ export function factsTensors(batches: readonly FactsBatch[]): TensorToWrite[] {
   });
 }
 
+/** What the metadata need of a model. */
+export interface FactsModel {
+  readonly id: string;
+  readonly sha256: string;
+  /** The Hugging Face name of the W of a layer. */
+  readonly tensorOf: (layer: number) => string;
+  /** Adapter and storage that the numbers were computed with. */
+  readonly adapter: string;
+  readonly storage: string;
+}
+
 export function factsMetadata(
-  model: Model,
+  model: FactsModel,
   batches: readonly FactsBatch[],
   { method, covariances, settings, seed, earlier, versions }: FactsCircumstances,
 ): Record<string, string> {
   const json = JSON.stringify;
-  const layers = batches[0]?.updates.map(({ layer }) => layer) ?? [];
+  const layers = layersOf(batches);
+  const rankOf = ({ updates }: FactsBatch, layer: number): number =>
+    updates.find((update) => update.layer === layer)?.rank ?? 0;
   return {
     schema: RECORD_SCHEMA,
     model: model.id,
     model_sha256: model.sha256,
     method,
     layers: json(layers),
-    tensors: json(layers.map((layer) => model.editedWeight(layer).name)),
+    tensors: json(layers.map(model.tensorOf)),
     requests: json(
       batches.flatMap(({ requests }) =>
         requests.map(({ prompt, subject, target, targetIds }) => ({
@@ -136,12 +151,12 @@ export function factsMetadata(
       ),
     ),
     batches: json(batches.map(({ requests }) => requests.length)),
-    ranks: json(batches.map(({ updates }) => updates.map(({ rank }) => rank))),
+    ranks: json(batches.map((batch) => layers.map((layer) => rankOf(batch, layer)))),
     settings: json(settings),
     seed: seed === undefined ? 'none' : String(seed),
     covariance: json(covariances),
     earlier: json(earlier),
-    adapter: model.gpu.adapter.description,
+    adapter: model.adapter,
     weights: model.storage,
     versions: json(versions),
   };
@@ -216,11 +231,11 @@ export async function readFactsRecord(file: RecordFile): Promise<FactsRecord> {
   let first = 0;
   const starts = layers.map(() => 0);
   const batches = sizes.map((size, b): FactsBatch => {
-    const updates = layers.map((layer, i) => {
+    const updates = layers.flatMap((layer, i) => {
       const rank = ranks[b]?.[i] ?? 0;
       const from = starts[i] ?? 0;
       starts[i] = from + rank;
-      return columns(whole.get(layer) as LowRankUpdate, from, rank);
+      return rank === 0 ? [] : [columns(whole.get(layer) as LowRankUpdate, from, rank)];
     });
     first += size;
     return { requests: requests.slice(first - size, first), updates };

@@ -1,0 +1,63 @@
+/** Several edit files as one: their updates side by side, batch after batch, so that the model is that of all of them, bit for bit. */
+import { UsageError } from '../errors.ts';
+import type { TensorToWrite } from '../formats/safetensors.ts';
+import { factsMetadata, factsTensors, isFactsRecord, targetsOf } from './facts-record.ts';
+import type { FactsBatch, FactsRecord } from './facts-record.ts';
+import type { EditRecord } from './record.ts';
+
+/** An edit with what its file is called by. */
+export interface EditToMerge {
+  readonly file: string;
+  /** sha256 of the file. */
+  readonly id: string;
+  readonly record: EditRecord | FactsRecord;
+}
+
+/**
+ * The tensors and metadata of a file of many facts that holds these edits, in this order, each a batch of its own.
+ *
+ * @throws UsageError for edits of several models, or made by several methods
+ */
+export function mergeEdits(
+  edits: readonly EditToMerge[],
+  versions: Readonly<Record<string, string>>,
+): { tensors: TensorToWrite[]; metadata: Record<string, string> } {
+  const [first] = edits;
+  if (!first) throw new UsageError('merge: expected edit files, found none.');
+  const { model, method } = first.record;
+  for (const { file, record } of edits) {
+    if (record.model.sha256 !== model.sha256)
+      throw new UsageError(
+        `merge ${file}: expected an edit of ${model.id} (sha256 ${model.sha256.slice(0, 12)}) as ${first.file} is, it is of ${record.model.id} (sha256 ${record.model.sha256.slice(0, 12)}). Leave it out.`,
+        'other_model',
+      );
+    if (record.method !== method)
+      throw new UsageError(
+        `merge ${file}: expected method ${method} as ${first.file} has, found ${record.method}. A file says one method: name these files one by one with --edits, or in an edit list.`,
+      );
+  }
+  const batches = edits.flatMap(({ record }): readonly FactsBatch[] =>
+    isFactsRecord(record) ? record.batches : [{ requests: [record.request], updates: [record] }],
+  );
+  const names = new Map(
+    edits.flatMap(({ record }) => targetsOf(record).map(({ layer, tensor }) => [layer, tensor] as const)),
+  );
+  const { adapter = '', weights: storage = '', earlier = '[]' } = first.record.metadata;
+  const merged = edits.map(({ file, id, record: { metadata } }) => {
+    const { options, settings, contexts, seed, covariance, numbers } = metadata;
+    return { file, id, options, settings, contexts, seed, covariance, numbers };
+  });
+  const metadata = factsMetadata(
+    { ...model, tensorOf: (layer) => names.get(layer) ?? '', adapter, storage },
+    batches,
+    {
+      method,
+      covariances: {},
+      settings: { merged },
+      seed: undefined,
+      earlier: JSON.parse(earlier) as string[],
+      versions,
+    },
+  );
+  return { tensors: factsTensors(batches), metadata };
+}
