@@ -1,0 +1,110 @@
+/** A hub on the loopback that lies: names, sizes, hashes, lengths, status codes. */
+import type { ServerResponse } from 'node:http';
+import { withHub } from '../hub-server.ts';
+import type { FakeHub } from '../hub-server.ts';
+import { HOSTILE, mutateJson } from './mutate.ts';
+import type { Choice } from './random.ts';
+
+/** Names and hashes that would lead out of a cache, or that no file system takes. */
+const PATHS = [
+  '../../../out',
+  '../../../../out',
+  '/tmp/palimpsest-fuzz-out',
+  'a/../../b',
+  HOSTILE,
+  '',
+  '.',
+  'x'.repeat(300),
+];
+const STATUS = [401, 403, 404, 429, 500, 503];
+
+/**
+ * @param folder the cache
+ * @param lies   how many things it lies about
+ */
+export async function withLyingHub<T>(
+  c: Choice,
+  files: Readonly<Record<string, Buffer>>,
+  lies: number,
+  folder: string,
+  use: (env: Readonly<Record<string, string>>) => Promise<T>,
+): Promise<T> {
+  let result: T | undefined;
+  await withHub(folder, async (hub) => {
+    hub.files = { ...files };
+    for (let i = 0; i < lies; i += 1) lie(c, hub);
+    result = await use(hub.env);
+  });
+  return result as T;
+}
+
+function lie(c: Choice, hub: FakeHub): void {
+  const name = c.of(Object.keys(hub.files));
+  const bytes = Buffer.from(hub.files[name] ?? '');
+  const kinds: (() => void)[] = [
+    () => (hub.oid = c.of([...PATHS, 'f'.repeat(64), 'F'.repeat(64)])),
+    () => (hub.claims[name] = { oid: c.of([...PATHS, 'e'.repeat(40)]) }),
+    () => (hub.claims[name] = { size: c.of([0, -1, 1e15, 1e308, bytes.length + 1, 'x', null]) }),
+    () => (hub.claims[name] = { path: c.of(PATHS), type: c.of(['file', 'directory', 7]) }),
+    () => (hub.claims[name] = { lfs: c.of([null, 'x', {}, { oid: c.of(PATHS), size: 1, pointerSize: 1 }]) }),
+    () => (hub.status = c.of(STATUS)),
+    () => delete hub.files[name],
+    () => (hub.files[name] = Buffer.from(mutateJson(c, bytes.toString('latin1')))),
+    () => (hub.commit = answer(c)),
+    () =>
+      (hub.send = (one, whole, response, from) => one === name && send(c, whole.subarray(from), response)),
+  ];
+  c.of(kinds)();
+}
+
+function answer(c: Choice): (response: ServerResponse) => void {
+  const sha = c.of([...PATHS, 'A'.repeat(40), 'a'.repeat(39), 7, null]);
+  const right = JSON.stringify({ _id: '1', id: 'x/y', sha: 'a'.repeat(40), lastModified: 0 });
+  const text = c.of([
+    JSON.stringify({ id: 'x/y', sha }),
+    mutateJson(c, right),
+    '['.repeat(200_000),
+    HOSTILE,
+    '',
+  ]);
+  const kind = c.below(8);
+  return (response) => {
+    if (kind === 0) response.destroy();
+    else if (kind === 1) endless(response, Buffer.from(text));
+    else if (kind === 2) response.writeHead(302, { location: '/elsewhere' }).end();
+    else if (kind === 3) response.writeHead(403).end(JSON.stringify({ error: HOSTILE }));
+    else response.writeHead(200, { 'content-type': 'application/json' }).end(text);
+  };
+}
+
+/** Always true: it has sent the file, in its way. */
+function send(c: Choice, part: Buffer, response: ServerResponse): boolean {
+  const kinds: (() => void)[] = [
+    () => response.end(part.map((byte) => byte ^ 1)),
+    () => response.end(part.subarray(0, part.length >> 1)),
+    () =>
+      response.writeHead(200, { 'content-length': part.length + 10 }).write(part, () => response.destroy()),
+    () => response.writeHead(206, { 'content-range': 'bytes 7-9/3' }).end(part),
+    () => endless(response, part),
+    () => response.destroy(),
+    () => response.writeHead(c.of(STATUS)).end(HOSTILE),
+  ];
+  c.of(kinds)();
+  return true;
+}
+
+/** More than the file has, without a length: a reader must stop by itself. */
+function endless(response: ServerResponse, part: Buffer): void {
+  const block = new Uint8Array(2 ** 20);
+  response.on('error', () => undefined);
+  response.write(part);
+  let sent = 0;
+  const more = (): void => {
+    while (!response.destroyed && sent < 3e9) {
+      sent += block.length;
+      if (!response.write(block)) return void response.once('drain', more);
+    }
+    response.end();
+  };
+  more();
+}
