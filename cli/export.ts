@@ -12,6 +12,7 @@ import { UsageError } from '../src/errors.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { readAdapter, writeEditFiles, writeGgufAdapter, writePeft } from '../src/io/adapters.ts';
 import { checkNew, exportCheckpoint } from '../src/io/export.ts';
+import { isGguf } from '../src/io/model-folder.ts';
 import type { FoundModel } from '../src/io/models.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
@@ -112,6 +113,11 @@ async function writeCheckpoint(
   wanted: string | undefined,
 ): Promise<Report> {
   const { terminal, signal } = run;
+  if (isGguf(found.folder))
+    throw new UsageError(
+      `export: expected a model that is a folder, ${found.id} is one GGUF file: its blocks cannot hold an edit exactly. Write the edits as an adapter over that file, with --format gguf.`,
+      'gguf_model',
+    );
   const gpu = await timed('adapter', () => openGpu(wanted, { verbose: terminal.verbose }));
   const { description, kind, backend } = gpu.adapter;
   terminal.note(

@@ -1,12 +1,14 @@
-/** The folder of a model in the Hugging Face layout: the engine's `Checkpoint` on a disk, and the hashes of what is in it. */
+/** A model on a disk, a folder in the Hugging Face layout or one GGUF file: the engine's `Checkpoint`, and the hashes of what is in it. */
 import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelError } from '../errors.ts';
+import { ggufFault, readGguf } from '../formats/gguf.ts';
 import { type Architecture, storedTensors } from '../models/architecture.ts';
 import { type Checkpoint, checkTensors, readArchitecture } from '../models/checkpoint.ts';
+import { ggufCheckpoint } from '../models/gguf-checkpoint.ts';
 import { parseJson } from '../json.ts';
-import { type FileCheck, readWhole, verifyFile } from './file.ts';
+import { type FileCheck, openSource, readWhole, sha256File, verifyFile } from './file.ts';
 import { INDEX_FILE, WEIGHTS_FILE, isFile, openWeights, weightsFiles } from './weights-files.ts';
 
 /** Without these, and weights, a folder is no checkpoint. */
@@ -54,6 +56,23 @@ export async function openCheckpoint(folder: string, options: OpenOptions = {}):
     tensors: checkTensors(id, weights.tensors, architecture),
     sha256: () => (hash ??= Promise.resolve(files[WEIGHTS_FILE]?.sha256 ?? weights.sha256())),
   };
+}
+
+export function isGguf(path: string): boolean {
+  return /\.gguf$/i.test(path);
+}
+
+/** Opens the file and checks its header; no tensor is read. @throws ModelError */
+export async function openGguf(id: string, path: string): Promise<Checkpoint> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found?.isFile())
+    throw new ModelError(
+      `model ${id}: expected a GGUF file, but ${path} ${found ? 'is none' : 'does not exist'}. Correct the path.`,
+      'no_model',
+    );
+  const source = await openSource(path, (what) => ggufFault(path, what));
+  let hash: Promise<string> | undefined;
+  return ggufCheckpoint(id, await readGguf(source), () => (hash ??= sha256File(path)));
 }
 
 /** What a folder lacks to be a checkpoint; empty for one that can be opened. */

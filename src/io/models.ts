@@ -7,7 +7,7 @@ import { ModelError, UsageError } from '../errors.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { exists } from './file.ts';
 import type { HubOptions } from './hub.ts';
-import { openCheckpoint } from './model-folder.ts';
+import { isGguf, openCheckpoint, openGguf } from './model-folder.ts';
 
 const Check = v.object({
   sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'expected 64 hexadecimal digits')),
@@ -89,13 +89,14 @@ async function bundledManifest(): Promise<string> {
 export interface FoundModel {
   /** What the user called it. */
   readonly id: string;
+  /** Or the GGUF file that it is. */
   readonly folder: string;
   /** What the manifest knows of it: edit layer, clamp, checksums. */
   readonly entry: ManifestEntry | undefined;
 }
 
 /**
- * The folder of a model: a bundled one, a folder, a known name or a hub id, in this order. It is downloaded if it is
+ * The folder of a model: a bundled one, a folder or GGUF file, a known name or a hub id, in this order. It is downloaded if it is
  * neither bundled nor cached.
  *
  * @throws ModelError, UsageError as `resolveHubModel`
@@ -109,8 +110,8 @@ export async function findModel(model: string, options: HubOptions = {}): Promis
   }
 
   const found = await stat(model).catch(() => undefined);
-  // A folder goes before a known name, as in Python; a file of that name is no model.
-  if (found?.isDirectory() || (found && !known)) {
+  // A folder goes before a known name, as in Python; a file of that name is no model, but for a GGUF file.
+  if (found?.isDirectory() || isGguf(model) || (found && !known)) {
     const entry = Object.values(models).find(
       ({ folder }) => folder !== undefined && resolve(root, folder) === resolve(model),
     );
@@ -119,7 +120,7 @@ export async function findModel(model: string, options: HubOptions = {}): Promis
   }
   if (/^[./~]|[\\:]/.test(model))
     throw new ModelError(
-      `model ${model}: expected a folder with config.json, tokenizer.json and model.safetensors, there is none. ` +
+      `model ${model}: expected a GGUF file, or a folder with config.json, tokenizer.json and model.safetensors, there is none. ` +
         `Correct the path, or give a known name (${Object.keys(models).join(', ')}) or a hub id.`,
       'no_model',
     );
@@ -145,5 +146,8 @@ export interface OpenedModel extends FoundModel {
 export async function openModel(model: string, options: HubOptions = {}): Promise<OpenedModel> {
   const found = await findModel(model, options);
   const { id, folder, entry } = found;
-  return { ...found, checkpoint: await openCheckpoint(folder, { id, files: entry?.files }) };
+  const checkpoint = isGguf(folder)
+    ? await openGguf(id, folder)
+    : await openCheckpoint(folder, { id, files: entry?.files });
+  return { ...found, checkpoint };
 }

@@ -5,6 +5,7 @@
  * is read.
  */
 import { ModelError } from '../errors.ts';
+import { isBlockType } from '../blocks.ts';
 import { FLOAT_DTYPES, isFloatDtype } from '../floats.ts';
 import { storedTensors } from './architecture.ts';
 import type { Architecture } from './architecture.ts';
@@ -107,7 +108,12 @@ function checkLayers(id: string, fields: Fields): void {
  *
  * @throws ModelError listing every tensor that is missing, has another shape or dtype, or belongs to no such model
  */
-export function checkTensors(id: string, file: TensorFile, architecture: Architecture): TensorFile {
+export function checkTensors(
+  id: string,
+  file: TensorFile,
+  architecture: Architecture,
+  where = 'model.safetensors',
+): TensorFile {
   const { tied } = architecture;
   const expected = storedTensors(architecture);
   const faults: string[] = [];
@@ -133,7 +139,7 @@ export function checkTensors(id: string, file: TensorFile, architecture: Archite
     const more = faults.length - MOST_LISTED;
     const listed = [...faults.slice(0, MOST_LISTED), ...(more > 0 ? [`and ${more} more`] : [])];
     throw new ModelError(
-      `model ${id}: expected the ${expected.size} tensors of its config.json, but in model.safetensors\n  ` +
+      `model ${id}: expected the ${expected.size} tensors of its config.json, but in ${where}\n  ` +
         `${listed.join('\n  ')}\nFetch the model again, or correct config.json.`,
       'bad_tensors',
     );
@@ -151,7 +157,7 @@ function compare(name: string, shape: readonly number[], found: TensorInfo): str
   if (found.shape.join() !== shape.join()) {
     faults.push(`${name} should be [${shape.join(', ')}], it is [${found.shape.join(', ')}]`);
   }
-  if (!isFloatDtype(found.dtype)) {
+  if (!isFloatDtype(found.dtype) && !isBlockType(found.dtype)) {
     faults.push(`${name} should be one of ${FLOAT_DTYPES.join(', ')}, it is ${found.dtype}`);
   }
   return faults;

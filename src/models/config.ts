@@ -16,8 +16,9 @@ export interface RopeSettings {
   readonly scaling: RopeScaling | undefined;
 }
 
-/** `linear` divides every frequency; `llama3` the slow ones, and blends between. */
+/** `linear` divides every frequency; `llama3` the slow ones, and blends between; `divisors` is GGUF's list for all. */
 export type RopeScaling =
+  | { readonly type: 'divisors'; readonly divisors: readonly number[] }
   | { readonly type: 'linear'; readonly factor: number }
   | {
       readonly type: 'llama3';
@@ -132,6 +133,15 @@ export class ConfigReader {
     const rope = { dimensions: this.#rotary(size, newer), theta, scaling: undefined };
     const type = fields['rope_type'] ?? fields['type'] ?? 'default';
     if (type === 'default') return rope;
+    if (type === 'divisors') {
+      const divisors = fields['divisors'];
+      const fits = Array.isArray(divisors) && divisors.length === rope.dimensions / 2;
+      if (!fits) throw this.fault(`${where}.divisors`, `${rope.dimensions / 2} numbers`, divisors);
+      return {
+        ...rope,
+        scaling: { type, divisors: divisors.map((value) => positive(`${where}.divisors`, value)) },
+      };
+    }
     if (type === 'linear') return { ...rope, scaling: { type, factor: number('factor') } };
     if (type === 'llama3') {
       const low = number('low_freq_factor');
@@ -169,5 +179,8 @@ export class ConfigReader {
 
 /** What of RoPE changes what the weights compute. */
 export function ropeConstants({ dimensions, theta, scaling }: RopeSettings): number[] {
-  return [dimensions, theta, ...Object.values(scaling ?? {}).filter((value) => typeof value === 'number')];
+  const numbers = Object.values(scaling ?? {})
+    .flat()
+    .filter((value) => typeof value === 'number');
+  return [dimensions, theta, ...numbers];
 }

@@ -21,6 +21,7 @@ export function ropeFrequencies({ dimensions, theta, scaling }: RopeSettings): F
     const f = theta ** ((-2 * j) / dimensions);
     if (!scaling) return f;
     if (scaling.type === 'linear') return f / scaling.factor;
+    if (scaling.type === 'divisors') return f / (scaling.divisors[j] ?? NaN);
     const { factor, lowFrequencyFactor: low, highFrequencyFactor: high, originalContext: old } = scaling;
     const wavelength = (2 * Math.PI) / f;
     if (wavelength > old / low) return f / factor;

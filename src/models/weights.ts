@@ -5,9 +5,11 @@
  * JavaScript.
  */
 import { ModelError } from '../errors.ts';
+import { isBlockType, largestOf, unitOf } from '../blocks.ts';
 import { isFloatDtype, widen as widenOnCpu } from '../floats.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
+import { dequantise } from '../tensor/dequantise.ts';
 import { drawInto, narrow, widen } from '../tensor/elementwise.ts';
 import { matmul } from '../tensor/matmul.ts';
 import { keepInStrips } from '../tensor/strips.ts';
@@ -31,6 +33,12 @@ export interface LoadOptions {
 }
 
 const CHUNK_BYTES = 16 * 2 ** 20;
+
+/** Of whole blocks of few bits as many as are a chunk when they are f32. */
+function chunkBytes({ elements, bytes }: { readonly elements: number; readonly bytes: number }): number {
+  return elements === 1 ? CHUNK_BYTES : Math.floor(CHUNK_BYTES / 4 / elements) * bytes;
+}
+
 /** Uploads are waited for this often, so that the queue's own staging copies stay small. */
 const SYNC_BYTES = 4 * CHUNK_BYTES;
 
@@ -51,12 +59,12 @@ export async function loadWeights(
   /** Loads a tensor of the file into `t`. */
   const load = async (name: string, t: Tensor): Promise<void> => {
     const { dtype } = tensors.info(name);
-    const elementBytes = dtype === 'F32' ? 4 : 2;
+    const unit = unitOf(dtype);
     let at = 0; // elements
-    for await (const chunk of tensors.chunks(name, CHUNK_BYTES)) {
+    for await (const chunk of tensors.chunks(name, chunkBytes(unit))) {
       options.signal?.throwIfAborted();
       place(owner.gpu, t, at, chunk, dtype);
-      at += chunk.byteLength / elementBytes;
+      at += (chunk.byteLength / unit.bytes) * unit.elements;
       done += chunk.byteLength;
       unsynced += chunk.byteLength;
       if (unsynced >= SYNC_BYTES) {
@@ -65,8 +73,7 @@ export async function loadWeights(
       }
       options.onProgress?.(done, total);
     }
-    if (at !== t.size)
-      throw new ModelError(`model.safetensors: "${name}" gave ${at} numbers, expected ${t.size}.`);
+    if (at !== t.size) throw new ModelError(`weights: "${name}" gave ${at} numbers, expected ${t.size}.`);
   };
   const loaded = new Map<string, Tensor>();
   for (const [name, spec] of architecture.tensors) {
@@ -129,13 +136,13 @@ function place(gpu: Gpu, t: Tensor, at: number, chunk: Uint8Array<ArrayBuffer>, 
     gpu.write(t, chunk, at * bytesOf(t.dtype));
     return;
   }
-  if (t.dtype === 'f16') checkRange(t.label, chunk, dtype);
+  checkRange(t, chunk, dtype);
   const s = gpu.open();
-  const n = chunk.byteLength / (dtype === 'F32' ? 4 : 2);
+  const unit = unitOf(dtype);
+  const n = (chunk.byteLength / unit.bytes) * unit.elements;
   const raw = empty(s, [Math.ceil(chunk.byteLength / 4)], 'chunk', 'u32');
   gpu.write(raw, chunk.byteLength % 4 === 0 ? chunk : padded(chunk));
-  const wide = dtype === 'F32' ? new Tensor(raw.block, [n]) : empty(s, [n], 'chunk');
-  if (dtype !== 'F32') widen(s, raw, wide, dtype === 'F16' ? 'F16' : 'BF16');
+  const wide = wideOf(s, raw, n, dtype);
   // Not written in place: rows of a stacked tensor may begin where no binding can.
   const made = t.dtype === 'f16' ? narrow(s, wide) : wide;
   const target = new Tensor(t.block, [n], t.dtype, t.offset + at * bytesOf(t.dtype));
@@ -143,18 +150,40 @@ function place(gpu: Gpu, t: Tensor, at: number, chunk: Uint8Array<ArrayBuffer>, 
   s.close();
 }
 
+/** The numbers of a chunk in f32, made on the device. */
+function wideOf(s: Scope, raw: Tensor, n: number, dtype: string): Tensor {
+  if (isBlockType(dtype)) return dequantise(s, raw, n, dtype);
+  if (dtype === 'F32') return new Tensor(raw.block, [n]);
+  const wide = empty(s, [n], 'chunk');
+  widen(s, raw, wide, dtype === 'F16' ? 'F16' : 'BF16');
+  return wide;
+}
+
 /** From here on a number is infinite in F16. */
 const BEYOND_F16 = 65_520;
 
-/** @throws ModelError when a number of a chunk is too large for F16: an infinity in a weight is never silent */
-function checkRange(name: string, chunk: Uint8Array<ArrayBuffer>, dtype: string): void {
-  if (!isFloatDtype(dtype)) return;
-  for (const x of widenOnCpu(dtype, chunk))
-    if (Math.abs(x) >= BEYOND_F16 && Number.isFinite(x))
+/**
+ * An infinity in a weight is never silent.
+ *
+ * @throws ModelError when a number of a chunk is too large for F16, or the scale of a block is no number
+ */
+function checkRange({ label, dtype: stored }: Tensor, chunk: Uint8Array<ArrayBuffer>, dtype: string): void {
+  const beyond = (x: number): ModelError =>
+    new ModelError(
+      `weights: "${label}" has ${x}, and F16 ends at 65,504. Load the model with --weights f32.`,
+      'beyond_f16',
+    );
+  if (isBlockType(dtype)) {
+    const largest = largestOf(dtype, chunk);
+    if (largest === Infinity)
       throw new ModelError(
-        `weights: "${name}" has ${x}, and F16 ends at 65,504. Load the model with --weights f32.`,
-        'beyond_f16',
+        `weights: "${label}" ${dtype}: expected blocks with finite scales, found one that is infinite or no number: it is damaged. Fetch the file again.`,
+        'bad_block',
       );
+    if (stored === 'f16' && largest >= BEYOND_F16) throw beyond(largest);
+  } else if (stored === 'f16' && isFloatDtype(dtype))
+    for (const x of widenOnCpu(dtype, chunk))
+      if (Math.abs(x) >= BEYOND_F16 && Number.isFinite(x)) throw beyond(x);
 }
 
 /**
