@@ -26,6 +26,8 @@ import type { Progress, Terminal } from './terminal.ts';
 import { duration, megabytes, short } from './text.ts';
 
 const SAVE_SECONDS = 60;
+/** More than any corpus has, and few enough for a file to say. */
+const MOST_TOKENS = 1e12;
 
 // C belongs to the model as it was trained: edits write above the keys of their layer, and C stays that of before.
 const { edits: _edits, ...OWN_MODEL_FLAGS } = MODEL_FLAGS;
@@ -42,6 +44,7 @@ export const build = command({
         tokens: number('--tokens', 'stop after so many [default: the whole corpus]', {
           integer: true,
           min: 1,
+          max: MOST_TOKENS,
         }),
         layer: number('--layer', 'the layer, from 0 [default: the edit layer known for the model]', {
           integer: true,
@@ -165,7 +168,8 @@ async function follow(
   let built: readonly BuiltFile[] = [];
   try {
     for await (const event of buildFiles({ ...job, signal })) {
-      if (event.kind === 'resumed') {
+      if (event.kind === 'notice') terminal.note(`palimpsest: ${event.text}`);
+      else if (event.kind === 'resumed') {
         terminal.note(`palimpsest: going on from ${count(event.tokens)} tokens that were saved`);
       } else if (event.kind === 'batch') view.update(event);
       else if (event.kind === 'finished') built = event.files;

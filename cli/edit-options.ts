@@ -9,7 +9,7 @@ import type { EditRequest } from '../src/edit/request.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import type { Solver } from '../src/edit/covariance-solver.ts';
 import { UsageError } from '../src/errors.ts';
-import { contextsFile, readContexts, writeContexts } from '../src/io/cache.ts';
+import { CONTEXTS, cachedContexts, contextsFile } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
 import type { Run } from './commands.ts';
@@ -118,24 +118,12 @@ export async function contextsText({
 export async function sampledContexts(session: Session, run: Run, seed: number): Promise<string[]> {
   const { model } = session;
   const path = contextsFile(model.sha256, seed, SAMPLING_VERSION);
-  const cached = await readContexts(path);
-  if (cached !== undefined) {
-    try {
-      return parseContexts(cached, path);
-    } catch {
-      run.terminal.note(`palimpsest: ${path} is damaged and is written again.`);
-    }
-  }
-  const bar = run.terminal.progress('sample contexts');
-  try {
-    const contexts = await session.timed('sample', () =>
-      sampleContexts(model, seed, { signal: run.signal, onStep: bar.update }),
-    );
-    await writeContexts(path, contexts);
-    return contexts;
-  } finally {
-    bar.stop();
-  }
+  const sample = async (): Promise<string[]> => {
+    const bar = run.terminal.progress('sample contexts');
+    const options = { signal: run.signal, onStep: bar.update };
+    return session.timed('sample', () => sampleContexts(model, seed, options)).finally(bar.stop);
+  };
+  return cachedContexts(path, CONTEXTS, sample, session.note);
 }
 
 export interface ChosenSolver {
@@ -151,8 +139,9 @@ export interface ChosenSolver {
  */
 export async function chooseSolver(session: Session, layer: number, wanted = 'auto'): Promise<ChosenSolver> {
   if (wanted === 'identity') return { solver: identitySolver(), title: 'no covariance (C = I)' };
-  const { checkpoint, found } = session;
-  const path = wanted === 'auto' ? await findCovariance(checkpoint, layer, found.entry) : wanted;
+  const { checkpoint, found, note: onNotice } = session;
+  const path =
+    wanted === 'auto' ? await findCovariance(checkpoint, layer, found.entry, { onNotice }) : wanted;
   const covariance = await loadCovariance(path, checkpoint, layer);
   const solver = await covarianceSolver(session.gpu, covariance);
   session.atEnd(() => solver.close());

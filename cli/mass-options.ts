@@ -7,7 +7,7 @@ import type { MassMethod, MassOptions, Method } from '../src/edit/method.ts';
 import { openMetric } from '../src/edit/metric.ts';
 import type { Metric } from '../src/edit/metric.ts';
 import { UsageError } from '../src/errors.ts';
-import { contextsFile, readContexts, writeContexts } from '../src/io/cache.ts';
+import { CONTEXT_GROUPS, cachedContexts, contextsFile } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import { cachedEigen } from '../src/io/eigen-cache.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
@@ -280,17 +280,7 @@ function covariancesOf(
 export async function sampledGroups(session: Session, run: Run, seed: number): Promise<ContextGroups> {
   const { model } = session;
   const path = contextsFile(model.sha256, seed, `${SAMPLING_VERSION}.groups`);
-  const cached = await readContexts(path);
-  if (cached !== undefined) {
-    try {
-      return parseContextGroups(cached, path);
-    } catch {
-      run.terminal.note(`palimpsest: ${path} is damaged and is written again.`);
-    }
-  }
-  const groups = await session.timed('sample', () =>
-    sampleContextGroups(model, seed, { signal: run.signal }),
-  );
-  await writeContexts(path, groups);
-  return groups;
+  const sample = (): Promise<ContextGroups> =>
+    session.timed('sample', () => sampleContextGroups(model, seed, { signal: run.signal }));
+  return cachedContexts<ContextGroups>(path, CONTEXT_GROUPS, sample, session.note);
 }

@@ -37,6 +37,8 @@ export interface ModelArguments extends ProfileArguments {
 
 export interface Session {
   readonly gpu: Gpu;
+  /** A remark that belongs to no result. */
+  readonly note: (text: string) => void;
   /** Gives something back when the session ends, e.g. a factored covariance. */
   readonly atEnd: (close: () => void) => void;
   readonly checkpoint: Checkpoint;
@@ -89,6 +91,7 @@ export async function withSession<T>(
     const { description, kind, backend } = gpu.adapter;
     const result = await use({
       gpu,
+      note: (text) => terminal.note(`palimpsest: ${text}`),
       atEnd: (close) => void closers.push(close),
       checkpoint,
       model,

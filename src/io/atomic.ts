@@ -133,15 +133,12 @@ async function pour(
  * Runs `use` with a name beside `target` for a file or folder that is not finished; what `use` leaves there is removed,
  * even when the process ends meanwhile without unwinding it.
  */
-export async function withTemporary(
-  target: string,
-  use: (temporary: string) => Promise<void>,
-): Promise<void> {
+export async function withTemporary<T>(target: string, use: (temporary: string) => Promise<T>): Promise<T> {
   const temporary = `${target}.${HOST}-${process.pid}-${randomBytes(6).toString('hex')}.tmp`;
   const drop = (): void => rmSync(temporary, { recursive: true, force: true });
   process.once('exit', drop);
   try {
-    await use(temporary);
+    return await use(temporary);
   } catch (error) {
     drop();
     throw error;

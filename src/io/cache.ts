@@ -1,9 +1,12 @@
 /** The project's own cache folder, and the sampled contexts that lie in it. */
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import process from 'node:process';
+import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import { writeAtomic } from './atomic.ts';
 
 /** As `process.env` is; declared here so that our declarations stand without Node's types. */
@@ -42,15 +45,47 @@ export function contextsFile(sha256: string, seed: number, version: number | str
   return join(cacheFolder(), 'contexts', `${sha256}.seed-${seed}.v${version}.json`);
 }
 
-/** The text of a cached file, or undefined when there is none. */
-export async function readContexts(path: string): Promise<string | undefined> {
-  return readFile(path, 'utf8').catch(() => undefined);
+/** Contexts, or groups of them. */
+export const CONTEXTS = v.array(v.string());
+export const CONTEXT_GROUPS = v.array(v.array(v.string()));
+
+/**
+ * Contexts of the cache, or those that `sample` gives, which are then in the cache.
+ *
+ * A file of it carries the checksum of its contexts: others would change every edit without a word.
+ */
+export async function cachedContexts<T>(
+  path: string,
+  schema: v.GenericSchema<unknown, T>,
+  sample: () => Promise<T>,
+  onNotice: (text: string) => void,
+): Promise<T> {
+  const cached = await readContexts(path, schema);
+  if (cached === 'damaged') onNotice(`${path} was changed or damaged, and is written again.`);
+  else if (cached !== undefined) return cached;
+  const contexts = await sample();
+  const content = { contexts, sha256: hashOf(contexts) };
+  // A cache that cannot be written is no error: the contexts are sampled again next time.
+  await writeAtomic(path, `${JSON.stringify(content, undefined, 1)}\n`).catch(() => undefined);
+  return contexts;
 }
 
-/** A cache that cannot be written is no error: the contexts are sampled again next time. */
-export async function writeContexts(
+async function readContexts<T>(
   path: string,
-  contexts: readonly (string | readonly string[])[],
-): Promise<void> {
-  await writeAtomic(path, `${JSON.stringify(contexts, undefined, 1)}\n`).catch(() => undefined);
+  schema: v.GenericSchema<unknown, T>,
+): Promise<T | 'damaged' | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    const json = parseJson(text);
+    if (Array.isArray(json)) return undefined; // as version 0.1.0 wrote them: nothing says that they are whole
+    const { contexts, sha256 } = v.parse(v.object({ contexts: schema, sha256: v.string() }), json);
+    return sha256 === hashOf(contexts) ? contexts : 'damaged';
+  } catch {
+    return 'damaged';
+  }
+}
+
+function hashOf(contexts: unknown): string {
+  return createHash('sha256').update(JSON.stringify(contexts)).digest('hex');
 }

@@ -1,12 +1,15 @@
 /** Which files a corpus consists of, and the hash of their content. */
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { constants, createReadStream, openSync } from 'node:fs';
 import { mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import { basename, extname, join, relative, resolve, sep } from 'node:path';
+import { Socket } from 'node:net';
 import process from 'node:process';
+import { addAbortSignal } from 'node:stream';
 import type { Readable } from 'node:stream';
 import { UsageError } from '../errors.ts';
 import { isSystemError } from './file.ts';
+import { placeOf } from './place.ts';
 
 export type CorpusFormat = 'text' | 'jsonl';
 
@@ -32,7 +35,7 @@ export interface Corpus {
 export interface CorpusOptions {
   /** For files whose name does not tell, and for stdin. Default `text`. */
   readonly format?: CorpusFormat | undefined;
-  /** Where stdin is copied to, so that it can be hashed, and read from any place. */
+  /** Where stdin and FIFOs are copied to, so that they can be hashed, and read from any place. */
   readonly spool: string;
   readonly stdin?: Readable | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -54,18 +57,27 @@ export async function openCorpus(paths: readonly string[], options: CorpusOption
     throw new UsageError('corpus: expected a file, a folder, or - for stdin, got none.');
   const found: { path: string; format: CorpusFormat }[] = [];
   const names: string[] = [];
-  let spooled: string | undefined;
+  const spooled: string[] = [];
   const close = async (): Promise<void> => {
-    if (spooled !== undefined) await rm(spooled, { force: true });
+    for (const path of spooled) await rm(path, { force: true });
+  };
+  const spool = async (path: string, stream: Readable): Promise<void> => {
+    const copy = `${join(options.spool, `stdin.${process.pid}-${randomBytes(6).toString('hex')}`)}.tmp`;
+    spooled.push(copy);
+    await spoolStream(path, copy, stream, options);
+    found.push({ path: copy, format: options.format ?? 'text' });
   };
   try {
     for (const path of paths) {
       if (path === '-') {
-        if (spooled !== undefined) throw twice('-');
-        spooled = join(options.spool, `stdin.${randomBytes(6).toString('hex')}.tmp`);
-        await spoolStdin(spooled, options);
-        found.push({ path: spooled, format: options.format ?? 'text' });
+        if (names.includes('stdin')) throw twice('-');
+        await spool(path, options.stdin ?? process.stdin);
         names.push('stdin');
+        continue;
+      }
+      if ((await placeOf(path)).kind === 'fifo') {
+        await spool(path, openFifo(path));
+        names.push(basename(path));
         continue;
       }
       for (const file of await listFiles(path)) {
@@ -101,7 +113,12 @@ async function listFiles(path: string): Promise<string[]> {
       `corpus ${path}: expected a file or a folder, it cannot be read (${error.code}). Correct --corpus.`,
     );
   });
-  if (!found.isDirectory()) return [path];
+  if (found.isFile()) return [path];
+  if (!found.isDirectory())
+    throw new UsageError(
+      `corpus ${path}: expected a file, a folder or a pipe, it is a device. Give text, or - for stdin.`,
+      'bad_corpus',
+    );
   const inside = await readdir(path, { recursive: true, withFileTypes: true });
   const names = inside
     .filter((entry) => entry.isFile() && [...JSONL, ...TEXT].includes(extname(entry.name).toLowerCase()))
@@ -147,25 +164,31 @@ function checkText(path: string, start: Uint8Array): void {
   );
 }
 
-async function spoolStdin(
+/** A pipe is waited for without holding a thread, so that a signal ends the waiting. */
+function openFifo(path: string): Readable {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  return new Socket({ fd, readable: true, writable: false });
+}
+
+async function spoolStream(
   path: string,
-  { spool, signal, stdin = process.stdin }: CorpusOptions,
+  copy: string,
+  stream: Readable,
+  { spool, signal }: CorpusOptions,
 ): Promise<void> {
-  await mkdir(spool, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+  const fault = (error: NodeJS.ErrnoException): never => {
     throw new UsageError(
-      `corpus -: expected a folder for a copy of stdin, ${spool} cannot be made (${error.code}).`,
+      `corpus ${path}: expected a folder for a copy of it, ${spool} cannot be written to (${error.code}).`,
     );
-  });
-  const file = await open(path, 'wx').catch((error: NodeJS.ErrnoException) => {
-    throw new UsageError(
-      `corpus -: expected a folder for a copy of stdin, ${spool} cannot be written to (${error.code}).`,
-    );
-  });
+  };
+  await mkdir(spool, { recursive: true }).catch(fault);
+  const file = await open(copy, 'wx').catch(fault);
   try {
-    for await (const chunk of stdin as AsyncIterable<Buffer>) {
-      signal?.throwIfAborted();
-      await file.writeFile(chunk);
-    }
+    if (signal) addAbortSignal(signal, stream);
+    for await (const chunk of stream as AsyncIterable<Buffer>) await file.writeFile(chunk);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw isSystemError(error) ? fault(error as NodeJS.ErrnoException) : error;
   } finally {
     await file.close();
   }

@@ -23,7 +23,13 @@ import type { Checkpoint } from '../models/checkpoint.ts';
 import type { Model } from '../models/model.ts';
 import type { Corpus } from './corpus-files.ts';
 import { type CorpusPosition, documents } from './corpus.ts';
-import { covarianceFolder, modelName, openCovariance, writeCovariance } from './covariance-files.ts';
+import {
+  covarianceFolder,
+  modelName,
+  openCovariance,
+  unlessDamaged,
+  writeCovariance,
+} from './covariance-files.ts';
 import { type CorpusBuild, readState, writeState } from './covariance-state.ts';
 import { exists } from './file.ts';
 import { type Lock, takeLock } from './lock.ts';
@@ -62,6 +68,8 @@ export type CorpusSums = CovarianceBuild<CorpusPosition>;
 
 /** What happens in a build, in the order of these kinds; batches and saves take turns. */
 export type BuildEvent =
+  /** Something worth a word. */
+  | { readonly kind: 'notice'; readonly text: string }
   /** It goes on from a state of so many tokens. */
   | { readonly kind: 'resumed'; readonly tokens: number }
   /** `fraction` of all work, 0 to 1: by tokens when a number of them is wanted, else by bytes of the corpus. */
@@ -89,7 +97,21 @@ export async function* buildFiles(job: BuildJob): AsyncGenerator<BuildEvent, voi
   const folder = covarianceFolder(modelName(job.checkpoint.id), await job.checkpoint.sha256(), job.cache);
   const targets = await targetsOf(job, folder);
   if (!job.restart) {
-    const there = await Promise.all(targets.map(finished));
+    const there: (BuiltFile | undefined)[] = [];
+    for (const target of targets) {
+      const notices: string[] = [];
+      // A file of the cache that is damaged is built again; one that the user named is theirs to judge.
+      const [found] =
+        job.out === undefined
+          ? await unlessDamaged(
+              target.path,
+              () => finished(target),
+              (text) => notices.push(text),
+            )
+          : [await finished(target)];
+      for (const text of notices) yield { kind: 'notice', text };
+      there.push(found);
+    }
     const files = there.filter((file) => file !== undefined);
     if (files.length === targets.length) return yield { kind: 'finished', files };
   }

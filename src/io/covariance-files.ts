@@ -1,5 +1,5 @@
 /** Covariance files on the disk: opened, written, found for a model and one of its layers, checked against both. */
-import { readdir } from 'node:fs/promises';
+import { readdir, rename } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Covariance } from '../edit/covariance-solver.ts';
 import { EditRefused, ModelError } from '../errors.ts';
@@ -12,6 +12,7 @@ import {
   covarianceFileName,
   formatShards,
   readC,
+  readMatrices,
 } from '../formats/covariance-file.ts';
 import type { Matrices } from '../formats/checksum.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
@@ -98,9 +99,38 @@ async function differences(facts: CovarianceFacts, checkpoint: Checkpoint, layer
   ];
 }
 
+export interface FindOptions {
+  readonly manifest?: Manifest;
+  readonly cache?: string;
+  /** What is worth a word. */
+  readonly onNotice?: ((text: string) => void) | undefined;
+}
+
+/** What a file of the cache gives; nothing of one that is damaged, which is out of the way from then on. */
+export async function unlessDamaged<T>(
+  path: string,
+  read: () => Promise<T>,
+  onNotice?: (text: string) => void,
+): Promise<[T] | []> {
+  try {
+    return [await read()];
+  } catch (error) {
+    if (!(error instanceof ModelError)) throw error;
+    const aside = `${path}.damaged`;
+    const moved = await rename(path, aside).then(
+      () => `It is ${basename(aside)} from now on`,
+      () => 'It is passed over',
+    );
+    onNotice?.(`${error.message} ${moved}.`);
+    return [];
+  }
+}
+
 /**
  * The file that `--covariance auto` means: the one that came with the model, else the one in the cache that was built
  * from the most tokens.
+ *
+ * A damaged file of the cache is set aside with a word, and the next one is used.
  *
  * @throws EditRefused saying where it looked and how to build one: an edit without C is another method, and never chosen silently
  */
@@ -108,7 +138,7 @@ export async function findCovariance(
   checkpoint: Checkpoint,
   layer: number,
   entry?: ManifestEntry,
-  options: { readonly manifest?: Manifest; readonly cache?: string } = {},
+  options: FindOptions = {},
 ): Promise<string> {
   const tried: string[] = [];
   if (entry?.folder !== undefined) {
@@ -124,16 +154,20 @@ export async function findCovariance(
   const cache = join(options.cache ?? cacheFolder(), 'covariance');
   const name = (await checkpoint.sha256()).slice(0, 12);
   tried.push(join(cache, '*', name, `layer-${layer}.*.safetensors`));
-  let best: CovarianceFile | undefined;
+  const found: CovarianceFile[] = [];
   for (const model of await readdir(cache).catch(() => [])) {
     const folder = join(cache, model, name);
     for (const file of await readdir(folder).catch(() => [])) {
       if (!file.startsWith(`layer-${layer}.`) || !file.endsWith('.safetensors')) continue;
-      const found = await openCovariance(join(folder, file));
-      if (!found.facts.shards && found.facts.tokens > (best?.facts.tokens ?? 0)) best = found;
+      const path = join(folder, file);
+      found.push(...(await unlessDamaged(path, () => openCovariance(path), options.onNotice)));
     }
   }
-  if (best) return best.name;
+  const whole = found.filter(({ facts }) => !facts.shards);
+  for (const file of whole.sort((a, b) => b.facts.tokens - a.facts.tokens)) {
+    const [read] = await unlessDamaged(file.name, () => readMatrices(file), options.onNotice);
+    if (read) return file.name;
+  }
   throw new EditRefused(
     `covariance: expected one of layer ${layer} of ${checkpoint.id}, found none; looked at ${tried.join(', and at ')}. ` +
       `Build one: palimpsest covariance build --model ${checkpoint.id} --layer ${layer} --corpus FILE. ` +

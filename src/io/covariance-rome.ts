@@ -34,7 +34,7 @@ export async function importRome(
   const source = await openSource(npz, npzFault(npz));
   const fault = (what: string): UsageError =>
     new UsageError(`covariance import ${npz}: ${what}`, 'wrong_covariance');
-  const { F, context } = checkpoint.architecture.dims;
+  const { F, context, layers } = checkpoint.architecture.dims;
   const checkOrder = (size: number): void => {
     if (size !== F)
       throw fault(
@@ -46,6 +46,10 @@ export async function importRome(
     signal,
   });
   const layer = layerOf(origin, wanted, fault);
+  if (layer >= layers)
+    throw fault(
+      `expected one of the layers 0 to ${layers - 1} of ${checkpoint.id}, they are of layer ${layer}. Correct --layer, or give the model they were computed with.`,
+    );
   const weights = await weightsHash(checkpoint, layer, signal);
   if (origin?.weights !== undefined && origin.weights !== weights)
     throw fault(

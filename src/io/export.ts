@@ -1,16 +1,14 @@
 /** Copies a checkpoint folder with some tensors changed, one tensor at a time, the whole folder or nothing. */
-import { randomBytes } from 'node:crypto';
-import { rmSync } from 'node:fs';
 import { copyFile, mkdir, readFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
-import process from 'node:process';
+import { dirname, join } from 'node:path';
 import { UsageError } from '../errors.ts';
 import { isFloatDtype, narrow, widen } from '../floats.ts';
 import { parseJson } from '../json.ts';
 import { INDEX_FILE, WEIGHTS_FILE, openWeights, readIndex, weightsFiles } from './weights-files.ts';
-import { openSafetensors } from './file.ts';
+import { isSystemError, openSafetensors } from './file.ts';
 import type { Safetensors, TensorToWrite } from '../formats/safetensors.ts';
-import { writeSafetensors } from './atomic.ts';
+import { removeLeftovers, withTemporary, writeSafetensors } from './atomic.ts';
+import { placeOf } from './place.ts';
 
 /** What belongs to a checkpoint beside its weights, as far as a folder has it. */
 const COPIED = [
@@ -55,36 +53,32 @@ export interface Exported {
  * @throws UsageError when `to` is there already or cannot be written
  */
 export async function exportCheckpoint(from: string, to: string, options: ExportOptions): Promise<Exported> {
-  const target = resolve(to);
+  const { path: target } = await placeOf(to);
   await checkNew(target, to);
-  const temporary = `${target}.${randomBytes(6).toString('hex')}.tmp`;
-  const drop = (): void => rmSync(temporary, { recursive: true, force: true });
-  process.once('exit', drop); // a second Ctrl-C ends the process without unwinding this function
   try {
     await mkdir(dirname(target), { recursive: true });
-    await mkdir(temporary);
-    for (const name of await readdir(from))
-      if (COPIED.includes(name)) await copyFile(join(from, name), join(temporary, name));
-    if (options.dtype === 'f32') await declareFloat32(join(temporary, 'config.json'));
-    const rounding = new Rounding();
-    const files = (await weightsFiles(from)) ?? [];
-    await writeWeights(from, temporary, files, options, rounding);
-    const written = await openWeights(temporary, files);
-    const sha256 = await written.sha256();
-    options.signal?.throwIfAborted();
-    await rename(temporary, target);
-    return { sha256, rounded: rounding.share };
+    await removeLeftovers(target);
+    return await withTemporary(target, async (temporary) => {
+      await mkdir(temporary);
+      for (const name of await readdir(from))
+        if (COPIED.includes(name)) await copyFile(join(from, name), join(temporary, name));
+      if (options.dtype === 'f32') await declareFloat32(join(temporary, 'config.json'));
+      const rounding = new Rounding();
+      const files = (await weightsFiles(from)) ?? [];
+      await writeWeights(from, temporary, files, options, rounding);
+      const written = await openWeights(temporary, files);
+      const sha256 = await written.sha256();
+      options.signal?.throwIfAborted();
+      await rename(temporary, target);
+      return { sha256, rounded: rounding.share };
+    });
   } catch (error) {
-    drop();
-    const { code, syscall } = error as NodeJS.ErrnoException;
-    if (code === undefined || syscall === undefined) throw error;
+    if (!isSystemError(error)) throw error;
     throw new UsageError(
-      `export ${to}: expected a new folder in a place that can be written, but the system refused it (${code}). Nothing was written. Choose another place.`,
+      `export ${to}: expected a new folder in a place that can be written, but the system refused it (${error.code}). Nothing was written. Choose another place.`,
       'unwritable',
       { cause: error },
     );
-  } finally {
-    process.off('exit', drop);
   }
 }
 
