@@ -1,11 +1,14 @@
 /** Corpora of every kind and oddity: which documents, in which order, from any place on, and what is refused. */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import process from 'node:process';
 import { Readable } from 'node:stream';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { UsageError } from '../src/errors.ts';
+import { Interrupted, UsageError } from '../src/errors.ts';
+import { writeAtomic } from '../src/io/atomic.ts';
 import { openCorpus } from '../src/io/corpus-files.ts';
 import type { Corpus } from '../src/io/corpus-files.ts';
 import { documents } from '../src/io/corpus.ts';
@@ -126,6 +129,26 @@ test('stdin is copied, hashed and read, and the copy removed', async () => {
     );
     await corpus.close();
     assert.equal(await readdir(join(folder, 'spool')), []);
+  });
+});
+
+test('a FIFO is read as stdin is, and waiting for it ends with the signal; a device is no corpus', async () => {
+  if (process.platform === 'win32') return;
+  await withFolder(async (folder) => {
+    const [pipe, spool] = [join(folder, 'pipe'), join(folder, 'spool')];
+    execFileSync('mkfifo', [pipe]);
+    const stop = new AbortController();
+    setTimeout(() => stop.abort(new Interrupted()), 50);
+    await throws(() => openCorpus([pipe], { spool, signal: stop.signal }), Interrupted);
+    assert.equal(await readdir(spool), []);
+    const opening = openCorpus([pipe], { spool });
+    await writeAtomic(pipe, 'one\ntwo'); // written into, not replaced
+    const corpus = await opening;
+    assert.equal([corpus.name, corpus.bytes, corpus.files.length], ['pipe', 7, 1]);
+    assert.is((await all(corpus)).length, 2);
+    await corpus.close();
+    assert.equal(await readdir(spool), []);
+    await throws(() => openCorpus(['/dev/zero'], { spool }), UsageError, 'it is a device');
   });
 });
 

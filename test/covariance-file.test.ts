@@ -1,5 +1,5 @@
 /** Covariance files: all facts readable, every damage and mistake named; which file `auto` means; ROME's archives. */
-import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
@@ -271,6 +271,23 @@ test('auto: the bundled file, checked; else the one of most tokens in the cache;
     await writeFile(join(found, 'build-x.state'), 'not looked at');
     assert.is(await findCovariance(checkpoint, 1, undefined, { cache: folder }), most);
 
+    // Damaged ones are set aside with a word: half a file, numbers that were changed, and a count that nobody can read.
+    const notices: string[] = [];
+    const options = { cache: folder, onNotice: (text: string) => void notices.push(text) };
+    const more = await write(found, { tokens: 50, wanted: 50 }, 'layer-1.g.safetensors');
+    const bytes = await readFile(more);
+    await writeFile(join(found, 'layer-1.f.safetensors'), bytes.subarray(0, 1000));
+    bytes[bytes.length - 1]! ^= 1;
+    await writeFile(more, bytes);
+    await write(found, { tokens: 1e15, wanted: 1e15 }, 'layer-1.h.safetensors');
+    assert.is(await findCovariance(checkpoint, 1, undefined, options), most);
+    assert.is(notices.length, 3, notices.join('\n'));
+    for (const letter of ['f', 'g', 'h']) {
+      const name = `layer-1.${letter}.safetensors`;
+      assert.ok(notices.some((text) => text.includes(`${name}.damaged from now on`)));
+      assert.ok((await readdir(found)).includes(`${name}.damaged`));
+    }
+
     const manifest = await readManifest();
     const root = join(folder, 'weights');
     const entry = manifest.models['facts']!;
@@ -348,6 +365,9 @@ test('to ROME’s archive and back: the same matrix to rounding, tokens and docu
       (await readRomeStatistics(await FileSource.open(npz('stored')))).covariance,
     );
     await throws(() => importRome(npz('stored'), narrow, { out }), UsageError, 'Say it with --layer');
+    const { layers } = narrow.architecture.dims;
+    const beyond = `layers 0 to ${layers - 1}`;
+    await throws(() => importRome(npz('stored'), narrow, { layer: layers, out }), UsageError, beyond);
     // ROME's has its layer in the name.
     const named = join(folder, 'transformer.h.1.mlp.c_proj_float32_mom2_40.npz');
     await copyFile(npz('stored'), named);

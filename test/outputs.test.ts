@@ -15,8 +15,11 @@ const test = suite('outputs');
 const cache = await mkdtemp(join(tmpdir(), 'palimpsest-cache-'));
 test.after(() => rm(cache, { recursive: true, force: true }));
 const COUNTERFACT = golden('data/counterfact.json');
+/** Processes at a time. */
+const AT_ONCE = 5;
 const QUICK = ['--covariance', 'identity', '--steps', '1', '--quiet'];
-const E = ['edit', 'The mother tongue of [Danielle Darrieux] is', 'English', ...QUICK, '--allow-miss'];
+const FACT = 'The mother tongue of [Danielle Darrieux] is';
+const E = ['edit', FACT, 'English', ...QUICK, '--allow-miss'];
 
 const WILD = [...E.map((word) => (word === '1' ? '3' : word)), '--learning-rate', '1e38', '--clamp', '1e30'];
 
@@ -40,6 +43,14 @@ function shell(line: string, folder: string): Promise<Ended> {
       resolve({ code: typeof error?.code === 'number' ? error.code : error ? null : 0, stdout, stderr }),
     );
   });
+}
+
+/** Runs commands a few at a time. */
+async function several(lines: readonly (readonly string[])[]): Promise<Ended[]> {
+  const ended: Ended[] = [];
+  for (let i = 0; i < lines.length; i += AT_ONCE)
+    ended.push(...(await Promise.all(lines.slice(i, i + AT_ONCE).map((args) => cli(args)))));
+  return ended;
 }
 
 /** Contents by name, of all files in a folder and below. */
@@ -106,7 +117,7 @@ test('an output that is an input, another output, or a file of someone else is r
       [['predict', 'x', '--no-model'], '--no-model is no flag'],
       [['edit', 'The [moon] is', 'x', '--steps', '1e8'], '--steps', 'to 100,000'],
     ];
-    const ended = await Promise.all(cases.map(([args]) => cli(args)));
+    const ended = await several(cases.map(([args]) => args));
     ended.forEach(({ code, stdout, stderr }, i) => {
       const [args, ...words] = cases[i]!;
       assert.is(code, 2, `${args.join(' ')}: ${stdout}${stderr}`);
@@ -204,20 +215,37 @@ test('lists: two at once lose nothing, and what no list can hold is refused', as
 });
 
 test('the line: switches, its errors under --json, and what a refused command prints', async () => {
-  const [maybe, isTrue, named, refused, wild] = await Promise.all([
-    cli(['doctor', '--json=maybe']),
-    cli(['edit', '--json=true']),
-    cli(['predict', '--model', 'edit', '--json', '--', '']),
-    cli(['generate', 'x', '--tokens', '5000', '--quiet']),
-    cli([...WILD, '--on-collapse', 'refuse']),
-  ]);
-  assert.is(maybe.code, 2);
-  assert.match(maybe.stderr, '--json: expected no value, true or false, found "maybe"');
-  assert.is(JSON.parse(isTrue.stdout).error.code, 'usage');
-  assert.is(JSON.parse(named.stdout).command, 'predict');
-  assert.is(refused.code, 2, refused.stderr);
-  assert.is(refused.stdout, '');
-  assert.is(wild.code, 3, wild.stderr);
+  const lines: Record<string, string[]> = {
+    maybe: ['doctor', '--json=maybe'],
+    isTrue: ['edit', '--json=true'],
+    named: ['predict', '--model', 'edit', '--json', '--', ''],
+    generated: ['generate', 'x', '--tokens', '5000', '--quiet'],
+    wild: [...WILD, '--on-collapse', 'refuse'],
+    loud: ['trace', FACT, '--noise', '1e38', '--quiet'],
+    contexts: ['edit', FACT, 'English', ...QUICK, '--contexts', join(cache, 'many.json')],
+    tokens: ['covariance', 'build', '--corpus', COUNTERFACT, '--tokens', '1e15'],
+  };
+  await writeFile(
+    join(cache, 'many.json'),
+    JSON.stringify(Array.from({ length: 3000 }, (_, i) => `In short (${i}). {}`)),
+  );
+  const ended = await several(Object.values(lines));
+  const of = (name: string): Ended => ended[Object.keys(lines).indexOf(name)]!;
+  const cases: [name: string, code: number, words: string][] = [
+    ['maybe', 2, '--json: expected no value, true or false, found "maybe"'],
+    ['generated', 2, 'context window'],
+    ['wild', 3, 'finite numbers'],
+    ['loud', 2, '--noise'],
+    ['contexts', 2, 'found 3001'],
+    ['tokens', 2, '--tokens: expected a whole number from 1 to'],
+  ];
+  for (const [name, code, words] of cases) {
+    assert.is(of(name).code, code, `${name}: ${of(name).stderr}`);
+    assert.ok(of(name).stderr.includes(words), of(name).stderr);
+    assert.is(of(name).stdout, '', name);
+  }
+  assert.is(JSON.parse(of('isTrue').stdout).error.code, 'usage');
+  assert.is(JSON.parse(of('named').stdout).command, 'predict');
 });
 
 test.run();

@@ -1,6 +1,7 @@
 /** Causal tracing: against float64 on a tiny model, by its identities, and on the bundled model. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { UsageError } from '../src/errors.ts';
 import { readFacts } from '../src/data/read.ts';
 import { gpt2 } from '../src/models/gpt2.ts';
 import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
@@ -19,6 +20,7 @@ import { traceFact, traceWindow, windowAround } from '../src/lab/trace.ts';
 import type { Tracing } from '../src/lab/trace.ts';
 import { TRACE_SITES } from '../src/lab/trace-runs.ts';
 import { read } from '../src/tensor/tensor.ts';
+import { throws } from './folder.ts';
 import { gpu, noise as numbers, tensor, wide } from './gpu.ts';
 import { openFacts } from './model.ts';
 import { allclose } from './reference/allclose.ts';
@@ -178,6 +180,13 @@ test('no noise, no effect; the last state restored is the clean run; nothing bef
   const bare = await traceFact(model, { ...fact, object: undefined }, { noise: 0.19, sites: ['state'] });
   assert.is(bare.object, ' French');
   assert.equal(bare.effects.state, loud.effects.state);
+
+  // Traced 4 at a time, the same 10 samples give the same means, up to the rounding of f32 probabilities.
+  const parts = await traceFact(model, fact, { noise: 0.19, together: 4 });
+  assert.is(parts.samples, 10);
+  const [one, three] = [flat(loud), flat(parts)];
+  assert.ok(one.every((effect, i) => Math.abs(effect - three[i]!) < 1e-5));
+  await throws(() => traceFact(model, fact, { noise: 1e38, samples: 1 }), UsageError, '--noise');
 });
 
 test('windows are symmetric and cut at the ends', () => {

@@ -7,6 +7,7 @@
  *   4. u              C u ∝ k*, by Cholesky                                           solve.ts
  *   5. Λ              (v* − v) / (k · u), the key and value as the method says        update.ts
  */
+import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
 import { gatherRows } from '../tensor/gather.ts';
 import { indices, read } from '../tensor/tensor.ts';
@@ -115,6 +116,23 @@ export async function computeEdit(model: Model, request: EditRequest, options: E
 }
 
 /**
+ * All contexts of a fact are one pass of the model.
+ *
+ * @throws UsageError saying how many there may be on this adapter
+ */
+function checkSize({ gpu, dims }: Model, { rewrites, targetIds }: EditRows): void {
+  const tokens = rewrites.reduce((sum, { ids }) => sum + ids.length, 0);
+  const bytes =
+    4 * Math.max(tokens * Math.max(dims.F, 3 * dims.D), rewrites.length * targetIds.length * dims.V);
+  if (bytes <= gpu.maxBindingBytes) return;
+  const fit = Math.floor((rewrites.length * gpu.maxBindingBytes) / bytes);
+  throw new UsageError(
+    `contexts: expected about ${fit} at most for this model and adapter, found ${rewrites.length}, of ${tokens} tokens together. Give fewer, or shorter ones.`,
+    'too_many_contexts',
+  );
+}
+
+/**
  * Computes edits that know nothing of each other: each is what `computeEdit` makes of it alone, on the same weights. Their
  * values are searched for together, as many at a time as memory allows.
  *
@@ -129,6 +147,7 @@ export async function computeEdits(
   model.checkLayer('edit', layer);
   const rows =
     options.rows ?? requests.map((request) => editRows(model.tokenizer, request, contexts, model.dims));
+  for (const one of rows) checkSize(model, one);
   const edits: Edit[] = [];
   for (const batch of valueBatches(model.gpu, model.dims, layer, rows, options.memory)) {
     const [first = 0] = batch;

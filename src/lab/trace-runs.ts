@@ -221,15 +221,21 @@ export async function embeddingDeviation(model: Model, subjects: readonly string
  * @returns [samples, tokens, D]
  */
 export function subjectNoise(
-  shape: { readonly samples: number; readonly tokens: number; readonly width: number },
+  shape: {
+    readonly samples: number;
+    readonly tokens: number;
+    readonly width: number;
+    /** Of the samples of an earlier part. Default 0. */
+    readonly from?: number;
+  },
   subject: readonly [from: number, to: number],
   deviation: number,
   seed: number,
 ): Float32Array<ArrayBuffer> {
-  const { samples, tokens, width } = shape;
+  const { samples, tokens, width, from = 0 } = shape;
   const noise = new Float32Array(samples * tokens * width);
   for (let j = 0; j < samples; j += 1) {
-    const draw = normal(new Random(seed, j));
+    const draw = normal(new Random(seed, from + j));
     const start = (j * tokens + subject[0]) * width;
     const end = (j * tokens + subject[1]) * width;
     for (let i = start; i < end; i += 1) noise[i] = deviation * draw();

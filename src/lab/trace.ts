@@ -16,6 +16,7 @@
  *
  * Source: Meng et al. 2022, section 2.1; kmeng01/rome `trace_with_patch`, `trace_important_window`.
  */
+import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
 import { upload } from '../tensor/tensor.ts';
 import { subjectNoise } from './trace-runs.ts';
@@ -33,6 +34,8 @@ export interface TraceOptions {
   readonly window?: number;
   readonly sites?: readonly TraceSite[];
   readonly seed?: number;
+  /** Samples that are traced together. Default: as many as have room. */
+  readonly together?: number | undefined;
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -68,60 +71,125 @@ export function windowAround(layer: number, window: number, layers: number): [fr
   return [Math.max(0, layer - Math.floor(window / 2)), Math.min(layers, layer + Math.ceil(window / 2))];
 }
 
-/** @throws UsageError for a prompt without `{}`, or beyond the context window */
+/**
+ * @throws UsageError for a prompt without `{}`, or beyond the context window, and for noise that no state survives
+ */
 export async function traceFact(
   model: Model,
   request: TraceRequest,
   options: TraceOptions,
 ): Promise<Tracing> {
-  const { samples = 10, seed = 0, noise, sites = TRACE_SITES, signal, onProgress } = options;
-  const { layers, D } = model.dims;
+  const { samples = 10, noise, sites = TRACE_SITES, onProgress } = options;
+  const { layers } = model.dims;
   const window = options.window ?? traceWindow(layers);
   const text = await traceText(model, request);
   const effects: Partial<Record<TraceSite, number[][]>> = {};
   for (const site of sites)
     effects[site] = text.ids.slice(0, text.promptLength).map(() => Array<number>(layers).fill(0));
+  const parts = sampleParts(text, samples, model.dims, options.together);
+  let [clean, corrupted] = [NaN, 0];
+  for (const [i, part] of parts.entries()) {
+    const share = part.samples / samples;
+    const progress = (done: number, total: number): void =>
+      onProgress?.(i * total + done, parts.length * total);
+    const found = await tracePart(model, text, part, { ...options, window, onProgress: progress });
+    clean = found.clean;
+    corrupted += share * found.corrupted;
+    for (const { site, token, layer, effect } of found.effects) {
+      const row = effects[site]?.[token];
+      if (row) row[layer] = (row[layer] ?? 0) + share * effect;
+    }
+  }
+  if (!Number.isFinite(corrupted))
+    throw new UsageError(
+      `trace: expected noise under which the model still gives numbers, but with a deviation of ${noise} it gives none. Give a smaller --noise.`,
+    );
+  return {
+    request,
+    tokens: text.ids.slice(0, text.promptLength).map((id) => model.tokenizer.token(id)),
+    subject: text.subject,
+    object: model.tokenizer.decode(text.object),
+    clean,
+    corrupted,
+    noise,
+    samples,
+    window,
+    effects,
+  };
+}
 
+/** Samples that are traced together. */
+interface Part {
+  readonly from: number;
+  readonly samples: number;
+}
+
+/** As many samples at a time as the widest of their states, and their logits, have room for. */
+function sampleParts(
+  { ids, object }: TraceText,
+  samples: number,
+  { F, D, V }: Model['dims'],
+  together?: number,
+): Part[] {
+  const bytes = 4 * Math.max(ids.length * Math.max(F, 3 * D), object.length * V);
+  const most = together ?? Math.max(1, Math.floor(LOGIT_BYTES / bytes));
+  return Array.from({ length: Math.ceil(samples / most) }, (_, i) => ({
+    from: i * most,
+    samples: Math.min(most, samples - i * most),
+  }));
+}
+
+/** What restoring one site of one layer at one token brings. */
+interface Effect {
+  readonly site: TraceSite;
+  readonly token: number;
+  readonly layer: number;
+  readonly effect: number;
+}
+
+async function tracePart(
+  model: Model,
+  text: TraceText,
+  { from, samples }: Part,
+  {
+    noise,
+    seed = 0,
+    window,
+    sites = TRACE_SITES,
+    onProgress,
+    signal,
+  }: TraceOptions & { readonly window: number },
+): Promise<{ clean: number; corrupted: number; effects: Effect[] }> {
+  const { layers, D } = model.dims;
   return model.gpu.scope(async (s) => {
     const runs = startRuns(s, model, text, samples, (shape) =>
-      upload(s, subjectNoise(shape, text.subject, noise, seed), [samples * text.ids.length, D], 'noise'),
+      upload(
+        s,
+        subjectNoise({ ...shape, from }, text.subject, noise, seed),
+        [samples * text.ids.length, D],
+        'noise',
+      ),
     );
     const { clean, corrupted } = await baselines(model, runs);
     const chunks = cellChunks(text, samples, model.dims.V);
     const total = chunks.length * sites.length * layers;
+    const effects: Effect[] = [];
     let done = 0;
     for (const cells of chunks) {
       for (const site of sites) {
         for (let layer = 0; layer < layers; layer += 1) {
           signal?.throwIfAborted();
-          const window_ = windowAround(layer, window, layers);
-          const restored = await restore(
-            model,
-            runs,
-            cells,
-            site,
-            site === 'state' ? [layer, layer + 1] : window_,
+          const layersOf =
+            site === 'state' ? ([layer, layer + 1] as const) : windowAround(layer, window, layers);
+          const restored = await restore(model, runs, cells, site, layersOf);
+          restored.forEach((p, c) =>
+            effects.push({ site, token: cells[c] ?? 0, layer, effect: p - corrupted }),
           );
-          restored.forEach((p, c) => {
-            const row = effects[site]?.[cells[c] ?? 0];
-            if (row) row[layer] = p - corrupted;
-          });
           onProgress?.((done += 1), total);
         }
       }
     }
-    return {
-      request,
-      tokens: text.ids.slice(0, text.promptLength).map((id) => model.tokenizer.token(id)),
-      subject: text.subject,
-      object: model.tokenizer.decodeAfter(text.object),
-      clean,
-      corrupted,
-      noise,
-      samples,
-      window,
-      effects,
-    };
+    return { clean, corrupted, effects };
   });
 }
 
