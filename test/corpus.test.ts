@@ -136,7 +136,7 @@ test('a FIFO is read as stdin is, and waiting for it ends with the signal; a dev
   if (process.platform === 'win32') return;
   await withFolder(async (folder) => {
     const [pipe, spool] = [join(folder, 'pipe'), join(folder, 'spool')];
-    execFileSync('mkfifo', [pipe]);
+    execFileSync('bash', ['-c', 'mkfifo "$0"', pipe]);
     const stop = new AbortController();
     setTimeout(() => stop.abort(new Interrupted()), 50);
     await throws(() => openCorpus([pipe], { spool, signal: stop.signal }), Interrupted);
