@@ -40,7 +40,10 @@ test('every method, way and size once; a study that was stopped goes on; the mod
   const before = await read(gpu, model.editedWeight(1).tensor);
   const results = memoryJournal<unknown, SequelLine>();
   const journals = new Map<string, unknown>();
+  const opened = new Set<string>();
   const journalOf = async <Line>(name: string) => {
+    assert.not(opened.has(name), `${name} is opened twice`);
+    opened.add(name);
     const journal = (journals.get(name) ?? memoryJournal<unknown, Line>()) as ReturnType<
       typeof memoryJournal<unknown, Line>
     >;
@@ -63,6 +66,7 @@ test('every method, way and size once; a study that was stopped goes on; the mod
     assert.is((error as Error).name, 'AbortError');
   }
   const half = results.lines.length;
+  opened.clear();
   const lines = await runSequel(model, { ...input, signal: undefined, onProgress: undefined }, PLAN);
   const named = lines.map(({ method = 'unedited', way = '', anchored, facts: n }) =>
     [method, way, anchored ? 'anchored' : '', n].join(' '),

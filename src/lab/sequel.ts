@@ -102,12 +102,19 @@ export async function runSequel(model: Model, input: SequelInput, plan: SequelPl
 
 type Mass = Extract<Writing, { kind: 'mass' }>;
 
+/** z of all facts on the unedited model, [n, D], and the seconds that one takes. */
+interface Values {
+  readonly z: Float32Array<ArrayBuffer>;
+  readonly seconds: number;
+}
+
 class Sequel {
   readonly lines: SequelLine[];
   readonly #model: Model;
   readonly #input: SequelInput;
   readonly #plan: SequelPlan;
   readonly #facts: readonly Fact[];
+  #found: Promise<Values> | undefined;
 
   constructor(model: Model, input: SequelInput, plan: SequelPlan) {
     this.#model = model;
@@ -141,8 +148,13 @@ class Sequel {
     );
   }
 
-  /** z of all facts on the unedited model, [n, D], and the seconds that each part took. */
-  async #values(writing: Mass): Promise<{ z: Float32Array<ArrayBuffer>; seconds: number }> {
+  /** Searched for once. */
+  #values(writing: Mass): Promise<Values> {
+    this.#found ??= this.#findValues(writing);
+    return this.#found;
+  }
+
+  async #findValues(writing: Mass): Promise<Values> {
     const { journalOf, onProgress, signal } = this.#input;
     const journal = await journalOf<ValuesLine>('values');
     const { D } = this.#model.dims;
@@ -175,11 +187,7 @@ class Sequel {
   }
 
   /** All facts of each size at once. */
-  async #oneBatch(
-    writing: Mass,
-    anchored: boolean,
-    values: { z: Float32Array<ArrayBuffer>; seconds: number },
-  ): Promise<void> {
+  async #oneBatch(writing: Mass, anchored: boolean, values: Values): Promise<void> {
     const { method, layers } = writing;
     const { D } = this.#model.dims;
     for (const facts of this.#plan.sizes) {
