@@ -5,10 +5,11 @@ import type { Fact } from '../src/data/fact.ts';
 import { readBracketed } from '../src/edit/request.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
+import { writeSweptLayer } from '../src/io/cache.ts';
 import { NOISE_FACTOR, embeddingDeviation } from '../src/lab/trace-runs.ts';
 import { makeReport } from '../src/lab/report/page.ts';
-import { bestLayer, sweepLayers } from '../src/lab/trace-average.ts';
-import type { LayerScore } from '../src/lab/trace-average.ts';
+import { chooseLayer, layersToSweep, sweepLayers } from '../src/lab/trace-average.ts';
+import type { LayerScore, SweepChoice } from '../src/lab/trace-average.ts';
 import { knownFacts, recommendedLayer, traceFacts } from '../src/lab/trace-average.ts';
 import type { AverageTracing } from '../src/lab/trace-average.ts';
 import { TRACE_SITES } from '../src/lab/trace-runs.ts';
@@ -92,12 +93,20 @@ export const causalTrace = command({
         many > 0 ? await timed('average', () => averageOf(session, run, data, many, options)) : undefined;
       const sweep =
         swept > 0
-          ? await timed('sweep', () => sweepOf(session, run, args, data.slice(0, swept), contexts))
+          ? await timed('sweep', () =>
+              sweepOf(session, run, args, {
+                facts: data.slice(0, swept),
+                contexts,
+                traced: average && recommendedLayer(average),
+              }),
+            )
           : undefined;
       if (args.out !== undefined) await writeFigures(args.out, session, { trace, average, sweep });
       reportTimings(session, run);
       const traced = average && recommendedLayer(average);
-      const edited = sweep && bestLayer(sweep);
+      const choice = sweep && chooseLayer(sweep);
+      const edited = choice?.layer;
+      if (choice && args.layer === undefined) await keepChoice(session, run, choice);
       if (trace && !average && !sweep)
         run.terminal.say(
           'One fact does not choose an edit layer: average over many with --facts 20, or edit at each layer with --sweep 5.',
@@ -118,6 +127,19 @@ export const causalTrace = command({
     });
   },
 });
+
+/** Says which layer a sweep names and how sure it is, and keeps it for later edits of this model. */
+async function keepChoice({ model, edits }: Session, { terminal }: Run, choice: SweepChoice): Promise<void> {
+  const { layer, score, alike, n } = choice;
+  const sure =
+    alike.length === 0
+      ? 'no other layer comes within one fact of it'
+      : `${alike.length === 1 ? 'layer' : 'layers'} ${alike.join(', ')} could pass it with one fact more: a sweep of more facts would tell`;
+  terminal.say(`Edits work best at layer ${layer}: score ${score.toFixed(1)} of 100 on ${n} facts; ${sure}.`);
+  if (edits.length > 0) return; // of another model than that under this hash
+  await writeSweptLayer(model.sha256, choice);
+  terminal.say('It is kept: edits of this model take it from now on where no --layer is given.', '', 'dim');
+}
 
 interface TraceArguments extends EditArguments {
   readonly sentence?: string | undefined;
@@ -194,16 +216,21 @@ async function averageOf(
   }
 }
 
+interface SweepInput {
+  readonly facts: readonly Fact[];
+  readonly contexts: readonly string[];
+  /** The layer that tracing points to. */
+  readonly traced: number | undefined;
+}
+
 async function sweepOf(
   session: Session,
   { terminal, signal }: Run,
   args: EditArguments,
-  facts: readonly Fact[],
-  contexts: readonly string[],
+  { facts, contexts, traced }: SweepInput,
 ): Promise<LayerScore[]> {
   const { model, found } = session;
-  const layers =
-    args.layer === undefined ? Array.from({ length: model.dims.layers - 1 }, (_, i) => i) : [args.layer];
+  const layers = args.layer === undefined ? layersToSweep(model.dims.layers, traced) : [args.layer];
   for (const layer of layers) model.checkLayer('trace', layer);
   const corpus = await readData('--data', undefined, 'wikitext.txt');
   const solverAt = layerSolvers(

@@ -83,7 +83,7 @@ export function layerFrom(
   const layer = args.layer ?? entry?.edit_layer;
   if (layer !== undefined) return layer;
   throw new UsageError(
-    `edit: expected --layer, since no edit layer is known for ${id}. It has layers 0 to ${layers - 1}; one at about a third of them is a fair start.`,
+    `edit: expected --layer, since no edit layer is known for ${id}. It has layers 0 to ${layers - 1}. palimpsest trace --model ${id} --sweep 8 finds one and keeps it; one at about a fifth of them is a fair start.`,
   );
 }
 
@@ -95,7 +95,14 @@ export function valueOptionsFrom(
   const stopAfter = args.stop === 'probable' ? (args.stopAfter ?? STOP_AFTER) : undefined;
   const anchorNorm = typeof args.anchorNorm === 'number' ? args.anchorNorm : undefined;
   const clamp = args.clamp ?? entry?.clamp;
-  const given = { steps, learningRate, clamp, klFactor, weightDecay, stopAfter, anchorNorm };
+  const given = {
+    steps: steps ?? entry?.steps,
+    learningRate: learningRate ?? entry?.learning_rate,
+    clamp,
+    klFactor: klFactor ?? entry?.kl_factor,
+    weightDecay: weightDecay ?? entry?.weight_decay,
+    ...{ stopAfter, anchorNorm },
+  };
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
@@ -181,7 +188,13 @@ export async function withEditing<T>(
       const { solver, title } = await timed('covariance', () =>
         chooseSolver(session, layer, args.covariance),
       );
-      introduce(session, run, title);
+      const source = args.layer === undefined ? found.entry?.source : undefined;
+      const chosen = source === undefined ? [] : [`layer ${layer} (${source})`];
+      introduce(session, run, ...chosen, title);
+      if (args.covariance === 'identity')
+        run.terminal.note(
+          `palimpsest: with C = I all keys near this one move too. A real C: palimpsest covariance build --model ${model.id} --layer ${layer} --corpus FILE`,
+        );
       const seed = args.seed ?? 0;
       const contexts = given ?? (await sampledContexts(session, run, seed));
       await applyNamed(session);

@@ -1,6 +1,6 @@
-/** The project's own cache folder, and the sampled contexts that lie in it. */
+/** The project's own cache folder, and what small things lie in it: sampled contexts, layers that sweeps named. */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import process from 'node:process';
@@ -88,4 +88,31 @@ async function readContexts<T>(
 
 function hashOf(contexts: unknown): string {
   return createHash('sha256').update(JSON.stringify(contexts)).digest('hex');
+}
+
+const SWEPT = v.object({ layer: v.pipe(v.number(), v.integer(), v.minValue(0)) });
+
+/** Where the layers lie that sweeps named, a file a model. */
+const layersFolder = (): string => join(cacheFolder(), 'layers');
+
+/**
+ * The edit layer that a sweep named for a model.
+ *
+ * @param sha256 of its weights; not asked for where no sweep was ever kept
+ */
+export async function readSweptLayer(sha256: () => Promise<string>): Promise<number | undefined> {
+  const files = await readdir(layersFolder()).catch(() => []);
+  if (files.length === 0) return undefined;
+  const text = await readFile(join(layersFolder(), `${await sha256()}.json`), 'utf8').catch(() => undefined);
+  try {
+    return text === undefined ? undefined : v.parse(SWEPT, parseJson(text)).layer;
+  } catch {
+    return undefined; // damaged: as if there were none
+  }
+}
+
+/** Keeps what a sweep found; a cache that cannot be written is no error. */
+export async function writeSweptLayer(sha256: string, found: { readonly layer: number }): Promise<void> {
+  const path = join(layersFolder(), `${sha256}.json`);
+  await writeAtomic(path, `${JSON.stringify(found, undefined, 1)}\n`).catch(() => undefined);
 }

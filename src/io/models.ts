@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { ModelError, UsageError } from '../errors.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
+import { knownSettings } from '../models/known-settings.ts';
+import { readSweptLayer } from './cache.ts';
 import { exists } from './file.ts';
 import type { HubOptions } from './hub.ts';
 import { isGguf, openCheckpoint, openGguf } from './model-folder.ts';
@@ -38,6 +40,12 @@ const Entry = v.pipe(
     mass: v.optional(v.record(v.string(), v.partial(v.object(MASS)))),
     /** κ: the longest δ, in lengths of v0. */
     clamp: v.pipe(v.number(), v.gtValue(0)),
+    steps: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1))),
+    learning_rate: v.optional(v.pipe(v.number(), v.gtValue(0))),
+    weight_decay: v.optional(v.pipe(v.number(), v.minValue(0))),
+    kl_factor: v.optional(v.pipe(v.number(), v.minValue(0))),
+    /** Where these settings come from. */
+    source: v.optional(v.string()),
     files: v.optional(v.record(v.string(), Check)),
     /** Second moments that came with the model, by layer: `layer-1`; `file` lies in `folder`. */
     covariance: v.optional(v.record(v.string(), v.object({ ...Check.entries, file: v.string() }))),
@@ -91,7 +99,7 @@ export interface FoundModel {
   readonly id: string;
   /** Or the GGUF file that it is. */
   readonly folder: string;
-  /** What the manifest knows of it: edit layer, clamp, checksums. */
+  /** What is known of it: edit layer, clamp, checksums; by the manifest, by its shape, or by a sweep. */
   readonly entry: ManifestEntry | undefined;
 }
 
@@ -142,6 +150,14 @@ export interface OpenedModel extends FoundModel {
   readonly checkpoint: Checkpoint;
 }
 
+/** Of a model that the manifest does not know: what is known of its shape, else the layer that a sweep of it named. */
+async function settingsOf(checkpoint: Checkpoint): Promise<ManifestEntry | undefined> {
+  const known = knownSettings(checkpoint.architecture);
+  if (known) return known;
+  const layer = await readSweptLayer(checkpoint.sha256);
+  return layer === undefined ? undefined : { edit_layer: layer, clamp: 4, source: 'a sweep of this model' };
+}
+
 /** Finds a model and opens its files; no tensor is read. @throws as `findModel` and `openCheckpoint` */
 export async function openModel(model: string, options: HubOptions = {}): Promise<OpenedModel> {
   const found = await findModel(model, options);
@@ -149,5 +165,5 @@ export async function openModel(model: string, options: HubOptions = {}): Promis
   const checkpoint = isGguf(folder)
     ? await openGguf(id, folder)
     : await openCheckpoint(folder, { id, files: entry?.files });
-  return { ...found, checkpoint };
+  return { ...found, checkpoint, entry: entry ?? (await settingsOf(checkpoint)) };
 }

@@ -195,6 +195,35 @@ export async function sweepLayers(
   return scores;
 }
 
+/** The layer that a sweep names, and how sure that is. */
+export interface SweepChoice {
+  readonly layer: number;
+  /** Of the harmonic mean, 0 to 100. */
+  readonly score: number;
+  /** Other layers whose score one fact more or less could bring past it. */
+  readonly alike: readonly number[];
+  readonly n: number;
+}
+
+/** @returns undefined where no layer takes any edit */
+export function chooseLayer(scores: readonly LayerScore[]): SweepChoice | undefined {
+  const layer = bestLayer(scores);
+  const best = scores.find((one) => one.layer === layer);
+  if (!best || layer === undefined || !(best.score > 0)) return undefined;
+  const oneFact = 100 / best.n;
+  const alike = scores.filter((one) => one !== best && best.score - one.score <= oneFact);
+  return { layer, score: best.score, alike: alike.map((one) => one.layer), n: best.n };
+}
+
+/** Layers enough to see where edits work: all of a small model, of a deep one eight, over its lower two thirds. */
+export function layersToSweep(layers: number, also?: number): number[] {
+  const most = 8;
+  if (layers - 1 <= 12) return Array.from({ length: layers - 1 }, (_, i) => i);
+  const top = Math.floor((2 * layers) / 3);
+  const spread = Array.from({ length: most }, (_, i) => Math.round(1 + (i * (top - 1)) / (most - 1)));
+  return [...new Set(also === undefined ? spread : [...spread, also])].sort((a, b) => a - b);
+}
+
 /** The layer with the best score, the lower one among equals. */
 export function bestLayer(scores: readonly LayerScore[]): number | undefined {
   let best: LayerScore | undefined;
