@@ -65,6 +65,11 @@ export const build = command({
           'write the file here [default: the cache, where edit finds it]',
           KINDS.covariance,
         ),
+        'skip-special': {
+          type: 'boolean',
+          default: false,
+          describe: 'leave out keys of special tokens, such as the BOS in front of every text',
+        },
         restart: {
           type: 'boolean',
           default: false,
@@ -87,7 +92,7 @@ export const build = command({
       throw new UsageError(
         `covariance build: --tokens ${args.tokens} gives nothing to some of the ${shard?.of} shards. Ask for more.`,
       );
-    const { out, restart } = args;
+    const { out, restart, skipSpecial } = args;
     return withSession(args, run, async (session) => {
       const { gpu, model, checkpoint, about, timings, timed } = session;
       const layers = layersFrom(args, session);
@@ -97,7 +102,7 @@ export const build = command({
       try {
         if (out !== undefined) await run.files.reads('--corpus', ...corpus.files.map(({ path }) => path));
         const saveMs = 1000 * (args['save-every'] ?? SAVE_SECONDS);
-        const job = { model, checkpoint, corpus, layers, tokens, shard, out, restart, saveMs };
+        const job = { model, checkpoint, corpus, layers, tokens, shard, out, restart, skipSpecial, saveMs };
         const { built, convergence } = await timed('build', () => follow(gpu, job, run));
         const files: Record<string, unknown>[] = [];
         for (const file of built) {
@@ -184,6 +189,8 @@ async function follow(
 /** The rate is that of the last so many milliseconds of this process. */
 const WINDOW_MS = 30_000;
 const STEPS = 10_000;
+/** A rate of so many milliseconds is worth telling; the first batch, which compiles, is not in it. */
+const ESTIMATE_MS = 1500;
 
 interface Sample {
   readonly tokens: number;
@@ -196,10 +203,13 @@ class BuildProgress {
   readonly #bar: Progress;
   readonly #wanted: number | undefined;
   readonly #samples: (Sample & { readonly ms: number })[] = [];
+  readonly #terminal: Terminal;
   #tail = '';
+  #estimated = false;
 
   constructor(terminal: Terminal, { layers, tokens }: BuildJob) {
     this.#wanted = tokens;
+    this.#terminal = terminal;
     this.#bar = terminal.progress(`layer ${layers.join(', ')}`, (n) =>
       n === STEPS ? this.#tail : count(this.#samples.at(-1)?.tokens ?? 0),
     );
@@ -217,7 +227,15 @@ class BuildProgress {
     if (fraction > first.fraction)
       parts.push(`${duration(((1 - fraction) / (fraction - first.fraction)) * seconds)} left`);
     this.#tail = parts.join(', ');
+    this.#estimate(seconds, fraction - first.fraction);
     this.#bar.update(Math.min(STEPS - 1, Math.floor(fraction * STEPS)), STEPS);
+  }
+
+  /** Once, as soon as a rate can be told: how long all of it will take. */
+  #estimate(seconds: number, part: number): void {
+    if (this.#estimated || seconds * 1000 < ESTIMATE_MS || !(part > 0)) return;
+    this.#estimated = true;
+    this.#terminal.note(`palimpsest: it will take about ${duration(seconds / part)}`);
   }
 
   stop(): void {

@@ -25,6 +25,7 @@ import { packSymmetric, unpackSymmetric } from '../src/edit/panels.ts';
 import { golden, goldenTensors } from './model.ts';
 import { gpu } from './gpu.ts';
 import { relativeError } from './reference/allclose.ts';
+import { secondMoment } from './reference/linear-algebra.ts';
 
 interface Fixture {
   layer: number;
@@ -112,6 +113,37 @@ for (const name of NAMES.filter((one) => only?.includes(one) ?? true)) {
       const { tokens, built } = await buildCovariance(model, { layers: [layer], documents: placed });
       assert.is(tokens, fixture.covariance_tokens);
       near('C', unpackSymmetric(built[0]!.covariance, model.dims.F), 1e-5);
+    });
+
+  if (!brief && name === 'llama3')
+    test('C without the keys of special tokens: those of BOS are left out, and all others stay', async () => {
+      const texts = fixture.documents.slice(0, 4).map((line) => lines[line]!);
+      async function* documents() {
+        for (const [index, text] of texts.entries()) yield { text, index, next: index + 1 };
+      }
+      const rows = texts.map((text) => model.tokenizer.encodeDocument(text, model.dims.context));
+      const keys: number[][] = [];
+      await gpu.scope(async (s) => {
+        const found: Tensor[] = [];
+        const key: Hook = (inner, i, k) => void (i === layer && found.push(inner.keep(k, s)));
+        model.forward(s, uploadBatch(s, packRows(rows)), { to: layer + 1, hooks: { key } });
+        const all = await read(gpu, found[0]!);
+        const { F } = model.dims;
+        rows.flat().forEach((id, t) => {
+          if (!model.tokenizer.isSpecial(id)) keys.push([...all.subarray(t * F, (t + 1) * F)]);
+        });
+      });
+      assert.is(keys.length, rows.flat().length - texts.length);
+      const { skipped, built } = await buildCovariance(model, {
+        layers: [layer],
+        skipSpecial: true,
+        documents,
+      });
+      assert.is(skipped, texts.length);
+      const { F } = model.dims;
+      const wanted = secondMoment(keys.flat(), F).map((x) => x / keys.length);
+      const error = relativeError(unpackSymmetric(built[0]!.covariance, F), Float32Array.from(wanted));
+      assert.ok(error <= 1e-6, `C: ${error}`);
     });
 
   fixture.edits.forEach(({ request, target_ids, lookups, trace }, n) => {

@@ -31,7 +31,10 @@ export interface LayerSum {
 
 /** How far a build has come. */
 export interface BuildCounts {
+  /** Tokens read. */
   readonly tokens: number;
+  /** Of these, special ones whose keys are not in the sums. */
+  readonly skipped?: number | undefined;
   readonly documents: number;
   /** Documents cut to the context window, or at the last token wanted. */
   readonly cut: number;
@@ -58,6 +61,11 @@ export interface CorpusOptions<P> {
 
 export interface BuildOptions<P> extends CorpusOptions<P> {
   readonly layers: readonly number[];
+  /**
+   * Leaves the keys of special tokens out. A BOS key can be hundreds of times as long as all others: one direction of C
+   * then stands for it alone. Default false, as the published code does.
+   */
+  readonly skipSpecial?: boolean | undefined;
   /** Where an earlier build ended. */
   readonly resume?: BuildState<P> | undefined;
 }
@@ -84,18 +92,24 @@ export class CovarianceBuild<P> {
   readonly #probes = new Map<number, Tensor>();
   readonly #model: Model;
   readonly #owner: Scope;
+  readonly #skipSpecial: boolean;
   #counts: BuildCounts;
   #position: P | undefined;
 
   /** @throws UsageError for a layer that is not there */
-  constructor(owner: Scope, model: Model, { layers, resume }: Pick<BuildOptions<P>, 'layers' | 'resume'>) {
+  constructor(
+    owner: Scope,
+    model: Model,
+    { layers, resume, skipSpecial = false }: Pick<BuildOptions<P>, 'layers' | 'resume' | 'skipSpecial'>,
+  ) {
+    this.#skipSpecial = skipSpecial;
     for (const layer of layers) model.checkLayer('covariance', layer);
     this.#model = model;
     this.#owner = owner;
     this.moments = openMoments(owner, model.dims.F, layers, resume);
     this.probes = this.#probes;
-    const { tokens = 0, documents = 0, cut = 0, position } = resume ?? {};
-    this.#counts = { tokens, documents, cut };
+    const { tokens = 0, skipped = 0, documents = 0, cut = 0, position } = resume ?? {};
+    this.#counts = { tokens, skipped, documents, cut };
     this.#position = position;
   }
 
@@ -121,11 +135,12 @@ export class CovarianceBuild<P> {
       // The batch before this one was computed while this one was read and tokenised.
       await gpu.sync();
       if (signal?.aborted) return;
-      this.add(rows);
+      const skipped = this.add(rows);
       gpu.flush();
       const before = this.#counts;
       this.#counts = {
         tokens: before.tokens + added,
+        skipped: (before.skipped ?? 0) + skipped,
         documents: before.documents + rows.length,
         cut: before.cut + cut,
       };
@@ -135,22 +150,27 @@ export class CovarianceBuild<P> {
     }
   }
 
-  /** Adds the keys of one batch of documents to the sums of all layers. */
-  add(rows: readonly (readonly number[])[]): void {
+  /** Adds the keys of one batch of documents to the sums of all layers; gives how many special tokens were left out. */
+  add(rows: readonly (readonly number[])[]): number {
+    const { tokenizer } = this.#model;
+    const skip = (id: number): boolean => this.#skipSpecial && tokenizer.isSpecial(id);
     const first = this.#probes.size === 0;
     const s = this.#model.gpu.open();
     try {
       const batch = packRows(rows);
       const ends = [...batch.rowStarts.slice(1, 1 + PROBES)].map((end) => end - 1);
+      const kept = [...batch.ids.keys()].filter((t) => !skip(batch.ids[t] as number));
       const key: Hook = (inner, layer, k) => {
         const moment = this.moments.get(layer);
         if (!moment) return;
-        moment.add(inner, k);
+        if (kept.length === k.rows) moment.add(inner, k);
+        else if (kept.length > 0) moment.add(inner, gatherRows(inner, k, indices(inner, kept, 'kept')));
         moment.fold(inner); // a batch is one f32 sum, wherever runs begin and end
         if (first) this.#probes.set(layer, gatherRows(this.#owner, k, indices(inner, ends, 'probes')));
       };
       const to = Math.max(...this.moments.keys()) + 1;
       this.#model.forward(s, uploadBatch(s, batch), { to, stop: 'key', hooks: { key } });
+      return batch.ids.length - kept.length;
     } finally {
       s.close();
     }
@@ -215,7 +235,12 @@ function openMoments<P>(
       ...like,
       data: upload(s, data, like.data.shape, 'resumed'),
     });
-    moment.addSum(s, panels(sum.high, moment.high), panels(sum.low, moment.low), resume.tokens);
+    moment.addSum(
+      s,
+      panels(sum.high, moment.high),
+      panels(sum.low, moment.low),
+      resume.tokens - (resume.skipped ?? 0),
+    );
     s.close();
   }
   return moments;

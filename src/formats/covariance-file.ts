@@ -43,6 +43,8 @@ export interface CovarianceIdentity {
   readonly wanted: number | undefined;
   /** Documents are cut to so many tokens. */
   readonly context: number;
+  /** Keys of special tokens, such as the BOS in front of every text, are left out; absent: they count as all others. */
+  readonly skipSpecial?: boolean | undefined;
   readonly shards: Shards | undefined;
 }
 
@@ -69,7 +71,8 @@ export async function covarianceKey(identity: CovarianceIdentity): Promise<strin
   const { weights, storage, tokenizer, layer, size, corpus, wanted = null, context, shards } = identity;
   const part = shards ? [shards.indices, shards.of] : null;
   const fields = [Number(VERSION), weights, storage, tokenizer, layer, size, corpus, wanted, context, part];
-  return (await sha256(JSON.stringify(fields))).slice(0, 16);
+  const more = identity.skipSpecial ? ['skip-special'] : [];
+  return (await sha256(JSON.stringify([...fields, ...more]))).slice(0, 16);
 }
 
 /** `0, 2 of 4`, or the empty string for a whole corpus. */
@@ -112,6 +115,9 @@ const COUNTS = {
   invalid: 'documents_invalid_utf8',
 } as const;
 
+/** Of `special_tokens`, where they are. */
+const LEFT_OUT = 'left out';
+
 type Metadata = Readonly<Record<string, string>>;
 type Fault = (what: string) => Error;
 
@@ -124,6 +130,7 @@ function toMetadata(facts: CovarianceFacts): Metadata {
     ...Object.fromEntries(named.map(([field, name]) => [name, String(facts[field])])),
     tokens_wanted: String(facts.wanted ?? 'all'),
     shards: formatShards(facts.shards),
+    ...(facts.skipSpecial ? { special_tokens: LEFT_OUT } : {}),
   };
 }
 
@@ -150,7 +157,8 @@ function fromMetadata(metadata: Metadata, fault: Fault): CovarianceFacts {
   if (shards === null)
     throw fault(`"shards": expected such as "0, 2 of 4", got ${JSON.stringify(text('shards'))}`);
   const wanted = text('tokens_wanted') === 'all' ? undefined : count('tokens_wanted');
-  return { ...all(TEXTS, text), ...all(COUNTS, count), wanted, shards };
+  const skipped = metadata['special_tokens'] === LEFT_OUT ? { skipSpecial: true } : {};
+  return { ...all(TEXTS, text), ...all(COUNTS, count), wanted, shards, ...skipped };
 }
 
 export function panelTensors(matrices: Matrices, size: number): TensorToWrite[] {

@@ -50,6 +50,8 @@ export interface BuildJob {
   readonly saveMs: number;
   /** Forgets an earlier state and finished files of the same key. */
   readonly restart?: boolean | undefined;
+  /** Keys of special tokens are left out. */
+  readonly skipSpecial?: boolean | undefined;
   /** Tokens of a batch at most. */
   readonly batch?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -149,7 +151,7 @@ async function* sum(
   const { model, corpus, tokens: wanted, signal } = job;
   const scope = model.gpu.open();
   try {
-    const sums: CorpusSums = new CovarianceBuild(scope, model, { layers: job.layers, resume });
+    const sums: CorpusSums = new CovarianceBuild(scope, model, { ...job, resume });
     let kept = resume?.tokens ?? 0;
     const save = async (): Promise<void> => {
       await lock.check();
@@ -196,7 +198,7 @@ export async function buildKey(identities: readonly CovarianceIdentity[]): Promi
 }
 
 async function targetsOf(job: BuildJob, folder: string): Promise<Target[]> {
-  const { model, checkpoint, corpus, layers, tokens, shard, out, signal } = job;
+  const { model, checkpoint, corpus, layers, tokens, shard, out, skipSpecial, signal } = job;
   if (new Set(layers).size !== layers.length)
     throw new UsageError(`covariance: layers ${layers.join(', ')}: expected each once.`);
   if (out !== undefined && layers.length > 1)
@@ -210,6 +212,7 @@ async function targetsOf(job: BuildJob, folder: string): Promise<Target[]> {
     corpus: corpus.sha256,
     wanted: tokens,
     context: checkpoint.architecture.dims.context,
+    ...(skipSpecial ? { skipSpecial } : {}),
     shards: shard ? { indices: [shard.index], of: shard.of } : undefined,
   };
   const targets: Target[] = [];
@@ -223,9 +226,10 @@ async function targetsOf(job: BuildJob, folder: string): Promise<Target[]> {
 async function factsOf(
   { checkpoint, corpus }: BuildJob,
   identity: CovarianceIdentity,
-  { tokens, documents, cut, position }: Omit<BuildState<CorpusPosition>, 'sums'>,
+  { tokens: all, skipped = 0, documents, cut, position }: Omit<BuildState<CorpusPosition>, 'sums'>,
 ): Promise<CovarianceFacts> {
   const { empty = 0, invalid = 0 } = position ?? {};
+  const tokens = all - skipped;
   const modelSha256 = await checkpoint.sha256();
   const names = { model: modelName(checkpoint.id), modelSha256, corpusName: corpus.name };
   return { ...identity, ...names, tokens, documents, cut, empty, invalid };

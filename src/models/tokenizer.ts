@@ -145,6 +145,11 @@ export class Tokenizer {
     );
   }
 
+  /** Whether a token marks something, as BOS does, and is no text. */
+  isSpecial(id: number): boolean {
+    return this.#special.has(id);
+  }
+
   /** The text of these ids, special tokens left out; bytes that are no UTF-8 (a character cut in two) become U+FFFD. */
   decode(ids: readonly number[]): string {
     const text = this.decodeAfter(ids);
