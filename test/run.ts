@@ -21,6 +21,7 @@ const ONCE = [
   'covariance-processes',
   'downstream',
   'evaluate',
+  'facts',
   'gpt2-small',
   'kills',
   'outputs',

@@ -1,0 +1,191 @@
+/** Facts in batches: together as one by one, stopped and gone on with, their file in an edit list, and what is refused. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import process from 'node:process';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { settleFacts } from '../src/data/conflicts.ts';
+import { readFacts } from '../src/data/read.ts';
+import { valueBatches } from '../src/edit/value-batches.ts';
+import { editRows } from '../src/edit/rows.ts';
+import { UsageError } from '../src/errors.ts';
+import { openSafetensors } from '../src/io/file.ts';
+import { holdsOnly, throws, withFolder } from './folder.ts';
+import { openFacts } from './model.ts';
+import { cli } from './process.ts';
+import { relativeError } from './reference/allclose.ts';
+
+const test = suite('facts');
+const QUICK = ['--method', 'memit', '--layers', '1', '--covariance-weight', '100', '--steps', '4'];
+
+const LINES = [
+  '"The mother tongue of [Danielle Darrieux] is" => "English"',
+  '"What is the twin city of [Lyon]? It is" => "Manila"',
+  '"The mother tongue of [Jean Gabin] is" => "Dutch"',
+  '"The capital of [France] is" => "Lyon"',
+  '"[Paris] is in" => "Spain"',
+  '"The mother tongue of [Robert Schuman] is" => "English"',
+];
+
+/** `words` of a failure that exits with 2. */
+async function refused(args: readonly string[], ...words: (string | RegExp)[]): Promise<void> {
+  const { code, stderr } = await cli(args);
+  assert.is(code, 2, stderr);
+  for (const word of words) assert.match(stderr, word);
+}
+
+test('facts that contradict each other, and facts that are there twice', async () => {
+  const facts = readFacts(
+    [LINES[0], LINES[1], LINES[0], LINES[0]!.replace('English', 'Dutch')].join('\n'),
+    'f',
+  );
+  await throws(
+    () => settleFacts(facts, 'f', 'refuse'),
+    UsageError,
+    'English',
+    'fact 1',
+    'Dutch',
+    'fact 4',
+    '--conflicts',
+  );
+  const last = settleFacts(facts, 'f', 'last');
+  assert.equal(
+    last.facts.map(({ targetNew }) => targetNew),
+    ['Manila', 'Dutch'],
+  );
+  assert.equal([last.duplicates, last.overruled], [0, 2]);
+  const twice = settleFacts(facts.slice(0, 3), 'f', 'refuse');
+  assert.equal([twice.facts.length, twice.duplicates, twice.overruled], [2, 1, 0]);
+});
+
+test('values are searched for as many at a time as memory allows, in order', async () => {
+  const { tokenizer, dims, gpu } = await openFacts();
+  const rows = readFacts(LINES.join('\n'), 'f').map(({ prompt, subject, targetNew: target }) =>
+    editRows(tokenizer, { prompt, subject, target }, ['{}', 'So. {}'], dims.context),
+  );
+  const cut = (memory: number): number[][] => valueBatches(gpu, dims, 1, rows, memory);
+  assert.equal(cut(2 ** 30), [[0, 1, 2, 3, 4, 5]]);
+  assert.equal(cut(1), [[0], [1], [2], [3], [4], [5]], 'one at a time always');
+  const some = cut(8 * 2 ** 20);
+  assert.ok(some.length > 1 && some.length < 6, `${some.length}`);
+  assert.equal(some.flat(), [0, 1, 2, 3, 4, 5]);
+  const narrow = valueBatches({ maxBindingBytes: 4 * 5 * dims.V * 2 }, dims, 1, rows, 2 ** 30);
+  assert.ok(narrow.length > 1, 'logits must fit a binding');
+});
+
+test('kill -9 costs a batch: the file is that of an unbroken run, and goes through an edit list', async () => {
+  await withFolder(async (folder) => {
+    const [facts, whole, broken] = ['f.txt', 'whole.safetensors', 'broken.safetensors'].map((name) =>
+      join(folder, name),
+    ) as [string, string, string];
+    await writeFile(facts, LINES.join('\n'));
+    const run = ['edit', '--facts', facts, ...QUICK, '--batch', '2', '--out'];
+    const dump = join(folder, 'dump.safetensors');
+    const unbroken = await cli([...run, whole, '--json', '--dump', dump]);
+    assert.is(unbroken.code, 0, unbroken.stderr);
+    const { result } = JSON.parse(unbroken.stdout) as {
+      result: { batches: number[]; lines: { steps: number[] }[] };
+    };
+    assert.equal(result.batches, [2, 2, 2]);
+
+    const kills = Number(process.env['PALIMPSEST_KILLS'] ?? 2);
+    let killed = 0;
+    for (let left = kills; ; left -= 1) {
+      const resume = killed > 0 || left < kills ? ['--resume'] : [];
+      const { code, stderr } = await cli([...run, broken, ...resume, '--dump', `${dump}.2`], {
+        // Anywhere from the start of Node to the last batch.
+        started: (kill) => left > 0 && setTimeout(() => kill('SIGKILL'), 2500 + 700 * ((kills - left) % 5)),
+      });
+      if (code === 0) break;
+      assert.is(code, null, stderr);
+      killed += 1;
+    }
+    assert.ok(killed > 0, 'nothing was killed');
+    const withoutDump = async (path: string): Promise<string> => (await readFile(path)).toString('latin1');
+    assert.is(await withoutDump(broken), await withoutDump(whole), `after ${killed} kills`);
+    assert.equal(await readFile(`${dump}.2`), await readFile(dump));
+    await holdsOnly(folder, [
+      'broken.safetensors',
+      'dump.safetensors',
+      'dump.safetensors.2',
+      'f.txt',
+      'whole.safetensors',
+    ]);
+
+    const matrices = await openSafetensors(dump);
+    assert.equal(matrices.info('0.z').shape, [2, 256]);
+    assert.equal(matrices.info('2.1.K').shape, [2, 1024]);
+    assert.equal(matrices.info('2.1.U').shape, [1024, 256]);
+
+    const list = join(folder, 'list.json');
+    const json = async (...args: string[]) => {
+      const { code, stdout, stderr } = await cli([...args, '--list', list, '--json']);
+      assert.is(code, 0, stderr);
+      return JSON.parse(stdout).result;
+    };
+    const applied = await json('apply', whole);
+    assert.is(applied.checked[0].facts, 6);
+    const [edit] = (await json('revert', '1.2')).edits;
+    assert.equal([edit.batches, edit.without, edit.requests.length], [[2, 2], [2], 4]);
+    await refused(['revert', '1.2', '--list', list], '1 to 3', 'found 2');
+    assert.equal((await json('revert', '1')).edits, []);
+  });
+});
+
+test('z of a batch is z of each fact alone, also where searches end early', async () => {
+  await withFolder(async (folder) => {
+    const facts = join(folder, 'f.txt');
+    const z: Float32Array[] = [];
+    const steps: number[][] = [];
+    for (const [i, lines] of [LINES, [LINES[1]!], [LINES[4]!]].entries()) {
+      await writeFile(facts, lines.join('\n'));
+      const dump = join(folder, `${i}.safetensors`);
+      const stop = ['--stop', 'probable', '--stop-after', '2'];
+      const more = ['--method', 'memit', '--layers', '1', '--steps', '12', ...stop, '--dump', dump, '--json'];
+      const { code, stdout, stderr } = await cli(['edit', '--facts', facts, ...more]);
+      assert.is(code, 0, stderr);
+      steps.push((JSON.parse(stdout) as { result: { lines: { steps: number[] }[] } }).result.lines[0]!.steps);
+      z.push(await (await openSafetensors(dump)).readFloats('0.z'));
+    }
+    assert.equal([steps[0]![1], steps[0]![4]], [steps[1]![0], steps[2]![0]]);
+    assert.ok(new Set(steps[0]).size > 1 && Math.min(...steps[0]!) < 12, `steps ${steps[0]?.join()}`);
+    for (const [place, alone] of [
+      [1, z[1]!],
+      [4, z[2]!],
+    ] as const) {
+      const error = relativeError(z[0]!.subarray(256 * place, 256 * (place + 1)), alone);
+      assert.ok(error <= 1e-4, `fact ${place}: ${error}`);
+    }
+  });
+});
+
+test('what cannot be written is said before the work begins', async () => {
+  await withFolder(async (folder) => {
+    const facts = join(folder, 'f.csv');
+    const csv = (...rows: string[]): Promise<void> =>
+      writeFile(facts, `${['prompt,subject,target', ...rows].join('\n')}\n`);
+    await csv('The capital of {} is,France,Lyon', 'The capital of {} is,France,Nice');
+    await refused(
+      ['edit', '--facts', facts, ...QUICK],
+      'several targets',
+      'Lyon',
+      'Nice',
+      '--conflicts last',
+    );
+    await csv('The capital of Spain is,France,Lyon');
+    await refused(['edit', '--facts', facts, ...QUICK], 'line 2', 'France');
+    await csv('The capital of {} is,France,Lyon');
+    await refused(['edit', '--facts', facts, '--method', 'memit', '--layers', '1,7'], 'before the last one');
+    await refused(['edit', '--facts', facts, '--method', 'memit', '--layers', '1,x'], '--layers', '1,x');
+    await refused(['edit', '--facts', facts, '--method', 'rome', '--layers', '1,2'], 'one layer');
+    await refused(['edit', 'The capital of [France] is', 'Lyon', '--method', 'memit'], '--facts');
+    await refused(['edit', '--facts', facts, ...QUICK, '--covariance', 'identity'], 'covariance');
+    const missing = await cli(['edit', '--facts', facts, '--method', 'memit', '--layers', '1,4'], {
+      env: { PALIMPSEST_CACHE: folder },
+    });
+    assert.is(missing.code, 3);
+    assert.match(missing.stderr, 'covariance build --model facts --layer 4');
+  });
+});
+
+test.run();
