@@ -8,12 +8,20 @@ import { writeAtomic } from '../src/io/atomic.ts';
 import { writeSweptLayer } from '../src/io/cache.ts';
 import { NOISE_FACTOR, embeddingDeviation } from '../src/lab/trace-runs.ts';
 import { makeReport } from '../src/lab/report/page.ts';
-import { chooseLayer, layersToSweep, sweepLayers } from '../src/lab/trace-average.ts';
-import type { LayerScore, SweepChoice } from '../src/lab/trace-average.ts';
-import { knownFacts, recommendedLayer, traceFacts } from '../src/lab/trace-average.ts';
-import type { AverageTracing } from '../src/lab/trace-average.ts';
+import {
+  TOKEN_KINDS,
+  bestLayer,
+  chooseLayer,
+  knownFacts,
+  layerContrast,
+  layersToSweep,
+  recommendedLayer,
+  sweepLayers,
+  traceFacts,
+} from '../src/lab/trace-average.ts';
+import type { AverageTracing, LayerScore, SweepChoice } from '../src/lab/trace-average.ts';
 import { TRACE_SITES } from '../src/lab/trace-runs.ts';
-import type { TraceRequest } from '../src/lab/trace-runs.ts';
+import type { TraceRequest, TraceSite } from '../src/lab/trace-runs.ts';
 import { traceFact } from '../src/lab/trace.ts';
 import type { TraceOptions, Tracing } from '../src/lab/trace.ts';
 import { command } from './commands.ts';
@@ -25,7 +33,9 @@ import { EDIT_FLAGS, MODEL_FLAGS, folder, input, number, once } from './flags.ts
 import { layerSolvers } from './lab.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
-import { showAverage, showSweep, showTracing } from './causal-trace-view.ts';
+import type { Terminal } from './terminal.ts';
+import { percent, quoted } from './text.ts';
+import type { Column } from './text.ts';
 
 /** Subjects whose embeddings say how wide the noise is, at most. */
 const SUBJECTS = 1000;
@@ -283,4 +293,98 @@ async function writeFigures(
     }),
   );
   for (const [name, content] of files) await writeAtomic(resolve(out, name), content);
+}
+
+const SHADES = ' ░▒▓█';
+/** Effects printed as numbers where there are few layers. */
+const MOST_NUMBERS = 12;
+
+function showTracing(terminal: Terminal, tracing: Tracing): void {
+  const { tokens, subject, object, clean, corrupted, samples, noise, window, effects } = tracing;
+  terminal.heading(`Causal tracing of${object}`);
+  terminal.say(
+    `  p(${quoted(object)}) is ${percent(Math.log(clean))} in the clean run, and ${percent(Math.log(corrupted))} ` +
+      `over ${samples} runs with noise of deviation ${noise.toPrecision(3)} on the subject (*). What comes back, in percent points:`,
+    '  ',
+  );
+  const rows = tokens.map((token, t) => `${quoted(token)}${t >= subject[0] && t < subject[1] ? ' *' : ''}`);
+  for (const site of TRACE_SITES)
+    if (effects[site]) showGrid(terminal, titleOf(site, window), rows, effects[site] ?? []);
+}
+
+function showAverage(terminal: Terminal, average: AverageTracing): void {
+  const { n, clean, corrupted, window, effects } = average;
+  terminal.heading(`Average over ${n} facts`);
+  terminal.say(
+    `  ${percent(Math.log(clean))} in the clean runs, ${percent(Math.log(corrupted))} in the corrupted ones`,
+    '  ',
+  );
+  for (const site of TRACE_SITES) {
+    const found = effects[site];
+    const kinds = TOKEN_KINDS.filter((kind) => (found?.[kind] ?? []).length > 0);
+    if (found)
+      showGrid(
+        terminal,
+        titleOf(site, window),
+        [...kinds],
+        kinds.map((kind) => found[kind]),
+      );
+  }
+  const found = layerContrast(average);
+  if (!found) return;
+  const { layer, next, difference, margin } = found;
+  const [points, around] = [difference, margin].map((x) => (100 * x).toFixed(1));
+  const by = `MLPs at the subject's last token restore most around layer ${layer}, ${points} points more than around layer ${next}`;
+  terminal.say(
+    difference > margin
+      ? `  ${by} (± ${around} over the facts): try --layer ${layer}`
+      : `  ${by}. ${Number.isNaN(margin) ? `${n} facts do not tell` : `With ± ${around} over ${n} facts that does not tell`} the layers apart: ` +
+          'trace more with --facts, or edit at each layer with --sweep',
+    '  ',
+  );
+}
+
+function showSweep(terminal: Terminal, scores: readonly LayerScore[]): void {
+  terminal.heading(`Single edits at each layer (${scores[0]?.n ?? 0} facts)`);
+  const best = bestLayer(scores);
+  const heads: Column[] = ['layer', 'ES', 'PS', 'NS', 'S'].map((title) => ({
+    title,
+    align: 'right' as const,
+  }));
+  const rows = scores.map(({ layer, ES, PS, NS, score }) => [
+    String(layer),
+    ...[ES, PS, NS, score].map((x) => (x === undefined ? '' : x.toFixed(1))),
+    layer === best ? 'best' : '',
+  ]);
+  terminal.table([...heads, { title: '' }], rows);
+}
+
+function showGrid(
+  terminal: Terminal,
+  title: string,
+  rows: readonly string[],
+  effects: readonly (readonly number[])[],
+): void {
+  const layers = effects[0]?.length ?? 0;
+  const most = Math.max(...effects.flat(), Number.MIN_VALUE);
+  const shade = (x: number): string =>
+    SHADES[Math.min(SHADES.length - 1, Math.max(0, Math.round((x / most) * (SHADES.length - 1))))] ?? ' ';
+  terminal.print();
+  const numbers = layers <= MOST_NUMBERS;
+  const heads: Column[] = numbers
+    ? Array.from({ length: layers }, (_, layer) => ({ title: String(layer), align: 'right' as const }))
+    : [{ title: `layers 0 to ${layers - 1}` }];
+  const cells = effects.map((row, r) => [
+    `  ${rows[r] ?? ''}`,
+    ...(numbers
+      ? row.map((x) => `${shade(x)}${(100 * x).toFixed(1).padStart(5)}`)
+      : [row.map(shade).join('')]),
+  ]);
+  terminal.table([{ title: `  ${title}` }, ...heads], cells);
+}
+
+function titleOf(site: TraceSite, window: number): string {
+  return { state: 'hidden state', mlp: `MLP, ${window} layers`, attention: `attention, ${window} layers` }[
+    site
+  ];
 }

@@ -17,6 +17,7 @@ import type { TensorToWrite } from '../src/formats/safetensors.ts';
 import { writeFactsEdit } from '../src/index.node.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
 import { requestOf } from '../src/lab/evaluate.ts';
+import { sha256File } from '../src/io/file.ts';
 import { openRun } from '../src/io/run.ts';
 import type { OpenRun } from '../src/io/run.ts';
 import { BATCH_LINE, cutFacts, vectorOf, writeBatches } from '../src/lab/fact-batches.ts';
@@ -181,36 +182,22 @@ async function write(
   }
 }
 
-type Journal = RunJournal<Head, BatchLine>;
-
-/** The edit file, and the dump. */
-async function writeRun(
-  { session, covariances, settings, contextsSeed: seed, writing, layers }: FactsEditing,
-  { out, dump }: EditFactsArguments,
+/** Of each batch its facts and updates, read from the journal one by one. */
+async function* batchesOf(
+  { session }: FactsEditing,
   facts: readonly Fact[],
-  { journal, lines }: { readonly journal: Journal; readonly lines: readonly BatchLine[] },
-  { signal }: Run,
-): Promise<void> {
-  const { model, edits } = session;
-  const batches: FactsBatch[] = [];
-  const tensors: TensorToWrite[] = [];
-  let first = 0;
+  { journal, lines }: Written,
+): AsyncGenerator<FactsBatch & { readonly of: (name: string) => Float32Array<ArrayBuffer> }> {
+  const { model } = session;
+  let [b, first] = [0, 0];
   for await (const block of journal.vectors()) {
-    const b = batches.length;
     const line = lines[b] as BatchLine;
     const of = (name: string): Float32Array<ArrayBuffer> => {
       const found = vectorOf(line, block, name);
-      if (!found) throw new RangeError(`edit: batch ${b} has no ${name}.`);
+      if (!found) throw new RangeError(`edit: batch ${line.batch} has no ${name}.`);
       return found;
     };
-    const mine = facts.slice(first, (first += line.case_ids.length));
-    const updates = line.layers.map(({ layer, rank }) => ({
-      layer,
-      rank,
-      U: of(`u.${layer}`),
-      Lambda: of(`lambda.${layer}`),
-    }));
-    const requests = mine.map((fact) => {
+    const requests = facts.slice(first, (first += line.case_ids.length)).map((fact) => {
       const { prompt, subject, target } = requestOf(fact);
       const { targetIds } = editRows(
         model.tokenizer,
@@ -220,23 +207,69 @@ async function writeRun(
       );
       return { prompt, subject, target, targetIds };
     });
-    batches.push({ requests, updates });
-    if (dump !== undefined) {
-      const n = mine.length;
-      const matrix = (name: string, rows: number, values: Float32Array<ArrayBuffer>): void => {
-        tensors.push({ name, dtype: 'F32', shape: [rows, values.length / rows], data: bytesOf(values) });
-      };
-      matrix(`${b}.z`, n, of('z'));
-      for (const { layer, rank, U, Lambda } of updates) {
-        matrix(`${b}.${layer}.K`, n, of(`K.${layer}`));
-        matrix(`${b}.${layer}.R`, n, of(`R.${layer}`));
-        matrix(`${b}.${layer}.U`, U.length / rank, product(U, Lambda, rank));
-      }
+    const updates = line.layers.map(({ layer, rank }) => ({
+      layer,
+      rank,
+      U: of(`u.${layer}`),
+      Lambda: of(`lambda.${layer}`),
+    }));
+    yield { requests, updates, of };
+    b += 1;
+  }
+}
+
+/** Batches that were written, in a journal. */
+interface Written {
+  readonly journal: Pick<RunJournal<unknown, BatchLine>, 'vectors'>;
+  readonly lines: readonly BatchLine[];
+}
+
+/** A file a batch. @param pathOf batch `b`, from 0 */
+export async function writeFactsFiles(
+  editing: FactsEditing,
+  facts: readonly Fact[],
+  written: Written,
+  pathOf: (b: number) => string,
+): Promise<void> {
+  const { session, covariances, settings, contextsSeed: seed, writing } = editing;
+  const earlier = session.edits.map(({ id }) => id);
+  let b = 0;
+  for await (const { requests, updates } of batchesOf(editing, facts, written)) {
+    const path = pathOf(b++);
+    const circumstances = { method: writing.method, covariances, settings, seed, earlier };
+    await writeFactsEdit(path, session.model, [{ requests, updates }], circumstances);
+    earlier.push(await sha256File(path));
+  }
+}
+
+/** The edit file, and the dump. */
+async function writeRun(
+  editing: FactsEditing,
+  { out, dump }: EditFactsArguments,
+  facts: readonly Fact[],
+  written: Written,
+  { signal }: Run,
+): Promise<void> {
+  const { session, covariances, settings, contextsSeed: seed, writing, layers } = editing;
+  const batches: FactsBatch[] = [];
+  const tensors: TensorToWrite[] = [];
+  for await (const { requests, updates, of } of batchesOf(editing, facts, written)) {
+    const b = batches.push({ requests, updates }) - 1;
+    if (dump === undefined) continue;
+    const n = requests.length;
+    const matrix = (name: string, rows: number, values: Float32Array<ArrayBuffer>): void => {
+      tensors.push({ name, dtype: 'F32', shape: [rows, values.length / rows], data: bytesOf(values) });
+    };
+    matrix(`${b}.z`, n, of('z'));
+    for (const { layer, rank, U, Lambda } of updates) {
+      matrix(`${b}.${layer}.K`, n, of(`K.${layer}`));
+      matrix(`${b}.${layer}.R`, n, of(`R.${layer}`));
+      matrix(`${b}.${layer}.U`, U.length / rank, product(U, Lambda, rank));
     }
   }
-  const earlier = edits.map(({ id }) => id);
+  const earlier = session.edits.map(({ id }) => id);
   if (out !== undefined)
-    await writeFactsEdit(out, model, batches, {
+    await writeFactsEdit(out, session.model, batches, {
       method: writing.method,
       covariances,
       settings,
@@ -332,7 +365,7 @@ function successOf(before: State, after: State): Success {
 }
 
 /** Facts, facts a minute and the time left. */
-function factsProgress(
+export function factsProgress(
   terminal: Terminal,
   total: number,
   first: number,

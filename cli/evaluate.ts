@@ -1,4 +1,4 @@
-/** `palimpsest evaluate`: single edits over a data set, each taken back bit for bit. */
+/** `palimpsest evaluate`: single edits over a data set, each taken back bit for bit; with --batch, all on the same weights. */
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import * as v from 'valibot';
@@ -25,9 +25,21 @@ import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { methodsFrom } from './edit-options.ts';
 import { FOLDERS, readText } from './files.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, folder, input } from './flags.ts';
-import { DATA, LAB_FLAGS, factsFrom, hashOf, runMode, settingsOf, withLab } from './lab.ts';
+import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
+import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, folder, input } from './flags.ts';
+import {
+  DATA,
+  DOWNSTREAM_FLAGS,
+  HELD_OUT_FLAG,
+  LAB_FLAGS,
+  factsFrom,
+  hashOf,
+  runMode,
+  settingsOf,
+  withLab,
+} from './lab.ts';
 import type { LabArguments } from './lab.ts';
+import { singleFlags } from './mass-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { percent, plural, quoted, short } from './text.ts';
@@ -75,10 +87,13 @@ export const evaluate = command({
         },
         references: input('--references', 'attribute_snippets.json of ROME: texts for consistency (RS)'),
       })
-      .options(EDIT_FLAGS)
+      .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
+      .options({ ...STUDY_FLAGS, ...DOWNSTREAM_FLAGS })
+      .options({ 'held-out': HELD_OUT_FLAG })
       .options(MODEL_FLAGS)
       .example('$0 evaluate --method all --count 40', 'the three methods on the first 40 facts'),
-  run: async (args: EvaluateCommand, run) => runEvaluate(args, run),
+  run: async (args, run) =>
+    asksForBatches(args) ? studyFacts(args, run, false) : runEvaluate({ ...args, ...singleFlags(args) }, run),
 });
 
 async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {

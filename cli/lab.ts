@@ -91,7 +91,7 @@ export async function factsFrom({
   data,
   from = 0,
   count,
-}: LabArguments): Promise<{ facts: Fact[]; name: string }> {
+}: Pick<LabArguments, 'data' | 'from' | 'count'>): Promise<{ facts: Fact[]; name: string }> {
   const { text: content, name } = await readData('data', data, 'counterfact.json');
   const all = readFacts(content, name);
   const facts = all.slice(from, count === undefined ? undefined : from + count);
@@ -195,6 +195,11 @@ export function layerSolvers(
 async function* placed(texts: readonly string[]): AsyncGenerator<Placed<number>> {
   for (const [index, text] of texts.entries()) yield { text, index, next: index + 1 };
 }
+
+export const HELD_OUT_FLAG = input(
+  '--held-out',
+  'text, a document a line, whose first 12 are followed [default: WikiText]',
+);
 
 export const PER_CLASS = 100;
 const COUNT = { integer: true, min: 0 } as const;

@@ -46,7 +46,7 @@ export interface FactsEditing {
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-function massMethodOf(args: Pick<FactsArguments, 'method'>): MassMethod | undefined {
+export function massMethodOf(args: Pick<FactsArguments, 'method'>): MassMethod | undefined {
   return MASS_METHODS.find((method) => method === args.method);
 }
 

@@ -22,6 +22,7 @@ import { FOLDERS, readData } from './files.ts';
 import {
   DATA,
   DOWNSTREAM_FLAGS,
+  HELD_OUT_FLAG,
   LAB_FLAGS,
   PER_CLASS,
   downstreamFrom,
@@ -33,7 +34,9 @@ import {
   withLab,
 } from './lab.ts';
 import type { DownstreamArguments, Lab, LabArguments } from './lab.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, folderOr, input, number } from './flags.ts';
+import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
+import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, folderOr, number } from './flags.ts';
+import { singleFlags } from './mass-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { percent as probability, plural, short } from './text.ts';
@@ -74,20 +77,21 @@ export const sequence = command({
           `edits between two measurements, the end is always one [default: ${EVERY}]`,
           COUNT,
         ),
-        'held-out': input(
-          '--held-out',
-          'text, a document a line, whose first 12 are followed [default: WikiText]',
-        ),
+        'held-out': HELD_OUT_FLAG,
       })
-      .options(DOWNSTREAM_FLAGS)
-      .options(EDIT_FLAGS)
+      .options({ ...STUDY_FLAGS, ...DOWNSTREAM_FLAGS })
+      .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
       .options(MODEL_FLAGS)
       .example(
         '$0 sequence --method rome --count 40',
         'forty edits; the guard marks those that disable the model',
       )
       .example('$0 sequence --method rome --count 40 --resume', 'goes on with a run that was stopped'),
-  run: async (args: SequenceCommand, run) => runCommand(args, run),
+  run: async (args, run) => {
+    if (!asksForBatches(args)) return runCommand({ ...args, ...singleFlags(args) }, run);
+    await checkEdits(resolve(args.out), args, run);
+    return studyFacts({ ...args, count: args.count ?? EDITS }, run, true);
+  },
 });
 
 async function runCommand(args: SequenceCommand, run: Run): Promise<Report> {
@@ -108,7 +112,11 @@ async function runCommand(args: SequenceCommand, run: Run): Promise<Report> {
  *
  * @throws UsageError when there are some that may not be removed
  */
-async function checkEdits(folder: string, { resume }: SequenceCommand, { files }: Run): Promise<void> {
+async function checkEdits(
+  folder: string,
+  { resume }: Pick<SequenceCommand, 'resume'>,
+  { files }: Run,
+): Promise<void> {
   if (resume) return;
   const edits = resolve(folder, 'edits');
   const names = await readdir(edits).catch((): string[] => []);

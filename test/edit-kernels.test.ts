@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { adamStep, clampNorm } from '../src/edit/adam.ts';
 import { addAtRows, evenly, lookupsOf, meanRows, sumAtRows } from '../src/edit/add-at-rows.ts';
-import { frobenius } from '../src/edit/frobenius.ts';
+import { frobenius, spectralDifference } from '../src/edit/frobenius.ts';
 import { lossTable, lossTrace, readTraceRows } from '../src/edit/value-loss.ts';
 import type { LossTable } from '../src/edit/value-loss.ts';
 import { anchored } from '../src/edit/value.ts';
@@ -301,6 +301,28 @@ test('anchor_norm: every row at the same length', async () => {
       await canaries();
     });
   }
+});
+
+test('the spectral norm of a change: of rank one |u| |v|, of rank two the larger of two orthogonal ones', async () => {
+  const [f, d] = [65, 33];
+  const e = (n: number, at: number, scale: number): Float64Array =>
+    Float64Array.from({ length: n }, (_, i) => (i === at ? scale : 0));
+  const w = noise(f * d, 1);
+  const changed = (
+    ...pairs: (readonly [ArrayLike<number>, ArrayLike<number>])[]
+  ): Float32Array<ArrayBuffer> =>
+    w.map((x, i) => pairs.reduce((sum, [u, v]) => sum + u[Math.floor(i / d)]! * v[i % d]!, x));
+  const [u, v] = [noise(f, 2), noise(d, 3)];
+  await gpu.scope(async (s) => {
+    const norms = (a: Float32Array<ArrayBuffer>): Promise<number> =>
+      spectralDifference(gpu, tensor(s, a, [f, d]), tensor(s, w, [f, d]));
+    // Sums with W round to 2⁻²⁴ of about 1 in each of f d elements.
+    const one = norm(u) * norm(v);
+    assert.ok(Math.abs((await norms(changed([u, v]))) - one) < 1e-5 * one);
+    const two = changed([e(f, 3, 2), e(d, 5, 1)], [e(f, 9, 1), e(d, 8, 1)]);
+    assert.ok(Math.abs((await norms(two)) - 2) < 1e-5);
+    assert.is(await norms(w.slice()), 0);
+  });
 });
 
 test('lambda is the residual over the divisor, even where key and u are nearly orthogonal', async () => {

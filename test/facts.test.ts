@@ -6,12 +6,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { settleFacts } from '../src/data/conflicts.ts';
 import { readFacts } from '../src/data/read.ts';
+import { names } from '../src/lab/batch-study.ts';
 import { valueBatches } from '../src/edit/value-batches.ts';
 import { editRows } from '../src/edit/rows.ts';
 import { UsageError } from '../src/errors.ts';
 import { openSafetensors } from '../src/io/file.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';
-import { openFacts } from './model.ts';
+import { golden, openFacts } from './model.ts';
 import { cli } from './process.ts';
 import { relativeError } from './reference/allclose.ts';
 
@@ -157,6 +158,39 @@ test('z of a batch is z of each fact alone, also where searches end early', asyn
       assert.ok(error <= 1e-4, `fact ${place}: ${error}`);
     }
   });
+});
+
+test('evaluate --batch judges every fact when written and at the end; sequence --batch keeps its batches', async () => {
+  await withFolder(async (folder) => {
+    const flags = [...QUICK, '--count', '4', '--batch', '2', '--free-tokens', '4'];
+    const data = golden('data/counterfact.json');
+    const out = join(folder, 'run');
+    const ended = await cli(['sequence', data, ...flags, '--out', out, '--json']);
+    assert.is(ended.code, 0, ended.stderr);
+    const { result } = JSON.parse(ended.stdout);
+    assert.equal([result.n, result.batches, result.written.n, result.end.n], [4, [2, 2], 4, 4]);
+    assert.is(result.before.ES, 0);
+    assert.ok(result.written.ES > 0 && result.written.free > 0, JSON.stringify(result.written));
+    const [{ written, end }] = result.cases.slice(-1);
+    // Nothing was written after the last batch; other rows beside these round otherwise.
+    assert.equal([written.holds, written.free], [end.holds, end.free]);
+    assert.ok(Math.abs(written.target_logprob - end.target_logprob) < 1e-4);
+    const [layer] = result.model_end.layers;
+    assert.ok(layer.spectral_norm > 0 && layer.spectral_norm <= layer.total_norm);
+    assert.ok(result.model_end.perplexity !== result.model_before.perplexity);
+    const text = ['predict', 'The capital of France is', '--json', '--edits'];
+    const both = JSON.parse((await cli([...text, out])).stdout);
+    const files = ['0001', '0002'].map((name) => join(out, 'edits', `${name}.safetensors`));
+    assert.equal(both.result, JSON.parse((await cli([...text, ...files])).stdout).result);
+  });
+});
+
+test('a text names the new object as a word, and not the true one before it', () => {
+  const fact = { targetNew: 'Rome', targetTrue: 'Paris' };
+  assert.is(names(' Rome, not Paris', fact), true);
+  assert.is(names(' Paris, not Rome', fact), false);
+  assert.is(names(' Romeo', fact), false);
+  assert.is(names(' (rome)', { targetNew: 'Rome', targetTrue: null }), true);
 });
 
 test('what cannot be written is said before the work begins', async () => {

@@ -50,6 +50,8 @@ export interface BatchLine {
   readonly seconds: number;
   /** What the vectors of this line are: `u.LAYER`, `lambda.LAYER`, `past.LAYER`, `z`, `K.LAYER`, `R.LAYER`. */
   readonly vectors: readonly string[];
+  /** What was asked of the model when the batch was written. */
+  readonly measured?: unknown;
 }
 
 const NUMBER = v.nullable(v.number());
@@ -91,6 +93,8 @@ export interface BatchOptions {
   readonly size: number;
   /** z, K and R are kept in the journal too. */
   readonly keepAll?: boolean | undefined;
+  /** Asks the model about a batch that was just written; the answer stands in its line. */
+  readonly measure?: ((facts: readonly Fact[], batch: number) => Promise<unknown>) | undefined;
   /** Called when a batch is on the disk, also with those that were there. */
   readonly onBatch?: ((line: BatchLine, model: Model) => Promise<void> | void) | undefined;
   /** Facts that have their values, of all. */
@@ -153,6 +157,7 @@ export async function writeBatches(
       ...options,
       onValues: (found) => options.onValues?.(before + found, facts.length),
     });
+    const seconds = (performance.now() - start) / 1000;
     const line: BatchLine = {
       batch: lines.length + 1,
       method: writing.method,
@@ -160,8 +165,9 @@ export async function writeBatches(
       layers: wrote.layers,
       steps: wrote.traces.map(({ length }) => length),
       loss: wrote.traces.map((trace) => trace.at(-1)?.loss ?? NaN),
-      seconds: (performance.now() - start) / 1000,
+      seconds,
       vectors: [...wrote.vectors.keys()],
+      ...(options.measure && { measured: await options.measure(batch, lines.length + 1) }),
     };
     await journal.append(line, [...wrote.vectors.values()]);
     lines.push(line);

@@ -1,0 +1,234 @@
+/**
+ * Facts written batch after batch into the same weights, judged when their batch was written and all of them at the end:
+ * the difference is what was forgotten. Under teacher forcing by the metrics of single edits, and by what the model writes
+ * when nobody holds its hand; beside them what the model lost: perplexity, downstream tasks, how far W moved.
+ *
+ * Source: free generation as in WILD, arXiv 2502.11177, which finds most of teacher forcing's success gone without it.
+ */
+import * as v from 'valibot';
+import type { Fact } from '../data/fact.ts';
+import { keepWeights } from '../edit/apply.ts';
+import { frobenius, frobeniusDifference, spectralDifference } from '../edit/frobenius.ts';
+import { sentence } from '../edit/template.ts';
+import { generate } from '../models/generate.ts';
+import type { Model } from '../models/model.ts';
+import { mean } from '../statistics.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { writeBatches } from './fact-batches.ts';
+import type { BatchLine, BatchOptions, RunJournal } from './fact-batches.ts';
+import { perplexity } from './health.ts';
+import { caseMetrics, holds, summarise } from './metrics.ts';
+import type { CaseMetrics, FactScores, Summary } from './metrics.ts';
+import { scoreFacts } from './probes.ts';
+
+export interface StudyOptions extends Omit<BatchOptions, 'measure'> {
+  /** Ids of held-out documents. */
+  readonly documents: readonly (readonly number[])[];
+  /** Tokens that are generated after each prompt and paraphrase; 0 for none. */
+  readonly freeTokens: number;
+  /** Downstream tasks, on the unedited model, after every so many batches (0: none between) and at the end. */
+  readonly downstream?:
+    { readonly every: number; readonly run: (model: Model) => Promise<unknown> } | undefined;
+  /** Of bootstrap intervals. */
+  readonly seed: number;
+}
+
+/** A fact on the weights as they were when it was asked. */
+export interface Judged {
+  readonly case_id: number;
+  readonly metrics: CaseMetrics;
+  /** The new object beats the true one; without a true one it is the arg-max. */
+  readonly holds: boolean;
+  readonly target_logprob: number;
+  readonly true_logprob: number | null;
+  /** Share of freely written texts that name the new object, and not the true one before it. */
+  readonly free: number | null;
+}
+
+export interface LayerChange {
+  readonly layer: number;
+  /** |W − W₀|, Frobenius; over |W₀|; and the largest singular value. */
+  readonly total_norm: number;
+  readonly relative_total: number;
+  readonly spectral_norm: number;
+}
+
+/** What the model as a whole has become. */
+export interface Whole {
+  readonly perplexity: number | null;
+  readonly layers: readonly LayerChange[];
+  readonly downstream?: unknown;
+}
+
+/** In a line of the journal, under `measured`. */
+export interface Measured extends Whole {
+  readonly cases: readonly Judged[];
+}
+
+export interface StudyHead {
+  readonly schema: 1;
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** The unedited model. */
+  readonly before: Measured;
+}
+
+const MEASURED = v.looseObject({
+  cases: v.array(v.looseObject({ case_id: v.number(), holds: v.boolean() })),
+});
+
+/** What of a run's head is relied on. */
+export const STUDY_HEAD = v.looseObject({
+  schema: v.literal(1),
+  settings: v.record(v.string(), v.unknown()),
+  before: MEASURED,
+});
+
+export interface Study {
+  readonly before: Measured;
+  readonly lines: readonly BatchLine[];
+  /** Every fact when its batch was written. */
+  readonly written: readonly Judged[];
+  /** Every fact after the last batch, on one model. */
+  readonly end: Measured;
+}
+
+/** Runs the batches that the journal does not hold yet. Afterwards W is what it was before, bit for bit. */
+export async function studyBatches(
+  model: Model,
+  facts: readonly Fact[],
+  layers: readonly number[],
+  options: StudyOptions,
+  journal: RunJournal<StudyHead, BatchLine>,
+  settings: StudyHead['settings'],
+): Promise<Study> {
+  const weights = keepWeights(model, layers);
+  try {
+    const unedited = new Map<number, FactScores>();
+    const whole = async (isDue: boolean): Promise<Whole> => ({
+      perplexity: (await perplexity(model, options.documents)) ?? null,
+      layers: await changes(model, weights.before),
+      ...(options.downstream && isDue && { downstream: await options.downstream.run(model) }),
+    });
+    const ask = (asked: readonly Fact[]): Promise<Judged[]> => judge(model, asked, unedited, options);
+    // Asked again after a resume: metrics of later lines compare with them.
+    const first = await scoreFacts(model, facts);
+    facts.forEach((fact, i) => unedited.set(fact.caseId, first[i] as FactScores));
+    const head = journal.head ?? {
+      schema: 1,
+      settings,
+      before: { ...(await whole(true)), cases: await ask(facts) },
+    };
+    if (!journal.head) await journal.begin(head);
+    const every = options.downstream?.every ?? 0;
+    const lines = await writeBatches(
+      model,
+      facts,
+      {
+        ...options,
+        measure: async (batch, number): Promise<Measured> => ({
+          cases: await ask(batch),
+          ...(await whole(every > 0 && number % every === 0)),
+        }),
+      },
+      journal,
+    );
+    const written = lines.flatMap(({ measured }) => (measured as Measured).cases);
+    return { before: head.before, lines, written, end: { ...(await whole(true)), cases: await ask(facts) } };
+  } finally {
+    weights.revert();
+  }
+}
+
+/** Metrics over facts, and the mean of free generation in percent. */
+export function summariseJudged(
+  cases: readonly Judged[],
+  seed: number,
+): Summary & { readonly free?: number } {
+  const summary = summarise(
+    cases.map(({ metrics }) => metrics),
+    seed,
+  );
+  const free = mean(cases.flatMap((one) => one.free ?? []));
+  return { ...summary, ...(free !== undefined && { free: 100 * free }) };
+}
+
+async function changes(model: Model, before: ReadonlyMap<number, Tensor>): Promise<LayerChange[]> {
+  const list: LayerChange[] = [];
+  for (const [layer, w0] of before) {
+    const w = model.editedWeight(layer).tensor;
+    const total = await frobeniusDifference(model.gpu, w, w0);
+    list.push({
+      layer,
+      total_norm: total,
+      relative_total: total / (await frobenius(model.gpu, w0)),
+      spectral_norm: total > 0 ? await spectralDifference(model.gpu, w, w0) : 0,
+    });
+  }
+  return list;
+}
+
+async function judge(
+  model: Model,
+  facts: readonly Fact[],
+  unedited: ReadonlyMap<number, FactScores>,
+  { freeTokens, signal }: StudyOptions,
+): Promise<Judged[]> {
+  const scores = await scoreFacts(model, facts);
+  const free = freeTokens > 0 ? await writeFreely(model, facts, freeTokens, signal) : undefined;
+  return facts.map((fact, i) => {
+    const own = scores[i] as FactScores;
+    return {
+      case_id: fact.caseId,
+      metrics: caseMetrics(own, unedited.get(fact.caseId)),
+      holds: holds(own.rewrite),
+      target_logprob: -own.rewrite.new.nll,
+      true_logprob: own.rewrite.true && -own.rewrite.true.nll,
+      free: free?.[i] ?? null,
+    };
+  });
+}
+
+/** Rows that write at a time. */
+const WRITERS = 64;
+
+/** Of each fact the share of its prompt and paraphrases whose greedy continuation names the new object first. */
+async function writeFreely(
+  model: Model,
+  facts: readonly Fact[],
+  tokens: number,
+  signal?: AbortSignal,
+): Promise<number[]> {
+  const { tokenizer, dims } = model;
+  const rows = facts.flatMap((fact, i) =>
+    [sentence(fact), ...fact.paraphrases].flatMap((text) => {
+      const ids = tokenizer.encode(text);
+      return ids.length + tokens <= dims.context ? [{ fact, i, ids }] : []; // no room to write
+    }),
+  );
+  const hits = facts.map(() => [] as number[]);
+  for (let from = 0; from < rows.length; from += WRITERS) {
+    const group = rows.slice(from, from + WRITERS);
+    const added = await generate(
+      model,
+      group.map(({ ids }) => ids),
+      { tokens, topK: 1, seed: 0, signal },
+    );
+    group.forEach(({ fact, i }, b) => hits[i]?.push(Number(names(tokenizer.decode(added[b] ?? []), fact))));
+  }
+  return hits.map((list) => mean(list) ?? NaN);
+}
+
+/** The new object stands in the text as a word, and the true one not before it. */
+export function names(
+  text: string,
+  { targetNew, targetTrue }: Pick<Fact, 'targetNew' | 'targetTrue'>,
+): boolean {
+  const at = placeOf(text, targetNew);
+  const rival = targetTrue === null ? -1 : placeOf(text, targetTrue);
+  return at >= 0 && (rival < 0 || at <= rival);
+}
+
+function placeOf(text: string, word: string): number {
+  const escaped = word.trim().replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  return text.search(new RegExp(`(?<![\\p{L}\\p{N}])${escaped}(?![\\p{L}\\p{N}])`, 'iu'));
+}
