@@ -1,4 +1,5 @@
 /** One edit, timed as a whole and dispatch by dispatch. */
+import type { TopLevelSpec } from 'vega-lite';
 import { computeEdit } from '../../edit/edit.ts';
 import type { Edit, EditPhase } from '../../edit/edit.ts';
 import type { EditRequest } from '../../edit/request.ts';
@@ -150,5 +151,55 @@ function compared(frozen: readonly Timed[], wholes: readonly Timed[]): NonNullab
     edit: timingOf(wholes.map(({ ms }) => ms)),
     stepTokens: wholes[0]?.edit.stepTokens ?? 0,
     ratio: median(wholes.map(({ ms }, i) => ms / (frozen[i]?.ms ?? NaN))),
+  };
+}
+
+export interface SizePoint {
+  readonly size: string;
+  readonly parameters: number;
+  readonly seconds: number;
+}
+
+export interface LengthPoint {
+  readonly size: string;
+  /** Tokens of one context. */
+  readonly tokens: number;
+  readonly seconds: number;
+}
+
+/** Two panels, both axes logarithmic: a straight line of slope 1 is time in proportion. */
+export function scalingFigure(
+  title: string,
+  sizes: readonly SizePoint[],
+  lengths: readonly LengthPoint[],
+): TopLevelSpec {
+  const line = { type: 'line', point: true } as const;
+  // Room for the names of the outermost points.
+  const log = { scale: { type: 'log', nice: false, padding: 24 }, type: 'quantitative' } as const;
+  const seconds = { field: 'seconds', title: 'seconds of an edit', ...log } as const;
+  const label = { type: 'text', dy: -10 } as const;
+  return {
+    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+    title,
+    background: 'white',
+    hconcat: [
+      {
+        width: 260,
+        height: 220,
+        data: { values: [...sizes] },
+        encoding: {
+          x: { field: 'parameters', title: 'parameters', axis: { format: '~s' }, ...log },
+          y: seconds,
+        },
+        layer: [{ mark: line }, { mark: label, encoding: { text: { field: 'size' } } }],
+      },
+      {
+        width: 260,
+        height: 220,
+        data: { values: [...lengths] },
+        encoding: { x: { field: 'tokens', title: 'tokens of a context', ...log }, y: seconds },
+        mark: line,
+      },
+    ],
   };
 }
