@@ -11,7 +11,7 @@ import { isFactsRecord, requestsOf, targetsOf, updatesOf } from '../src/edit/fac
 import { mergeEdits } from '../src/edit/merge.ts';
 import { recordTensors } from '../src/edit/record.ts';
 import type { EditRecord } from '../src/edit/record.ts';
-import { UsageError } from '../src/errors.ts';
+import { ModelError, UsageError } from '../src/errors.ts';
 import { sealed } from '../src/formats/checksum.ts';
 import { readAdapter, writeEditFiles, writeGgufAdapter, writePeft } from '../src/io/adapters.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
@@ -152,7 +152,7 @@ test('what is no adapter of ours, and one whose numbers were changed', async () 
     const { records } = await editFiles(folder);
     await throws(() => readAdapter(folder), UsageError, folder, 'adapter_model.safetensors');
     await writeFile(join(folder, 'x.gguf'), 'GGUF and no more of it than this, which is not enough');
-    await throws(() => readAdapter(join(folder, 'x.gguf')), UsageError, 'x.gguf', 'GGUF');
+    await throws(() => readAdapter(join(folder, 'x.gguf')), ModelError, 'x.gguf', 'GGUF');
     const out = join(folder, 'peft');
     const adapter = adapterOf(records);
     await writePeft(out, { ...adapter, edits: '{}' }, BASE);

@@ -4,12 +4,14 @@ import { generate } from '../src/models/generate.ts';
 import { topK } from '../src/models/random.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { gpu, noise, wide } from './gpu.ts';
+import { sampleContextGroups, sampleContexts } from '../src/edit/contexts.ts';
 import { ModelError } from '../src/errors.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
 import { gpt2 } from '../src/models/gpt2.ts';
 import { Model } from '../src/models/model.ts';
 import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { throws } from './folder.ts';
-import { nextLogits, openFacts } from './model.ts';
+import { golden, nextLogits, openFacts } from './model.ts';
 import { TINY_CONFIG, tinyCheckpoint } from './tiny.ts';
 
 const test = suite('generate');
@@ -117,6 +119,21 @@ test('append_cache puts k and v at their places and nowhere else', async () => {
       assert.equal((await read(gpu, cache)).subarray(0, want.length), want);
       await canaries();
     });
+  }
+});
+
+test('contexts are sampled after BOS where the tokenizer has one, and keep the blanks between words', async () => {
+  const folder = golden('architectures/llama2');
+  const model = await Model.load(gpu, await openCheckpoint(folder));
+  try {
+    const contexts = await sampleContexts(model, 0);
+    assert.is(contexts.length, 21);
+    assert.not.ok(contexts.some((text) => /<s>|<\/s>/.test(text)));
+    const [[bare], others] = (await sampleContextGroups(model, 0)) as [string[], string[]];
+    assert.equal([bare, others.length], ['{}', 5]);
+    assert.ok(others[0]!.startsWith('The'));
+  } finally {
+    model.destroy();
   }
 });
 

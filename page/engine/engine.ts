@@ -229,7 +229,7 @@ export class Engine {
       seed: SEED,
       signal,
     });
-    return tokenizer.decode(added).replaceAll('<|endoftext|>', '\n');
+    return tokenizer.decodeAfter(added);
   }
 
   /** Causal tracing of the last edit's prompt: indirect effects of the residual stream, tokens by layers. */

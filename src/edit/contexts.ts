@@ -86,8 +86,6 @@ export function parseContextGroups(text: string, name: string): string[][] {
 /** Raised whenever a seed would give other contexts; part of the name under which they are cached. */
 export const SAMPLING_VERSION = 1;
 
-const START = '<|endoftext|>';
-
 /**
  * 21 templates, `{}` first. All samples are one batch: row b draws from stream b of the seed, and the shorter texts are
  * the beginnings of theirs. In a sequence of edits they come from the unedited model, as published.
@@ -100,15 +98,15 @@ export async function sampleContexts(
   seed: number,
   options: SamplingOptions = {},
 ): Promise<string[]> {
-  const start = model.tokenizer.encode(START);
-  if (start.length !== 1)
+  const start = [...model.tokenizer.start];
+  if (start.length === 0)
     throw new ModelError(
-      `contexts: expected ${START} to be one token of ${model.id}, found ${start.length}. Give contexts of your own with --contexts.`,
+      `contexts: expected ${model.id} to have a BOS token or <|endoftext|>, to begin a text with; it has neither. Give contexts of your own with --contexts.`,
     );
   const lengths = SAMPLED_CONTEXTS.groups.flatMap(({ tokens, count }) => Array<number>(count).fill(tokens));
   const starts = lengths.map(() => start);
-  const texts = await sampleTexts(model, seed, starts, lengths, options);
-  return [BARE_CONTEXT, ...texts.map(contextFromSample)];
+  const samples = await sampleIds(model, seed, starts, lengths, options);
+  return [BARE_CONTEXT, ...samples.map((ids) => contextFromSample(model.tokenizer.decode(ids)))];
 }
 
 /** What the sampled contexts of many facts begin with, and how long each is in tokens. */
@@ -126,8 +124,9 @@ export async function sampleContextGroups(
 ): Promise<string[][]> {
   const starts = GROUPED_CONTEXTS.starts.map((word) => model.tokenizer.encode(word));
   const lengths = starts.map(({ length }) => Math.max(1, GROUPED_CONTEXTS.tokens - length));
-  const texts = await sampleTexts(model, seed, starts, lengths, options);
-  return [[BARE_CONTEXT], texts.map((text, b) => contextFromSample(`${GROUPED_CONTEXTS.starts[b]}${text}`))];
+  const samples = await sampleIds(model, seed, starts, lengths, options);
+  const texts = samples.map((ids, b) => `${GROUPED_CONTEXTS.starts[b]}${model.tokenizer.decodeAfter(ids)}`);
+  return [[BARE_CONTEXT], texts.map(contextFromSample)];
 }
 
 interface SamplingOptions {
@@ -136,13 +135,13 @@ interface SamplingOptions {
 }
 
 /** What the model says after each start, all of them in one batch. */
-async function sampleTexts(
+async function sampleIds(
   model: Model,
   seed: number,
   starts: readonly number[][],
   lengths: readonly number[],
   { signal, onStep }: SamplingOptions,
-): Promise<string[]> {
+): Promise<number[][]> {
   const tokens = Math.max(...lengths);
   let drawn = 0;
   const samples = await generate(model, starts, {
@@ -152,5 +151,5 @@ async function sampleTexts(
     onToken: () => onStep?.((drawn += 1), tokens * lengths.length),
     signal,
   });
-  return samples.map((ids, b) => model.tokenizer.decode(ids.slice(0, lengths[b])));
+  return samples.map((ids, b) => ids.slice(0, lengths[b]));
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { editFilesOf, matrix } from '../edit/adapter.ts';
 import type { Adapter, EditFileParts } from '../edit/adapter.ts';
 import { ModelError, UsageError } from '../errors.ts';
+import { ggufFault, readGguf } from '../formats/gguf.ts';
 import { ggufBytes } from '../formats/gguf-write.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import { makeFolder, writeAtomic, writeSafetensors } from './atomic.ts';
@@ -111,10 +112,10 @@ async function* pieces(bytes: Iterable<Uint8Array>): AsyncGenerator<Uint8Array, 
  * @throws UsageError for anything else, and for an adapter of another program
  */
 export async function readAdapter(path: string): Promise<EditFileParts[]> {
-  if (path.endsWith('.gguf')) return readGguf(path);
+  if (path.endsWith('.gguf')) return readGgufAdapter(path);
   const names = await readdir(path).catch(() => undefined);
   if (names?.includes(PEFT_WEIGHTS)) return readPeft(join(path, PEFT_WEIGHTS));
-  if (names?.includes(GGUF_ADAPTER)) return readGguf(join(path, GGUF_ADAPTER));
+  if (names?.includes(GGUF_ADAPTER)) return readGgufAdapter(join(path, GGUF_ADAPTER));
   throw new UsageError(
     `import ${path}: expected a folder with ${PEFT_WEIGHTS} or ${GGUF_ADAPTER}, or a .gguf file, there is none. palimpsest export --format peft writes such a folder.`,
     'bad_adapter',
@@ -137,26 +138,18 @@ async function readPeft(path: string): Promise<EditFileParts[]> {
 }
 
 /** F32 alone: what this program writes. */
-async function readGguf(path: string): Promise<EditFileParts[]> {
-  const fault = (what: string): UsageError =>
-    new UsageError(`import ${path}: ${what}. Name an adapter that palimpsest export wrote.`, 'bad_adapter');
-  const source = await openSource(path, fault);
-  const { gguf } = await import('@huggingface/gguf'); // only when needed
-  const header = await gguf(path, { allowLocalFile: true }).catch((error: unknown) => {
-    throw fault(`expected a GGUF file, but ${(error as Error).message}`);
-  });
+async function readGgufAdapter(path: string): Promise<EditFileParts[]> {
+  const advice = 'Name an adapter that palimpsest export wrote.';
+  const file = await readGguf(await openSource(path, (what) => ggufFault(path, what, advice)));
   const found: Found = new Map();
-  for (const { name, shape, dtype, offset } of header.tensorInfos) {
+  for (const name of file.names()) {
     const [, layer, which] = /^blk\.(\d+)\.ffn_down\.weight\.lora_([ab])$/.exec(name) ?? [];
-    if (layer === undefined || Number(dtype) !== 0) continue;
-    const [fastest = 0, slowest = 0] = shape.map(Number);
-    const bytes = 4 * fastest * slowest;
-    const at = Number(header.tensorDataOffset + offset);
-    if (!Number.isSafeInteger(bytes) || at + bytes > source.size) throw fault(`${name} ends behind the file`);
-    const values = new Float32Array((await source.read(at, bytes)).buffer);
-    place(found, Number(layer), which === 'a' ? 'A' : 'B', which === 'a' ? slowest : fastest, values);
+    const { shape, dtype, bytes } = file.info(name);
+    if (layer === undefined || dtype !== 'F32') continue;
+    const values = new Float32Array((await file.read(name, 0, bytes)).buffer);
+    place(found, Number(layer), which === 'a' ? 'A' : 'B', shape[which === 'a' ? 0 : 1] ?? 0, values);
   }
-  const words: unknown = (header.metadata as unknown as Readonly<Record<string, unknown>>)[EDITS_KEY];
+  const words = file.metadata.get(EDITS_KEY);
   return fromLayers(found, typeof words === 'string' ? words : undefined, path);
 }
 
