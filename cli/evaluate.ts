@@ -235,7 +235,7 @@ const REFERENCES = v.record(
 );
 
 /** ROME's file of texts about the objects: relation, then object, then texts. */
-async function referencesFrom(path: string | undefined): Promise<EvaluateOptions['references']> {
+export async function referencesFrom(path: string | undefined): Promise<EvaluateOptions['references']> {
   if (path === undefined) return undefined;
   const fault = (found: string): UsageError =>
     new UsageError(`--references ${path}: expected {relation: {object: [{"text"}]}}, found ${found}.`);

@@ -4,7 +4,7 @@
  *   npm run fuzz -- --minutes N [--seed S] [--only WORD]   two processes at a time; a finding is one line
  *   npm run fuzz -- --seed S --run N [--keep]              one run again; --keep leaves its folder
  *
- * A run is decided by the seed and its number. Exit code 1 with a finding, 0 without.
+ * --seeds FOLDER takes the good files of another program, as `.cache/fuzz` has them. A run is decided by the seed and its number. Exit code 1 with a finding, 0 without.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -19,7 +19,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -42,6 +42,7 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '0' },
     run: { type: 'string' },
     only: { type: 'string', default: '' },
+    seeds: { type: 'string' },
     keep: { type: 'boolean', default: false },
   },
 });
@@ -66,7 +67,7 @@ function environment(folder: string, hub?: Readonly<Record<string, string>>): Re
       HF_HOME: join(folder, 'hf'),
     },
     ...{
-      MESA_SHADER_CACHE_DIR: join(top, 'mesa'),
+      MESA_SHADER_CACHE_DIR: SHADERS,
       PALIMPSEST_ADAPTER: process.env['PALIMPSEST_ADAPTER'] ?? 'auto',
     },
     ...(hub ?? { HF_HUB_OFFLINE: '1' }),
@@ -75,6 +76,8 @@ function environment(folder: string, hub?: Readonly<Record<string, string>>): Re
       : { VK_ICD_FILENAMES: process.env['VK_ICD_FILENAMES'] }),
   };
 }
+/** The driver's own cache of compiled shaders: without it every process compiles them anew. */
+const SHADERS = process.env['MESA_SHADER_CACHE_DIR'] ?? join(homedir(), '.cache', 'mesa_shader_cache');
 const CACHES = ['cache', 'hub', 'xdg', 'hf', 'home'];
 
 interface Tried extends Verdict {
@@ -262,7 +265,7 @@ process.on('exit', () => values.keep || rmSync(top, { recursive: true, force: tr
 process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(130));
 
 build();
-const seeds = await makeSeeds();
+const seeds = values.seeds ?? (await makeSeeds());
 process.exitCode =
   values.run === undefined ? await hunt(Number(values.minutes)) : await again(Number(values.run));
 
@@ -278,7 +281,14 @@ async function makeSeeds(): Promise<string> {
   mkdirSync(made);
   await writeSeeds(made);
   for (const args of SEEDS) {
-    const { ended } = await judge({ program, args, folder: made, env: environment(made), outputs: ['.'] });
+    const { ended } = await judge({
+      program,
+      args,
+      folder: made,
+      env: environment(made),
+      outputs: ['.'],
+      wallMs: 600_000,
+    });
     if (ended.code !== 0) throw new Error(`seed ${args.join(' ')}: ${ended.code} ${ended.stderr}`);
   }
   cpSync(made, kept, { recursive: true });

@@ -29,6 +29,8 @@ export interface Job {
   readonly outputs: readonly string[];
   /** Seconds and megabytes of the same command with good files. */
   readonly usual?: Usage;
+  /** It is ended after this. */
+  readonly wallMs?: number;
 }
 
 export interface Usage {
@@ -156,7 +158,7 @@ function hash(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-function run({ program, args, folder, env }: Job): Promise<Ended> {
+function run({ program, args, folder, env, wallMs = WALL_MS }: Job): Promise<Ended> {
   return new Promise((done) => {
     const child = spawn(process.execPath, ['--import', MEASURE, ...program, ...args], {
       cwd: folder,
@@ -175,7 +177,7 @@ function run({ program, args, folder, env }: Job): Promise<Ended> {
     let seen: Usage = { cpu: 0, megabytes: 0 };
     const watch = setInterval(() => {
       seen = usageOf(child.pid) ?? seen;
-      if (performance.now() - start > WALL_MS || seen.megabytes > KILL_MB) child.kill('SIGKILL');
+      if (performance.now() - start > wallMs || seen.megabytes > KILL_MB) child.kill('SIGKILL');
     }, 100);
     child.on('close', (code, signal) => {
       clearInterval(watch);

@@ -6,7 +6,17 @@
  * Exit code 0 when all five are found.
  */
 import { spawn } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -91,7 +101,12 @@ for (const { file, was, is, door } of PLANTS) {
 }
 
 const words = process.argv.slice(2);
-const given = words.includes('--minutes') ? words : ['--minutes', '10', ...words];
+const good = existsSync(join(root, '.cache/fuzz')) ? readdirSync(join(root, '.cache/fuzz'))[0] : undefined;
+const given = [
+  ...(words.includes('--minutes') ? [] : ['--minutes', '10']),
+  ...(good === undefined ? [] : ['--seeds', join(root, '.cache/fuzz', good)]),
+  ...words,
+];
 const child = spawn(process.execPath, ['--import', 'tsx', 'test/fuzz/index.ts', ...given], {
   cwd: copy,
   stdio: ['ignore', 'pipe', 'inherit'],
