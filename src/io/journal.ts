@@ -10,7 +10,7 @@
  * therefore whole steps, and at most the torn end of one, which is cut off when the run is opened again. A line that was
  * changed no longer fits its block.
  */
-import { open, readFile, rm, rmdir } from 'node:fs/promises';
+import { open, rm, rmdir } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -18,7 +18,7 @@ import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
 import { bytesOf } from '../floats.ts';
 import { makeFolder, writeAtomic } from './atomic.ts';
-import { exists } from './file.ts';
+import { exists, readWhole } from './file.ts';
 import { takeLock } from './lock.ts';
 
 type Vectors = readonly Float32Array<ArrayBuffer>[];
@@ -36,6 +36,9 @@ export interface Journal<Head, Line> {
   readonly append: (line: Line, vectors?: Vectors) => Promise<void>;
   readonly close: () => Promise<void>;
 }
+
+/** Of settings, contexts among them. */
+const MOST_HEAD_BYTES = 64 * 2 ** 20;
 
 export interface JournalOptions {
   /** `new`: the folder must hold no run. `overwrite`: a run that is there is removed. */
@@ -79,7 +82,9 @@ export async function openJournal<Head, Line>(
       );
     // Without run.json nothing of a run counts: it was stopped before its first step.
     const mode = there ? 'r+' : 'w+';
-    head = there ? read<Head>(options.head, await readFile(headPath, 'utf8'), headPath, 'a head') : undefined;
+    const faultOf = (what: string): UsageError => new UsageError(`${headPath}: ${what}.`, 'damaged_run');
+    const json = there ? Buffer.from(await readWhole(headPath, MOST_HEAD_BYTES, faultOf)).toString() : '';
+    head = there ? read<Head>(options.head, json, headPath, 'a head') : undefined;
     const text = await openFile(linesPath, mode);
     opened.push(text);
     const blocks = await openFile(vectorsPath, mode);
@@ -249,12 +254,14 @@ async function cut(file: FileHandle, size: number): Promise<void> {
 }
 
 async function openFile(path: string, mode: 'r+' | 'w+'): Promise<FileHandle> {
-  return open(path, mode).catch((error: NodeJS.ErrnoException) => {
-    throw new UsageError(
-      `${path}: expected a file that may be read and written, but ${error.code}.`,
-      'unwritable',
-    );
+  const fault = (what: string | undefined): UsageError =>
+    new UsageError(`${path}: expected a file that may be read and written, but ${what}.`, 'unwritable');
+  const file = await open(path, mode).catch((error: NodeJS.ErrnoException) => {
+    throw fault(error.code);
   });
+  if ((await file.stat()).isFile()) return file;
+  await file.close();
+  throw fault('it is no file'); // a device may have no end
 }
 
 function damaged(path: string, expected: string, found: string): UsageError {

@@ -101,6 +101,24 @@ export const CASES: readonly Case[] = [
     ['export', 'exported', '--edits', 'a.safetensors', ...ON_MODEL],
     [...MODEL, 'a.safetensors'],
   ),
+  one(
+    'merge',
+    4,
+    ['merge', 'a.safetensors', 'b.safetensors', '--out', 'm.safetensors'],
+    ['a.safetensors', 'b.safetensors'],
+  ),
+  one(
+    'export-peft',
+    3,
+    ['export', 'exported', '--format', 'peft', '--edits', 'a.safetensors', ...ON_MODEL],
+    [...MODEL, 'a.safetensors'],
+  ),
+  one(
+    'export-gguf',
+    3,
+    ['export', 'exported.gguf', '--format', 'gguf', '--edits', 'a.safetensors', ...ON_MODEL],
+    [...MODEL, 'a.safetensors'],
+  ),
   one('fetch', 10, ['models', 'fetch', 'x/y'], [], { hub: true }),
   one('models-list', 1, ['models', 'list'], []),
   one(

@@ -352,14 +352,18 @@ function causeOf({ name, faults }: Tried): string {
 
 async function hunt(minutes: number): Promise<number> {
   const usual = new Map<string, Ended>();
-  for (const one of cases) {
-    const { faults, ended } = await tryCase(one, undefined);
-    if (ended.code !== 0 || faults.length > 0)
-      throw new Error(
-        `${one.name} with good files: exit ${ended.code}, ${faults.join('; ')}\n${ended.stderr}`,
-      );
-    usual.set(one.name, ended);
-  }
+  const waiting = [...cases];
+  const measure = async (): Promise<void> => {
+    for (let one = waiting.shift(); one; one = waiting.shift()) {
+      const { faults, ended } = await tryCase(one, undefined);
+      if (ended.code !== 0 || faults.length > 0)
+        throw new Error(
+          `${one.name} with good files: exit ${ended.code}, ${faults.join('; ')}\n${ended.stderr}`,
+        );
+      usual.set(one.name, ended);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, measure));
   const end = performance.now() + minutes * 60_000;
   console.log(`begins: ${cases.length} kinds of commands, seed ${seed}`);
   const codes = new Map<string, number>();
