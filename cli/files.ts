@@ -37,7 +37,7 @@ export const FOLDERS = {
   report: REPORT,
   run: RUN,
   sequence: { ...RUN, ...REPORT, 'end.json': '"holding":' },
-  study: { ...REPORT, 'study.json': '"sequences":' },
+  study: { ...REPORT, 'study.json': '"command":"palimpsest paper' },
 } satisfies Readonly<Record<string, FolderKind>>;
 
 /** What a flag's text is beside a text. Flags that name files are made by `input`, `output` and `folder` of flags.ts. */
