@@ -18,7 +18,7 @@ import { upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
 import type { Factor } from './cholesky.ts';
-import { BLOCK, diagonalOf, panelRow } from './panels.ts';
+import { BLOCK, checkedPanels, diagonalOf, panelRow } from './panels.ts';
 import type { Panels } from './panels.ts';
 import { normalise, solve } from './solve.ts';
 import type { Solution } from './solve.ts';
@@ -130,6 +130,6 @@ export function identitySolver(): Solver {
 
 /** Lower panels as they lie in a file. */
 export function uploadPanels(s: Scope, panels: Float32Array<ArrayBuffer>, f: number): Panels {
-  const n = Math.ceil(f / BLOCK);
+  const n = checkedPanels(s, f);
   return { f, n, data: upload(s, panels, [panelRow(n, n), BLOCK], 'covariance') };
 }

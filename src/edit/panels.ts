@@ -6,7 +6,7 @@
  * Diagonal blocks are whole (both triangles), blocks above them are not stored, and what lies beyond F is zero. So
  * every size is a multiple of 64, and C of GPT-2 XL (F = 6400) is 83 MB in one binding instead of 164 MB in windows.
  */
-import { ShapeError } from '../errors.ts';
+import { GpuError, ShapeError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { empty, read, upload, zeros } from '../tensor/tensor.ts';
@@ -24,15 +24,32 @@ export interface Panels {
   readonly data: Tensor;
 }
 
+/**
+ * How many panels a matrix has.
+ *
+ * @throws GpuError where one binding does not hold them: kernels read the whole of a matrix
+ */
+export function checkedPanels({ gpu }: Pick<Scope, 'gpu'>, f: number): number {
+  const n = Math.ceil(f / BLOCK);
+  const bytes = 4 * panelRow(n, n) * BLOCK;
+  if (bytes <= gpu.maxBindingBytes) return n;
+  const mb = (x: number): string => `${Math.round(x / 1e6)} MB`;
+  throw new GpuError(
+    `covariance: C of keys of ${f} numbers takes ${mb(bytes)} at once, and ${gpu.adapter.description} binds at most ${mb(gpu.maxBindingBytes)}. ` +
+      'Use an adapter that binds more, or edit without C: --covariance identity.',
+    'limits',
+  );
+}
+
 /** Panels of an F x F matrix, all zero. */
 export function zeroPanels(s: Scope, f: number, label: string): Panels {
-  const n = Math.ceil(f / BLOCK);
+  const n = checkedPanels(s, f);
   return { f, n, data: zeros(s, [panelRow(n, n), BLOCK], label) };
 }
 
 /** Panels of an F x F matrix, not initialised. */
 export function emptyPanels(s: Scope, f: number, label: string): Panels {
-  const n = Math.ceil(f / BLOCK);
+  const n = checkedPanels(s, f);
   return { f, n, data: empty(s, [panelRow(n, n), BLOCK], label) };
 }
 
