@@ -13,7 +13,7 @@ import type { Phase, PhaseArguments } from './bench-phases.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { KINDS } from './files.ts';
-import { ADAPTER_FLAGS, WEIGHTS, choice, files, number, output, text } from './flags.ts';
+import { ADAPTER_FLAGS, WEIGHTS, choice, files, input, number, output, text } from './flags.ts';
 import { giga } from './text.ts';
 import { MODEL_SIZES } from '../src/models/random-checkpoint.ts';
 import type { ModelSize } from '../src/models/random-checkpoint.ts';
@@ -42,7 +42,7 @@ export const bench = command({
         model: text('--model', 'phases on this model [default: facts, which is bundled]'),
         weights: choice('--weights', STORAGES, WEIGHTS),
         layer: number('--layer', 'the layer that is edited', { integer: true, min: 0 }),
-        contexts: text('--contexts', 'JSON array of templates for the edit [default: 21 of 4 to 9 tokens]'),
+        contexts: input('--contexts', 'JSON array of templates for the edit [default: 21 of 4 to 9 tokens]'),
         steps: number('--steps', 'forward passes of the edit at most [default: 20]', {
           integer: true,
           min: 1,

@@ -21,7 +21,7 @@ import { DEFAULT_LIST } from './apply.ts';
 import { command } from './commands.ts';
 import { isEditList, readEdit, readEdits } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, number, once, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, folder, number, once, text } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import { chooseSolver } from './edit-options.ts';
 import { short } from './text.ts';
@@ -159,7 +159,7 @@ export const page = command({
       }),
       host: text('--host', 'who may reach it: this machine alone, or 0.0.0.0 [default: 127.0.0.1]'),
       open: { type: 'boolean', default: true, describe: 'open it in the browser; --no-open only serves' },
-      out: text('--out', 'write it into this folder instead, for any host of static files'),
+      out: folder('--out', 'write it into this folder instead, for any host of static files', {}),
     }),
   run: async ({ port = PORT, host = '127.0.0.1', open, out }, { terminal, signal }) => {
     if (out !== undefined) {

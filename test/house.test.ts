@@ -67,6 +67,27 @@ test('no ten lines stand twice outside the shaders', () => {
   assert.equal(twice, []);
 });
 
+/** Where files are written: through the door for outputs, or into the project's own caches and runs. */
+const WRITERS = [
+  'atomic',
+  'journal',
+  'lock',
+  'corpus-files',
+  'covariance-files',
+  'download',
+  'export',
+  'page-files',
+  'swiftshader',
+];
+
+test('files are written through one door', () => {
+  const writing = /\b(writeFile|appendFile|createWriteStream|copyFile|cp|rename|truncate)(Sync)?\(/;
+  const found = [...src, ...cli].filter(
+    (path) => !WRITERS.includes(basename(path, '.ts')) && lines(path).some((line) => writing.test(line)),
+  );
+  assert.equal(found, []);
+});
+
 test('rooms have as many files as a reader can know', () => {
   const lab = src.filter((path) => path.startsWith('src/lab/'));
   assert.ok(lab.length <= 40, `src/lab has ${lab.length} files`);

@@ -13,7 +13,8 @@ import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { withFolder } from './folder.ts';
-import { golden } from './model.ts';
+import { withHub } from './hub-server.ts';
+import { FACTS, golden } from './model.ts';
 import { MAIN, unsealed } from './process.ts';
 
 const test = suite('kills');
@@ -38,6 +39,8 @@ interface Job {
   readonly kept?: RegExp;
   /** A folder that is there with all of its files or not at all. */
   readonly atOnce?: string;
+  /** A model `x/y` is fetched from a hub on this machine. */
+  readonly hub?: boolean;
   /** The result under --json belongs to what is compared. */
   readonly result?: boolean;
 }
@@ -80,6 +83,7 @@ const JOBS: Readonly<Record<string, Job>> = {
     ],
     grows: /run\.jsonl$|run\.vectors$/,
   },
+  fetch: { words: () => ['models', 'fetch', 'x/y'], hub: true, kept: /\.incomplete$/ },
 };
 
 /** What a kill may leave, and what is kept of unfinished runs. */
@@ -93,6 +97,8 @@ interface Ended {
   readonly stdout: string;
 }
 
+let hub: Readonly<Record<string, string>> = {};
+
 function run(
   words: readonly string[],
   folder: string,
@@ -101,7 +107,12 @@ function run(
   const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), MAIN, ...words], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, PALIMPSEST_CACHE: join(folder, 'cache') },
+    env: {
+      ...process.env,
+      ...hub,
+      PALIMPSEST_CACHE: join(folder, 'cache'),
+      HF_HUB_CACHE: join(folder, 'hub'),
+    },
   });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (part) => (stdout += String(part)));
@@ -120,7 +131,8 @@ type Files = ReadonlyMap<string, Buffer>;
 async function filesOf(folder: string): Promise<Files> {
   const found = new Map<string, Buffer>();
   for (const name of await readdir(folder, { recursive: true }))
-    if ((await stat(join(folder, name))).isFile()) found.set(name, await readFile(join(folder, name)));
+    if ((await stat(join(folder, name)).catch(() => undefined))?.isFile())
+      found.set(name, await readFile(join(folder, name)));
   return found;
 }
 
@@ -197,6 +209,18 @@ async function study(name: string, moments: number, signal: Signal): Promise<str
   return `${name.padEnd(10)} ${signal.padEnd(7)} ${ends.stopped} stopped, ${ends.early} before it began, ${ends.finished} finished and equal`;
 }
 
+/** Runs `use` while a hub on this machine has the bundled model under the name `x/y`. */
+async function withFacts(use: () => Promise<string>): Promise<string> {
+  let line = '';
+  await withHub(join(start, 'unused'), async (fake) => {
+    for (const name of ['config.json', 'tokenizer.json', 'model.safetensors'])
+      fake.files[name] = await readFile(join(FACTS, name));
+    hub = fake.env;
+    line = await use();
+  });
+  return line;
+}
+
 test.before(async () => {
   await writeFile(join(start, 'contexts.json'), '["{}", "In short. {}"]');
   const records = JSON.parse(await readFile(COUNTERFACT, 'utf8')) as { neighborhood_prompts: string[] }[];
@@ -216,7 +240,8 @@ for (const [i, name] of Object.keys(JOBS).entries()) {
   const signals = MOMENTS > 0 ? SIGNALS : [SIGNALS[i % SIGNALS.length]!];
   for (const signal of signals)
     test(`${name}, ${signal}`, async () => {
-      const line = await study(name, Math.max(1, MOMENTS), signal);
+      const work = (): Promise<string> => study(name, Math.max(1, MOMENTS), signal);
+      const line = await (JOBS[name]?.hub ? withFacts(work) : work());
       if (MOMENTS > 0) console.log(`\n${line}`);
     });
 }

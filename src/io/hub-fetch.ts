@@ -14,7 +14,6 @@ import type { Hub } from './hub-api.ts';
 import { findSnapshot, isCommit, repositoryFolder } from './hub-cache.ts';
 import type { HubModel, HubProgress } from './hub.ts';
 import { takeLock } from './lock.ts';
-import type { Lock } from './lock.ts';
 import { CONVERT, OPTIONAL_FILES, PICKLE, REQUIRED_FILES } from './model-folder.ts';
 import { INDEX_FILE, WEIGHTS_FILE, readIndex } from './weights-files.ts';
 
@@ -44,7 +43,9 @@ export async function fetchModel(wanted: Wanted): Promise<HubModel> {
     await writeRef(cached.repository, revision, commit);
     return cached;
   }
-  const lock = await waitForLock(join(repository, 'palimpsest.lock'), wanted);
+  const onWait = (holder: string): void =>
+    wanted.onNotice?.(`waiting for ${holder}, which fetches this model`);
+  const lock = await takeLock(join(repository, 'palimpsest.lock'), { wait: { signal, onWait } });
   try {
     const folder = join(repository, 'snapshots', commit);
     // Whoever held the lock may have fetched it.
@@ -148,22 +149,6 @@ async function proposalWithSafetensors(hub: Hub): Promise<string | undefined> {
     if (files.length > 0) return revision;
   }
   return undefined;
-}
-
-const POLL_MS = 500;
-
-/** Takes the lock when the process that fetches this model is done with it. */
-async function waitForLock(path: string, { signal, onNotice }: Wanted): Promise<Lock> {
-  for (let told = false; ; told = true) {
-    signal?.throwIfAborted();
-    try {
-      return await takeLock(path);
-    } catch (error) {
-      if (!(error instanceof ModelError) || error.code !== 'locked') throw error;
-      if (!told) onNotice?.(`waiting: ${error.message.split('. ')[0]}.`);
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    }
-  }
 }
 
 /** Without a ref an offline run finds nothing under a branch's name. A shared cache may be read-only: then there is none. */

@@ -39,7 +39,7 @@ export interface LockOptions {
   /** A holder on another machine that has not refreshed its lock for so long is gone. Default 10 minutes. */
   readonly silentMs?: number;
   /** Waits until the lock is free, and says once for whom; absent: a lock that is held is an error. */
-  readonly wait?: { readonly signal: AbortSignal; readonly onWait: (holder: string) => void };
+  readonly wait?: { readonly signal: AbortSignal | undefined; readonly onWait: (holder: string) => void };
 }
 
 /**
@@ -70,7 +70,7 @@ export async function takeLock(
       if (!waited) wait.onWait(`process ${holder.pid} on ${holder.host}`);
       waited = true;
       attempt = 0;
-      await pause(WAIT_MS, undefined, { signal: wait.signal });
+      await pause(WAIT_MS, undefined, wait.signal ? { signal: wait.signal } : {});
     } else throw locked(path, holder);
   }
   const refresh = setInterval(
