@@ -41,7 +41,13 @@ const EDITING = [
   '0.1',
 ];
 const IDENTITY = ['--covariance', 'identity'];
-const RUN = ['run/run.json', 'run/run.jsonl', 'run/run.vectors', 'run/edits/0001.safetensors'];
+const RUN = [
+  'run/run.json',
+  'run/run.json',
+  'run/run.jsonl',
+  'run/run.vectors',
+  'run/edits/0001.safetensors',
+];
 const SEQUENCE = [
   '--count',
   '2',
@@ -173,7 +179,7 @@ export const CASES: readonly Case[] = [
   ),
   one(
     'sequence',
-    3,
+    10,
     ['sequence', 'facts.json', '--resume', '--out', 'run', ...SEQUENCE],
     [...RUN, 'facts.json', 'corpus.txt'],
     {

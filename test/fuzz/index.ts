@@ -300,12 +300,14 @@ function flagged(c: Choice, args: readonly string[], one: Case): string[] {
   const out = [...args];
   for (let times = 1 + c.below(2); times > 0; times -= 1) {
     const at = 1 + c.below(out.length);
+    const named = out.findIndex((word) => OUTPUTS.includes(word)) + 1;
     const kind = c.below(7);
     if (kind === 0) out.splice(at, 0, c.of(FLAGS), c.of(VALUES));
     else if (kind === 1) out.splice(at, 0, c.of(FLAGS));
     else if (kind === 2) out.splice(at, 1, c.of(VALUES));
     else if (kind === 3) out.splice(at, 1);
     else if (kind === 4) out.splice(at, 0, c.of([...one.reads, ...VALUES]));
+    else if (kind === 5 && named > 0) out[named] = c.of([...one.reads, ...one.reads, ...VALUES]);
     else out.splice(at, 0, c.of(OUTPUTS), c.of([...one.reads, ...one.reads, ...VALUES]));
   }
   return out;

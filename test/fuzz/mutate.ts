@@ -52,6 +52,7 @@ function value(c: Choice, was: unknown): unknown {
       ]),
     () => [],
     () => ({}),
+    () => nested(100_000),
     () => nested(c.of([10, 100, 100_000])),
     () => Array.from({ length: c.of([1, 100, 100_000]) }, () => c.of([was, 0, null, 'x'])),
     () => ({ [c.of(KEYS)]: was }),
