@@ -111,6 +111,7 @@ const child = spawn(process.execPath, ['--import', 'tsx', 'test/fuzz/index.ts', 
   cwd: copy,
   stdio: ['ignore', 'pipe', 'inherit'],
 });
+process.on('exit', () => child.kill());
 const missing = new Set(PLANTS);
 let start: number | undefined;
 for await (const line of createInterface({ input: child.stdout })) {
