@@ -191,7 +191,7 @@ async function editPhase({ found, args, end, run, roof: again }: Given): Promise
     );
   }
   const roof = await again();
-  printTrace(terminal, result.trace, roof);
+  if (runs !== 0) printTrace(terminal, result.trace, roof);
   const { peak, limit, mark } = memory(bytes);
   terminal.print(
     '',

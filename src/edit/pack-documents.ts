@@ -81,8 +81,9 @@ const FEWEST_TOKENS = 256;
  *
  * @param last the layer at whose key the forward pass ends
  */
-export function batchTokens(gpu: Gpu, { F, D }: Dimensions, last: number): number {
-  const byMemory = gpu.maxBindingBytes / (4 * Math.max(F, 3 * D));
+export function batchTokens(gpu: Gpu, { F, D, H, KV, S }: Dimensions, last: number): number {
+  // A gated MLP makes two of F side by side.
+  const byMemory = gpu.maxBindingBytes / (4 * Math.max(2 * F, (H + 2 * KV) * S));
   const byWork = BATCH_FLOPS[gpu.adapter.kind] / ((last + 1) * (8 * D * D + 4 * D * F) + F * F);
   return Math.max(FEWEST_TOKENS, Math.floor(Math.min(MOST_TOKENS, byMemory, byWork)));
 }

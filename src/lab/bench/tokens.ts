@@ -1,7 +1,7 @@
 /** Tokens a second: of a covariance (the forward pass up to the key of one layer, and its second moment) and of generation. */
 import { CovarianceBuild } from '../../edit/covariance.ts';
 import { batchTokens } from '../../edit/pack-documents.ts';
-import type { Dimensions } from '../../models/architecture.ts';
+import type { Architecture } from '../../models/architecture.ts';
 import { generate } from '../../models/generate.ts';
 import type { Model } from '../../models/model.ts';
 import { kernelTime, profileOf } from '../profile.ts';
@@ -77,7 +77,7 @@ export async function benchCovariance(
       walls.push(await once());
     const batch = timingOf(walls);
     const tokensPerSecond = (documents * length) / (batch.median / 1000);
-    const flopsPerToken = usefulFlops(dims, layer, length);
+    const flopsPerToken = usefulFlops(model.architecture, layer, length);
     return {
       ...{ tokens: documents * length, documents, batch, tokensPerSecond, flopsPerToken },
       rate: flopsPerToken * tokensPerSecond,
@@ -90,10 +90,14 @@ export async function benchCovariance(
  * Per token: the products of every block below `layer`, those of `layer` up to its key, causal attention over documents
  * of `length` tokens (a query sees half of them), and the lower triangle of k kᵀ. An add and a multiply are two.
  */
-function usefulFlops({ D, F }: Dimensions, layer: number, length: number): number {
-  const attention = 2 * 4 * D * D + 4 * D * ((length + 1) / 2);
-  const below = attention + 2 * 2 * D * F;
-  return layer * below + attention + 2 * D * F + F * F;
+function usefulFlops({ tensors, dims, editedWeight }: Architecture, layer: number, length: number): number {
+  const { H, S, F } = dims;
+  let weights = 0;
+  for (const [name, { use, shape }] of tensors) {
+    if (name === editedWeight(layer).name) break;
+    if (use === 'products') weights += shape.reduce((product, n) => product * n, 1);
+  }
+  return 2 * weights + (layer + 1) * 4 * H * S * ((length + 1) / 2) + F * F;
 }
 
 export interface GenerateBench {
