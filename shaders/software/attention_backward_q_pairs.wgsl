@@ -102,11 +102,12 @@ fn main(
     for (var base = 0u; base < n; base += LANES) {
       let key = base + lane;
       let k = keys + min(key, n - 1u) * stride;
+      let v = k + to_v;
       var a = vec2f();
       var dp = vec2f();
       for (var c = 0u; c < s4; c++) {
         let k4 = key_value(k + c, cached);
-        let v4 = key_value(k + to_v + c, cached);
+        let v4 = key_value(v + c, cached);
         let q4 = qkv[q_lane + c]; // lane 0 loads the first query's, lane 1 the second's
         let do4 = dout[o_lane + c];
         a += vec2f(dot(subgroupBroadcast(q4, 0u), k4), dot(subgroupBroadcast(q4, 1u), k4));

@@ -121,7 +121,7 @@ export const ATTENTION_BACKWARD_KV: readonly AttentionRung[] = [
     fits: inSubgroups,
     suits: ({ tileSize }) => tileSize > 2,
     grid: ({ tokens, heads: { KV, S } }, { subgroupSize }) => subgroups(tokens, KV, S, subgroupSize),
-    overrides: (_, { subgroupSize }) => ({ LANES: subgroupSize }),
+    overrides: ({ heads: { H, KV } }, { subgroupSize }) => ({ LANES: subgroupSize, GROUP: H / KV }),
   },
   {
     kernel: 'models/attention_backward_kv_1',
