@@ -37,7 +37,9 @@ export const strings = {
     readOn: 'See how',
     recordedButton: (target: string) => `Watch it learn “${target}”`,
     about:
-      'A small GPT-2 runs in this tab, on your own graphics card. The edit is computed here, by the same shaders as on the command line. Nothing is sent anywhere.',
+      'A small GPT-2 runs in this tab, on the GPU of this machine. The edit is computed here, by the same shaders as on the command line. Nothing is sent anywhere.',
+    aboutRecorded:
+      'What follows was computed once, by the same shaders as on the command line, and recorded. With WebGPU it is computed here.',
     recorded: 'Recorded',
     ready: (adapter: string) => `computed on ${adapter}`,
     readySoftware: (adapter: string) => `computed on ${adapter}, in software: this takes a while`,
@@ -67,7 +69,7 @@ export const strings = {
     stop: 'Stop',
     before: 'Before',
     after: 'After',
-    by: (method: string) => `after ${method}`,
+    by: (method: string) => `After ${method}`,
     next: 'The next word, and how likely it is',
     empty: 'Nothing is computed yet.',
     around: 'And around it?',
@@ -118,7 +120,7 @@ export const strings = {
     step: 'step',
     flow: 'What the edit changes on its way up',
     flowText: (layer: number) =>
-      `|h′ − h| / |h| of the residual stream, tokens across, layers up. Nothing moves left of the subject's last token, nor below layer ${layer}, which is edited.`,
+      `|h′ − h| / |h| of the residual stream, tokens across, layers up. W is another for every token, but only a key that points along u notices: the one of the subject’s last token. Below layer ${layer}, which is edited, nothing moves.`,
     traceText:
       'Causal tracing: noise on the subject, then one state at a time put back. The darker, the more of the answer came back with it.',
     trace: 'Trace where the fact is kept',
@@ -126,10 +128,10 @@ export const strings = {
     tracing: (done: number, total: number) => `Tracing, ${done} of ${total}`,
     layer: 'layer',
     vectors: 'Key, direction, value, update',
-    vectorText: 'Each cell is one number of the vector: below zero, about zero, above zero.',
+    vectorText: 'Each cell is one number of the vector: blue below zero, red above.',
     weight: 'W and what is added to it',
     weightText: (relative: string) =>
-      `Root mean squares of 4 by 8 numbers, both pictures on one scale. |u Λᵀ| is ${relative} of |W|: a single outer product, so its rows and columns all look alike.`,
+      `Root mean squares of 4 by 8 numbers, both pictures on one scale: blue what was there, red what is added. |u Λᵀ| is ${relative} of |W|: a single outer product, so its rows and columns all look alike.`,
     numbers: 'The numbers',
     show: 'Numbers as a table',
     names: {
@@ -193,6 +195,16 @@ export const strings = {
         title: 'The verdict: is the model still whole?',
         text: 'Where key and u are nearly at right angles, k · u is nearly zero and Λ explodes. So the cosine is looked at, and the size of the update beside the size of W.',
       },
+    },
+    symbolSigns: {
+      k: 'k',
+      kMean: 'k*',
+      v0: 'v₀',
+      delta: 'δ',
+      vStar: 'v*',
+      u: 'u',
+      lambda: 'Λ',
+      W: 'W',
     },
     symbolNames: {
       k: 'key of the bare prompt',
@@ -261,7 +273,7 @@ export const strings = {
     wrong: (shape: string, index: number, got: number, want: number, bound: number) =>
       `It compiles, but the result is wrong. At ${shape}, element ${index} is ${Number(got.toPrecision(7))}, in float64 it is ${Number(want.toPrecision(7))} ± ${Number(bound.toPrecision(2))}: off by ${Number(Math.abs(got - want).toPrecision(3))}, ${Number((Math.abs(got - want) / bound).toPrecision(2)).toLocaleString('en')} times what rounding explains.`,
     right: (shape: string, deviation: number) =>
-      `Right, at ${shape}: the worst element is off by ${Number(deviation.toPrecision(2))} of what rounding explains.`,
+      `Right, at ${shape}: the worst element differs by ${Number((100 * deviation).toPrecision(2))} % of what rounding explains.`,
     mine: 'yours',
     its: (rung: string) => `in use: ${rung}`,
     ms: (ms: number) => `${Number(ms.toPrecision(3))} ms`,

@@ -1,7 +1,7 @@
 /** The page in a real browser: built, served, and opened in headless Chromium with SwiftShader for an adapter. */
 import chromiumPackage from '@sparticuz/chromium';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -12,11 +12,8 @@ import type { Served } from '../src/io/static-server.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-const FLAGS = [
-  '--headless',
-  '--no-sandbox',
-  '--no-zygote',
-  '--hide-scrollbars',
+/** Chromium's own software adapter, which needs no driver of the system. */
+const WEBGPU = [
   '--enable-unsafe-webgpu',
   '--use-webgpu-adapter=swiftshader',
   '--enable-features=Vulkan,WebGPU',
@@ -24,7 +21,16 @@ const FLAGS = [
 ];
 
 /** Of the page's own waits, on a machine that does other things as well. */
-export const PATIENCE = 120_000;
+const PATIENCE = 120_000;
+
+/** A bound in seconds for an idle machine; where more processes than cores want to run, it grows with them. */
+export function within(seconds: number, ms: number, what: string): void {
+  const crowd = Math.max(1, (loadavg()[0] ?? 1) / availableParallelism());
+  const took = (ms / 1000).toFixed(1);
+  if (ms > 1000 * seconds * crowd)
+    throw new Error(`${what} took ${took} s, at most ${seconds} s are allowed (times ${crowd.toFixed(1)})`);
+  console.log(`${what}: ${took} s`);
+}
 
 export interface Site {
   readonly url: string;
@@ -34,7 +40,7 @@ export interface Site {
 }
 
 /** Builds the page into a folder of its own and serves it under a path, as a host of static files would. */
-export async function openSite(flags: readonly string[] = []): Promise<Site> {
+export async function openSite(): Promise<Site> {
   const folder = mkdtempSync(join(tmpdir(), 'palimpsest-page-'));
   await build({
     configFile: join(root, 'page/vite.config.ts'),
@@ -48,11 +54,7 @@ export async function openSite(flags: readonly string[] = []): Promise<Site> {
     ],
     { port: 0, host: '127.0.0.1' },
   );
-  const browser = await chromium.launch({
-    executablePath: await chromiumPackage.executablePath(),
-    headless: true,
-    args: [...FLAGS, ...flags],
-  });
+  const browser = await launch(WEBGPU);
   return {
     url: `${served.url}some/path/`,
     folder,
@@ -72,8 +74,15 @@ export interface Visit {
   readonly problems: string[];
   /** Addresses of all requests. */
   readonly requests: string[];
-  /** Bytes that came over the wire, by address. */
-  readonly transferred: Map<string, number>;
+}
+
+/** Headless Chromium; without flags, one that has no WebGPU. */
+export async function launch(flags: readonly string[]): Promise<Browser> {
+  return chromium.launch({
+    executablePath: await chromiumPackage.executablePath(),
+    headless: true,
+    args: ['--headless', '--no-sandbox', '--no-zygote', '--hide-scrollbars', ...flags],
+  });
 }
 
 /** A visitor of its own, with no store that others have filled. */
@@ -87,22 +96,23 @@ export async function openPage(context: BrowserContext, url: string): Promise<Vi
   const page = await context.newPage();
   const problems: string[] = [];
   const requests: string[] = [];
-  const transferred = new Map<string, number>();
   page.on('console', (message) => problems.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => problems.push(String(error)));
   page.on('request', (request) => requests.push(request.url()));
-  page.on('requestfinished', (request) => {
-    void request.sizes().then(
-      ({ responseBodySize, responseHeadersSize }) =>
-        transferred.set(request.url(), responseBodySize + responseHeadersSize),
-      () => undefined,
-    );
-  });
   page.on('requestfailed', (request) =>
     problems.push(`${request.url()}: ${request.failure()?.errorText ?? 'failed'}`),
   );
   await page.goto(url);
-  return { page, context, problems, requests, transferred };
+  return { page, context, problems, requests };
+}
+
+/** Waits until an expression of the page is true. (`waitForFunction` needs eval, which the page's policy forbids.) */
+export async function until(page: Page, expression: string): Promise<void> {
+  const end = Date.now() + PATIENCE;
+  while (!(await page.evaluate<unknown>(expression))) {
+    if (Date.now() > end) throw new Error(`${expression}: not in ${PATIENCE} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 
 /** Waits until the page has asked the model for the first time. */

@@ -11,11 +11,14 @@ import { nameOf } from '../../src/gpu/rung.ts';
 import type { Measurement, ShaderFault, ShaderResult } from './protocol.ts';
 import { shaderText } from './shaders.ts';
 
-/** An MLP of GPT-2 small and a square on GPUs; on software adapters, which are a hundred times slower, the first alone. */
-const LADDER: readonly Sizes[] = [
-  [64, 768, 3072],
-  [1024, 1024, 1024],
-];
+/** An MLP of GPT-2 small and a square; on software adapters, which are a hundred times slower, a small product. */
+const LADDER: Readonly<Record<Gpu['adapter']['kind'], readonly Sizes[]>> = {
+  gpu: [
+    [64, 768, 3072],
+    [1024, 1024, 1024],
+  ],
+  software: [[64, 768, 768]],
+};
 const MEASURE = { ms: 120, samples: 3 };
 /** Rungs that would take longer than this, ms, are left out. */
 const PATIENCE = 4000;
@@ -26,8 +29,7 @@ export async function measureLadder(
   signal?: AbortSignal,
 ): Promise<void> {
   const [storage] = STORAGES as [(typeof STORAGES)[number]];
-  const shapes = gpu.adapter.kind === 'gpu' ? LADDER : LADDER.slice(0, 1);
-  const cases = shapes.flatMap((shape): Case[] => {
+  const cases = LADDER[gpu.adapter.kind].flatMap((shape): Case[] => {
     const [m = 0, k = 0, n = 0] = shape;
     const product = { m, k, n, ...storage, aStride: k, aFirst: 0, strips: true };
     const chosen = nameOf(chosenRung(gpu, shape, storage));
@@ -39,11 +41,11 @@ export async function measureLadder(
     }));
   });
   const copies = FAMILIES.filter(({ name }) => name === 'copy').flatMap((family) =>
-    casesOf(family, gpu, [gpu.adapter.kind === 'gpu' ? 64 : 16]).map((one, i): Case => ({
+    casesOf(family, gpu, [gpu.adapter.kind === 'gpu' ? 64 : 16]).map((one): Case => ({
       family: 'copy',
       of: 'bytes',
       case: one,
-      chosen: i === 0,
+      chosen: false,
     })),
   );
   const all = [...cases, ...copies];

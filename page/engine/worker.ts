@@ -39,7 +39,15 @@ class Remote {
   #queue: Promise<unknown> = Promise.resolve();
 
   /** @param base address of the page: models lie in `weights/` beside it */
-  async open(
+  open(
+    base: string,
+    onProgress: (progress: Progress) => void,
+    onLost: (message: string) => void,
+  ): Promise<Opened> {
+    return this.#queued(() => this.#open(base, onProgress, onLost));
+  }
+
+  async #open(
     base: string,
     onProgress: (progress: Progress) => void,
     onLost: (message: string) => void,

@@ -67,6 +67,7 @@ function turnPiece(desk: Desk): HTMLElement {
     log: true,
     format: digits,
     xLabel: '',
+    unit: '°',
     className: 'turn',
   });
   const lines = { rome: h('p', { class: 'written' }), rRome: h('p', { class: 'written' }) };
@@ -97,8 +98,10 @@ function turnPiece(desk: Desk): HTMLElement {
     const size = between(angle);
     output.textContent = text.degrees(angle);
     curve.set([
-      ...turns.map((turn) => ({ x: turn.angle, y: turn.relativeUpdate })),
-      { x: angle, y: size, mark: true, apart: true },
+      ...turns.map((turn) => ({ x: turn.angle, y: turn.relativeUpdate, mark: false })),
+      { x: angle, y: size, mark: true, loose: true },
+      { x: 0, y: rescue, mark: false, other: true },
+      { x: 90, y: rescue, mark: true, other: true },
     ]);
     const verdict = judge(Math.cos((angle * Math.PI) / 180), size);
     readings.rome.textContent = `ROME: |u Λᵀ| / |W| = ${digits(size)}, ${strings.watch.words[verdict]}`;

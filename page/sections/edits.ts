@@ -3,10 +3,13 @@ import { asFailure } from '../desk.ts';
 import type { Desk } from '../desk.ts';
 import type { Applied } from '../engine/protocol.ts';
 import { METHOD_TABLE } from '../../src/edit/method.ts';
+import { printable } from '../../src/printable.ts';
 import { strings } from '../strings.ts';
 import { fill, h, unique } from '../ui/dom.ts';
 
 const text = strings.change;
+/** Characters of an edit that are shown. */
+const MOST = 300;
 
 export function editList(desk: Desk): HTMLElement {
   const list = h('ol', { class: 'edits' });
@@ -85,10 +88,8 @@ export function editList(desk: Desk): HTMLElement {
 }
 
 function told({ prompt, subject, target }: Applied): string {
-  return text.edited(
-    prompt.replace('{}', () => subject),
-    target,
-  );
+  const sentence = prompt.replace('{}', () => subject);
+  return printable(text.edited(sentence, target), MOST);
 }
 
 function download({ file, subject }: Applied): void {

@@ -32,9 +32,17 @@ export function hero(desk: Desk): HTMLElement {
 
   let state: 'waiting' | 'ready' | 'running' | 'done' = 'waiting';
   let ours = false;
+  let undoing = false;
+  /** The edit that the screen shows. */
+  let shownId = '';
   const say = (line: string): void => void (status.textContent = line);
   const show = (p: number): void => slot.style.setProperty('--p', p.toFixed(4));
   const adapter = (): string => desk.opened?.adapter.description ?? '';
+
+  desk.on('applied', (applied) => {
+    // Undone in the list of edits: the answer is the old one again.
+    if (state === 'done' && !undoing && !applied.some(({ id }) => id === shownId)) void ask();
+  });
 
   const ready = (): void => {
     state = 'ready';
@@ -64,8 +72,8 @@ export function hero(desk: Desk): HTMLElement {
       return;
     }
     if (state === 'done') {
-      const kept = desk.applied.find(({ id }) => id === desk.report?.id);
-      if (kept) await desk.undo(kept.id);
+      undoing = true;
+      await desk.undo(shownId).finally(() => (undoing = false));
       await ask();
       say(text.undone);
       return;
@@ -79,6 +87,7 @@ export function hero(desk: Desk): HTMLElement {
       const [outcome] = report.outcomes;
       show(Math.exp(outcome?.after.continuationLogprob ?? NaN));
       await desk.keep();
+      shownId = report.id;
       state = 'done';
       button.textContent = text.again;
       more.hidden = false;
@@ -110,6 +119,7 @@ export function hero(desk: Desk): HTMLElement {
       button.disabled = true;
       say(strings.status.lostTitle);
     } else {
+      about.textContent = mode === 'recorded' ? text.aboutRecorded : text.about;
       say(text.asking);
       void ask().then(
         () => desk.prepare(),

@@ -11,9 +11,11 @@ const CHANNEL = 'palimpsest-tabs';
 export function notices(desk: Desk): { readonly banner: HTMLElement; readonly chip: HTMLElement } {
   const chip = h('span', { class: 'chip-status' }, text.loading);
   const banner = h('div', { class: 'banner', role: 'status' });
-  const tell = (title: string, lines: readonly string[], action?: HTMLElement): void =>
-    fill(
-      banner,
+  /** What is told now, each under a name of its own. */
+  const told = new Map<string, HTMLElement>();
+  const tell = (name: string, title: string, lines: readonly string[], action?: HTMLElement): void => {
+    told.set(
+      name,
       h(
         'div',
         { class: 'notice' },
@@ -22,6 +24,12 @@ export function notices(desk: Desk): { readonly banner: HTMLElement; readonly ch
         action,
       ),
     );
+    fill(banner, [...told.values()]);
+  };
+  const untell = (name: string): void => {
+    told.delete(name);
+    fill(banner, [...told.values()]);
+  };
 
   desk.on('mode', (mode) => {
     chip.dataset['mode'] = mode;
@@ -30,38 +38,38 @@ export function notices(desk: Desk): { readonly banner: HTMLElement; readonly ch
     if (mode === 'lost') chip.textContent = text.lost;
     if (mode !== 'live') return;
     chip.textContent = text.live(desk.opened?.adapter.description ?? '');
-    fill(banner);
-    if (desk.opened?.stored === false) tell('', [text.notStored]);
+    untell('engine');
+    if (desk.opened?.stored === false) tell('store', '', [text.notStored]);
   });
   desk.on('why', ({ code, message }) => {
     const known = ['no_webgpu', 'no_adapter', 'limits'].includes(code);
-    tell(text.noGpuTitle, [message, known ? text.noGpu : text.bug]);
+    tell('engine', text.noGpuTitle, [message, known ? text.noGpu : text.bug]);
   });
 
   const restart = h('button', { type: 'button', class: 'primary' }, text.restart);
   restart.addEventListener('click', () => {
     restart.disabled = true;
-    tell('', [text.restarting]);
+    tell('engine', '', [text.restarting]);
     desk
       .restart()
       .then(
         () => {
-          if (desk.mode === 'live') tell('', [text.restarted]);
+          if (desk.mode === 'live') tell('engine', '', [text.restarted]);
         },
-        (error: unknown) => tell('', [asFailure(error).message]),
+        (error: unknown) => tell('engine', '', [asFailure(error).message]),
       )
       .finally(() => (restart.disabled = false));
   });
-  desk.on('failure', () => tell(text.lostTitle, [text.lostText], restart));
+  desk.on('failure', () => tell('engine', text.lostTitle, [text.lostText], restart));
 
   // Two tabs share one GPU: both work, and both are told why they are slow.
-  if ('BroadcastChannel' in globalThis) {
-    const channel = new BroadcastChannel(CHANNEL);
-    channel.addEventListener('message', ({ data }) => {
-      if (data === 'here?') channel.postMessage('here');
-      if (banner.childElementCount === 0) tell('', [text.slow]);
-    });
-    channel.postMessage('here?');
-  }
+  const channel = new BroadcastChannel(CHANNEL);
+  channel.addEventListener('message', ({ data }) => {
+    if (data === 'here?') channel.postMessage('here');
+    if (data === 'gone') untell('tabs');
+    else tell('tabs', '', [text.slow]);
+  });
+  channel.postMessage('here?');
+  addEventListener('pagehide', () => channel.postMessage('gone'));
   return { banner, chip };
 }

@@ -40,8 +40,8 @@ export function read(desk: Desk): HTMLElement {
       h(
         'figure',
         { class: 'vector', 'data-symbol': 'W' },
-        h('figcaption', {}, text.symbolNames.W),
-        matrixHeat(report.weight, { label: text.symbolNames.W }),
+        h('figcaption', {}, `${text.symbolSigns.W}: ${text.symbolNames.W}`),
+        matrixHeat(report.weight, { label: text.symbolNames.W, old: true }),
       ),
     );
   desk.on('report', show);
@@ -112,7 +112,7 @@ function stageElement(
       for (const other of buttons) other.setAttribute('aria-expanded', 'false');
       if (open) return fill(code);
       button.setAttribute('aria-expanded', 'true');
-      void desk.shader(name).then((wgsl) => fill(code, listing(wgsl, mark === '' ? [] : [mark])));
+      void desk.shader(name).then((wgsl) => fill(code, listing(name, wgsl, mark === '' ? [] : [mark])));
     });
     return button;
   });
@@ -124,9 +124,9 @@ function stageElement(
     h('p', {}, meaning),
     equations,
     symbols,
-    h('h4', {}, text.shapes),
+    h('h3', {}, text.shapes),
     shapeList,
-    h('h4', {}, text.shaders),
+    h('h3', {}, text.shaders),
     h('div', { class: 'chips' }, buttons),
     code,
   );
@@ -149,7 +149,8 @@ function symbolButton(name: Symbol_, light: (name: string | undefined) => void):
       onblur: () => light(undefined),
       onclick: () => light(name),
     },
-    text.symbolNames[name],
+    h('i', {}, text.symbolSigns[name]),
+    ` ${text.symbolNames[name]}`,
   );
 }
 

@@ -31,9 +31,16 @@ export function replayPiece(desk: Desk): HTMLElement {
     xLabel: text.edits,
   });
   const texts = h('div', { class: 'texts' });
+  const shown = h(
+    'div',
+    { hidden: true },
+    h('div', { class: 'pair' }, perplexity.element, sizes.element),
+    texts,
+  );
   let running = false;
 
   const reset = (): void => {
+    shown.hidden = false;
     perplexity.set([]);
     sizes.set([]);
     fill(
@@ -52,11 +59,12 @@ export function replayPiece(desk: Desk): HTMLElement {
       return;
     }
     const { at } = event;
-    const apart = event.kind === 'rescue';
+    const other = event.kind === 'rescue';
     if (at.edits > 0) status.textContent = line(at);
     const mark = at.edits === 0 || at.edits >= EDITS - 1;
-    if (at.perplexity !== undefined) perplexity.add({ x: at.edits, y: at.perplexity, mark, apart });
-    if (at.edits > 0) sizes.add({ x: at.edits, y: at.relativeUpdate, mark: at.edits === EDITS, apart });
+    if (at.perplexity !== undefined)
+      perplexity.add({ x: at.edits, y: at.perplexity, mark: mark || other, other });
+    if (at.edits > 0) sizes.add({ x: at.edits, y: at.relativeUpdate, mark: at.edits === EDITS, other });
   };
 
   const submit = async (event: Event): Promise<void> => {
@@ -80,7 +88,6 @@ export function replayPiece(desk: Desk): HTMLElement {
     run.disabled = mode !== 'live' && mode !== 'recorded';
     prompt.disabled = mode === 'recorded';
   });
-  reset();
   return piece(
     text.replay,
     text.replayText,
@@ -91,8 +98,7 @@ export function replayPiece(desk: Desk): HTMLElement {
       h('div', { class: 'joined' }, prompt, run),
     ),
     status,
-    h('div', { class: 'pair' }, perplexity.element, sizes.element),
-    texts,
+    shown,
   );
 }
 

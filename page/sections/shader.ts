@@ -27,6 +27,7 @@ export function shader(desk: Desk): HTMLElement {
       const { Editor } = await import('../ui/editor.ts');
       editor ??= new Editor(place, text.editor);
     }
+    place.classList.add('open');
     editor.set(wgsl);
     fill(result, h('p', { class: 'note' }, text.tryThis));
     open.hidden = true;

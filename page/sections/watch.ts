@@ -15,7 +15,7 @@ const STEPS = 20;
 const SHORT = 3;
 
 /** Vectors in the order in which they are found. */
-export const VECTORS = ['k', 'kMean', 'v0', 'delta', 'vStar', 'u', 'lambda'] as const;
+export const VECTORS = ['k', 'kMean', 'u', 'v0', 'delta', 'vStar', 'lambda'] as const;
 
 const digits = (x: number): string =>
   x === 0 ? '0' : Math.abs(x) < 1e-3 ? x.toExponential(2) : String(Number(x.toPrecision(4)));
@@ -49,7 +49,7 @@ export function watch(desk: Desk): HTMLElement {
     if (event.kind === 'tokens') showStrip(strip, event.strip);
     if (event.kind !== 'step') return;
     loss.add({ x: event.step + 1, y: event.row.loss, mark: event.step === 0 });
-    probability.add({ x: event.step + 1, y: event.row.probability });
+    probability.add({ x: event.step + 1, y: event.row.probability, mark: event.step === 0 });
   });
   desk.on('mode', (mode) => {
     if (mode === 'recorded' && desk.recorded) desk.recorded && show(desk.recorded.report);
@@ -61,8 +61,9 @@ export function watch(desk: Desk): HTMLElement {
     lead.textContent = desk.mode === 'recorded' ? text.leadRecorded : text.lead;
     showStrip(strip, report.strip);
     const { trace } = report;
-    loss.set(trace.map((row, i) => ({ x: i + 1, y: row.loss, mark: i === 0 || i === trace.length - 1 })));
-    probability.set(trace.map((row, i) => ({ x: i + 1, y: row.probability })));
+    const ends = (i: number): boolean => i === 0 || i === trace.length - 1;
+    loss.set(trace.map((row, i) => ({ x: i + 1, y: row.loss, mark: ends(i) })));
+    probability.set(trace.map((row, i) => ({ x: i + 1, y: row.probability, mark: ends(i) })));
     search.textContent = text.searchText(trace.length, report.stepTokens);
     showStream(report);
     fill(
@@ -82,7 +83,7 @@ export function watch(desk: Desk): HTMLElement {
           return h(
             'figure',
             {},
-            matrixHeat(report[name], { label, scale: most }),
+            matrixHeat(report[name], { label, scale: most, old: name === 'weight' }),
             h('figcaption', {}, label),
           );
         }),

@@ -11,6 +11,8 @@ export interface CurveOptions {
   readonly format: (y: number) => string;
   readonly xLabel: string;
   readonly className?: string;
+  /** Behind both ends of x. */
+  readonly unit?: string;
 }
 
 const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [420, 190, 8, 12, 26, 26] as const;
@@ -20,8 +22,10 @@ export interface Point {
   readonly y: number;
   /** Emphasised, with its value beside it. */
   readonly mark?: boolean;
-  /** Beside the line, not part of it. */
-  readonly apart?: boolean;
+  /** Of the other series, in the colour of what was there. */
+  readonly other?: boolean;
+  /** Beside its line, not part of it. */
+  readonly loose?: boolean;
 }
 
 export class Curve {
@@ -54,7 +58,7 @@ export class Curve {
   }
 
   #draw(): void {
-    const { domain, range, log, format, title, xLabel } = this.#options;
+    const { domain, range, log, format, title, xLabel, unit = '' } = this.#options;
     const points = this.#points.filter(({ y }) => Number.isFinite(y) && (!log || y > 0));
     const ys = points.map(({ y }) => y);
     const scaleOf = (y: number): number => (log ? Math.log10(y) : y);
@@ -64,9 +68,11 @@ export class Curve {
       LEFT + ((x - domain[0]) / (domain[1] - domain[0] || 1)) * (WIDTH - LEFT - RIGHT);
     const py = (y: number): number =>
       HEIGHT - BOTTOM - ((scaleOf(y) - bottom) / (top - bottom || 1)) * (HEIGHT - TOP - BOTTOM);
-    const line = points.filter(({ apart }) => !apart);
-    const last = points.at(-1);
-    const marks = points.filter((point) => point.mark ?? point === last);
+    const lineOf = (other: boolean): Point[] =>
+      points.filter((point) => !point.loose && (point.other ?? false) === other);
+    const line = lineOf(false);
+    const last = points.findLast(({ other }) => !other);
+    const marks = points.filter((point) => point.mark ?? (point === last && !point.other));
     const [first] = line;
     this.#svg.setAttribute(
       'aria-label',
@@ -74,29 +80,34 @@ export class Curve {
     );
     this.#svg.replaceChildren(
       svg('line', { class: 'axis', x1: LEFT, x2: WIDTH - RIGHT, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM }),
-      svg('text', { class: 'tick', x: LEFT, y: HEIGHT - 6 }, `${xLabel} ${domain[0]}`),
-      svg('text', { class: 'tick end', x: WIDTH - RIGHT, y: HEIGHT - 6 }, String(domain[1])),
-      svg('polyline', {
-        class: 'line',
-        points: line.map(({ x, y }) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(' '),
-      }),
+      svg('text', { class: 'tick', x: LEFT, y: HEIGHT - 6 }, `${xLabel} ${domain[0]}${unit}`.trim()),
+      svg('text', { class: 'tick end', x: WIDTH - RIGHT, y: HEIGHT - 6 }, `${domain[1]}${unit}`),
+      ...[false, true].map((other) =>
+        svg('polyline', {
+          class: other ? 'line other' : 'line',
+          points: lineOf(other)
+            .map(({ x, y }) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`)
+            .join(' '),
+        }),
+      ),
       ...points.map((point) =>
         svg('circle', {
-          class: point.apart ? 'dot apart' : 'dot',
+          class: point.other ? 'dot other' : 'dot',
           cx: px(point.x).toFixed(1),
           cy: py(point.y).toFixed(1),
           r: point.mark || point === last ? 5 : 3,
         }),
       ),
-      ...marks.map(({ x, y, apart }) => {
+      ...marks.map(({ x, y, other }) => {
         const right = x > (domain[0] + domain[1]) / 2;
-        const above = py(y) > TOP + 4;
+        // The other series is told below its point, where there is room.
+        const above = py(y) > TOP - 8 && !(other && py(y) + 22 < HEIGHT - BOTTOM);
         return svg(
           'text',
           {
-            class: `mark ${right ? 'end' : ''} ${apart ? 'apart' : ''}`,
+            class: `mark ${right ? 'end' : ''} ${other ? 'other' : ''}`,
             x: px(x) + (right ? -9 : 9),
-            y: py(y) + (above ? -8 : 16),
+            y: py(y) + (above ? -8 : 19),
           },
           format(y),
         );

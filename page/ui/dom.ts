@@ -1,4 +1,6 @@
 /** Elements from tags, properties and children. A string becomes a text node, never markup. */
+import { printable } from '../../src/printable.ts';
+
 export type Child = Node | string | undefined | false | readonly Child[];
 
 type Listeners = {
@@ -67,7 +69,7 @@ export function unique(stem: string): string {
   return `${stem}-${names}`;
 }
 
-/** White space of a token made visible: a blank in front is part of it. */
+/** A token on one line: a blank in front is part of it, a line break is seen, what turns text round is written out. */
 export function shown(token: string): string {
-  return token.replace(/\n/g, '↵').replace(/^ /, '␣');
+  return printable(token.replace(/\n/g, '↵').replace(/^ /, '␣'));
 }

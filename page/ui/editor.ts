@@ -68,7 +68,7 @@ export class Editor {
       wgsl,
       syntaxHighlighting(colours),
       theme,
-      EditorView.contentAttributes.of({ 'aria-label': label, spellcheck: 'false' }),
+      EditorView.contentAttributes.of({ 'aria-label': label, spellcheck: 'false', tabindex: '0' }),
     ];
     this.#view = new EditorView({ parent: root, root });
   }

@@ -9,6 +9,8 @@ export interface HeatOptions {
   readonly label: string;
   /** The largest magnitude; absent: that of the numbers. */
   readonly scale?: number;
+  /** Numbers above zero in the colour of what was there. */
+  readonly old?: boolean;
 }
 
 const drawn = new Set<WeakRef<() => void>>();
@@ -28,7 +30,10 @@ export function vectorHeat(values: Vector, options: HeatOptions): HTMLCanvasElem
   return matrixHeat({ rows: Math.ceil(values.length / cols), cols, values }, options);
 }
 
-export function matrixHeat({ rows, cols, values }: Matrix, { label, scale }: HeatOptions): HTMLCanvasElement {
+export function matrixHeat(
+  { rows, cols, values }: Matrix,
+  { label, scale, old = false }: HeatOptions,
+): HTMLCanvasElement {
   const canvas = h('canvas', { class: 'heat', width: cols, height: rows, role: 'img', 'aria-label': label });
   const most = scale ?? quantile(values, 0.995);
   const draw = (): void => {
@@ -38,7 +43,7 @@ export function matrixHeat({ rows, cols, values }: Matrix, { label, scale }: Hea
     const image = context.createImageData(cols, rows);
     for (let i = 0; i < values.length; i += 1) {
       const t = Math.max(-1, Math.min(1, (values[i] ?? 0) / (most || 1)));
-      const end = t < 0 ? below : above;
+      const end = t < 0 || old ? below : above;
       const weight = Math.sqrt(Math.abs(t)); // small numbers are to be seen as well
       for (let c = 0; c < 3; c += 1)
         image.data[4 * i + c] = (zero[c] ?? 0) + weight * ((end[c] ?? 0) - (zero[c] ?? 0));

@@ -25,12 +25,12 @@ export function* tokenise(line: string): Generator<{ readonly kind: Kind; readon
 }
 
 /** A shader as it lies on the disk; lines that hold one of `marks` are marked, and so is the formula in its header. */
-export function listing(code: string, marks: readonly string[]): HTMLElement {
+export function listing(name: string, code: string, marks: readonly string[]): HTMLElement {
   const lines = code.trimEnd().split('\n');
   const inHeader = lines.findIndex((line) => !line.startsWith('//'));
   return h(
     'pre',
-    { class: 'wgsl', tabindex: '0' },
+    { class: 'wgsl', tabindex: '0', 'aria-label': `${name}.wgsl`, role: 'region' },
     h(
       'code',
       {},
