@@ -21,7 +21,7 @@ const WEBGPU = [
 ];
 
 /** Of the page's own waits, on a machine that does other things as well. */
-const PATIENCE = 120_000;
+const PATIENCE = 180_000;
 
 /** A bound in seconds for an idle machine; where more processes than cores want to run, it grows with them. */
 export function within(seconds: number, ms: number, what: string): void {
