@@ -86,6 +86,14 @@ test('the command predicts', async () => {
   assert.is(result.next[0]?.token, ' French');
 });
 
+test('the page comes with it: for any host of static files', async () => {
+  await run(user, 'npx', 'palimpsest', 'page', '--out', 'site');
+  const files = readdirSync(join(user, 'site'), { recursive: true, encoding: 'utf8' });
+  for (const name of ['index.html', 'recorded.json', join('weights', 'facts', 'model.safetensors')])
+    assert.ok(files.includes(name), name);
+  assert.ok(files.some((name) => /worker.*\.js$/.test(name)));
+});
+
 for (const version of NODES) {
   test(`the program of the README runs on Node ${version}`, async () => {
     const here = process.versions.node.startsWith(`${version}.`);

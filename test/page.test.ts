@@ -3,6 +3,7 @@ import axe from 'axe-core';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { suite } from 'uvu';
@@ -292,6 +293,10 @@ test('axe-core finds no violation, in light and dark, on desk and phone; nothing
         (await page.evaluate<number>('document.documentElement.scrollWidth')) <= width,
         `${width} px`,
       );
+      // The pictures in docs/ were taken so, and looked at.
+      const shots = process.env['PALIMPSEST_SCREENSHOTS'];
+      const path = `${shots}/page-${width}-${colorScheme}.jpg`;
+      if (shots) await page.screenshot({ path, fullPage: true, type: 'jpeg', quality: 60 });
     }
 });
 
