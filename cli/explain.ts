@@ -171,7 +171,7 @@ export const page = command({
     }
     const served = await serve(await pageMounts(), { port, host, headers: HEADERS });
     terminal.say(`The page is at ${served.url}`);
-    terminal.note('palimpsest: Ctrl-C ends it.');
+    terminal.note(`palimpsest: serving ${served.url}; Ctrl-C ends it.`);
     if (open) openBrowser(served.url);
     await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
     await served.close();

@@ -108,6 +108,7 @@ export const strings = {
   watch: {
     heading: 'Watch it happen',
     lead: 'Every number below was computed for this edit, here, while you waited.',
+    waiting: 'Rewrite a fact above: this part fills while it is computed.',
     leadRecorded: 'Every number below was computed for this edit, when it was recorded.',
     tokens: 'The sentence in tokens',
     tokensText: (token: string, at: number) =>

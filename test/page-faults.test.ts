@@ -255,6 +255,9 @@ test('without WebGPU: the recorded run tells the same story, by the keyboard alo
       '#break .curve circle',
     ])
       assert.ok((await page.locator(selector).count()) > 2, selector);
+    await page.locator('#watch button', { hasText: 'Trace' }).focus();
+    await page.keyboard.press('Enter');
+    await page.locator('#watch .cell.trace').first().waitFor();
     await page.locator('#break form .primary').focus();
     await page.keyboard.press('Enter');
     await page.locator('#break .said.rome', { hasText: /Italy Italy/ }).waitFor();

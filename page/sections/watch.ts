@@ -41,7 +41,24 @@ export function watch(desk: Desk): HTMLElement {
   const weights = h('div', {});
   const numbers = h('div', {});
 
+  const waiting = h('p', { class: 'lead' }, text.waiting);
+  const pictures = h(
+    'div',
+    { hidden: true },
+    piece(text.tokens, '', strip),
+    piece(text.search, '', search, h('div', { class: 'pair' }, loss.element, probability.element)),
+    piece(text.flow, '', stream),
+    piece(text.vectors, text.vectorText, vectors),
+    piece(text.weight, '', weights),
+    piece(text.numbers, '', numbers),
+  );
+  const open = (): void => {
+    waiting.hidden = true;
+    pictures.hidden = false;
+  };
+
   desk.on('begin', () => {
+    open();
     loss.set([]);
     probability.set([]);
   });
@@ -52,11 +69,12 @@ export function watch(desk: Desk): HTMLElement {
     probability.add({ x: event.step + 1, y: event.row.probability, mark: event.step === 0 });
   });
   desk.on('mode', (mode) => {
-    if (mode === 'recorded' && desk.recorded) desk.recorded && show(desk.recorded.report);
+    if (mode === 'recorded' && desk.recorded) show(desk.recorded.report);
   });
   desk.on('report', (report) => show(report));
 
   function show(report: Finished): void {
+    open();
     lead.hidden = false;
     lead.textContent = desk.mode === 'recorded' ? text.leadRecorded : text.lead;
     showStrip(strip, report.strip);
@@ -128,19 +146,7 @@ export function watch(desk: Desk): HTMLElement {
     }
   }
 
-  return section(
-    'watch',
-    2,
-    text.heading,
-    '',
-    lead,
-    piece(text.tokens, '', strip),
-    piece(text.search, '', search, h('div', { class: 'pair' }, loss.element, probability.element)),
-    piece(text.flow, '', stream),
-    piece(text.vectors, text.vectorText, vectors),
-    piece(text.weight, '', weights),
-    piece(text.numbers, '', numbers),
-  );
+  return section('watch', 2, text.heading, '', lead, waiting, pictures);
 }
 
 function showStrip(element: HTMLElement, { tokens, lookup }: TokenStrip): void {
