@@ -185,7 +185,12 @@ test('a shader: an error with its line, a wrong result and how wrong, a right on
   const attempt = async (text: string): Promise<string> => {
     await content.click();
     await page.keyboard.press('ControlOrMeta+a');
-    await page.keyboard.insertText(text);
+    await page.evaluate(`{
+      const clipboardData = new DataTransfer();
+      clipboardData.setData('text/plain', ${JSON.stringify(text)});
+      const content = document.querySelector('#shader .editor').shadowRoot.querySelector('.cm-content');
+      content.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+    }`);
     await page.locator('#shader .primary').click();
     await page.locator('#shader .primary:enabled').waitFor();
     return page.locator('#shader .result').innerText();

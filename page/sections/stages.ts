@@ -48,7 +48,7 @@ export const STAGES: readonly Stage[] = [
     ],
     shaders: [
       { name: 'tensor/gelu', mark: 'y[i] = ' },
-      { name: 'edit/mean_rows', mark: 'mean[id.x] = ' },
+      { name: 'edit/mean_rows', mark: 'mean[i] = ' },
     ],
   },
   {
@@ -66,7 +66,7 @@ export const STAGES: readonly Stage[] = [
       { name: 'models/nll', mark: 'y[row] = ' },
       { name: 'models/kl_divergence', mark: '' },
       { name: 'edit/adam_step', mark: 'delta[i] -= ' },
-      { name: 'edit/clamp_norm', mark: 'delta[i] *= ' },
+      { name: 'edit/clamp_norm', mark: '*= factor' },
     ],
   },
   {

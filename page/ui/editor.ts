@@ -51,6 +51,20 @@ const theme = EditorView.theme({
   '.cm-scroller': { overflow: 'auto' },
 });
 
+/**
+ * Typing over a selection: left to itself, Blink keeps the old text's style in an attribute, which the page's policy
+ * forbids and the console reports.
+ */
+const typing = EditorView.domEventHandlers({
+  beforeinput: (event, view) => {
+    const over = event.inputType === 'insertText' && !view.state.selection.main.empty;
+    if (!over || event.data === null || !event.cancelable) return false;
+    event.preventDefault();
+    view.dispatch(view.state.replaceSelection(event.data));
+    return true;
+  },
+});
+
 export class Editor {
   readonly #view: EditorView;
   readonly #extensions;
@@ -65,6 +79,7 @@ export class Editor {
       lintGutter(),
       // Tab leaves the editor, as it leaves every other field: nobody is caught in it.
       keymap.of([...defaultKeymap, ...historyKeymap]),
+      typing,
       wgsl,
       syntaxHighlighting(colours),
       theme,
