@@ -56,7 +56,7 @@ test('the demo edit takes at most 30 s, and never blocks the page for 100 ms', a
   await demo(page);
   within(30, performance.now() - begin, 'the demo edit');
   const longest = await page.evaluate<number>('Math.max(0, ...tasks)');
-  assert.ok(longest <= 100, `the main thread was blocked for ${longest} ms`);
+  within(0.1, longest, 'the longest task of the main thread');
   assert.is(await page.locator('.hero .over').textContent(), 'English');
 });
 

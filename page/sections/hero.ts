@@ -40,8 +40,9 @@ export function hero(desk: Desk): HTMLElement {
   const adapter = (): string => desk.opened?.adapter.description ?? '';
 
   desk.on('applied', (applied) => {
-    // Undone in the list of edits: the answer is the old one again.
-    if (state === 'done' && !undoing && !applied.some(({ id }) => id === shownId)) void ask();
+    // Edits that came or went elsewhere on the page: what does the model say now?
+    const there = state === 'done' && applied.some(({ id }) => id === shownId);
+    if ((state === 'ready' || state === 'done') && !undoing && !there) void ask().catch(() => undefined);
   });
 
   const ready = (): void => {

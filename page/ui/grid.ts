@@ -41,7 +41,7 @@ export function grid({ tokens, values, site, label, kind }: GridOptions): HTMLEl
     }
   }
   const [sx, sy] = [LABEL + site.token * CELL, (cols - 1 - site.layer) * ROW];
-  return h(
+  const region = h(
     'div',
     { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label },
     svg(
@@ -64,4 +64,7 @@ export function grid({ tokens, values, site, label, kind }: GridOptions): HTMLEl
       svg('rect', { class: 'ring', x: sx, y: sy, width: CELL, height: ROW, rx: 4 }),
     ),
   );
+  // On a phone the site is what is in sight.
+  requestAnimationFrame(() => (region.scrollLeft = sx - (region.clientWidth - CELL) / 2));
+  return region;
 }
