@@ -28,7 +28,7 @@ import { memoryJournal } from '../src/lab/sequence.ts';
 import type { Report, Run } from './commands.ts';
 import { FOLDERS, readText } from './files.ts';
 import { hashOf, runMode } from './lab.ts';
-import { withFactsEditing } from './mass-options.ts';
+import { anchoredWriting, withFactsEditing } from './mass-options.ts';
 import type { FactsArguments, FactsEditing } from './mass-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -49,6 +49,8 @@ export interface EditFactsArguments extends FactsArguments {
 interface Head {
   readonly schema: 1;
   readonly settings: Readonly<Record<string, unknown>>;
+  /** The length of norm anchoring, where it was measured. */
+  readonly anchor?: number | undefined;
   /** Of each fact, before the first was written. */
   readonly before: readonly {
     readonly target_logprob: number;
@@ -63,6 +65,7 @@ const NUMBER = v.nullable(v.number());
 const HEAD = v.looseObject({
   schema: v.literal(1),
   settings: v.record(v.string(), v.unknown()),
+  anchor: v.optional(v.number()),
   before: v.array(v.looseObject({ target_logprob: NUMBER, took: v.boolean(), true_logprob: NUMBER })),
 });
 
@@ -99,22 +102,29 @@ async function write(
   { facts, journal }: { readonly facts: readonly Fact[]; readonly journal: OpenRun<Head, BatchLine> },
   run: Run,
 ): Promise<Report> {
-  const { session, writing } = editing;
+  const { session } = editing;
   const { model, timed, timings } = session;
   const { terminal } = run;
   const size = args.batch ?? facts.length;
   const settings = {
     ...editing.settings,
+    anchor: args.anchorNorm ?? null,
     facts: hashOf(facts),
-    batch: writing.kind === 'mass' ? size : 1,
+    batch: editing.writing.kind === 'mass' ? size : 1,
     dump: args.dump !== undefined,
   };
   journal.check(settings);
+  const { writing, anchor } = await anchoredWriting(editing, args, facts, journal.head?.anchor, run);
   const bar = factsProgress(terminal, facts.length, batchesBefore(journal.lines));
   let lines: BatchLine[];
   let head: Head;
   try {
-    head = journal.head ?? { schema: 1, settings, before: (await asked(session, facts)).map(stateOf) };
+    head = journal.head ?? {
+      schema: 1,
+      settings,
+      anchor,
+      before: (await asked(session, facts)).map(stateOf),
+    };
     if (!journal.head) await journal.begin(head);
     lines = await timed('write', () =>
       writeBatches(
@@ -159,6 +169,7 @@ async function write(
     const result = {
       method: writing.method,
       layers: editing.layers,
+      anchor,
       n: facts.length,
       batches: cutFacts(facts, { writing, size }).map(({ length }) => length),
       took,

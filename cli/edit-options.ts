@@ -177,6 +177,10 @@ export async function withEditing<T>(
   run: Run,
   use: (editing: Editing) => Promise<T>,
 ): Promise<T> {
+  if (args.anchorNorm === 'measure')
+    throw new UsageError(
+      '--anchor-norm: expected a length, since one fact alone has none to be held to. edit --facts and evaluate --batch measure it, and say it.',
+    );
   const given = await contextsFrom(args);
   return withSession(
     args,

@@ -19,7 +19,7 @@ import { readData } from './files.ts';
 import { number } from './flags.ts';
 import { downstreamFrom, examplesFrom, factsFrom, hashOf, runMode } from './lab.ts';
 import type { DownstreamArguments, LabArguments } from './lab.ts';
-import { massMethodOf, withFactsEditing } from './mass-options.ts';
+import { anchoredWriting, massMethodOf, withFactsEditing } from './mass-options.ts';
 import type { FactsArguments, FactsEditing } from './mass-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -68,7 +68,7 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
   const journal = await openStudy(folder, args, run);
   try {
     return await withFactsEditing(args, run, async (editing) => {
-      const { session, writing, seed } = editing;
+      const { session, seed } = editing;
       const { model, timed } = session;
       const lines = corpus.text.split('\n').filter((line) => line.trim() !== '');
       const documents = heldOut(model, lines.slice(0, HELD_OUT));
@@ -76,6 +76,7 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
       const freeTokens = args.freeTokens ?? FREE_TOKENS;
       const settings = {
         ...editing.settings,
+        anchor: args.anchorNorm ?? null,
         facts: hashOf(facts),
         batch: size,
         held_out: hashOf(documents),
@@ -84,6 +85,7 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
         seed,
       };
       journal.check(settings);
+      const { writing, anchor } = await anchoredWriting(editing, args, facts, journal.head?.anchor, run);
       const done = journal.lines.reduce((sum, { case_ids }) => sum + case_ids.length, 0);
       if (done > 0) run.terminal.note(`palimpsest: going on from ${plural(done, 'fact')} in ${folder}`);
       const bar = factsProgress(run.terminal, facts.length, done);
@@ -101,7 +103,7 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
               onPhase: (phase) => run.terminal.phase(phase),
             },
             journal,
-            settings,
+            { settings, anchor },
           ),
         );
       } finally {

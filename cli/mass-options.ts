@@ -1,4 +1,5 @@
 /** From the flags of many facts at once to what the engine takes: layers, a metric of each, contexts in groups. */
+import type { Fact } from '../src/data/fact.ts';
 import { SAMPLING_VERSION, parseContextGroups, sampleContextGroups } from '../src/edit/contexts.ts';
 import type { ContextGroups } from '../src/edit/capture.ts';
 import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
@@ -11,6 +12,7 @@ import { CONTEXT_GROUPS, cachedContexts, contextsFile } from '../src/io/cache.ts
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import { cachedEigen } from '../src/io/eigen-cache.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
+import { anchoredAt, measureAnchor } from '../src/lab/fact-batches.ts';
 import type { Writing } from '../src/lab/fact-batches.ts';
 import type { Run } from './commands.ts';
 import { contextsText, layerFrom, methodsFrom, valueOptionsFrom, withEditing } from './edit-options.ts';
@@ -74,7 +76,8 @@ export async function withFactsEditing<T>(
     throw new UsageError('--method: expected one method for many facts, found all. Run it once for each.');
   const method = massMethodOf(args);
   if (method) return withMass(args, method, run, use);
-  const single = { ...args, ...singleFlags(args), layer: oneLayer(args) };
+  const anchorNorm = args.anchorNorm === 'measure' ? undefined : args.anchorNorm;
+  const single = { ...args, ...singleFlags(args), layer: oneLayer(args), anchorNorm };
   return withEditing(single, run, ({ session, options, seed, contextsSeed }) => {
     const writing: Writing = {
       kind: 'single',
@@ -283,4 +286,24 @@ export async function sampledGroups(session: Session, run: Run, seed: number): P
   const sample = (): Promise<ContextGroups> =>
     session.timed('sample', () => sampleContextGroups(model, seed, { signal: run.signal }));
   return cachedContexts<ContextGroups>(path, CONTEXT_GROUPS, sample, session.note);
+}
+
+/**
+ * The writing that was asked for, with the length of norm anchoring where that is to be measured: before anything is
+ * written, and only once a run.
+ *
+ * @param known of the run that is gone on with
+ */
+export async function anchoredWriting(
+  { session, writing }: FactsEditing,
+  { anchorNorm }: Pick<FactsArguments, 'anchorNorm'>,
+  facts: readonly Fact[],
+  known: number | undefined,
+  { terminal, signal }: Run,
+): Promise<{ writing: Writing; anchor: number | undefined }> {
+  if (anchorNorm !== 'measure') return { writing, anchor: undefined };
+  const anchor =
+    known ?? (await session.timed('anchor', () => measureAnchor(session.model, writing, facts, signal)));
+  terminal.note(`palimpsest: every value gets the length ${anchor.toPrecision(5)} (--anchor-norm)`);
+  return { writing: anchoredAt(writing, anchor), anchor };
 }

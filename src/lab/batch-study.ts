@@ -68,6 +68,8 @@ export interface Measured extends Whole {
 export interface StudyHead {
   readonly schema: 1;
   readonly settings: Readonly<Record<string, unknown>>;
+  /** The length of norm anchoring, where it was measured. */
+  readonly anchor?: number | undefined;
   /** The unedited model. */
   readonly before: Measured;
 }
@@ -80,6 +82,7 @@ const MEASURED = v.looseObject({
 export const STUDY_HEAD = v.looseObject({
   schema: v.literal(1),
   settings: v.record(v.string(), v.unknown()),
+  anchor: v.optional(v.number()),
   before: MEASURED,
 });
 
@@ -99,7 +102,7 @@ export async function studyBatches(
   layers: readonly number[],
   options: StudyOptions,
   journal: RunJournal<StudyHead, BatchLine>,
-  settings: StudyHead['settings'],
+  { settings, anchor }: Pick<StudyHead, 'settings' | 'anchor'>,
 ): Promise<Study> {
   const weights = keepWeights(model, layers);
   try {
@@ -116,6 +119,7 @@ export async function studyBatches(
     const head = journal.head ?? {
       schema: 1,
       settings,
+      anchor,
       before: { ...(await whole(true)), cases: await ask(facts) },
     };
     if (!journal.head) await journal.begin(head);

@@ -10,7 +10,6 @@
 import type { Fact } from '../data/fact.ts';
 import { keepWeights } from '../edit/apply.ts';
 import type { KeptWeights } from '../edit/apply.ts';
-import { computeEdits } from '../edit/edit.ts';
 import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
 import { findValues, writeFacts } from '../edit/mass.ts';
 import { editRows } from '../edit/rows.ts';
@@ -20,7 +19,7 @@ import type { Model } from '../models/model.ts';
 import { norm } from '../statistics.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { requestOf } from './evaluate.ts';
-import { contextsOf, writeBatches } from './fact-batches.ts';
+import { anchorOf, anchoredAt, contextsOf, measureAnchor, writeBatches } from './fact-batches.ts';
 import type { BatchLine, RunJournal, Writing } from './fact-batches.ts';
 import { perplexity, spread } from './health.ts';
 import { averages, caseMetrics } from './metrics.ts';
@@ -90,8 +89,6 @@ export interface SequelInput {
 
 /** Facts whose values are searched for between two lines of the journal. */
 const CHUNK = 50;
-/** Of the lengths that an anchor is the mean of, the longest are left out. */
-const LONGEST = 0.05;
 
 /** All lines, those that were there too. The model is as it was, bit for bit. */
 export async function runSequel(model: Model, input: SequelInput, plan: SequelPlan): Promise<SequelLine[]> {
@@ -248,14 +245,9 @@ class Sequel {
     const some = this.#facts.slice(0, this.#plan.calibrated);
     if (writing.kind === 'mass') {
       const { z } = await this.#values(writing);
-      return { ...writing, value: { ...writing.value, anchorNorm: anchorOf(z, D, some.length) } };
+      return anchoredAt(writing, anchorOf(z, D, some.length));
     }
-    const edits = await computeEdits(this.#model, some.map(requestOf), {
-      ...writing.edit,
-      methods: [writing.method],
-    });
-    const v = Float32Array.from(edits.flatMap(({ vectors }) => [...vectors.v_star]));
-    return { ...writing, edit: { ...writing.edit, anchorNorm: anchorOf(v, D, some.length) } };
+    return anchoredAt(writing, await measureAnchor(this.#model, writing, some));
   }
 
   async #unedited(layers: readonly number[], use: (kept: KeptWeights) => Promise<void>): Promise<void> {
@@ -291,16 +283,6 @@ class Sequel {
     await this.#input.results.append(whole);
     this.lines.push(whole);
   }
-}
-
-/** The mean length of the first rows [n, D], the longest twentieth left out. */
-function anchorOf(rows: Float32Array, D: number, most: number): number {
-  const n = Math.min(most, rows.length / D);
-  const lengths = Array.from({ length: n }, (_, i) => norm(rows.subarray(i * D, (i + 1) * D))).sort(
-    (a, b) => a - b,
-  );
-  const kept = lengths.slice(0, Math.max(1, Math.ceil(n * (1 - LONGEST))));
-  return kept.reduce((sum, length) => sum + length, 0) / kept.length;
 }
 
 /** Every row [D] at a length. */
