@@ -175,7 +175,7 @@ export const COMMANDS: readonly Entry[] = [
     actions: COVARIANCE,
   },
   {
-    usage: 'evaluate [data]',
+    usage: 'evaluate [data] [shards..]',
     summary: 'single edits over a data set: efficacy, paraphrase, neighbourhood, score, fluency',
     load: async () => (await import('./evaluate.ts')).evaluate,
   },

@@ -1,15 +1,18 @@
 /** `palimpsest evaluate`: single edits over a data set, each taken back bit for bit; with --batch, all on the same weights. */
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import process from 'node:process';
 import * as v from 'valibot';
 import type { Fact } from '../src/data/fact.ts';
-import { METHOD_TABLE } from '../src/edit/method.ts';
+import { METHODS, METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import { sentence } from '../src/edit/template.ts';
 import { Interrupted, ModelError, UsageError } from '../src/errors.ts';
 import { cacheFolder } from '../src/io/cache.ts';
 import { sha256File } from '../src/io/file.ts';
 import type { JournalOptions } from '../src/io/journal.ts';
+import { parseShard, shareOf } from '../src/io/shard.ts';
+import type { Shard } from '../src/io/shard.ts';
 import { openRun } from '../src/io/run.ts';
 import type { OpenRun } from '../src/io/run.ts';
 import { versions } from '../src/io/version.ts';
@@ -26,7 +29,7 @@ import type { Report, Run } from './commands.ts';
 import { methodsFrom } from './edit-options.ts';
 import { FOLDERS, readText } from './files.ts';
 import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
-import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, folder, input } from './flags.ts';
+import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, files, folder, input, text } from './flags.ts';
 import {
   DATA,
   DOWNSTREAM_FLAGS,
@@ -65,12 +68,14 @@ interface EvaluateCommand extends LabArguments {
   readonly resume: boolean;
   readonly findDisabling: boolean;
   readonly references?: string | undefined;
+  readonly shard?: string | undefined;
 }
 
 export const evaluate = command({
   flags: (yargs) =>
     yargs
       .positional('data', DATA)
+      .positional('shards', files('shards', 'after the word merge: folders of shards, brought together'))
       .options(LAB_FLAGS)
       .options({
         out: folder('--out', 'keep every case in this folder: run.json, run.jsonl', FOLDERS.run),
@@ -85,20 +90,39 @@ export const evaluate = command({
           default: false,
           describe: 'only list the edits that would disable the model',
         },
+        shard: text(
+          '--shard',
+          'this part of the facts, i/n with i from 0; auto/n or auto: as the scheduler says. Needs --out',
+        ),
         references: input('--references', 'attribute_snippets.json of ROME: texts for consistency (RS)'),
       })
       .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
       .options({ ...STUDY_FLAGS, ...DOWNSTREAM_FLAGS })
       .options({ 'held-out': HELD_OUT_FLAG })
       .options(MODEL_FLAGS)
-      .example('$0 evaluate --method all --count 40', 'the three methods on the first 40 facts'),
-  run: async (args, run) =>
-    asksForBatches(args) ? studyFacts(args, run, false) : runEvaluate({ ...args, ...singleFlags(args) }, run),
+      .example('$0 evaluate --method all --count 40', 'the three methods on the first 40 facts')
+      .epilogue('palimpsest evaluate merge FOLDER...: what the shards of one evaluation found, as one.'),
+  run: async (args, run) => {
+    const shards = args.shards ?? [];
+    if (args.data === 'merge' && shards.length > 0) return mergeShards(shards, run);
+    if (args.data === 'merge' || shards.length > 0)
+      throw new UsageError(
+        'evaluate: expected one data file, or the word merge and the folders of shards: palimpsest evaluate merge FOLDER...',
+      );
+    if (!asksForBatches(args)) return runEvaluate({ ...args, ...singleFlags(args) }, run);
+    if (args.shard !== undefined)
+      throw new UsageError(
+        '--shard: batches are written into the same weights, one after another; expected no --shard with --batch.',
+      );
+    return studyFacts(args, run, false);
+  },
 });
 
 async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
   const methods = methodsFrom(args);
-  const { facts, name } = await factsFrom(args);
+  const { facts: all, name } = await factsFrom(args);
+  const shard = shardFrom(args, all);
+  const facts = shard ? all.slice(shard.first, shard.first + shard.facts) : all;
   const references = await referencesFrom(args.references);
   const target = args.out === undefined ? undefined : resolve(args.out);
   const kept = target === undefined ? undefined : await openCases(target, runMode(args, run));
@@ -111,6 +135,7 @@ async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
       measure: !args.findDisabling,
       text_tokens: args.textTokens,
       references: args.references === undefined ? null : await sha256File(args.references),
+      ...(shard && { shard: { ...shard, missing: missingMeasures(facts) } }),
     };
     const { journal, place } = kept
       ? { journal: kept, place: target }
@@ -151,19 +176,123 @@ async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
     }
     const missing = missingMeasures(facts);
     const result = { ...resultOf(cases, methods, seed, args.findDisabling), missing };
-    run.terminal.heading(`${facts.length} of ${name}, each on the unedited model`);
-    if (!args.findDisabling) {
-      showSummaries(run.terminal, [
-        summariseBefore(cases, seed),
-        ...methods.map((method) => summariseMethod(cases, method, seed)),
-      ]);
-      for (const reason of missing) run.terminal.say(reason, '', 'dim');
-      for (const method of methods) showSideEffects(run.terminal, cases, method);
-    }
-    showDangerous(run.terminal, dangerousEdits(cases));
+    const part = shard ? `, shard ${shard.index} of ${shard.of}` : '';
+    run.terminal.heading(`${facts.length} of ${name}${part}, each on the unedited model`);
+    showCases(run.terminal, cases, { methods, seed, missing, listOnly: args.findDisabling });
     reportTimings(session, run);
     return { ...about, result: { ...result, folder: target }, timings_ms: timings };
   }).finally(() => kept?.close());
+}
+
+interface Shown {
+  readonly methods: readonly Method[];
+  readonly seed: number;
+  readonly missing: readonly string[];
+  readonly listOnly: boolean;
+}
+
+function showCases(terminal: Terminal, cases: readonly CaseResult[], shown: Shown): void {
+  const { methods, seed, missing, listOnly } = shown;
+  if (!listOnly) {
+    showSummaries(terminal, [
+      summariseBefore(cases, seed),
+      ...methods.map((method) => summariseMethod(cases, method, seed)),
+    ]);
+    for (const reason of missing) terminal.say(reason, '', 'dim');
+    for (const method of methods) showSideEffects(terminal, cases, method);
+  }
+  showDangerous(terminal, dangerousEdits(cases));
+}
+
+/** A part of the facts: the `facts` from `first` on. */
+interface FactsShard extends Shard {
+  readonly first: number;
+  readonly facts: number;
+}
+
+/** @throws UsageError for a shard without facts, or without a folder that keeps it */
+function shardFrom({ shard: text, out }: EvaluateCommand, all: readonly Fact[]): FactsShard | undefined {
+  if (text === undefined) return undefined;
+  const shard = parseShard(text, process.env);
+  if (out === undefined)
+    throw new UsageError(
+      '--shard: expected --out with a folder that keeps its cases for the merge, found none.',
+    );
+  const counts = Array.from({ length: shard.of }, (_, index) => shareOf(all.length, { ...shard, index }));
+  const facts = counts[shard.index] ?? 0;
+  if (facts === 0)
+    throw new UsageError(
+      `--shard ${shard.index}/${shard.of}: expected a fact for every shard, there are only ${all.length}. Take fewer shards.`,
+    );
+  return { ...shard, first: counts.slice(0, shard.index).reduce((sum, n) => sum + n, 0), facts };
+}
+
+const SHARD_SETTINGS = v.looseObject({
+  methods: v.array(v.picklist(METHODS)),
+  measure: v.boolean(),
+  seed: v.number(),
+  model: v.looseObject({ id: v.string(), sha256: v.string() }),
+  shard: v.looseObject({
+    index: v.number(),
+    of: v.number(),
+    facts: v.number(),
+    missing: v.array(v.string()),
+  }),
+});
+
+type ShardSettings = v.InferOutput<typeof SHARD_SETTINGS>;
+
+/** A shard that is whole. */
+interface ShardPart {
+  readonly shard: ShardSettings['shard'];
+  readonly settings: ShardSettings;
+  /** All settings but the shard, to compare. */
+  readonly rest: string;
+  readonly cases: readonly CaseResult[];
+}
+
+/** `evaluate merge`: the cases of all shards as one evaluation. */
+async function mergeShards(folders: readonly string[], { terminal }: Run): Promise<Report> {
+  const parts: ShardPart[] = [];
+  for (const folder of folders) {
+    const journal = await openCases(folder, 'resume');
+    await journal.close();
+    const { success, output: settings } = v.safeParse(SHARD_SETTINGS, journal.head?.settings);
+    const fault = (what: string): UsageError =>
+      new UsageError(`evaluate merge ${folder}: ${what}.`, 'bad_shard');
+    if (!success) throw fault('expected the folder that evaluate --shard i/n --out wrote, found none');
+    const { shard, ...others } = settings;
+    const rest = JSON.stringify(others);
+    if (journal.lines.length !== shard.facts)
+      throw fault(
+        `expected ${shard.facts} cases of shard ${shard.index}/${shard.of}, found ${journal.lines.length}: go on with it by --resume`,
+      );
+    const [first] = parts;
+    if (first && (first.rest !== rest || first.shard.of !== shard.of))
+      throw fault(`expected a shard of the same evaluation as ${folders[0]}, its settings are others`);
+    if (parts.some((part) => part.shard.index === shard.index))
+      throw fault(`expected every shard once, shard ${shard.index}/${shard.of} is there twice`);
+    parts.push({ shard, settings, rest, cases: journal.lines });
+  }
+  const [first] = parts;
+  if (!first) throw new UsageError('evaluate merge: expected the folders of shards, found none.');
+  const gone = Array.from({ length: first.shard.of }, (_, i) => i).filter(
+    (index) => !parts.some(({ shard }) => shard.index === index),
+  );
+  if (gone.length > 0)
+    throw new UsageError(
+      `evaluate merge: expected all ${first.shard.of} shards, ${gone.join(', ')} of 0 to ${first.shard.of - 1} ${gone.length === 1 ? 'is' : 'are'} missing.`,
+      'bad_shard',
+    );
+  const cases = parts.sort((a, b) => a.shard.index - b.shard.index).flatMap((part) => part.cases);
+  const { methods, measure, model, seed } = first.settings;
+  const missing = first.shard.missing.filter((reason) =>
+    parts.every(({ shard }) => shard.missing.includes(reason)),
+  );
+  const { id, sha256 } = model;
+  terminal.heading(`${cases.length} facts of ${plural(parts.length, 'shard')}, each on the unedited ${id}`);
+  showCases(terminal, cases, { methods, seed, missing, listOnly: !measure });
+  return { model: { id, sha256 }, result: { ...resultOf(cases, methods, seed, !measure), missing } };
 }
 
 type Cases = OpenRun<
