@@ -70,7 +70,7 @@ test('wrong usage', async () => {
     [['trace', 'no brackets'], /\[brackets\]/],
     [['trace', 'a [b] c', '--samples', '0'], /--samples: expected a whole number from 1/],
     [['trace', '--prompt', 'a {} c'], /--prompt alone/],
-    [['paper', '--data', '/nowhere.json'], /--data: expected a readable file/],
+    [['paper', '--data', '/nowhere.json'], /--data: \/nowhere\.json: expected a readable file/],
   ] as const) {
     const { code, stderr } = await cli(words);
     assert.is(code, 2, stderr);
@@ -120,7 +120,7 @@ test('a study of very little: a report with all its sections, and sequences that
 
     const again = await cli(words);
     assert.is(again.code, 2);
-    assert.match(again.stderr, /holds a sequence already/);
+    assert.match(again.stderr, /holds a run already/);
     const other = await cli([...words, '--resume', '--seed', '1']);
     assert.is(other.code, 2);
     assert.match(other.stderr, /rome: this run was begun with seed 0, but now it is 1/);
