@@ -14,7 +14,7 @@ import { editRows } from '../src/edit/rows.ts';
 import type { FactsBatch } from '../src/edit/facts-record.ts';
 import { bytesOf } from '../src/floats.ts';
 import type { TensorToWrite } from '../src/formats/safetensors.ts';
-import { writeFactsEdit } from '../src/index.node.ts';
+import { writeFactsEdit } from '../src/io/edit-files.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
 import { requestOf } from '../src/lab/evaluate.ts';
 import { sha256File } from '../src/io/file.ts';

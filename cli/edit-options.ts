@@ -2,8 +2,8 @@
 import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
 import { SAMPLING_VERSION, parseContexts, sampleContexts } from '../src/edit/contexts.ts';
 import type { EditSettings } from '../src/edit/edit.ts';
-import { METHODS } from '../src/edit/method.ts';
-import type { Method } from '../src/edit/method.ts';
+import { MASS_METHODS, METHODS } from '../src/edit/method.ts';
+import type { MassMethod, Method } from '../src/edit/method.ts';
 import { readBracketed, readRequest } from '../src/edit/request.ts';
 import type { EditRequest } from '../src/edit/request.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
@@ -44,6 +44,30 @@ export interface RequestArguments {
   readonly prompt?: string | undefined;
   readonly subject?: string | undefined;
   readonly target?: string | undefined;
+}
+
+/** What commands that write one fact or many are asked for alike. */
+interface MethodAsked {
+  readonly method?: Method | 'all' | MassMethod | undefined;
+  readonly covariance?: readonly string[] | undefined;
+}
+
+export function massMethodOf(args: MethodAsked): MassMethod | undefined {
+  return MASS_METHODS.find((method) => method === args.method);
+}
+
+/** The flags that a command for one fact takes in another form. @throws UsageError for a method or flags of many facts */
+export function singleFlags({ method, covariance }: MethodAsked): {
+  method: Method | 'all' | undefined;
+  covariance: string | undefined;
+} {
+  if (massMethodOf({ method }))
+    throw new UsageError(
+      `--method ${method}: writes many facts at once; expected them in a file. Give --facts FILE, or a method for one fact.`,
+    );
+  if ((covariance?.length ?? 0) > 1)
+    throw new UsageError(`--covariance: expected it once, it was given ${covariance?.length} times.`);
+  return { method: method as Method | 'all' | undefined, covariance: covariance?.[0] };
 }
 
 /** @throws UsageError when the words give no request, or two */

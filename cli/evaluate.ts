@@ -26,7 +26,7 @@ import type { Dangerous, MethodSummary } from '../src/lab/summary.ts';
 import { inverseFrequencies } from '../src/lab/texts.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
-import { methodsFrom } from './edit-options.ts';
+import { methodsFrom, singleFlags } from './edit-options.ts';
 import { FOLDERS, readText } from './files.ts';
 import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, files, folder, input, text } from './flags.ts';
@@ -42,7 +42,6 @@ import {
   withLab,
 } from './lab.ts';
 import type { LabArguments } from './lab.ts';
-import { singleFlags } from './mass-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { percent, plural, quoted, short } from './text.ts';

@@ -15,7 +15,15 @@ import type { ManifestEntry } from '../src/io/models.ts';
 import { anchoredAt, measureAnchor } from '../src/lab/fact-batches.ts';
 import type { Writing } from '../src/lab/fact-batches.ts';
 import type { Run } from './commands.ts';
-import { contextsText, layerFrom, methodsFrom, valueOptionsFrom, withEditing } from './edit-options.ts';
+import {
+  contextsText,
+  layerFrom,
+  massMethodOf,
+  methodsFrom,
+  singleFlags,
+  valueOptionsFrom,
+  withEditing,
+} from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
@@ -46,24 +54,6 @@ export interface FactsEditing {
   readonly covariances: Readonly<Record<string, string>>;
   /** Everything that decides what is written, for people and for a run that is gone on with. */
   readonly settings: Readonly<Record<string, unknown>>;
-}
-
-export function massMethodOf(args: Pick<FactsArguments, 'method'>): MassMethod | undefined {
-  return MASS_METHODS.find((method) => method === args.method);
-}
-
-/** The flags that a command for one fact takes in another form. @throws UsageError for a method or flags of many facts */
-export function singleFlags({ method, covariance }: Pick<FactsArguments, 'method' | 'covariance'>): {
-  method: Method | 'all' | undefined;
-  covariance: string | undefined;
-} {
-  if (massMethodOf({ method }))
-    throw new UsageError(
-      `--method ${method}: writes many facts at once; expected them in a file. Give --facts FILE, or a method for one fact.`,
-    );
-  if ((covariance?.length ?? 0) > 1)
-    throw new UsageError(`--covariance: expected it once, it was given ${covariance?.length} times.`);
-  return { method: method as Method | 'all' | undefined, covariance: covariance?.[0] };
 }
 
 /** Opens a model and all that its facts are written with, and runs `use`. */

@@ -6,7 +6,7 @@ import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import { sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
-import { writeEdit } from '../src/index.node.ts';
+import { writeEdit } from '../src/io/edit-files.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { sha256File } from '../src/io/file.ts';
 import { openRun } from '../src/io/run.ts';
@@ -36,7 +36,7 @@ import {
 import type { DownstreamArguments, Lab, LabArguments } from './lab.ts';
 import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, folderOr, number } from './flags.ts';
-import { singleFlags } from './mass-options.ts';
+import { singleFlags } from './edit-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { percent as probability, plural, short } from './text.ts';

@@ -3,24 +3,16 @@
  * on disk, and keeps edits in files. The engine itself is `palimpsest`.
  */
 import type { Covariance } from './edit/covariance-solver.ts';
-import type { Edit, Update } from './edit/edit.ts';
-import { readRecord, recordMetadata, recordTensors } from './edit/record.ts';
-import type { EditRecord } from './edit/record.ts';
-import { factsMetadata, factsTensors } from './edit/facts-record.ts';
-import type { FactsBatch, FactsCircumstances } from './edit/facts-record.ts';
-import { UsageError } from './errors.ts';
-import { sealed } from './formats/checksum.ts';
 import type { Gpu } from './gpu/context.ts';
 import { findCovariance, loadCovariance as readLayer } from './io/covariance-files.ts';
 import { type ManifestEntry, openModel } from './io/models.ts';
-import { openSafetensors } from './io/file.ts';
-import { writeSafetensors } from './io/atomic.ts';
 import type { Checkpoint } from './models/checkpoint.ts';
 import { Model } from './models/model.ts';
-import { versions } from './io/version.ts';
 
 export { openGpu } from './gpu/node.ts';
 export { cachedEigen } from './io/eigen-cache.ts';
+export { readEdit, writeEdit, writeFactsEdit } from './io/edit-files.ts';
+export type { EditToWrite } from './io/edit-files.ts';
 export { openCheckpoint } from './io/model-folder.ts';
 
 export interface LoadModelOptions {
@@ -67,53 +59,4 @@ export async function loadCovariance(
   { layer, file }: { readonly layer: number; readonly file?: string },
 ): Promise<Covariance> {
   return readLayer(file ?? (await findCovariance(checkpoint, layer, entry)), checkpoint, layer);
-}
-
-/** @throws UsageError naming the file and what is wrong with it */
-export async function readEdit(file: string): Promise<EditRecord> {
-  return readRecord(await openSafetensors(file, UsageError));
-}
-
-/** Writes the facts of a whole run, batch by batch; the file is there whole or not at all. */
-export async function writeFactsEdit(
-  file: string,
-  model: Model,
-  batches: readonly FactsBatch[],
-  circumstances: Omit<FactsCircumstances, 'versions'>,
-): Promise<void> {
-  const tensors = factsTensors(batches);
-  const {
-    id,
-    sha256,
-    storage,
-    gpu: { adapter },
-  } = model;
-  const tensorOf = (layer: number): string => model.editedWeight(layer).name;
-  const about = { id, sha256, storage, tensorOf, adapter: adapter.description };
-  const metadata = factsMetadata(about, batches, { ...circumstances, versions: versions() });
-  await writeSafetensors(file, tensors, { metadata: await sealed(metadata, tensors) });
-}
-
-export interface EditToWrite {
-  readonly model: Model;
-  readonly edit: Edit;
-  /** The one of the edit's updates that goes into the file. */
-  readonly update: Update;
-  /** `key` of the solver that the edit was computed with. */
-  readonly covariance: string;
-  /** Seed that the contexts were sampled with; absent when they were handed in. */
-  readonly seed?: number | undefined;
-  /** Ids of the edits that were in the model already, in order. Default none. */
-  readonly earlier?: readonly string[];
-}
-
-/** Writes one update of an edit, with all that it takes to replay it; the file is there whole or not at all. */
-export async function writeEdit(
-  file: string,
-  { model, edit, update, covariance, seed, earlier = [] }: EditToWrite,
-): Promise<void> {
-  const circumstances = { covariance, seed, earlier, versions: versions() };
-  const tensors = recordTensors(update);
-  const metadata = await sealed(recordMetadata(model, edit, update, circumstances), tensors);
-  await writeSafetensors(file, tensors, { metadata });
 }

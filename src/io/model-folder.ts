@@ -3,10 +3,8 @@ import { createHash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelError } from '../errors.ts';
-import { ggufFault, readGguf } from '../formats/gguf.ts';
 import { type Architecture, storedTensors } from '../models/architecture.ts';
 import { type Checkpoint, checkTensors, readArchitecture } from '../models/checkpoint.ts';
-import { ggufCheckpoint } from '../models/gguf-checkpoint.ts';
 import { parseJson } from '../json.ts';
 import { type FileCheck, openSource, readWhole, sha256File, verifyFile } from './file.ts';
 import { INDEX_FILE, WEIGHTS_FILE, isFile, openWeights, weightsFiles } from './weights-files.ts';
@@ -70,6 +68,9 @@ export async function openGguf(id: string, path: string): Promise<Checkpoint> {
       `model ${id}: expected a GGUF file, but ${path} ${found ? 'is none' : 'does not exist'}. Correct the path.`,
       'no_model',
     );
+  // Most models are folders: what only a GGUF needs is loaded with one.
+  const { ggufFault, readGguf } = await import('../formats/gguf.ts');
+  const { ggufCheckpoint } = await import('../models/gguf-checkpoint.ts');
   const source = await openSource(path, (what) => ggufFault(path, what));
   let hash: Promise<string> | undefined;
   return ggufCheckpoint(id, await readGguf(source), () => (hash ??= sha256File(path)));

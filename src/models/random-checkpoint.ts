@@ -12,6 +12,7 @@ import type { Gpt2Config } from './gpt2.ts';
 import { gptj } from './gptj.ts';
 import { readLlama } from './llama.ts';
 import { readQwen2 } from './qwen2.ts';
+import { DEVIATION } from './weights.ts';
 
 const SHARED = { n_positions: 1024, vocab_size: 50_257, layer_norm_epsilon: 1e-5 };
 
@@ -133,8 +134,6 @@ function constantOf(name: string, shape: readonly number[]): number | undefined 
   if (shape.length > 1) return undefined;
   return name.endsWith('.bias') ? 0 : 1;
 }
-
-export const DEVIATION = 0.02;
 
 /** Numbers of mean 0 and deviation 0.02, from a 32-bit congruential generator: plain, fast, the same everywhere. */
 function drawer(seed: number): () => number {

@@ -16,7 +16,6 @@ import { keepInStrips } from '../tensor/strips.ts';
 import { Tensor, bytesOf, empty, read, upload } from '../tensor/tensor.ts';
 import type { Dtype } from '../tensor/tensor.ts';
 import type { TensorSpec, Weights } from './architecture.ts';
-import { DEVIATION } from './random-checkpoint.ts';
 import { ropeFrequencies, ropeTable } from './rope.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
@@ -158,6 +157,9 @@ function wideOf(s: Scope, raw: Tensor, n: number, dtype: string): Tensor {
   widen(s, raw, wide, dtype === 'F16' ? 'F16' : 'BF16');
   return wide;
 }
+
+/** Of weights that are drawn instead of read, GPT-2's. */
+export const DEVIATION = 0.02;
 
 /** From here on a number is infinite in F16. */
 const BEYOND_F16 = 65_520;
