@@ -382,14 +382,13 @@ export function factsProgress(
   first: number,
 ): { update: (done: number) => void; stop: () => void } {
   const start = performance.now();
-  const bar = terminal.progress('edit', (n) => {
-    if (n === total) return String(total);
-    const minutes = (performance.now() - start) / 60_000;
-    const rate = (n - first) / minutes;
-    if (!(rate > 0)) return `${n}`;
-    return `${n} (${Math.round(rate)} facts a minute, ${duration((60 * (total - n)) / rate)} left)`;
+  let now = first;
+  const bar = terminal.progress('edit', String, () => {
+    const rate = (60_000 * (now - first)) / (performance.now() - start);
+    if (!(rate > 0) || now === total) return '';
+    return ` (${Math.round(rate)} facts a minute, ${duration((60 * (total - now)) / rate)} left)`;
   });
-  return { update: (done) => bar.update(done, total), stop: bar.stop };
+  return { update: (done) => bar.update((now = done), total), stop: bar.stop };
 }
 
 function batchesBefore(lines: readonly BatchLine[]): number {

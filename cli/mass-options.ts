@@ -113,28 +113,15 @@ async function withMass<T>(
   run: Run,
   use: (editing: FactsEditing) => Promise<T>,
 ): Promise<T> {
-  const given = await contextsText(args);
-  const groups = given && parseContextGroups(given.text, given.name);
+  const groups = await groupsFrom(args);
   return withSession(
     args,
     run,
     async (session) => {
-      const { model, found, timed, checkpoint } = session;
+      const { model, found } = session;
       const layers = layersFrom(args, model.id, model.dims.layers, found.entry);
-      for (const layer of layers) model.checkLayer('edit', layer);
-      checkLast(layers, model.dims.layers);
-      const options = massOptionsFrom(args, method, found.entry);
-      const wanted = covariancesOf(args, layers);
-      const metrics = new Map<number, Metric>();
-      await timed('covariance', async () => {
-        for (const [i, layer] of layers.entries()) {
-          const path = wanted[i] ?? (await findCovariance(checkpoint, layer, found.entry));
-          const covariance = await loadCovariance(path, checkpoint, layer);
-          const metric = await openMetric(session.gpu, { method, options, covariance, eigen: cachedEigen });
-          session.atEnd(() => metric.close());
-          metrics.set(layer, metric);
-        }
-      });
+      const mass = await massWriting(session, args, method, layers);
+      const { metrics, value } = mass;
       const [first] = metrics.values();
       introduce(
         session,
@@ -146,24 +133,10 @@ async function withMass<T>(
       const seed = args.seed ?? 0;
       const contexts = groups ?? (await sampledGroups(session, run, seed));
       await applyNamed(session);
-      const { clamp, ...rest } = valueOptionsFrom(args, undefined);
-      const value = { ...MASS_VALUE_DEFAULTS, ...rest, ...(clamp !== undefined && { clamp }) };
-      const memory = memoryOf(args);
-      const writing: Writing = {
-        kind: 'mass',
-        method,
-        layers,
-        contexts,
-        metrics,
-        value,
-        memory,
-        freeze: args.freeze,
-      };
       const covariances = Object.fromEntries([...metrics].map(([layer, { key }]) => [layer, key]));
-      const used = Object.fromEntries(METHOD_TABLE[method].options.map((name) => [name, options[name]]));
       return use({
         session,
-        writing,
+        writing: { ...mass, contexts },
         layers,
         seed,
         contextsSeed: groups ? undefined : seed,
@@ -175,7 +148,7 @@ async function withMass<T>(
           contexts,
           value,
           freeze: args.freeze,
-          ...used,
+          ...massSettings(mass),
         }),
       });
     },
@@ -183,12 +156,48 @@ async function withMass<T>(
   );
 }
 
+/** A method for many facts but for its contexts: a metric of each layer, and how values are searched for. */
+export type MassWriting = Omit<Extract<Writing, { kind: 'mass' }>, 'contexts'>;
+
+/** @throws UsageError for layers that there are not, or a covariance that cannot be used */
+export async function massWriting(
+  session: Session,
+  args: FactsArguments,
+  method: MassMethod,
+  layers: readonly number[],
+): Promise<MassWriting> {
+  const { model, found, timed, checkpoint } = session;
+  for (const layer of layers) model.checkLayer('edit', layer);
+  checkLast(layers, model.dims.layers);
+  const options = massOptionsFrom(args, method, found.entry);
+  const wanted = covariancesOf(args, layers);
+  const metrics = new Map<number, Metric>();
+  await timed('covariance', async () => {
+    for (const [i, layer] of layers.entries()) {
+      const path = wanted[i] ?? (await findCovariance(checkpoint, layer, found.entry));
+      const covariance = await loadCovariance(path, checkpoint, layer);
+      const metric = await openMetric(session.gpu, { method, options, covariance, eigen: cachedEigen });
+      session.atEnd(() => metric.close());
+      metrics.set(layer, metric);
+    }
+  });
+  const { clamp, ...rest } = valueOptionsFrom(args, undefined);
+  const value = { ...MASS_VALUE_DEFAULTS, ...rest, ...(clamp !== undefined && { clamp }) };
+  return { kind: 'mass', method, layers, metrics, value, memory: memoryOf(args), freeze: args.freeze };
+}
+
+/** The options that the method looks at. */
+export function massSettings({ method, metrics }: Pick<MassWriting, 'method' | 'metrics'>): object {
+  const [metric] = metrics.values();
+  return Object.fromEntries(METHOD_TABLE[method].options.map((name) => [name, metric?.options[name]]));
+}
+
 function memoryOf({ memory }: Pick<FactsArguments, 'memory'>): number | undefined {
   return memory === undefined ? undefined : memory * 2 ** 20;
 }
 
 /** What of the options the flags say, then what is known of the model, then the papers. */
-export function massOptionsFrom(
+function massOptionsFrom(
   args: Partial<FactsArguments>,
   method: MassMethod,
   entry: ManifestEntry | undefined,
@@ -267,6 +276,12 @@ function covariancesOf(
       `--covariance: expected one file a layer, ${layers.length} for layers ${layers.join(', ')}, found ${files.length}.`,
     );
   return layers.map((_, i) => files[i]);
+}
+
+/** Reads --contexts early; undefined when they are sampled. */
+export async function groupsFrom(args: Pick<FactsArguments, 'contexts'>): Promise<ContextGroups | undefined> {
+  const given = await contextsText(args);
+  return given && parseContextGroups(given.text, given.name);
 }
 
 /** The context groups of a seed, from the cache or from the model as it is. */

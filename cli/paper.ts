@@ -4,13 +4,9 @@ import * as v from 'valibot';
 import { readFacts } from '../src/data/read.ts';
 import { readLabelled } from '../src/data/labelled.ts';
 import type { Labelled } from '../src/data/labelled.ts';
-import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
 import { MASS_METHODS } from '../src/edit/method.ts';
-import { openMetric } from '../src/edit/metric.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
-import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
-import { cachedEigen } from '../src/io/eigen-cache.ts';
 import { openRun } from '../src/io/run.ts';
 import type { OpenRun } from '../src/io/run.ts';
 import type { TaskName } from '../src/lab/downstream-tasks.ts';
@@ -23,17 +19,18 @@ import type { Study } from '../src/lab/report/study.ts';
 import { SEQUENCE_HEAD, SEQUENCE_LINE } from '../src/lab/sequence.ts';
 import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';
 import { SEQUEL_PLAN, runSequel } from '../src/lab/sequel.ts';
-import type { SequelLine, SequelPlan } from '../src/lab/sequel.ts';
+import type { SequelLine, SequelPlan, SequelProgress } from '../src/lab/sequel.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { FOLDERS, readData } from './files.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, folderOr, input, number, text } from './flags.ts';
-import { factsFrom, layerSolvers, runMode, withLab } from './lab.ts';
+import { factsFrom, hashOf, layerSolvers, runMode, settingsOf, withLab } from './lab.ts';
 import type { LabArguments } from './lab.ts';
-import { massOptionsFrom, sampledGroups } from './mass-options.ts';
+import { groupsFrom, massSettings, massWriting, sampledGroups } from './mass-options.ts';
 import { reportTimings } from './session.ts';
 import type { Session } from './session.ts';
 import type { Progress, Terminal } from './terminal.ts';
+import { duration } from './text.ts';
 
 /** Documents whose perplexity is followed. */
 const HELD_OUT = 12;
@@ -61,6 +58,8 @@ const SIZE_FLAGS = Object.fromEntries(
   }),
 ) as Record<(typeof SIZES)[SizeName][0], ReturnType<typeof number>>;
 
+const SEQUEL_ONLY = ['sizes', 'batch', 'judged', 'anchored'];
+
 export const paper = command({
   flags: (yargs) =>
     yargs
@@ -75,10 +74,11 @@ export const paper = command({
         },
         sizes: text('--sizes', `with --sequel: numbers of facts [default: ${SEQUEL_PLAN.sizes.join()}]`),
         batch: number('--batch', `with --sequel: facts of a batch [default: ${SEQUEL_PLAN.batch}]`, COUNT),
-        judged: number(
-          '--judged',
-          `with --sequel: facts asked at most [default: ${SEQUEL_PLAN.judged}]`,
-          COUNT,
+        judged: number('--judged', 'with --sequel: facts asked at most [default: all]', COUNT),
+        anchored: number(
+          '--anchored',
+          `with --sequel: the most facts that are anchored one by one or in batches, too [default: ${SEQUEL_PLAN.anchored}]`,
+          { integer: true, min: 0 },
         ),
       })
       .options(EDIT_FLAGS)
@@ -86,6 +86,7 @@ export const paper = command({
       .options(MODEL_FLAGS)
       .options(SIZE_FLAGS),
   run: async (args, run) => {
+    checkFlags(args);
     if (args.sequel) return runSequelStudy(args, run);
     const { out } = args;
     const { terminal, signal } = run;
@@ -163,17 +164,29 @@ async function writeStudy(study: Study, out: string, { timed }: Session, termina
   terminal.say(`Wrote ${resolve(out, 'report.html')}: open it in a browser.`);
 }
 
+/** @throws UsageError for a flag that this study does not look at */
+function checkFlags(args: Readonly<Record<string, unknown>> & { readonly sequel: boolean }): void {
+  const others = args.sequel ? [...Object.keys(SIZE_FLAGS), 'method'] : SEQUEL_ONLY;
+  const found = others.find((name) => args[name] !== undefined);
+  if (found !== undefined)
+    throw new UsageError(
+      `--${found}: expected ${args.sequel ? 'without' : 'with'} --sequel. See palimpsest paper --help.`,
+    );
+}
+
 interface SequelArguments extends LabArguments {
   readonly out: string;
   readonly resume: boolean;
   readonly sizes?: string | undefined;
   readonly batch?: number | undefined;
   readonly judged?: number | undefined;
+  readonly anchored?: number | undefined;
 }
 
 /** @throws UsageError for sizes that are no list of numbers, or more facts than there are */
 function sequelPlanOf(args: SequelArguments, facts: number): SequelPlan {
-  const { sizes: words, batch = SEQUEL_PLAN.batch, judged = SEQUEL_PLAN.judged } = args;
+  const { sizes: words, judged } = args;
+  const { batch = SEQUEL_PLAN.batch, anchored = SEQUEL_PLAN.anchored } = args;
   const sizes = words?.split(',').map((word) => (/^\s*\d+\s*$/.test(word) ? Number(word) : NaN)) ?? [
     ...SEQUEL_PLAN.sizes,
   ];
@@ -181,7 +194,7 @@ function sequelPlanOf(args: SequelArguments, facts: number): SequelPlan {
     throw new UsageError(
       `--sizes: expected whole numbers from 1 to ${facts.toLocaleString('en')}, the records there are, with commas between, found "${sizes.join()}".`,
     );
-  return { ...SEQUEL_PLAN, sizes: sizes.sort((a, b) => a - b), batch, judged };
+  return { ...SEQUEL_PLAN, sizes: sizes.sort((a, b) => a - b), batch, judged, anchored };
 }
 
 /** `paper --sequel`: many facts by every method at the edit layer, with C and contexts that all share. */
@@ -191,30 +204,31 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
   const plan = sequelPlanOf(args, facts.length);
   const corpus = await readData('--data', undefined, 'wikitext.txt');
   const texts = corpus.text.split('\n').filter((line) => line.trim() !== '');
+  const given = await groupsFrom(args);
   const out = resolve(args.out, 'sequel');
   await run.files.fills('--out', out, FOLDERS.run);
-  return withLab(args, run, async ({ session, edit, covariance: title }) => {
-    const { model, gpu, found, checkpoint, timed, timings } = session;
-    const { layer } = edit;
-    const path = await findCovariance(checkpoint, layer, found.entry);
-    const covariance = await loadCovariance(path, checkpoint, layer);
-    const contexts = await sampledGroups(session, run, args.seed ?? 0);
-    const writings: Writing[] = [];
-    for (const method of MASS_METHODS) {
-      const options = massOptionsFrom({}, method, found.entry);
-      const metric = await openMetric(gpu, { method, options, covariance, eigen: cachedEigen });
-      session.atEnd(() => metric.close());
-      const metrics = new Map([[layer, metric]]);
-      writings.push({ kind: 'mass', method, layers: [layer], contexts, metrics, value: MASS_VALUE_DEFAULTS });
-    }
-    writings.push({ kind: 'single', method: 'r-rome', edit: { ...edit, contexts: contexts.flat() } });
+  return withLab(args, run, async (lab) => {
+    const { session, edit, covariance: title } = lab;
+    const { model, timed, timings } = session;
+    const contexts = given ?? (await sampledGroups(session, run, lab.seed));
+    const covariance = args.covariance === undefined ? undefined : [args.covariance];
+    const mass = [];
+    for (const method of MASS_METHODS)
+      mass.push(await massWriting(session, { ...args, method, covariance }, method, [edit.layer]));
+    const writings: Writing[] = [
+      ...mass.map((one) => ({ ...one, contexts })),
+      { kind: 'single', method: 'r-rome', edit: { ...edit, contexts: contexts.flat() } },
+    ];
     const settings = {
-      model: model.sha256,
-      layer,
+      ...settingsOf(lab, args, name),
       contexts,
-      facts: name,
+      methods: Object.fromEntries(mass.map((one) => [one.method, massSettings(one)])),
+      value: mass[0]?.value,
+      facts: hashOf(facts),
       batch: plan.batch,
-      judged: plan.judged,
+      judged: plan.judged ?? 'all',
+      // What the length of norm anchoring is the mean of.
+      calibrated: Math.min(plan.calibrated, plan.sizes.at(-1) ?? 0),
     };
     const journalOf = async <Line>(part: string): Promise<OpenRun<SequelHead, Line>> => {
       const schemas = { head: v.looseObject({}), line: v.looseObject({}), nonFinite: 'object' as const };
@@ -229,15 +243,20 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
     };
     const steps = new Steps(terminal);
     const start = performance.now();
+    const onProgress = ({ step, done, total, share, begun }: SequelProgress): void => {
+      const seconds = (performance.now() - start) / 1000;
+      const left = share > begun ? `, ${duration((seconds * (1 - share)) / (share - begun))} left` : '';
+      steps.at(step, done, total, ` (${Math.floor(100 * share)} % of the study${left})`);
+    };
     const results = await journalOf<SequelLine>('results');
     const documents = heldOut(model, texts.slice(0, HELD_OUT));
-    const input = { facts, documents, writings, results, journalOf, onProgress: steps.at, signal };
+    const input = { facts, documents, writings, results, journalOf, onProgress, signal };
     const sequel = await timed('study', () => runSequel(model, input, plan).finally(steps.end));
     const { adapter } = session.about;
     const study: Study = {
       title: `Many facts in the model “${model.id}”`,
       about: [
-        ['edit layer', `${layer}; ${title}`],
+        ['edit layer', `${edit.layer}; ${title}`],
         ['records', `the first ${plan.sizes.at(-1)} of ${name}`],
         ['batches', `of ${plan.batch}, where they come one after another`],
         ['contexts', `${contexts.flat().length} templates, for all methods`],
@@ -247,7 +266,7 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
           `${((performance.now() - start) / 60_000).toFixed(1)} minutes, what was there already not counted`,
         ],
       ],
-      command: `palimpsest paper --sequel --sizes ${plan.sizes.join()} --batch ${plan.batch} --judged ${plan.judged}`,
+      command: sequelCommandOf(plan, args),
       sequel,
     };
     await writeStudy(study, args.out, session, terminal);
@@ -258,6 +277,13 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
       timings_ms: timings,
     };
   });
+}
+
+function sequelCommandOf({ sizes, batch, judged, anchored }: SequelPlan, args: SequelArguments): string {
+  const { model, data } = args;
+  const words = { data, model, sizes: sizes.join(), batch, judged, anchored: anchored };
+  const given = Object.entries(words).filter(([, value]) => value !== undefined);
+  return ['palimpsest paper --sequel', ...given.map(([flag, value]) => `--${flag} ${value}`)].join(' ');
 }
 
 interface SequelHead {
@@ -301,16 +327,18 @@ class Steps {
   readonly #terminal: Terminal;
   #step = '';
   #bar: Progress | undefined;
+  #note = '';
 
   constructor(terminal: Terminal) {
     this.#terminal = terminal;
   }
 
-  readonly at = (step: string, done: number, total: number): void => {
+  readonly at = (step: string, done: number, total: number, note = ''): void => {
+    this.#note = note;
     if (step !== this.#step) {
       this.end();
       this.#step = step;
-      this.#bar = this.#terminal.progress(step);
+      this.#bar = this.#terminal.progress(step, String, () => this.#note);
     }
     this.#bar?.update(done, total);
   };

@@ -142,16 +142,21 @@ export class Terminal {
     labelled('error:', 'red', text);
   }
 
-  /** A bar on a terminal, a line now and then elsewhere; nothing for work that ends soon. */
-  progress(what: string, unit: (n: number) => string = String): Progress {
+  /**
+   * A bar on a terminal, a line now and then elsewhere; nothing for work that ends soon.
+   *
+   * @param note stands behind the numbers
+   */
+  progress(what: string, unit: (n: number) => string = String, note = (): string => ''): Progress {
     if (this.#options.quiet) return { update: () => undefined, stop: () => undefined };
-    if (process.stderr.isTTY) return barOf(what, unit);
+    const state = (done: number, total: number): string => `${unit(done)} of ${unit(total)}${note()}`;
+    if (process.stderr.isTTY) return barOf(what, state);
     let said = performance.now();
     return {
       update: (done, total) => {
         if (performance.now() - said < LINE_MS) return;
         said = performance.now();
-        this.note(`${what}: ${unit(done)} of ${unit(total)}`);
+        this.note(`${what}: ${state(done, total)}`);
       },
       stop: () => undefined,
     };
@@ -159,7 +164,7 @@ export class Terminal {
 }
 
 /** The library is loaded for work that takes long enough to be watched. */
-function barOf(what: string, unit: (n: number) => string): Progress {
+function barOf(what: string, stateOf: (done: number, total: number) => string): Progress {
   const start = performance.now();
   let bar: SingleBar | undefined;
   let state: 'waiting' | 'loading' | 'shown' | 'stopped' = 'waiting';
@@ -181,7 +186,7 @@ function barOf(what: string, unit: (n: number) => string): Progress {
   return {
     update: (done, total) => {
       if (state === 'waiting' && performance.now() - start >= BAR_AFTER_MS) void show(done, total);
-      bar?.update(done, { shown: `${unit(done)} of ${unit(total)}` });
+      bar?.update(done, { shown: stateOf(done, total) });
     },
     stop: () => {
       state = 'stopped';

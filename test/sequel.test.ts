@@ -18,7 +18,7 @@ import { gpu } from './gpu.ts';
 import { FACTS, golden, openFacts } from './model.ts';
 
 const test = suite('sequel');
-const PLAN = { sizes: [1, 2, 4], batch: 2, judged: 3, calibrated: 2 };
+const PLAN = { sizes: [1, 2, 4], batch: 2, judged: 3, anchored: 4, calibrated: 2 };
 
 test('every method, way and size once; a study that was stopped goes on; the model stays as it was; its report', async () => {
   const model = await openFacts();
@@ -55,8 +55,8 @@ test('every method, way and size once; a study that was stopped goes on; the mod
     facts,
     documents: [model.tokenizer.encodeDocument('The capital of France is Paris, a large city.', 64)],
     ...{ writings, results, journalOf, signal: stopping.signal },
-    onProgress: (step, done) => {
-      if (step.startsWith('r-rome') && done === 3) stopping.abort();
+    onProgress: ({ step, done }) => {
+      if (step.startsWith('r-ROME') && done === 3) stopping.abort();
     },
   };
   try {
@@ -67,7 +67,11 @@ test('every method, way and size once; a study that was stopped goes on; the mod
   }
   const half = results.lines.length;
   opened.clear();
-  const lines = await runSequel(model, { ...input, signal: undefined, onProgress: undefined }, PLAN);
+  const shares: number[] = [];
+  const onProgress: SequelInput['onProgress'] = ({ share, begun }) => void shares.push(share, begun);
+  const lines = await runSequel(model, { ...input, signal: undefined, onProgress }, PLAN);
+  assert.ok(Math.abs(shares.at(-2)! - 1) < 1e-9, `${shares.at(-2)} of the work is done at the end`);
+  assert.ok(shares.at(-1)! > 0.2 && shares.at(-1)! < 0.6, `${shares.at(-1)} of it was done before`);
   const named = lines.map(({ method = 'unedited', way = '', anchored, facts: n }) =>
     [method, way, anchored ? 'anchored' : '', n].join(' '),
   );
@@ -81,6 +85,12 @@ test('every method, way and size once; a study that was stopped goes on; the mod
     assert.ok(Number(perplexity) > 1 && judged <= 3);
     if (method) assert.ok(Number(seconds) > 0 && Number(moved) > 0);
   }
+  const batches = journals.get('memit-batches-anchored') as { lines: { steps: number[] }[] };
+  assert.equal(
+    batches.lines.map(({ steps }) => steps.length),
+    [0, 2],
+    'values of the first batch were there',
+  );
   const [one, two] = lines.filter(({ way, anchored }) => way === 'one batch' && !anchored);
   assert.ok(Number(two?.moved) > Number(one?.moved), 'more facts move W further');
 

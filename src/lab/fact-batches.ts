@@ -25,7 +25,7 @@ import { checkFacts, requestOf } from './evaluate.ts';
 
 /** How a batch is written. */
 export type Writing =
-  | ({ readonly kind: 'mass' } & Omit<MassEditOptions, 'onValues' | 'onPhase' | 'signal'>)
+  | ({ readonly kind: 'mass' } & Omit<MassEditOptions, 'z' | 'onValues' | 'onPhase' | 'signal'>)
   | { readonly kind: 'single'; readonly method: Method; readonly edit: EditSettings };
 
 export interface LayerLine {
@@ -92,6 +92,8 @@ export interface BatchOptions {
   readonly writing: Writing;
   /** Facts at a time. */
   readonly size: number;
+  /** [size, D] z of the first batch, where they are known already. */
+  readonly firstZ?: Float32Array<ArrayBuffer> | undefined;
   /** z, K and R are kept in the journal too. */
   readonly keepAll?: boolean | undefined;
   /** Asks the model about a batch that was just written; the answer stands in its line. */
@@ -156,6 +158,7 @@ export async function writeBatches(
     const before = done;
     const wrote = await writeBatch(model, batch, past, {
       ...options,
+      firstZ: lines.length === 0 ? options.firstZ : undefined,
       onValues: (found) => options.onValues?.(before + found, facts.length),
     });
     const seconds = (performance.now() - start) / 1000;
@@ -198,7 +201,7 @@ async function writeBatch(
   model: Model,
   facts: readonly Fact[],
   past: PastKeys,
-  { writing, keepAll = false, onValues, onPhase, signal }: BatchOptions,
+  { writing, firstZ: z, keepAll = false, onValues, onPhase, signal }: BatchOptions,
 ): Promise<Wrote> {
   const vectors = new Map<string, Float32Array<ArrayBuffer>>();
   const keep = ({ layer, U, Lambda }: LowRankUpdate): void => {
@@ -234,7 +237,7 @@ async function writeBatch(
   const rows = facts.map((fact): EditRows =>
     editRows(model.tokenizer, requestOf(fact), contextsOf(writing), model.dims.context),
   );
-  const edit = await writeFacts(model, rows, { ...writing, onValues, onPhase, signal }, past);
+  const edit = await writeFacts(model, rows, { ...writing, z, onValues, onPhase, signal }, past);
   for (const update of edit.layers) keep(update);
   for (const [layer, keys] of edit.kept) vectors.set(`past.${layer}`, keys);
   if (keepAll) {

@@ -2,8 +2,10 @@
  * The sequel of the paper's study: the same facts, more and more of them, by r-ROME one after another and by MEMIT, EMMET,
  * ENCORE and AlphaEdit, all in one batch or batch after batch, with and without norm anchoring; all of them judged at the end.
  *
- * Every step of it is kept where the host says, so that a study that was stopped goes on. What one batch shares with another
- * is computed once: the values z of facts on the unedited model are the same whatever method writes them, and however many.
+ * Every step of it is kept where the host says, so that a study that was stopped goes on. The values z of facts on the
+ * unedited model do not know which method will write them, nor how many there will be, and anchoring gives them another
+ * length after the search: so they are searched for once, a batch at a time, and serve one batch of any size and the first
+ * of several. Later batches see other weights, and r-ROME sees others with every fact: these cannot be shared.
  *
  * Source: Gupta et al. 2024, arXiv 2401.07453 (what edits at scale forget) and 2405.00664 (batches in sequence).
  */
@@ -14,6 +16,7 @@ import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
 import { findValues, writeFacts } from '../edit/mass.ts';
 import { editRows } from '../edit/rows.ts';
 import type { EditRows } from '../edit/rows.ts';
+import { METHOD_TABLE } from '../edit/method.ts';
 import type { MassMethod, Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
 import { norm } from '../statistics.ts';
@@ -31,8 +34,10 @@ export interface SequelPlan {
   readonly sizes: readonly number[];
   /** Facts of a batch where they come batch after batch. */
   readonly batch: number;
-  /** Facts that are judged at most, evenly spread over those that were written. */
-  readonly judged: number;
+  /** Facts that are judged at most, evenly spread over those that were written; all where it is not said. */
+  readonly judged?: number | undefined;
+  /** The most facts that are written one by one or batch after batch with norm anchoring, too: these take most time. */
+  readonly anchored: number;
   /** Facts whose values on the unedited model give the length of norm anchoring. */
   readonly calibrated: number;
 }
@@ -40,7 +45,7 @@ export interface SequelPlan {
 export const SEQUEL_PLAN: SequelPlan = {
   sizes: [1, 10, 100, 1000],
   batch: 100,
-  judged: 200,
+  anchored: 100,
   calibrated: 100,
 };
 
@@ -83,12 +88,24 @@ export interface SequelInput {
   readonly journalOf: <Line>(
     name: string,
   ) => Promise<Pick<RunJournal<unknown, Line>, 'lines' | 'vectors' | 'append'>>;
-  readonly onProgress?: ((step: string, done: number, total: number) => void) | undefined;
+  readonly onProgress?: ((progress: SequelProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Facts whose values are searched for between two lines of the journal. */
-const CHUNK = 50;
+/** Facts of a step, and of the whole study what is done now and was done before it, as shares of its work. */
+export interface SequelProgress {
+  readonly step: string;
+  readonly done: number;
+  readonly total: number;
+  readonly share: number;
+  readonly begun: number;
+}
+
+/**
+ * About how long a fact takes, in searches of a value among many (0.6 s on two cores): by it the time left is estimated. A
+ * single edit searches alone; a batch whose values are there writes in no time.
+ */
+const WORK = { values: 1, batches: 1, 'one by one': 1.6, 'one batch': 0.01, judge: 0.05 } as const;
 
 /** All lines, those that were there too. The model is as it was, bit for bit. */
 export async function runSequel(model: Model, input: SequelInput, plan: SequelPlan): Promise<SequelLine[]> {
@@ -98,6 +115,14 @@ export async function runSequel(model: Model, input: SequelInput, plan: SequelPl
 }
 
 type Mass = Extract<Writing, { kind: 'mass' }>;
+
+/** A method in one of its ways, and the numbers of facts after which the model is asked. */
+interface Part {
+  readonly writing: Writing;
+  readonly way: Way;
+  readonly anchored: boolean;
+  readonly sizes: readonly number[];
+}
 
 /** z of all facts on the unedited model, [n, D], and the seconds that one takes. */
 interface Values {
@@ -112,6 +137,7 @@ class Sequel {
   readonly #plan: SequelPlan;
   readonly #facts: readonly Fact[];
   #found: Promise<Values> | undefined;
+  readonly #work = { all: 0, done: 0, begun: 0 };
 
   constructor(model: Model, input: SequelInput, plan: SequelPlan) {
     this.#model = model;
@@ -121,18 +147,61 @@ class Sequel {
     this.lines = [...input.results.lines];
   }
 
-  /** Unanchored first, and what is quick before what is slow, so that a study that is stopped has told most. */
   async run(): Promise<void> {
-    const { writings } = this.#input;
-    if (!this.#has({ anchored: false, facts: this.#facts.length }))
-      await this.#judge({ anchored: false }, this.#facts.length);
-    const mass = writings.filter((writing): writing is Mass => writing.kind === 'mass');
-    const [first] = mass;
-    const values = first && (await this.#values(first));
-    for (const anchored of [false, true]) {
-      if (values) for (const writing of mass) await this.#oneBatch(writing, anchored, values);
-      for (const writing of writings) await this.#sequence(writing, anchored);
+    const parts = this.#parts();
+    const [first] = this.#input.writings.filter(isMass);
+    const n = this.#facts.length;
+    this.#work.all =
+      this.#asking([n]) +
+      (first ? n * WORK.values : 0) +
+      parts.reduce((sum, part) => sum + this.#cost(part), 0);
+    const isAsked = this.#has({ anchored: false, facts: n });
+    if (!isAsked) await this.#judge({ anchored: false }, n);
+    this.#note('unedited', [n, n], this.#asking([n]), isAsked);
+    if (first) await this.#values(first);
+    for (const part of parts) {
+      if (part.sizes.every((facts) => this.#has({ ...part, method: part.writing.method, facts })))
+        this.#note(nameOf(part), [n, n], this.#cost(part), true);
+      else if (part.way === 'one batch') await this.#oneBatch(part);
+      else await this.#sequence(part);
     }
+  }
+
+  /** Unanchored first, and what is quick before what is slow, so that a study that is stopped has told most. */
+  #parts(): Part[] {
+    const { sizes, batch, anchored: most } = this.#plan;
+    // A batch of all is what one batch shows.
+    const several = sizes.filter((facts) => facts > batch && facts % batch === 0);
+    const { writings } = this.#input;
+    const mass = writings.filter(isMass);
+    const single = writings.filter((writing) => !isMass(writing));
+    return [false, true].flatMap((anchored) => {
+      const upTo = (list: readonly number[]) => list.filter((facts) => !anchored || facts <= most);
+      return [
+        ...mass.map((writing): Part => ({ writing, way: 'one batch', anchored, sizes })),
+        ...single.map((writing): Part => ({ writing, way: 'one by one', anchored, sizes: upTo(sizes) })),
+        ...mass.map((writing): Part => ({ writing, way: 'batches', anchored, sizes: upTo(several) })),
+      ];
+    });
+  }
+
+  #asking(sizes: readonly number[]): number {
+    const { judged = Infinity } = this.#plan;
+    return sizes.reduce((sum, facts) => sum + Math.min(facts, judged), 0) * WORK.judge;
+  }
+
+  #cost({ way, sizes }: Part): number {
+    const written =
+      way === 'one batch' ? sizes.reduce((sum, facts) => sum + facts, 0) : Math.max(0, ...sizes);
+    return written * WORK[way] + this.#asking(sizes);
+  }
+
+  /** @param isOld it was done before this run, so nothing is to be learnt of how long it takes */
+  #note(step: string, [done, total]: readonly [number, number], work: number, isOld = false): void {
+    this.#work.done += work;
+    if (isOld) this.#work.begun += work;
+    const { all, done: sum, begun } = this.#work;
+    this.#input.onProgress?.({ step, done, total, share: sum / all, begun: begun / all });
   }
 
   #has(wanted: Pick<SequelLine, 'method' | 'way' | 'anchored' | 'facts'>): boolean {
@@ -145,37 +214,45 @@ class Sequel {
     );
   }
 
-  /** Searched for once. */
+  /** Searched for once, whatever the method. */
   #values(writing: Mass): Promise<Values> {
     this.#found ??= this.#findValues(writing);
     return this.#found;
   }
 
   async #findValues(writing: Mass): Promise<Values> {
-    const { journalOf, onProgress, signal } = this.#input;
+    const { journalOf, signal } = this.#input;
+    const { batch } = this.#plan;
     const journal = await journalOf<ValuesLine>('values');
     const { D } = this.#model.dims;
-    const all = new Float32Array(this.#facts.length * D);
-    let [done, seconds] = [0, 0];
+    const n = this.#facts.length;
+    const all = new Float32Array(n * D);
+    let done = 0;
     for await (const [z] of journal.vectors()) {
       if (!z) continue;
       all.set(z.subarray(0, all.length - done * D), done * D);
-      done += z.length / D;
+      done = Math.min(n, done + z.length / D);
     }
-    for (const line of journal.lines) seconds += line.seconds;
-    while (done < this.#facts.length) {
+    this.#note('values', [done, n], done * WORK.values, true);
+    const searched = { facts: 0, seconds: 0 };
+    const count = ({ facts, seconds }: ValuesLine): void => {
+      searched.facts += facts;
+      searched.seconds += seconds;
+    };
+    journal.lines.forEach(count);
+    while (done < n) {
       signal?.throwIfAborted();
       const start = performance.now();
-      const some = this.#rows(writing, this.#facts.slice(done, done + CHUNK));
+      const some = this.#rows(writing, this.#facts.slice(done, (Math.floor(done / batch) + 1) * batch));
       const z = await findValues(this.#model, some, { ...writing, signal });
       const line = { facts: some.length, seconds: (performance.now() - start) / 1000 };
       await journal.append(line, [z]);
+      count(line);
       all.set(z, done * D);
       done += some.length;
-      seconds += line.seconds;
-      onProgress?.('values', done, this.#facts.length);
+      this.#note('values', [done, n], some.length * WORK.values);
     }
-    return { z: all, seconds: seconds / this.#facts.length };
+    return { z: all, seconds: searched.seconds / searched.facts };
   }
 
   #rows(writing: Mass, facts: readonly Fact[]): EditRows[] {
@@ -183,69 +260,76 @@ class Sequel {
     return facts.map((fact) => editRows(tokenizer, requestOf(fact), contextsOf(writing), dims.context));
   }
 
-  /** All facts of each size at once. */
-  async #oneBatch(writing: Mass, anchored: boolean, values: Values): Promise<void> {
-    const { method, layers } = writing;
+  /** z [facts, D] of the first facts as this part writes them, and the seconds that one took. */
+  async #known({ writing, anchored }: Part, facts: number): Promise<Values | undefined> {
+    if (!isMass(writing)) return undefined;
     const { D } = this.#model.dims;
-    for (const facts of this.#plan.sizes) {
-      const line = { method, way: 'one batch', anchored, facts } as const;
-      if (this.#has(line)) continue;
-      const part = values.z.slice(0, facts * D);
-      const z = anchored ? scaled(part, D, anchorOf(values.z, D, this.#plan.calibrated)) : part;
-      await this.#unedited(layers, async (kept) => {
-        const start = performance.now();
-        const rows = this.#rows(writing, this.#facts.slice(0, facts));
-        await writeFacts(this.#model, rows, { ...writing, z, signal: this.#input.signal });
-        const seconds = (performance.now() - start) / 1000 / facts + values.seconds;
-        await this.#judge({ ...line, seconds, moved: await this.#moved(kept) }, facts);
-      });
+    const { z: all, seconds } = await this.#values(writing);
+    const z = all.slice(0, facts * D);
+    return { z: anchored ? scaled(z, D, anchorOf(all, D, this.#plan.calibrated)) : z, seconds };
+  }
+
+  /** All facts of each size at once. */
+  async #oneBatch(part: Part): Promise<void> {
+    const { writing, way, anchored, sizes } = part;
+    if (!isMass(writing)) return;
+    const { method, layers } = writing;
+    for (const facts of sizes) {
+      const line = { method, way, anchored, facts };
+      const isOld = this.#has(line);
+      if (!isOld) {
+        const { z, seconds } = (await this.#known(part, facts)) as Values;
+        await this.#unedited(layers, async (kept) => {
+          const start = performance.now();
+          const rows = this.#rows(writing, this.#facts.slice(0, facts));
+          await writeFacts(this.#model, rows, { ...writing, z, signal: this.#input.signal });
+          const took = (performance.now() - start) / 1000 / facts + seconds;
+          await this.#judge({ ...line, seconds: took, moved: await this.#moved(kept) }, facts);
+        });
+      }
+      this.#note(nameOf(part), [facts, Math.max(...sizes)], this.#cost({ ...part, sizes: [facts] }), isOld);
     }
   }
 
   /** Fact after fact, or batch after batch, judged at each size on the way. */
-  async #sequence(plain: Writing, anchored: boolean): Promise<void> {
+  async #sequence(part: Part): Promise<void> {
+    const { writing: plain, way, anchored, sizes } = part;
     const { method } = plain;
-    const way: Way = plain.kind === 'single' ? 'one by one' : 'batches';
-    const size = plain.kind === 'single' ? 1 : this.#plan.batch;
-    // A batch of all is what one batch shows.
-    const sizes = this.#plan.sizes.filter((facts) => size === 1 || (facts > size && facts % size === 0));
-    if (sizes.every((facts) => this.#has({ method, way, anchored, facts }))) return;
+    const { signal } = this.#input;
+    const size = isMass(plain) ? this.#plan.batch : 1;
+    const most = Math.max(...sizes);
     const journal = await this.#input.journalOf<BatchLine>(
       `${method}-${way.replaceAll(' ', '-')}${anchored ? '-anchored' : ''}`,
     );
     const writing = anchored ? await this.#anchoredWriting(plain) : plain;
-    const layers = writing.kind === 'mass' ? writing.layers : [writing.edit.layer];
+    const first = await this.#known(part, size);
+    const layers = isMass(writing) ? writing.layers : [writing.edit.layer];
+    const there = journal.lines.length;
     await this.#unedited(layers, async (kept) => {
       let [facts, seconds] = [0, 0];
       const onBatch = async (line: BatchLine): Promise<void> => {
+        // Values that were there are counted as if this batch had searched for them.
+        if (facts === 0 && first) seconds += first.seconds * line.case_ids.length;
         facts += line.case_ids.length;
         seconds += line.seconds;
-        this.#input.onProgress?.(
-          `${method}, ${way}${anchored ? ', anchored' : ''}`,
-          facts,
-          sizes.at(-1) ?? facts,
-        );
         const found = { method, way, anchored, facts };
-        if (!sizes.includes(facts) || this.#has(found)) return;
-        await this.#judge({ ...found, seconds: seconds / facts, moved: await this.#moved(kept) }, facts);
+        const isDue = sizes.includes(facts) && !this.#has(found);
+        if (isDue)
+          await this.#judge({ ...found, seconds: seconds / facts, moved: await this.#moved(kept) }, facts);
+        const work = line.case_ids.length * WORK[way] + (sizes.includes(facts) ? this.#asking([facts]) : 0);
+        this.#note(nameOf(part), [facts, most], work, line.batch <= there && !isDue);
       };
-      const { signal } = this.#input;
-      await writeBatches(
-        this.#model,
-        this.#facts.slice(0, sizes.at(-1)),
-        { writing, size, onBatch, signal },
-        journal,
-      );
+      const options = { writing, size, firstZ: first?.z, onBatch, signal };
+      await writeBatches(this.#model, this.#facts.slice(0, most), options, journal);
     });
   }
 
   /** The writing with values as long as those of the unedited model are on average. */
   async #anchoredWriting(writing: Writing): Promise<Writing> {
-    const { D } = this.#model.dims;
     const some = this.#facts.slice(0, this.#plan.calibrated);
-    if (writing.kind === 'mass') {
+    if (isMass(writing)) {
       const { z } = await this.#values(writing);
-      return anchoredAt(writing, anchorOf(z, D, some.length));
+      return anchoredAt(writing, anchorOf(z, this.#model.dims.D, some.length));
     }
     return anchoredAt(writing, await measureAnchor(this.#model, writing, some));
   }
@@ -275,7 +359,7 @@ class Sequel {
     line: Pick<SequelLine, 'method' | 'way' | 'anchored' | 'seconds' | 'moved'>,
     facts: number,
   ): Promise<void> {
-    const asked = spread(this.#facts.slice(0, facts), this.#plan.judged);
+    const asked = spread(this.#facts.slice(0, facts), this.#plan.judged ?? facts);
     const scores = await scoreFacts(this.#model, asked);
     const { ES, PS, NS, S } = averages(scores.map((score) => caseMetrics(score)));
     const found = { ...line, facts, judged: asked.length, ES, PS, NS, S };
@@ -283,6 +367,14 @@ class Sequel {
     await this.#input.results.append(whole);
     this.lines.push(whole);
   }
+}
+
+function isMass(writing: Writing): writing is Mass {
+  return writing.kind === 'mass';
+}
+
+function nameOf({ writing, way, anchored }: Part): string {
+  return `${METHOD_TABLE[writing.method].title}, ${way}${anchored ? ', anchored' : ''}`;
 }
 
 /** Every row [D] at a length. */

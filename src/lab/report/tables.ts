@@ -133,11 +133,15 @@ export function sequencesTable({ sequences = [] }: Study): string {
 }
 
 export function sequelTable({ sequel = [] }: Study): string {
-  const asked = Math.max(0, ...sequel.map(({ judged }) => judged));
+  const most = Math.max(0, ...sequel.map(({ judged }) => judged));
+  const asked = sequel.every(({ judged, facts }) => judged === facts)
+    ? 'about every fact'
+    : `about ${most} facts at most, evenly spread`;
   return write({
     caption:
-      `The model after the last fact, asked about ${asked} of them at most, evenly spread. ES, PS, NS, S in percent; perplexity of text that none of them is about; ` +
-      'seconds a fact, everything that writing takes. Anchored: values brought to the mean length that they have on the unedited model.',
+      `The model after the last fact, asked ${asked}. ES, PS, NS, S in percent; perplexity of text that none of them is about; seconds a fact, everything that writing takes. ` +
+      'Values on the unedited model are the same for MEMIT, EMMET, ENCORE and AlphaEdit: they were searched for once, and their mean time is counted for each. ' +
+      'Anchored: values brought to the mean length that they have on the unedited model.',
     columns: [
       { title: 'method' },
       ...['facts', 'ES', 'PS', 'NS', 'S', 'perplexity', '‖W − W₀‖/‖W₀‖', 's a fact'].map((name) => ({
