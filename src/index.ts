@@ -1,6 +1,6 @@
 /**
  * The engine, for any host that has WebGPU: a browser page or a program. Nothing here needs Node; what reads disks and
- * opens adapters there is `palimpsest/node`.
+ * opens adapters there is `palimpsest/node`, a page's adapter `palimpsest/browser`.
  *
  *   a device      Gpu.create({ adapter, summary: summariseAdapter(adapter), shader })
  *   a model       readSafetensors, readArchitecture, checkTensors make a Checkpoint of files wherever they lie; Model.load,

@@ -30,9 +30,11 @@ const CONFIG = {
   activation_function: 'gelu_new',
 };
 
+const { tensors: TABLE } = await readArchitecture('test', CONFIG);
+
 /** Every tensor of a config, filled with its own index, named by `rename`. */
 function tensors(rename = (name: string) => name): TensorToWrite[] {
-  return [...readArchitecture('test', CONFIG).tensors].map(([name, { shape }], i) => {
+  return [...TABLE].map(([name, { shape }], i) => {
     const data = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(i);
     return { name: rename(name), dtype: 'F32', shape, data: new Uint8Array(data.buffer) };
   });
@@ -85,7 +87,7 @@ test('opens a folder: config, JSON files, tensors under plain names, the hash of
       { rename },
     );
   }
-  const { canonical } = readArchitecture('mine', CONFIG);
+  const { canonical } = await readArchitecture('mine', CONFIG);
   assert.is(canonical('transformer.transformer.wte.weight'), 'transformer.wte.weight'); // once, not for ever
 });
 

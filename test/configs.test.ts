@@ -65,43 +65,46 @@ for (const [name, change, ...words] of REFUSED)
     );
   });
 
-test('positions of both dialects are the same', () => {
+test('positions of both dialects are the same', async () => {
   const { rope_theta, rope_scaling, ...rest } = configOf('llama3');
   const newer = { ...rest, rope_parameters: { rope_theta, ...(rope_scaling as Fields) } };
-  const older = readArchitecture('older', configOf('llama3'));
-  assert.equal(readArchitecture('newer', newer).rope, older.rope);
+  const older = await readArchitecture('older', configOf('llama3'));
+  assert.equal((await readArchitecture('newer', newer)).rope, older.rope);
   assert.is(older.rope?.scaling?.type, 'llama3');
   const { rope_parameters, ...neox } = configOf('gpt-neox');
   const { rope_theta: base, partial_rotary_factor: part } = rope_parameters as Fields;
-  const old = readArchitecture('older', { ...neox, rotary_emb_base: base, rotary_pct: part });
-  assert.equal(old.rope, readArchitecture('newer', configOf('gpt-neox')).rope);
+  const old = await readArchitecture('older', { ...neox, rotary_emb_base: base, rotary_pct: part });
+  assert.equal(old.rope, (await readArchitecture('newer', configOf('gpt-neox'))).rope);
   assert.is(old.rope?.dimensions, 4);
 });
 
 test('a sliding window ends the context, and the message says so', async () => {
-  const { dims } = readArchitecture('mistral', { ...configOf('mistral'), sliding_window: 32 });
+  const { dims } = await readArchitecture('mistral', { ...configOf('mistral'), sliding_window: 32 });
   assert.is(dims.context, 32);
   await throws(() => checkLength('the prompt', 33, dims), Error, 'at most 32', 'sliding window');
   checkLength('the prompt', 32, dims);
-  assert.is(readArchitecture('wide', { ...configOf('mistral'), sliding_window: 4096 }).dims.context, 128);
+  assert.is(
+    (await readArchitecture('wide', { ...configOf('mistral'), sliding_window: 4096 })).dims.context,
+    128,
+  );
   const qwen = { ...configOf('qwen2'), sliding_window: 16 };
-  assert.is(readArchitecture('unused', qwen).dims.context, 128);
-  assert.is(readArchitecture('used', { ...qwen, use_sliding_window: true }).dims.context, 16);
+  assert.is((await readArchitecture('unused', qwen)).dims.context, 128);
+  assert.is((await readArchitecture('used', { ...qwen, use_sliding_window: true })).dims.context, 16);
 });
 
-test('what is stacked on the device is stored one by one, and covers it', () => {
+test('what is stacked on the device is stored one by one, and covers it', async () => {
   for (const name of ['gptj', 'gpt-neox', 'llama2', 'qwen2', 'qwen3']) {
-    const architecture = readArchitecture(name, configOf(name));
+    const architecture = await readArchitecture(name, configOf(name));
     const size = (shapes: Iterable<readonly number[]>): number =>
       [...shapes].reduce((sum, shape) => sum + shape.reduce((product, n) => product * n, 1), 0);
     const device = [...architecture.tensors.values()].map(({ shape }) => shape);
     assert.is(size(storedTensors(architecture).values()), size(device), name);
   }
-  const { ignores, canonical } = readArchitecture('gptj', configOf('gptj'));
+  const { ignores, canonical } = await readArchitecture('gptj', configOf('gptj'));
   assert.ok(ignores('transformer.h.3.attn.masked_bias') && ignores('transformer.h.0.attn.bias'));
   assert.not.ok(ignores('transformer.h.0.mlp.fc_in.bias'));
   assert.is(canonical('lm_head.bias'), 'lm_head.bias');
-  const neox = readArchitecture('neox', configOf('gpt-neox'));
+  const neox = await readArchitecture('neox', configOf('gpt-neox'));
   assert.is(neox.canonical('lm_head.weight'), 'embed_out.weight');
 });
 

@@ -73,7 +73,7 @@ export async function loadFiles(
   );
   const get = (name: string): Uint8Array<ArrayBuffer> => files.get(name) as Uint8Array<ArrayBuffer>;
   const json = (name: string): unknown => JSON.parse(new TextDecoder().decode(get(name)));
-  const architecture = readArchitecture(id, json('config.json'));
+  const architecture = await readArchitecture(id, json('config.json'));
   const weights = await readSafetensors(bytesSource('model.safetensors', get('model.safetensors')));
   const moments = await checkCovariance(
     await readSafetensors(bytesSource(covariance.file, get(covariance.file))),

@@ -1,4 +1,4 @@
-/** Starts the engine in a browser: its adapter, limits that are large enough, shaders that the page has loaded already. */
+/** `palimpsest/browser`: starts the engine in a browser: its adapter, limits that are large enough, shaders that the page has loaded already. */
 import { GpuError } from '../errors.ts';
 import { Gpu, summariseAdapter } from './context.ts';
 import type { AdapterSummary } from './context.ts';

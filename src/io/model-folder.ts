@@ -40,7 +40,7 @@ export async function openCheckpoint(folder: string, options: OpenOptions = {}):
   await checkFolder(id, folder);
   for (const [name, check] of Object.entries(files)) await verifyFile(folder, name, check);
   // The config comes next: of another architecture one wants to hear just that, not which of its files are missing.
-  const architecture = readArchitecture(id, await readJson(id, folder, 'config.json'));
+  const architecture = await readArchitecture(id, await readJson(id, folder, 'config.json'));
   const [missing] = await missingFiles(folder);
   if (missing !== undefined) throw await absent(id, folder, missing);
 

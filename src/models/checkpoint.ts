@@ -9,13 +9,6 @@ import { isBlockType } from '../blocks.ts';
 import { FLOAT_DTYPES, isFloatDtype } from '../floats.ts';
 import { storedTensors } from './architecture.ts';
 import type { Architecture } from './architecture.ts';
-import { gpt2, parseGpt2Config } from './gpt2.ts';
-import { readGptj } from './gptj.ts';
-import { readGptNeox } from './gpt-neox.ts';
-import { readLlama } from './llama.ts';
-import { readMistral } from './mistral.ts';
-import { readQwen2 } from './qwen2.ts';
-import { readQwen3 } from './qwen3.ts';
 
 export interface TensorInfo {
   readonly dtype: string;
@@ -52,15 +45,15 @@ const MOST_LISTED = 20;
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** By `model_type`. */
-const ARCHITECTURES: Readonly<Record<string, (id: string, fields: Fields) => Architecture>> = {
-  gpt2: (id, fields) => gpt2(parseGpt2Config(id, fields)),
-  gptj: readGptj,
-  gpt_neox: readGptNeox,
-  llama: readLlama,
-  mistral: readMistral,
-  qwen2: readQwen2,
-  qwen3: readQwen3,
+/** By `model_type`: a model loads the page of its own architecture. */
+const ARCHITECTURES: Readonly<Record<string, () => Promise<(id: string, fields: Fields) => Architecture>>> = {
+  gpt2: async () => (await import('./gpt2.ts')).readGpt2,
+  gptj: async () => (await import('./gptj.ts')).readGptj,
+  gpt_neox: async () => (await import('./gpt-neox.ts')).readGptNeox,
+  llama: async () => (await import('./llama.ts')).readLlama,
+  mistral: async () => (await import('./llama.ts')).readMistral,
+  qwen2: async () => (await import('./llama.ts')).readQwen2,
+  qwen3: async () => (await import('./llama.ts')).readQwen3,
 };
 
 /**
@@ -69,7 +62,7 @@ const ARCHITECTURES: Readonly<Record<string, (id: string, fields: Fields) => Arc
  * @param id what the user called the model, for messages
  * @throws ModelError naming the field, what was expected and what came
  */
-export function readArchitecture(id: string, json: unknown): Architecture {
+export async function readArchitecture(id: string, json: unknown): Promise<Architecture> {
   if (typeof json !== 'object' || json === null || Array.isArray(json))
     throw new ModelError(
       `model ${id}: config.json: expected a JSON object. Fetch the model again.`,
@@ -80,7 +73,7 @@ export function readArchitecture(id: string, json: unknown): Architecture {
   checkLayers(id, fields);
   const known =
     typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
-  if (known) return known(id, fields);
+  if (known) return (await known())(id, fields);
   const names = Array.isArray(architectures) ? ` (${architectures.join(', ')})` : '';
   throw new ModelError(
     `model ${id}: config.json: expected model_type ${Object.keys(ARCHITECTURES).join(', ')}, got ${JSON.stringify(type) ?? 'none'}${names}. ` +

@@ -55,7 +55,7 @@ export async function ggufCheckpoint(
       `gguf ${file.name}: general.architecture: expected ${ARCHITECTURES.join(', ')}, it is ${JSON.stringify(name.slice(0, 40))}. Take the model as a folder with safetensors, if it is one of the other families.`,
       'unsupported_architecture',
     );
-  const architecture = readArchitecture(id, await configOf(file, read, known));
+  const architecture = await readArchitecture(id, await configOf(file, read, known));
   const { H, KV, S } = architecture.dims;
   const heads = (tensor: string): number | undefined =>
     known !== 'llama'

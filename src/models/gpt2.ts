@@ -141,3 +141,8 @@ export function parseGpt2Config(id: string, fields: Readonly<Record<string, unkn
     read.only(name, [value], 'This variant of GPT-2 computes something else: use another checkpoint.');
   return config;
 }
+
+/** @throws ModelError naming the field of `config.json`, what was expected and what came */
+export function readGpt2(id: string, fields: Readonly<Record<string, unknown>>): Architecture {
+  return gpt2(parseGpt2Config(id, fields));
+}

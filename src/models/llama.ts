@@ -6,9 +6,14 @@
  *   logits = norm(x) W_headᵀ, the head tied to the embedding or not
  *
  * The key of an edit is what W_down reads. q, k and v are three weights, gate and up two; each product reads them
- * side by side. Models that differ in little share all but the block: `mistral.ts`, `qwen2.ts`, `qwen3.ts`.
+ * side by side. What differs little is a variant:
  *
- * Source: Touvron et al. 2023; Grattafiori et al. 2024; Zhang and Sennrich 2019; Shazeer 2020; Ainslie et al. 2023.
+ *   Mistral      attention looks back over a sliding window
+ *   Qwen 2, 2.5  biases on q, k and v
+ *   Qwen 3       an RMSNorm on each head's q and k before they are turned, heads of a size of their own (H S need not be D)
+ *
+ * Source: Touvron et al. 2023; Grattafiori et al. 2024; Zhang and Sennrich 2019; Shazeer 2020; Ainslie et al. 2023;
+ * Jiang et al. 2023; Yang et al. 2024, 2025.
  */
 import { matmul } from '../tensor/matmul.ts';
 import type { MatmulOptions } from '../tensor/matmul.ts';
@@ -21,12 +26,12 @@ import type { RopeSettings } from './config.ts';
 import { embed } from './embed.ts';
 import { headBlocks } from './heads.ts';
 import type { HeadLayout } from './heads.ts';
-import { rmsnorm } from './rmsnorm.ts';
+import { rmsnorm, rmsnormHeads } from './rmsnorm.ts';
 import { rope } from './rope.ts';
 import { TensorTable } from './tensor-table.ts';
 
 /** What tells one model of this family from another, but for its sizes. */
-export interface LlamaVariant {
+interface Variant {
   readonly name: string;
   readonly eps: number;
   readonly rope: RopeSettings;
@@ -39,16 +44,8 @@ export interface LlamaVariant {
   readonly headNorms: boolean;
 }
 
-/** One block, x [T, D] to [T, D]. */
-export type LlamaBlock = (
-  run: BlockRun,
-  weights: Weights,
-  x: Tensor,
-  shape: { readonly heads: HeadLayout; readonly variant: LlamaVariant },
-) => Tensor;
-
-/** The key k [T, F] is what the edited matrix, mlp.down_proj, reads. */
-const llamaBlock: LlamaBlock = (run, weights, x, { heads, variant }) => {
+/** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.down_proj, reads. */
+function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, variant: Variant): Tensor {
   const { s, layer, batch, cache, stop } = run;
   const turn = { positions: batch.positions, table: weights('rope') };
   const w = (name: string): Tensor => weights(`model.layers.${layer}.${name}`);
@@ -57,10 +54,14 @@ const llamaBlock: LlamaBlock = (run, weights, x, { heads, variant }) => {
     const bias = biased ? w(`${name}.bias`) : undefined;
     return matmul(s, t, w(`${name}.weight`), { transposeB: true, bias, ...more });
   };
-  const { qkvBias, outputBias, mlpBias } = variant;
+  const { qkvBias, outputBias, mlpBias, headNorms } = variant;
 
   const projected = linear('self_attn.qkv_proj', norm('input_layernorm', x), qkvBias);
-  const qkv = run.show('qkv', rope(s, projected, turn, heads, 'halves'));
+  const gain = (name: string): Tensor => w(`self_attn.${name}_norm.weight`);
+  const normed = headNorms
+    ? rmsnormHeads(s, projected, { q: gain('q'), k: gain('k') }, heads, variant.eps)
+    : projected;
+  const qkv = run.show('qkv', rope(s, normed, turn, heads, 'halves'));
   if (stop === 'qkv') return qkv;
   const mixed = attention(s, qkv, batch, { heads, cache });
   const h = run.join('attention', x, (residual) =>
@@ -71,10 +72,10 @@ const llamaBlock: LlamaBlock = (run, weights, x, { heads, variant }) => {
   const k = run.show('key', siluGate(s, linear('mlp.gate_up_proj', n, mlpBias)));
   if (stop === 'key') return k;
   return run.join('mlp', h, (residual) => linear('mlp.down_proj', k, mlpBias, { residual }));
-};
+}
 
-/** A model of this family: all but the block is the same for each. */
-export function llama(dims: Dimensions, variant: LlamaVariant, block: LlamaBlock = llamaBlock): Architecture {
+/** A model of this family. */
+function llama(dims: Dimensions, variant: Variant): Architecture {
   const heads = headBlocks(dims);
   const { name, eps, tied } = variant;
   const embedding = 'model.embed_tokens.weight';
@@ -91,7 +92,7 @@ export function llama(dims: Dimensions, variant: LlamaVariant, block: LlamaBlock
     constants: [dims.D, dims.H, dims.KV, dims.S, dims.F, eps, ...ropeConstants(variant.rope)],
     editedWeight: (layer) => ({ name: `model.layers.${layer}.mlp.down_proj.weight`, layout: 'out-in' }),
     embed: (s, weights, batch) => embed(s, weights(embedding), undefined, batch),
-    block: (run, weights, x) => block(run, weights, x, { heads, variant }),
+    block: (run, weights, x) => block(run, weights, x, heads, variant),
     logits: (s, weights, x) => {
       const normed = rmsnorm(s, x, weights('model.norm.weight'), eps);
       const head = weights(tied ? embedding : 'lm_head.weight');
@@ -102,7 +103,7 @@ export function llama(dims: Dimensions, variant: LlamaVariant, block: LlamaBlock
 
 function tensorTable(
   { D, F, H, KV, S, V, layers }: Dimensions,
-  { tied, qkvBias, outputBias, mlpBias, headNorms }: LlamaVariant,
+  { tied, qkvBias, outputBias, mlpBias, headNorms }: Variant,
 ): ReadonlyMap<string, TensorSpec> {
   const table = new TensorTable();
   table.rows('model.embed_tokens.weight', V, D, tied ? 'both' : 'rows');
@@ -131,8 +132,10 @@ function tensorTable(
   return table.tensors;
 }
 
-/** Sizes, norm and positions of a `config.json` of this family. @throws ModelError naming the field */
-export function readLlamaFields(read: ConfigReader): { dims: Dimensions; eps: number; rope: RopeSettings } {
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What all of the family say in `config.json`; Llama's own variant otherwise. @throws ModelError naming the field */
+function readFamily(name: string, read: ConfigReader): { dims: Dimensions; variant: Variant } {
   read.only(
     'hidden_act',
     ['silu', 'swish'],
@@ -146,19 +149,64 @@ export function readLlamaFields(read: ConfigReader): { dims: Dimensions; eps: nu
     layers: read.size('num_hidden_layers'),
     context: read.size('max_position_embeddings'),
   };
-  return { dims, eps: read.epsilon('rms_norm_eps', 1e-6), rope: read.rope(S) };
+  const variant: Variant = {
+    ...{ name, eps: read.epsilon('rms_norm_eps', 1e-6), rope: read.rope(S) },
+    tied: read.flag('tie_word_embeddings', false),
+    ...{ qkvBias: false, outputBias: false, mlpBias: false, headNorms: false },
+  };
+  return { dims, variant };
 }
 
-/** @throws ModelError naming the field of `config.json`, what was expected and what came */
-export function readLlama(id: string, fields: Readonly<Record<string, unknown>>): Architecture {
+/**
+ * The sizes of a model whose tokens see the `sliding_window` tokens up to themselves. In a text no longer than that this
+ * is Llama's attention; so the window takes the place of the context, and longer texts are refused with that reason.
+ */
+function withinWindow(read: ConfigReader, dims: Dimensions): Dimensions {
+  const window = read.sizeOr('sliding_window', dims.context);
+  if (window >= dims.context) return dims;
+  return {
+    ...dims,
+    context: window,
+    contextIs:
+      'the sliding window of attention (beyond it, tokens are no longer seen, which is not implemented)',
+  };
+}
+
+/** @throws ModelError naming the field of `config.json`, what was expected and what came; so do those below */
+export function readLlama(id: string, fields: Fields): Architecture {
   const read = new ConfigReader(id, fields);
-  const { dims, eps, rope: positions } = readLlamaFields(read);
-  const attentionBias = read.flag('attention_bias', false);
-  return llama(dims, {
-    ...{ name: 'llama', eps, rope: positions, headNorms: false },
-    tied: read.flag('tie_word_embeddings', false),
-    qkvBias: attentionBias,
-    outputBias: attentionBias,
-    mlpBias: read.flag('mlp_bias', false),
+  const { dims, variant } = readFamily('llama', read);
+  const attention = read.flag('attention_bias', false);
+  const mlpBias = read.flag('mlp_bias', false);
+  return llama(dims, { ...variant, qkvBias: attention, outputBias: attention, mlpBias });
+}
+
+export function readMistral(id: string, fields: Fields): Architecture {
+  const read = new ConfigReader(id, fields);
+  const { dims, variant } = readFamily('mistral', read);
+  return llama(withinWindow(read, dims), variant);
+}
+
+export function readQwen2(id: string, fields: Fields): Architecture {
+  return readQwen(id, fields, 'qwen2', () => ({ qkvBias: true }));
+}
+
+export function readQwen3(id: string, fields: Fields): Architecture {
+  return readQwen(id, fields, 'qwen3', (read) => {
+    const attention = read.flag('attention_bias', false);
+    return { headNorms: true, qkvBias: attention, outputBias: attention };
   });
+}
+
+/** A Qwen uses its window of attention only where it is asked to. */
+function readQwen(
+  id: string,
+  fields: Fields,
+  name: string,
+  own: (read: ConfigReader) => Partial<Variant>,
+): Architecture {
+  const read = new ConfigReader(id, fields);
+  const { dims, variant } = readFamily(name, read);
+  const sized = read.flag('use_sliding_window', false) ? withinWindow(read, dims) : dims;
+  return llama(sized, { ...variant, ...own(read) });
 }

@@ -10,8 +10,7 @@ import type { Checkpoint } from './checkpoint.ts';
 import { gpt2 } from './gpt2.ts';
 import type { Gpt2Config } from './gpt2.ts';
 import { gptj } from './gptj.ts';
-import { readLlama } from './llama.ts';
-import { readQwen2 } from './qwen2.ts';
+import { readLlama, readQwen2 } from './llama.ts';
 import { DEVIATION } from './weights.ts';
 
 const SHARED = { n_positions: 1024, vocab_size: 50_257, layer_norm_epsilon: 1e-5 };
