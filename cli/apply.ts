@@ -24,7 +24,7 @@ import {
 } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
-import { MODEL_FLAGS, changed, files, input } from './flags.ts';
+import { MODEL_FLAGS, changed, files, flag, input } from './flags.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -41,11 +41,7 @@ const CHANGED_LIST = { list: changed('--list', 'the edit list', KINDS.list, DEFA
 const LIST_FLAGS = {
   ...MODEL_WITHOUT_EDITS,
   ...CHANGED_LIST,
-  check: {
-    type: 'boolean',
-    default: true,
-    describe: 'ask the model for every target; --no-check only writes the list',
-  },
+  check: flag('ask the model for every target; --no-check only writes the list', true),
 } as const;
 
 interface ListArguments extends Omit<ModelArguments, 'edits'> {

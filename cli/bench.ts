@@ -13,7 +13,7 @@ import type { Phase, PhaseArguments } from './bench-phases.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { KINDS } from './files.ts';
-import { ADAPTER_FLAGS, WEIGHTS, choice, files, input, number, output, text } from './flags.ts';
+import { ADAPTER_FLAGS, WEIGHTS, choice, files, flag, input, number, output, text } from './flags.ts';
 import { giga } from './text.ts';
 import { MODEL_SIZES } from '../src/models/random-checkpoint.ts';
 import type { ModelSize } from '../src/models/random-checkpoint.ts';
@@ -51,14 +51,10 @@ export const bench = command({
           integer: true,
           min: 0,
         }),
-        whole: { type: 'boolean', default: false, describe: 'time the edit with --no-freeze too, in turns' },
-        scaling: {
-          type: 'boolean',
-          default: false,
-          describe: 'the edit in all four sizes, and with longer contexts',
-        },
+        whole: flag('time the edit with --no-freeze too, in turns'),
+        scaling: flag('the edit in all four sizes, and with longer contexts'),
         figure: output('--figure', 'with --scaling: write the curves as SVG', KINDS.figure),
-        table: { type: 'boolean', default: false, describe: 'matmul: which rung wins, by storage and rows' },
+        table: flag('matmul: which rung wins, by storage and rows'),
         compare: files('--compare', 'two rungs of a family or .wgsl files: A and B in turns'),
         as: files(
           '--as',
@@ -68,7 +64,7 @@ export const bench = command({
         budget: number('--budget', 'seconds that the command may take; what does not fit is passed over', {
           above: 0,
         }),
-        offline: { type: 'boolean', default: false, describe: 'never use the network' },
+        offline: flag('never use the network'),
       })
       .options(ADAPTER_FLAGS)
       .example('$0 bench matmul', 'every matmul rung that this adapter can run')

@@ -19,7 +19,7 @@ import { command } from './commands.ts';
 import type { Run } from './commands.ts';
 import { count, describeFacts } from './covariance.ts';
 import { KINDS } from './files.ts';
-import { MODEL_FLAGS, choice, files, number, output, text } from './flags.ts';
+import { MODEL_FLAGS, choice, files, flag, number, output, text } from './flags.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
 import type { Progress, Terminal } from './terminal.ts';
@@ -65,16 +65,8 @@ export const build = command({
           'write the file here [default: the cache, where edit finds it]',
           KINDS.covariance,
         ),
-        'skip-special': {
-          type: 'boolean',
-          default: false,
-          describe: 'leave out keys of special tokens, such as the BOS in front of every text',
-        },
-        restart: {
-          type: 'boolean',
-          default: false,
-          describe: 'forget an earlier state or file of the same build',
-        },
+        'skip-special': flag('leave out keys of special tokens, such as the BOS in front of every text'),
+        restart: flag('forget an earlier state or file of the same build'),
       })
       .options(OWN_MODEL_FLAGS)
       .example(

@@ -7,7 +7,7 @@ import { exportRome, importRome } from '../src/io/covariance-rome.ts';
 import { printable } from '../src/printable.ts';
 import { command } from './commands.ts';
 import { KINDS } from './files.ts';
-import { files, input, number, output, text } from './flags.ts';
+import { files, flag, input, number, output, text } from './flags.ts';
 import { findCheckpoint } from './session.ts';
 import { megabytes } from './text.ts';
 
@@ -55,7 +55,7 @@ export const importNpz = command({
         min: 0,
       }),
       ...OUT_FLAG,
-      offline: { type: 'boolean', default: false, describe: 'never use the network' },
+      offline: flag('never use the network'),
     }),
   run: async ({ npz = '', model, layer, out, offline }, run) => {
     const { terminal, signal } = run;

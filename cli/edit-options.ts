@@ -14,29 +14,14 @@ import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
 import type { Run } from './commands.ts';
 import { readText } from './files.ts';
+import type { EDIT_FLAGS, Given } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
 
 /** As published for GPT-2 XL. */
 const STOP_AFTER = 4;
 
-export interface EditArguments {
-  readonly method?: Method | 'all' | undefined;
-  readonly layer?: number | undefined;
-  readonly contexts?: string | undefined;
-  readonly covariance?: string | undefined;
-  readonly steps?: number | undefined;
-  readonly learningRate?: number | undefined;
-  readonly clamp?: number | undefined;
-  readonly klFactor?: number | undefined;
-  readonly weightDecay?: number | undefined;
-  readonly onCollapse?: 'warn' | 'refuse' | undefined;
-  readonly stop?: 'loss' | 'probable' | undefined;
-  readonly stopAfter?: number | undefined;
-  readonly anchorNorm?: number | 'measure' | undefined;
-  readonly freeze: boolean;
-  readonly seed?: number | undefined;
-}
+export type EditArguments = Given<typeof EDIT_FLAGS>;
 
 export interface RequestArguments {
   readonly sentence?: string | undefined;

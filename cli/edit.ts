@@ -23,7 +23,7 @@ import type { EditArguments, Editing, RequestArguments } from './edit-options.ts
 import { LossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import type { Outcome, State } from './edit-view.ts';
 import { KINDS } from './files.ts';
-import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, input, once, output } from './flags.ts';
+import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, input, once, output } from './flags.ts';
 import { reportTimings } from './session.ts';
 import type { ModelArguments } from './session.ts';
 import { percent } from './text.ts';
@@ -50,16 +50,8 @@ export const edit = command({
         dump: output('--dump', 'write every intermediate vector here', KINDS.dump),
         check: input('--check', 'texts to see before and after: a line each, or {"prompt", "expect"} a line'),
         facts: input('--facts', 'many facts: a file that evaluate reads, CSV, or a plain line a fact'),
-        resume: {
-          type: 'boolean',
-          default: false,
-          describe: 'with --facts: go on with a run that was stopped',
-        },
-        'allow-miss': {
-          type: 'boolean',
-          default: false,
-          describe: 'exit code 0 even if the target does not become likely',
-        },
+        resume: flag('with --facts: go on with a run that was stopped'),
+        'allow-miss': flag('exit code 0 even if the target does not become likely'),
       })
       .conflicts({ sentence: ['prompt', 'subject'], continuation: 'target' })
       .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })

@@ -21,7 +21,7 @@ import { DEFAULT_LIST } from './apply.ts';
 import { command } from './commands.ts';
 import { isEditList, readEdit, readEdits } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, folder, number, once, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, flag, folder, number, once, text } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import { chooseSolver } from './edit-options.ts';
 import { short } from './text.ts';
@@ -92,7 +92,7 @@ export const explain = command({
 });
 
 /** The edit that is meant, and the files of a list that come before it. */
-async function lastEdit(name: string): Promise<NamedEdit & { before: readonly string[] }> {
+async function lastEdit(name: string): Promise<NamedEdit & { before: string[] }> {
   if (!isEditList(name)) return { ...(await readEdit(name)), before: [] };
   const edits = await readEdits([name]);
   const last = edits.at(-1);
@@ -158,7 +158,7 @@ export const page = command({
         min: 0,
       }),
       host: text('--host', 'who may reach it: this machine alone, or 0.0.0.0 [default: 127.0.0.1]'),
-      open: { type: 'boolean', default: true, describe: 'open it in the browser; --no-open only serves' },
+      open: flag('open it in the browser; --no-open only serves', true),
       out: folder('--out', 'write it into this folder instead, for any host of static files', {}),
     }),
   run: async ({ port = PORT, host = '127.0.0.1', open, out }, { terminal, signal }) => {

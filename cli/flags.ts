@@ -1,10 +1,20 @@
 /** Flags that several commands share, each written once. */
+import type { InferredOptionType, Options } from 'yargs';
 import { UsageError } from '../src/errors.ts';
 import { STORAGES } from '../src/models/storage.ts';
 import { MASS_DEFAULTS, MASS_METHODS, METHODS } from '../src/edit/method.ts';
 import { VALUE_DEFAULTS } from '../src/edit/value.ts';
 import { KINDS } from './files.ts';
 import type { FolderKind, Kind } from './files.ts';
+
+type CamelCase<Name> = Name extends `${infer Word}-${infer Rest}`
+  ? `${Word}${Capitalize<CamelCase<Rest>>}`
+  : Name;
+
+/** What a command is given of these flags, under the names that yargs gives them. */
+export type Given<Flags extends Readonly<Record<string, Options>>> = {
+  readonly [Name in keyof Flags as CamelCase<Name>]?: InferredOptionType<Flags[Name]> | undefined;
+};
 
 interface Range {
   readonly integer?: boolean;
@@ -28,6 +38,11 @@ export function text(name: string, describe: string) {
 export function number(name: string, describe: string, range: Range = {}) {
   const coerce = (value: unknown): number | undefined => inRange(name, filled(name, value), range);
   return { nargs: 1, describe, coerce } as const;
+}
+
+/** A flag without a value; `--no-NAME` takes back one that is on. */
+export function flag(describe: string, on = false) {
+  return { type: 'boolean', default: on, describe } as const;
 }
 
 /** A flag with one of a few words. */
@@ -119,12 +134,8 @@ export const ADAPTER_FLAGS = {
 
 /** Where the time goes: all commands that load a model. */
 const TRACE_FLAGS = {
-  trace: {
-    type: 'boolean',
-    default: false,
-    describe: 'time every shader: kernel, shape, ms, GFLOP/s, GB/s on stderr',
-  },
-  'trace-all': { type: 'boolean', default: false, describe: 'the same, one line a dispatch' },
+  trace: flag('time every shader: kernel, shape, ms, GFLOP/s, GB/s on stderr'),
+  'trace-all': flag('the same, one line a dispatch'),
   'trace-file': output(
     '--trace-file',
     'write the time of every dispatch to a file, tab-separated',
@@ -140,12 +151,8 @@ export const MODEL_FLAGS = {
   model: text('--model', 'a known name, a folder or a hub id [default: facts, which is bundled]'),
   weights: choice('--weights', STORAGES, WEIGHTS),
   revision: text('--revision', 'a branch, a tag or a commit of a model of the hub [default: main]'),
-  offline: { type: 'boolean', default: false, describe: 'never use the network' },
-  fetch: {
-    type: 'boolean',
-    default: false,
-    describe: 'download a model that only an edit file names, too',
-  },
+  offline: flag('never use the network'),
+  fetch: flag('download a model that only an edit file names, too'),
   edits: files('--edits', 'edit files or an edit list: put into the model first, in this order'),
   ...TRACE_FLAGS,
 } as const;
@@ -208,11 +215,7 @@ export const EDIT_FLAGS = {
       'give every value v* this length (NAS); without a number, the mean of the facts on the unedited model',
     coerce: anchorFrom,
   },
-  freeze: {
-    type: 'boolean',
-    default: true,
-    describe: 'compute what delta cannot change once; --no-freeze for every step',
-  },
+  freeze: flag('compute what delta cannot change once; --no-freeze for every step', true),
   ...SEED_FLAG,
 } as const;
 

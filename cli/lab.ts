@@ -16,7 +16,7 @@ import type { Thresholds } from '../src/edit/guard.ts';
 import type { Placed } from '../src/edit/pack-documents.ts';
 import { UsageError } from '../src/errors.ts';
 import { TASKS } from '../src/lab/downstream-tasks.ts';
-import type { Orientation, TaskName } from '../src/lab/downstream-tasks.ts';
+import type { TaskName } from '../src/lab/downstream-tasks.ts';
 import { runTask } from '../src/lab/downstream.ts';
 import type { SequenceOptions } from '../src/lab/sequence.ts';
 import type { Run } from './commands.ts';
@@ -24,6 +24,7 @@ import { withEditing } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { readData } from './files.ts';
 import { choice, input, number, text } from './flags.ts';
+import type { Given } from './flags.ts';
 import type { ModelArguments, Session } from './session.ts';
 
 const SHARE = { min: 0 } as const;
@@ -58,16 +59,9 @@ export const LAB_FLAGS = {
   }),
 } as const;
 
-export interface LabArguments extends EditArguments, ModelArguments {
-  readonly data?: string | undefined;
-  readonly from?: number | undefined;
-  readonly count?: number | undefined;
-  readonly suspectCosine?: number | undefined;
-  readonly disablingCosine?: number | undefined;
-  readonly suspectUpdate?: number | undefined;
-  readonly disablingUpdate?: number | undefined;
-  readonly textTokens?: number | undefined;
-}
+export type LabArguments = EditArguments &
+  ModelArguments &
+  Given<typeof LAB_FLAGS & { readonly data: typeof DATA }>;
 
 /** The data file as a positional. */
 export const DATA = input(
@@ -204,13 +198,6 @@ export const HELD_OUT_FLAG = input(
 export const PER_CLASS = 100;
 const COUNT = { integer: true, min: 0 } as const;
 
-export interface DownstreamArguments {
-  readonly downstreamEvery?: number | undefined;
-  readonly downstreamTasks?: string | undefined;
-  readonly perClass?: number | undefined;
-  readonly rteLabels?: Orientation | undefined;
-}
-
 export const DOWNSTREAM_FLAGS = {
   'downstream-every': number(
     '--downstream-every',
@@ -228,6 +215,8 @@ export const DOWNSTREAM_FLAGS = {
     'published: entailed means False, as in the paper',
   ),
 } as const;
+
+export type DownstreamArguments = Given<typeof DOWNSTREAM_FLAGS>;
 
 export async function examplesFrom(args: DownstreamArguments): Promise<Map<TaskName, readonly Labelled[]>> {
   const examples = new Map<TaskName, readonly Labelled[]>();

@@ -4,7 +4,7 @@ import { SAMPLING_VERSION, parseContextGroups, sampleContextGroups } from '../sr
 import type { ContextGroups } from '../src/edit/capture.ts';
 import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
 import { MASS_DEFAULTS, MASS_METHODS, METHOD_TABLE } from '../src/edit/method.ts';
-import type { MassMethod, MassOptions, Method } from '../src/edit/method.ts';
+import type { MassMethod, MassOptions } from '../src/edit/method.ts';
 import { openMetric } from '../src/edit/metric.ts';
 import type { Metric } from '../src/edit/metric.ts';
 import { UsageError } from '../src/errors.ts';
@@ -25,23 +25,14 @@ import {
   withEditing,
 } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
+import type { FACTS_FLAGS, Given } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
 import { plural } from './text.ts';
 
-export interface FactsArguments extends Omit<EditArguments, 'method' | 'covariance'>, ModelArguments {
-  readonly method?: Method | 'all' | MassMethod | undefined;
-  readonly layers?: string | undefined;
-  readonly covariance?: readonly string[] | undefined;
-  readonly batch?: number | undefined;
-  readonly covarianceWeight?: number | undefined;
-  readonly epsilon?: number | undefined;
-  readonly normWeight?: number | undefined;
-  readonly nullSpaceThreshold?: number | undefined;
-  readonly ridge?: number | undefined;
-  readonly conflicts?: 'refuse' | 'last' | undefined;
-  readonly memory?: number | undefined;
-}
+export type FactsArguments = Omit<EditArguments, 'method' | 'covariance'> &
+  ModelArguments &
+  Given<typeof FACTS_FLAGS>;
 
 /** How facts are written, on an open model. */
 export interface FactsEditing {

@@ -7,13 +7,8 @@ import type { ProfileRow } from '../src/lab/profile.ts';
 import { giga, ms, percentOf } from './text.ts';
 import { table } from './text.ts';
 import type { Cell, Column } from './text.ts';
+import type { ModelArguments } from './session.ts';
 import type { Terminal } from './terminal.ts';
-
-export interface ProfileArguments {
-  readonly trace?: boolean | undefined;
-  readonly traceAll?: boolean | undefined;
-  readonly traceFile?: string | undefined;
-}
 
 const RIGHT = { align: 'right' } as const;
 const HEADS: readonly Column[] = [
@@ -29,18 +24,18 @@ const HEADS: readonly Column[] = [
 /** Collects dispatches from when the adapter is opened until `report`. */
 export class Profiler {
   readonly #gpu: Gpu;
-  readonly #args: ProfileArguments;
+  readonly #args: ModelArguments;
   readonly #found: DispatchTime[] = [];
   readonly #start = performance.now();
 
-  private constructor(gpu: Gpu, args: ProfileArguments) {
+  private constructor(gpu: Gpu, args: ModelArguments) {
     this.#gpu = gpu;
     this.#args = args;
     gpu.timer.start();
   }
 
   /** undefined when the adapter has no timestamps, which is said. */
-  static open(gpu: Gpu, args: ProfileArguments, terminal: Terminal): Profiler | undefined {
+  static open(gpu: Gpu, args: ModelArguments, terminal: Terminal): Profiler | undefined {
     if (gpu.timer.available) return new Profiler(gpu, args);
     terminal.warn(`--trace: ${gpu.adapter.description} has no timestamp queries, nothing is traced.`);
     return undefined;

@@ -15,7 +15,8 @@ import { readEdits, warnOfUnverified } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { megabytes, plural } from './text.ts';
 import process from 'node:process';
-import type { ProfileArguments, Profiler } from './profile.ts';
+import type { Profiler } from './profile.ts';
+import type { Given, MODEL_FLAGS } from './flags.ts';
 
 export const BUNDLED_MODEL = 'facts';
 
@@ -24,16 +25,7 @@ export function freeBytes(): number {
   return process.availableMemory();
 }
 
-export interface ModelArguments extends ProfileArguments {
-  readonly adapter?: string | undefined;
-  readonly model?: string | undefined;
-  readonly weights?: 'auto' | Storage | undefined;
-  readonly revision?: string | undefined;
-  readonly offline: boolean;
-  /** Whether a model may be fetched whose name nobody typed. */
-  readonly fetch?: boolean | undefined;
-  readonly edits?: readonly string[] | undefined;
-}
+export type ModelArguments = Given<typeof MODEL_FLAGS>;
 
 export interface Session {
   readonly gpu: Gpu;

@@ -28,7 +28,8 @@ export { generate } from './models/generate.ts';
 export type { GenerateOptions } from './models/generate.ts';
 
 export { readBracketed, readRequest } from './edit/request.ts';
-export type { EditRequest, Warning } from './edit/request.ts';
+export type { EditRequest } from './edit/request.ts';
+export type { Warning } from './edit/warnings.ts';
 export { sampleContexts } from './edit/contexts.ts';
 export { covarianceSolver, identitySolver } from './edit/covariance-solver.ts';
 export type { Covariance, CovarianceSolver } from './edit/covariance-solver.ts';

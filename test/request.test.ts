@@ -5,10 +5,10 @@ import {
   checkLength,
   readBracketed,
   readRequest,
-  requestWarnings,
   targetText,
   type EditRequest,
 } from '../src/edit/request.ts';
+import { requestWarnings } from '../src/edit/warnings.ts';
 import { fill, nest, readTemplate, sentence } from '../src/edit/template.ts';
 import { thrown } from './tokenizers.ts';
 

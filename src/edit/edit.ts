@@ -1,34 +1,18 @@
-/**
- * One edit, computed but not yet written: from a request to u and Λ of every method asked for.
- *
- *   1. contexts       x_j + prompt, the subject's last token in each                  rows.ts
- *   2. k_j, v_j       MLP keys and values there; k* = mean_j k_j                      frozen.ts
- *   3. v* = v0 + δ    optimised once, whatever the methods                            value.ts
- *   4. u              C u ∝ k*, by Cholesky                                           solve.ts
- *   5. Λ              (v* − v) / (k · u), the key and value as the method says        update.ts
- */
+/** An edit: what is asked for, what comes of it, and several at a time. How it is computed is `compute.ts`. */
 import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
-import { gatherRows } from '../tensor/gather.ts';
-import { indices, read } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
-import { openSuffix } from './frozen.ts';
-import { judge } from './guard.ts';
+import { computeBatch } from './compute.ts';
+import type { Solved, Solver } from './covariance-solver.ts';
 import type { Verdict } from './guard.ts';
-import { METHOD_TABLE } from './method.ts';
-import type { Method, Source } from './method.ts';
-import type { EditRequest, Warning } from './request.ts';
+import type { Method } from './method.ts';
+import type { EditRequest } from './request.ts';
 import { editRows } from './rows.ts';
 import type { EditRows } from './rows.ts';
-import type { Solved, Solver } from './covariance-solver.ts';
-import type { TraceRow } from './value-loss.ts';
-import { evenly, meanRows } from './add-at-rows.ts';
-import { frobenius } from './frobenius.ts';
-import { readLambdaStats, solveLambda } from './update.ts';
 import type { LowRankUpdate } from './update.ts';
 import { valueBatches } from './value-batches.ts';
-import { VALUE_DEFAULTS, optimiseValues } from './value.ts';
+import type { TraceRow } from './value-loss.ts';
 import type { ValueOptions } from './value.ts';
+import type { Warning } from './warnings.ts';
 
 export interface EditOptions extends Partial<ValueOptions> {
   readonly methods: readonly Method[];
@@ -160,146 +144,4 @@ export async function computeEdits(
 
 function stepOf(onStep: NonNullable<EditsOptions['onStep']>, first: number): EditsOptions['onStep'] {
   return (row, step, request) => onStep(row, step, first + request);
-}
-
-/** Keys and values of every request: of its bare prompt, and the mean over its contexts. */
-type BySource = Readonly<Record<Source, Tensor>>;
-
-async function computeBatch(
-  model: Model,
-  requests: readonly { readonly request: EditRequest; readonly rows: EditRows }[],
-  options: EditsOptions,
-): Promise<Edit[]> {
-  const { layer, contexts, methods, solver } = options;
-  const valueOptions = pickValueOptions(options);
-  const timings: Record<EditPhase, number> = { contexts: 0, value: 0, solve: 0, update: 0 };
-  const gpu = model.gpu;
-
-  const phase = async <T>(name: EditPhase, work: () => Promise<T> | T): Promise<T> => {
-    options.signal?.throwIfAborted();
-    options.onPhase?.(name);
-    const start = performance.now();
-    const result = await work();
-    await gpu.sync();
-    timings[name] += (performance.now() - start) / requests.length;
-    return result;
-  };
-
-  return gpu.scope(async (s) => {
-    const { suffix, keys, values } = await phase('contexts', () => {
-      const suffix = openSuffix(
-        s,
-        model,
-        layer,
-        requests.map(({ rows }) => rows),
-        options.freeze,
-      );
-      const c = contexts.length;
-      const bare = indices(
-        s,
-        requests.map((_, r) => r * c),
-        'bare_prompts',
-      );
-      const bySource = (all: Tensor): BySource => ({
-        prompt: gatherRows(s, all, bare),
-        mean: meanRows(s, all, evenly(c)),
-      });
-      return { suffix, keys: bySource(suffix.keys), values: bySource(suffix.values) };
-    });
-
-    const optimised = await phase('value', () =>
-      optimiseValues(s, model, {
-        suffix,
-        v0: values.prompt,
-        options: valueOptions,
-        onStep: options.onStep,
-        signal: options.signal,
-      }),
-    );
-
-    const weight = model.editedWeight(layer).tensor;
-    const weightNorm = await phase('update', () => frobenius(gpu, weight));
-    const edits: Edit[] = [];
-    for (const [r, { request, rows }] of requests.entries()) {
-      const own = (all: Tensor): Tensor =>
-        requests.length === 1
-          ? all.reshape(all.cols)
-          : gatherRows(s, all, indices(s, [r], 'request'), all.label).reshape(all.cols);
-      const of = (all: BySource): BySource => ({ prompt: own(all.prompt), mean: own(all.mean) });
-      const [key, value, vStar] = [of(keys), of(values), own(optimised.vStar)];
-
-      const us = await phase('solve', async () => {
-        const found = new Map<Source, { u: Tensor; solved: Solved }>();
-        for (const source of new Set(methods.map((method) => METHOD_TABLE[method].u)))
-          found.set(source, await solver.direction(s, key[source]));
-        return found;
-      });
-
-      const updates = await phase('update', async () => {
-        const found = new Map<Method, Update>();
-        for (const method of methods) {
-          const row = METHOD_TABLE[method];
-          const { u, solved } = us.get(row.u) as { u: Tensor; solved: Solved };
-          const { lambda, stats } = solveLambda(s, {
-            vStar,
-            value: value[row.residual],
-            key: key[row.residual],
-            u,
-          });
-          const { divisor, cosine, lambdaNorm } = await readLambdaStats(gpu, stats);
-          const updateNorm = lambdaNorm; // |u Λᵀ| = |u| |Λ|, and |u| = 1
-          const relativeUpdate = updateNorm / weightNorm;
-          found.set(method, {
-            method,
-            layer,
-            U: await read(gpu, u),
-            Lambda: await read(gpu, lambda),
-            rank: 1,
-            divisor,
-            cosine,
-            lambdaNorm,
-            updateNorm,
-            normalisedUpdate: updateNorm / weight.size,
-            relativeUpdate,
-            verdict: judge(cosine, relativeUpdate),
-            solved,
-          });
-        }
-        return found;
-      });
-
-      const vectors = {
-        k_prompt: await read(gpu, key.prompt),
-        k_mean: await read(gpu, key.mean),
-        v_prompt: await read(gpu, value.prompt),
-        v_mean: await read(gpu, value.mean),
-        grad_0: await read(gpu, own(optimised.gradient0)),
-        delta: await read(gpu, own(optimised.delta)),
-        v_star: await read(gpu, vStar),
-      };
-      edits.push({
-        request,
-        layer,
-        contexts,
-        rows,
-        warnings: rows.warnings,
-        options: valueOptions,
-        trace: optimised.traces[r] ?? [],
-        vectors,
-        updates,
-        timings,
-        stepTokens: optimised.stepTokens,
-      });
-    }
-    return edits;
-  });
-}
-
-function pickValueOptions(options: Partial<ValueOptions>): ValueOptions {
-  const picked: { -readonly [K in keyof ValueOptions]: number } = { ...VALUE_DEFAULTS };
-  for (const key of Object.keys(VALUE_DEFAULTS) as (keyof ValueOptions)[]) {
-    const value = options[key];
-    if (value !== undefined) picked[key] = value;
-  }
-  return picked;
 }

@@ -11,20 +11,6 @@ export interface EditRequest {
   readonly target: string;
 }
 
-/** Something that works, but not as its author may think. */
-export interface Warning {
-  readonly code:
-    | 'subject_first'
-    | 'subject_spaces'
-    | 'subject_straddled'
-    | 'prompt_ends_blank'
-    | 'target_tokens'
-    | 'target_spaces'
-    | 'target_splits_character'
-    | 'retokenised';
-  readonly message: string;
-}
-
 /** What the model shall say after the prompt: one blank, then the target (the blank is part of GPT-2's tokens). */
 export function targetText(request: EditRequest): string {
   return ` ${request.target}`;
@@ -162,36 +148,4 @@ export function checkLength(where: string, length: number, window: number | Cont
     `${where}: expected at most ${context} tokens, ${contextIs}, found ${length}. Shorten the text.`,
     'too_long',
   );
-}
-
-/** What is unusual about a request before any token is known. */
-export function requestWarnings(request: EditRequest): Warning[] {
-  const warnings: Warning[] = [];
-  if (request.prompt.startsWith('{}')) {
-    warnings.push({
-      code: 'subject_first',
-      message:
-        'the subject is the very first token: it is written without a blank there, so its key differs from the keys ' +
-        'in all contexts. ROME may disable the model on such prompts, and r-ROME may fail to make the edit.',
-    });
-  }
-  if (request.subject !== request.subject.trim()) {
-    warnings.push({
-      code: 'subject_spaces',
-      message: `the subject ${show(request.subject)} has blanks around it.`,
-    });
-  }
-  if (/\s$/.test(request.prompt)) {
-    warnings.push({
-      code: 'prompt_ends_blank',
-      message: `the prompt ${show(request.prompt)} ends in a blank, and the target brings its own: two will stand there.`,
-    });
-  }
-  if (request.target !== request.target.trim()) {
-    warnings.push({
-      code: 'target_spaces',
-      message: `the target ${show(request.target)} has blanks around it.`,
-    });
-  }
-  return warnings;
 }

@@ -1,8 +1,9 @@
 import type { ContextLimit } from '../models/architecture.ts';
 import type { Tokenizer } from '../models/tokenizer.ts';
-import { checkLength, requestWarnings, targetText, type EditRequest, type Warning } from './request.ts';
+import { checkLength, targetText, type EditRequest } from './request.ts';
 import { lookupSubject, type Lookup } from './subject.ts';
 import { fill, nest, readTemplate, sentence, type Template } from './template.ts';
+import { warningsOf, type Warning } from './warnings.ts';
 
 /** One context with prompt and subject in it, and the target appended: a row of the batch that optimises v*. */
 export interface RewriteRow {
@@ -73,11 +74,7 @@ export function editRows(
 
   const { ids, lookup } = lookupSubject(tokenizer, KL_PROMPT, request.subject);
   checkLength('"{} is a" with the subject', ids.length, window);
-  const warnings = [
-    ...requestWarnings(request),
-    ...(straddled ? [straddledWarning(request)] : []),
-    ...targetWarnings(tokenizer, targetIds, given, differs),
-  ];
+  const warnings = warningsOf(tokenizer, request, { targetIds, given, differs, straddled });
   return { targetIds, rewrites, klRow: { ids, lookup }, warnings };
 }
 
@@ -95,40 +92,4 @@ function describeRow(j: number, found: Lookup, givenIds: readonly number[]): str
   const name = j === 0 ? 'the prompt' : `context ${j} with the prompt`;
   const given = givenIds.length === 0 ? '' : ` and the target but its last token (${givenIds.length})`;
   return `${name} (${found.ids.length} tokens)${given}`;
-}
-
-function straddledWarning(request: EditRequest): Warning {
-  return {
-    code: 'subject_straddled',
-    message: `the last token of the subject "${request.subject}" also holds the character after it: both are edited together.`,
-  };
-}
-
-function targetWarnings(
-  tokenizer: Tokenizer,
-  targetIds: readonly number[],
-  given: string,
-  differs: readonly number[],
-): Warning[] {
-  const warnings: Warning[] = [];
-  const n = targetIds.length;
-  if (n > 1) {
-    const pieces = targetIds.map((id) => JSON.stringify(tokenizer.token(id))).join(' ');
-    warnings.push({
-      code: 'target_tokens',
-      message: `the target has ${n} tokens, ${pieces}: probabilities are per token.`,
-    });
-  }
-  if (given.endsWith('\uFFFD')) {
-    warnings.push({
-      code: 'target_splits_character',
-      message: 'the last token of the target begins inside a character: its ids are used as they are.',
-    });
-  } else if (differs.length > 0) {
-    warnings.push({
-      code: 'retokenised',
-      message: `prompt and target written as one text have other tokens (contexts ${differs.join(', ')}); the target's own ids are used.`,
-    });
-  }
-  return warnings;
 }
