@@ -10,7 +10,7 @@
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { packDocuments } from '../src/edit/pack-documents.ts';
-import { unpackSymmetric, zeroPanels } from '../src/edit/panels.ts';
+import { readPanels, unpackSymmetric, zeroPanels } from '../src/edit/panels.ts';
 import { SecondMoment, addOuterProducts } from '../src/edit/second-moment.ts';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
 import { Model } from '../src/models/model.ts';
@@ -78,11 +78,11 @@ for await (const batch of pack()) {
   }
 }
 
-const high = unpackSymmetric(await read(gpu, moment.high.data), f);
-const low = unpackSymmetric(await read(gpu, moment.low.data), f);
-const single = unpackSymmetric(await read(gpu, plain.data), f);
+const high = unpackSymmetric(await readPanels(gpu, moment.high), f);
+const low = unpackSymmetric(await readPanels(gpu, moment.low), f);
+const single = unpackSymmetric(await readPanels(gpu, plain), f);
 const covariance = await gpu.scope(async (s) =>
-  unpackSymmetric(await read(gpu, moment.covariance(s).data), f),
+  unpackSymmetric(await readPanels(gpu, moment.covariance(s)), f),
 );
 const off = (got: (at: number) => number): string => {
   let [difference, norm] = [0, 0];

@@ -9,6 +9,7 @@ import { findModel } from '../src/io/models.ts';
 import { higher, measureRoof } from '../src/lab/bench/compare.ts';
 import type { Roof } from '../src/lab/bench/compare.ts';
 import { benchEdit, contextsOfLength } from '../src/lab/bench/edit.ts';
+import { syntheticSolver } from '../src/lab/bench/linear-algebra.ts';
 import type { Timing } from '../src/lab/bench/measure.ts';
 import { scalingFigure } from '../src/lab/bench/edit.ts';
 import type { LengthPoint, SizePoint } from '../src/lab/bench/edit.ts';
@@ -36,6 +37,7 @@ export interface PhaseArguments {
   readonly weights?: 'auto' | Storage | undefined;
   readonly offline: boolean;
   readonly contexts?: string | undefined;
+  readonly covariance?: 'identity' | 'synthetic' | undefined;
   readonly steps?: number | undefined;
   readonly runs?: number | undefined;
   readonly whole: boolean;
@@ -174,14 +176,23 @@ async function editPhase({ found, args, end, run, roof: again }: Given): Promise
   const start = performance.now();
   await predict(model, SENTENCE);
   const predictMs = performance.now() - start;
-  const result = await benchEdit(model, { layer, whole, signal, contexts, steps, runs, end });
+  const { F } = model.dims;
+  const made = args.covariance === 'synthetic' ? await syntheticSolver(model.gpu, F) : undefined;
+  if (made)
+    terminal.print(
+      `C [${F}, ${F}] drawn in ${ms(made.makeMs / 1000)} s, factored in ${ms(made.factorMs / 1000)} s: ` +
+        `${giga(F ** 3 / 3 / (made.factorMs / 1000))} GFLOP/s`,
+    );
+  const solver = made?.solver;
+  const options = { layer, whole, signal, contexts, steps, runs, end, solver };
+  const result = await benchEdit(model, options).finally(() => solver?.close());
   const { phases } = result;
   terminal.print(
     `predict   ${(predictMs / 1000).toFixed(2)} s the first time, of ${model.tokenizer.encode(SENTENCE).length} tokens`,
   );
   terminal.print(
     `edit of layer ${layer}   ${spread(result.edit)}   (${result.edit.samples} runs; the first of all ${ms(result.cold / 1000)} s)`,
-    `  ${result.contexts} contexts, ${result.steps} steps of ${result.stepTokens} tokens, C = I`,
+    `  ${result.contexts} contexts, ${result.steps} steps of ${result.stepTokens} tokens, C ${made ? `synthetic, residual ${result.residual.toExponential(1)}` : '= I'}`,
     `  contexts ${ms(phases.contexts)} ms, value ${ms(phases.value)} ms, solve ${ms(phases.solve)} ms, update ${ms(phases.update)} ms`,
   );
   if (result.whole) {
@@ -197,7 +208,11 @@ async function editPhase({ found, args, end, run, roof: again }: Given): Promise
     '',
     `peak resident memory ${megabytes(peak)}: ${(peak / bytes).toFixed(2)} times the weights; ${mark} 1.3 times and 1.5 GB (${megabytes(limit)})`,
   );
-  return { ...result, predict_ms: predictMs, roof, peak_resident_bytes: peak, peak_resident_limit: limit };
+  return {
+    ...result,
+    ...(made ? { covariance: { make_ms: made.makeMs, factor_ms: made.factorMs } } : {}),
+    ...{ predict_ms: predictMs, roof, peak_resident_bytes: peak, peak_resident_limit: limit },
+  };
 }
 
 async function covariancePhase({ found, args, end, run, roof: again }: Given): Promise<object> {

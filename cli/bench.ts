@@ -43,6 +43,11 @@ export const bench = command({
         weights: choice('--weights', STORAGES, WEIGHTS),
         layer: number('--layer', 'the layer that is edited', { integer: true, min: 0 }),
         contexts: input('--contexts', 'JSON array of templates for the edit [default: 21 of 4 to 9 tokens]'),
+        covariance: choice(
+          '--covariance',
+          ['identity', 'synthetic'],
+          'of the edit; synthetic: drawn on the device, and factored [default: identity]',
+        ),
         steps: number('--steps', 'forward passes of the edit at most [default: 20]', {
           integer: true,
           min: 1,
@@ -144,7 +149,7 @@ function shapeOf(text: string, families: readonly Family[]): readonly number[] {
 }
 
 /** @throws UsageError naming what there is */
-function chosen({ family: name, compare, table, scaling }: BenchCommand): {
+function chosen({ family: name, compare, table, scaling, covariance }: BenchCommand): {
   families: typeof FAMILIES;
   phases: readonly Phase[];
 } {
@@ -155,6 +160,8 @@ function chosen({ family: name, compare, table, scaling }: BenchCommand): {
   if (families.length + phases.length === 0)
     throw new UsageError(`bench: expected one of ${all.join(', ')}, found "${name}".`);
   if (table && name !== 'matmul') throw new UsageError(`--table: expected with matmul, found with ${name}.`);
+  if (covariance && name !== 'edit')
+    throw new UsageError(`--covariance: expected with edit, found with ${name}.`);
   if (scaling && name !== 'edit') throw new UsageError(`--scaling: expected with edit, found with ${name}.`);
   if (compare && phases.length > 0)
     throw new UsageError(`--compare: expected with a family of kernels, found with ${name}.`);

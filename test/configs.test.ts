@@ -6,7 +6,6 @@ import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ModelError } from '../src/errors.ts';
-import { checkedPanels } from '../src/edit/panels.ts';
 import { readSweptLayer, writeSweptLayer } from '../src/io/cache.ts';
 import { chooseLayer, layersToSweep } from '../src/lab/trace-average.ts';
 import { storedTensors } from '../src/models/architecture.ts';
@@ -136,22 +135,6 @@ test('GPT-J: 24 GB in f32, 12 in 16 bits; what does not fit is refused before it
   assert.is(
     chooseStorage(software, random('small'), { wanted: 'auto', editable: [], free: 1 }).storage,
     'f32',
-  );
-});
-
-test('C that one binding does not hold is refused with both sizes', async () => {
-  const limited = (bytes: number) =>
-    ({ gpu: { maxBindingBytes: bytes, adapter: { description: 'small' } } }) as Parameters<
-      typeof checkedPanels
-    >[0];
-  assert.is(checkedPanels(limited(2 ** 27), 6400), 100);
-  await throws(
-    () => checkedPanels(limited(2 ** 27), 16_384),
-    Error,
-    '16384 numbers',
-    '539 MB',
-    '134 MB',
-    'identity',
   );
 });
 

@@ -12,6 +12,7 @@ import { packDocuments } from '../src/edit/pack-documents.ts';
 import type { DocumentBatch, Placed } from '../src/edit/pack-documents.ts';
 import { unpackSymmetric } from '../src/edit/panels.ts';
 import { EditRefused, Interrupted, UsageError } from '../src/errors.ts';
+import type { Scope } from '../src/gpu/scope.ts';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
 import type { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
@@ -24,7 +25,7 @@ import { findCovariance, loadCovariance, openCovariance } from '../src/io/covari
 import { readManifest } from '../src/io/models.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';
-import { gpu } from './gpu.ts';
+import { bindingAtMost, gpu } from './gpu.ts';
 import { FACTS, goldenTensors, openFacts } from './model.ts';
 import { relativeError } from './reference/allclose.ts';
 import { runBuild } from './run-build.ts';
@@ -199,17 +200,21 @@ test('fewer tokens than twice the width are refused, with both numbers', async (
   assert.is((error as EditRefused).code, 'too_few_tokens');
 });
 
-test('interrupted at every third batch and resumed: the same bits as in one go', async () => {
+test('interrupted at every third batch and resumed, the sums in two pieces: the same bits as in one go', async () => {
   const model = await tinyModel(gpu);
-  const whole = await build(model, { layers: [1], batch: 100 });
+  const whole = await build(model, { layers: [1], batch: 80 });
+  // 96 numbers a key: a panel of two blocks of 16 KiB, and one of one.
+  const inPieces = <T>(fn: (s: Scope) => Promise<T>): Promise<T> =>
+    bindingAtMost(2 ** 15, () => gpu.scope(fn));
   let state: BuildState<number> | undefined;
   let runs = 0;
   for (; runs < 100; runs += 1) {
-    const { counts, next, finished } = await gpu.scope(async (s) => {
+    const { counts, next, finished } = await inPieces(async (s) => {
       const part = new CovarianceBuild<number>(s, model, { layers: [1], resume: state });
+      assert.is(part.moments.get(1)!.high.pieces.length, 2);
       const stop = new AbortController();
       let batches = 0;
-      for await (const _ of part.run({ batch: 100, documents: from, signal: stop.signal }))
+      for await (const _ of part.run({ batch: 80, documents: from, signal: stop.signal }))
         if ((batches += 1) === 3) stop.abort();
       assert.ok(batches <= 3, 'it goes on after the signal');
       const ended = batches < 3;

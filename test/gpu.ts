@@ -27,6 +27,16 @@ export function tensor(
   return upload(s, data, shape, label);
 }
 
+/** Runs `fn` as if a binding held so many bytes at most: matrices of panels then lie in several pieces. */
+export async function bindingAtMost<T>(bytes: number, fn: () => Promise<T>): Promise<T> {
+  Object.defineProperty(gpu, 'maxBindingBytes', { value: bytes, configurable: true });
+  try {
+    return await fn();
+  } finally {
+    Reflect.deleteProperty(gpu, 'maxBindingBytes');
+  }
+}
+
 const CANARIES = 64;
 
 /** An output of `shape` with NaN canaries behind it, inside the same buffer and binding range. */

@@ -126,18 +126,19 @@ test('transpose and rows of −L: every element, sizes around a block', async ()
     }
     const f = 130;
     const a = matrix(f, 10);
-    const { data, n } = uploadSymmetric(s, a, f);
-    for (const [first, rows, cols] of [
+    const { pieces, n } = uploadSymmetric(s, a, f);
+    for (const [row, rows, cols] of [
       [0, 64, 64],
       [64, 128, 130],
     ] as const) {
       const { t: y, canaries } = wide(s, [rows, cols]);
-      gpu.run('edit/lower_rows', { l: data, y }, { n, first, rows, cols }, { threads: rows * cols });
+      const params = { n, first: 0, end: n, row, rows, cols };
+      gpu.run('edit/lower_rows', { l: pieces[0]!.data, y }, params, { threads: rows * cols });
       const want = Float32Array.from({ length: rows * cols }, (_, e) => {
-        const [i, j] = [first + Math.floor(e / cols), e % cols];
+        const [i, j] = [row + Math.floor(e / cols), e % cols];
         return Math.floor(j / 64) < Math.floor(i / 64) && i < f ? -a[i * f + j]! : 0;
       });
-      allclose(`rows from ${first}`, (await read(gpu, y)).subarray(0, rows * cols), want);
+      allclose(`rows from ${row}`, (await read(gpu, y)).subarray(0, rows * cols), want);
       await canaries();
     }
   });

@@ -67,7 +67,7 @@ test('the first rung that fits and suits is taken; none is an error that names t
 
 test('a grid holds the overrides and the cost beside the groups', () => {
   const [rung] = SECOND_MOMENT;
-  assert.equal(gridOf(rung!, { f: 128, n: 2 }, ADAPTERS.lavapipe, { flops: 3 }), {
+  assert.equal(gridOf(rung!, { f: 128, n: 2, first: 0, end: 2 }, ADAPTERS.lavapipe, { flops: 3 }), {
     groups: [4, 2],
     overrides: { LANES: 8 },
     cost: { flops: 3 },
@@ -116,8 +116,8 @@ test('the other families on software adapters', () => {
     choose(LAYERNORM, { rows: 1, d: 768 }, on).kernel,
     choose(LAYERNORM_BACKWARD, { rows: 1, d: 6 }, on).kernel,
     choose(CHOLESKY, update, on).kernel,
-    choose(SECOND_MOMENT, { f: 128, n: 2 }, on).kernel,
-    choose(SECOND_MOMENT, { f: 130, n: 3 }, on).kernel,
+    choose(SECOND_MOMENT, { f: 128, n: 2, first: 0, end: 2 }, on).kernel,
+    choose(SECOND_MOMENT, { f: 130, n: 3, first: 0, end: 3 }, on).kernel,
     choose(COPY, { n: 8 }, on).kernel,
   ];
   const both = ['software/layernorm_subgroup', 'models/layernorm_backward_1'];

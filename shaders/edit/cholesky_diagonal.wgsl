@@ -5,18 +5,18 @@
 // The pivot under the root fails unless it is above noise · diagonal: then its row goes to `failed`
 // (the first one stays), and 1 takes its place, so that no NaN spreads.
 //
-// Shapes   l: lower panels, n of them (src/edit/panels.ts), of which the first 64 rows of panel q;
-//          diagonal, pivots [64 n]; failed [1], 0xffffffff before. Zeros go above the diagonal.
+// Shapes   panel: q of n lower panels (src/edit/panels.ts), of which the first 64 rows; diagonal,
+//          pivots [64 n]; failed [1], 0xffffffff before. Zeros go above the diagonal.
 // Work     one workgroup, a thread a row.
 // Cost     64³ / 3 flops.
 // Source   Golub and Van Loan 2013, section 4.2.
 // Test     test/cholesky.test.ts
 
-struct Params { n: u32, q: u32, noise: f32 }
+struct Params { q: u32, noise: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> diagonal: array<f32>;
-@group(0) @binding(2) var<storage, read_write> l: array<f32>;
+@group(0) @binding(2) var<storage, read_write> panel: array<f32>;
 @group(0) @binding(3) var<storage, read_write> pivots: array<f32>;
 @group(0) @binding(4) var<storage, read_write> failed: array<atomic<u32>>;
 
@@ -24,10 +24,9 @@ var<workgroup> a: array<f32, 4096>; // 16 KiB, all that the default limits give
 
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) row: u32) {
-  let q = params.q;
-  let base = 64u * 64u * (q * params.n - (q * q - q) / 2u) + 64u * row;
-  let global_row = 64u * q + row;
-  for (var j = 0u; j < 64u; j++) { a[64u * row + j] = l[base + j]; }
+  let base = 64u * row;
+  let global_row = 64u * params.q + row;
+  for (var j = 0u; j < 64u; j++) { a[64u * row + j] = panel[base + j]; }
 
   for (var j = 0u; j < 64u; j++) {
     workgroupBarrier();
@@ -50,5 +49,5 @@ fn main(@builtin(local_invocation_index) row: u32) {
   }
   workgroupBarrier();
 
-  for (var j = 0u; j < 64u; j++) { l[base + j] = select(0.0, a[64u * row + j], j <= row); }
+  for (var j = 0u; j < 64u; j++) { panel[base + j] = select(0.0, a[64u * row + j], j <= row); }
 }

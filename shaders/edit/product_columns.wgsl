@@ -4,7 +4,7 @@
 //   part_j,s = Σ_i C_ij (x_i + x_low_i)
 //              over rows i of the blocks s, s + SLICES, … below the diagonal block of j
 //
-// Shapes   c: lower panels, n of them (src/edit/panels.ts); x, x_low [N, 64 n];
+// Shapes   c: panels first … end − 1 of n lower panels (src/edit/panels.ts); x, x_low [N, 64 n];
 //          parts [N, 2 SLICES, 64 n] pairs high, low: here the last SLICES of each vector.
 // Work     one thread four columns, a slice and a vector: id.y counts slices, then vectors.
 // Cost     2 F² bytes, about 20 flops an element.
@@ -15,7 +15,7 @@
 override WG: u32 = 16u;
 override SLICES: u32 = 8u;
 
-struct Params { n: u32, zero: u32 }
+struct Params { n: u32, first: u32, end: u32, zero: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> c: array<vec4f>;
@@ -25,10 +25,13 @@ struct Params { n: u32, zero: u32 }
 
 fn keep(x: vec4f) -> vec4f { return bitcast<vec4f>(bitcast<vec4u>(x) ^ vec4u(params.zero)); }
 
+// First row of panel p.
+fn panel_row(p: u32) -> u32 { return 64u * (p * params.n - (p * p - p) / 2u); }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x >= 16u * params.n) { return; }
-  let p = id.x / 16u;
+  let p = params.first + id.x / 16u;
+  if (p >= params.end) { return; }
   let slice = id.y % SLICES;
   let vector = id.y / SLICES;
   let begin = 64u * params.n * vector;
@@ -36,7 +39,7 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   var high = vec4f();
   var low = vec4f();
   for (var block = 1u + slice; block < params.n - p; block += SLICES) {
-    let at = (64u * (p * params.n - (p * p - p) / 2u) + 64u * block) * 16u + id.x % 16u;
+    let at = (panel_row(p) - panel_row(params.first) + 64u * block) * 16u + id.x % 16u;
     for (var i = 0u; i < 64u; i++) {
       let a = c[at + 16u * i];
       let b = x[begin + 64u * (p + block) + i];
@@ -55,6 +58,6 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
       low += slip + (error + a * x_low[begin + 64u * (p + block) + i]);
     }
   }
-  let to = (vector * 2u * SLICES + SLICES + slice) * 64u * params.n + 4u * id.x;
+  let to = (vector * 2u * SLICES + SLICES + slice) * 64u * params.n + 64u * p + 4u * (id.x % 16u);
   for (var j = 0u; j < 4u; j++) { parts[to + j] = vec2f(high[j], low[j]); }
 }

@@ -3,9 +3,10 @@
 //   part_i,s = Σ_j C_ij (x_j + x_low_j)
 //              over columns j of panels s, s + SLICES, …, up to the panel of row i
 //
-// Shapes   c: lower panels, n of them (src/edit/panels.ts); x, x_low [N, 64 n];
-//          parts [N, 2 SLICES, 64 n] pairs high, low: here the first SLICES of each vector.
-// Work     one thread a row, slice and vector: id.y counts slices, then vectors.
+// Shapes   c: panels first … end − 1 of n lower panels (src/edit/panels.ts); x, x_low [N, 64 n];
+//          parts [N, 2 SLICES, 64 n] pairs high, low: here the first SLICES of each vector. Panel 0
+//          begins them, later ones add to them.
+// Work     one thread a row from 64 first on, slice and vector: id.y counts slices, then vectors.
 // Cost     2 F² bytes, about 20 flops an element.
 // Numerics products and sums carry their rounding errors along (Dot2), as good as 48 bits:
 //          residuals of a refined solution are differences of numbers 10^8 times as large.
@@ -17,7 +18,7 @@
 override WG: u32 = 64u;
 override SLICES: u32 = 8u;
 
-struct Params { n: u32, zero: u32 }
+struct Params { n: u32, first: u32, end: u32, zero: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> c: array<vec4f>;
@@ -36,9 +37,12 @@ fn add(sum: vec2f, value: vec2f) -> vec2f {
   return vec2f(high, (sum.x - keep_one(high - rest)) + (value.x - rest) + (sum.y + value.y));
 }
 
+// First row of panel p.
+fn panel_row(p: u32) -> u32 { return 64u * (p * params.n - (p * p - p) / 2u); }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(global_invocation_id) id: vec3u) {
-  let i = id.x;
+  let i = 64u * params.first + id.x;
   if (i >= 64u * params.n) { return; }
   let slice = id.y % SLICES;
   let vector = id.y / SLICES;
@@ -46,8 +50,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   // Σ_j C_ij x_j, four columns side by side
   var high = vec4f();
   var low = vec4f();
-  for (var p = slice; p <= i / 64u; p += SLICES) {
-    let at = (64u * (p * params.n - (p * p - p) / 2u) + i - 64u * p) * 16u;
+  let begin_p = params.first + (slice + SLICES - params.first % SLICES) % SLICES;
+  for (var p = begin_p; p < min(params.end, i / 64u + 1u); p += SLICES) {
+    let at = (panel_row(p) - panel_row(params.first) + i - 64u * p) * 16u;
     for (var k = 0u; k < 16u; k++) {
       let a = c[at + k];
       let b = x[begin + 16u * p + k];
@@ -68,5 +73,9 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   }
   let left = add(vec2f(high.x, low.x), vec2f(high.y, low.y));
   let right = add(vec2f(high.z, low.z), vec2f(high.w, low.w));
-  parts[(vector * 2u * SLICES + slice) * 64u * params.n + i] = add(left, right);
+  let to = (vector * 2u * SLICES + slice) * 64u * params.n + i;
+  var before = vec2f();
+  if (params.first > 0u) { before = parts[to]; }
+  let total = add(left, right);
+  parts[to] = select(add(before, total), total, params.first == 0u);
 }

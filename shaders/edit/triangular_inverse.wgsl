@@ -2,7 +2,7 @@
 //
 //   X = L⁻¹:   X_ii = 1 / L_ii,   X_ij = −(Σ_k X_ik L_kj) / L_jj   for j < i, sum over j < k ≤ i
 //
-// Shapes   l: lower panels, n of them (src/edit/panels.ts), of which the first 64 rows of panel q;
+// Shapes   panel: q of n lower panels of L (src/edit/panels.ts), of which the first 64 rows;
 //          inverses [64 n, 64], of which block q, with zeros above its diagonal.
 // Work     one workgroup, a thread a row. In workgroup memory L takes the lower triangle, X_ij lies
 //          at (j, i).
@@ -10,19 +10,17 @@
 // Source   Du Croz and Higham 1992, method 1.
 // Test     test/cholesky.test.ts
 
-struct Params { n: u32, q: u32 }
+struct Params { q: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> l: array<f32>;
+@group(0) @binding(1) var<storage, read> panel: array<f32>;
 @group(0) @binding(2) var<storage, read_write> inverses: array<f32>;
 
 var<workgroup> a: array<f32, 4096>; // 16 KiB, all that the default limits give
 
 @compute @workgroup_size(64)
 fn main(@builtin(local_invocation_index) row: u32) {
-  let q = params.q;
-  let base = 64u * 64u * (q * params.n - (q * q - q) / 2u) + 64u * row;
-  for (var j = 0u; j <= row; j++) { a[64u * row + j] = l[base + j]; }
+  for (var j = 0u; j <= row; j++) { a[64u * row + j] = panel[64u * row + j]; }
   workgroupBarrier();
 
   // X_ij = −(Σ_k X_ik L_kj) / L_jj, from the diagonal to the left
@@ -37,6 +35,6 @@ fn main(@builtin(local_invocation_index) row: u32) {
   for (var j = 0u; j < 64u; j++) {
     var x = 0.0;
     if (j < row) { x = a[64u * j + row]; } else if (j == row) { x = own; }
-    inverses[64u * (64u * q + row) + j] = x;
+    inverses[64u * (64u * params.q + row) + j] = x;
   }
 }

@@ -3,7 +3,8 @@
 //
 //   x_q = X_qᵀ (y_q − Σ_i L_iqᵀ x_i),   i > q,   X_q the inverse of the diagonal block L_qq
 //
-// Shapes   l: lower panels, n of them (src/edit/panels.ts); inverses [64 n, 64]; y, x [N, 64 n].
+// Shapes   panel: q of n lower panels of L (src/edit/panels.ts), [64 (n − q), 64];
+//          inverses [64 n, 64]; y, x [N, 64 n].
 // Work     one workgroup a right-hand side: 16 columns of vec4 x 16 threads, each
 //          takes every sixteenth row.
 // Cost     64² (2 (n − q) − 1) flops.
@@ -13,7 +14,7 @@
 struct Params { n: u32, q: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> l: array<vec4f>;
+@group(0) @binding(1) var<storage, read> panel: array<vec4f>;
 @group(0) @binding(2) var<storage, read> inverses: array<f32>;
 @group(0) @binding(3) var<storage, read> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> x: array<f32>;
@@ -29,11 +30,10 @@ fn main(
 ) {
   let side = 64u * params.n * group.x; // where this right-hand side begins
   let q = params.q;
-  let panel = 64u * (q * params.n - (q * q - q) / 2u);
   // Σ_i L_iqᵀ x_i
   var sum = vec4f();
   for (var i = 64u + local.y; i < 64u * (params.n - q); i += 16u) {
-    sum += l[(panel + i) * 16u + local.x] * x[side + 64u * q + i];
+    sum += panel[i * 16u + local.x] * x[side + 64u * q + i];
   }
   parts[thread] = sum;
   for (var half = 128u; half >= 16u; half /= 2u) {

@@ -6,8 +6,8 @@
 // for each lane, with a bounds check. Here one lane loads a vec4 of a row and hands it round with
 // subgroupBroadcast, and what a lane loads of the columns serves 16 rows.
 //
-// Shapes   l: lower panels, n of them (src/edit/panels.ts); panels before q hold L, those from q on
-//          A.
+// Shapes   left: panels first … end − 1 of n lower panels (src/edit/panels.ts), which hold L;
+//          panel: panel q, which holds A. Both are writable because they may lie in one buffer.
 // Work     a group makes 16 rows x 64 columns; a lane owns 4 adjacent columns.
 // Cost     2 · 64² q · 64 (n − q) flops.
 // Source   Golub and Van Loan 2013, section 4.2.6 (block dot-product Cholesky).
@@ -21,7 +21,8 @@ struct Params { n: u32, q: u32, first: u32, end: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> failed: array<u32>;
-@group(0) @binding(2) var<storage, read_write> l: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> left: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> panel: array<vec4f>;
 
 alias Rows = array<vec4f, 16>;
 
@@ -41,6 +42,9 @@ fn add_second(acc: ptr<function, Rows>, row: u32, a: vec4f, b: mat4x4f) {
   acc[row + 3u] += b * subgroupBroadcast(a, 7u);
 }
 
+// First row of panel p.
+fn panel_row(p: u32) -> u32 { return 64u * (p * params.n - (p * p - p) / 2u); }
+
 @compute @workgroup_size(16)
 fn main(
   @builtin(workgroup_id) group: vec3u,
@@ -49,31 +53,31 @@ fn main(
 ) {
   if (failed[0] != 0xffffffffu) { return; } // a failed factor is not used
   let q = params.q;
-  let row = 64u * q + 16u * group.x;
+  let row = 16u * group.x; // within the panel
 
   // Σ_k L_ik L_jk, panel by panel
   var acc: Rows;
   for (var p = params.first; p < params.end; p++) {
-    // Row i of panel p lies at origin + i.
-    let origin = 64u * (p * params.n - (p * p - p) / 2u) - 64u * p;
+    // Where row 64 q of panel p lies.
+    let origin = panel_row(p) - panel_row(params.first) + 64u * (q - p);
     let a = (origin + row + lane) * 16u;
-    let at = (origin + 64u * q + 4u * thread) * 16u;
+    let at = (origin + 4u * thread) * 16u;
     for (var k = 0u; k < 16u; k++) {
-      let b = transpose(mat4x4f(l[at + k], l[at + 16u + k], l[at + 32u + k], l[at + 48u + k]));
-      let a0 = l[a + k];
-      let a2 = l[a + 128u + k];
+      let cols = mat4x4f(left[at + k], left[at + 16u + k], left[at + 32u + k], left[at + 48u + k]);
+      let b = transpose(cols);
+      let a0 = left[a + k];
+      let a2 = left[a + 128u + k];
       add_first(&acc, 0u, a0, b);
       add_first(&acc, 8u, a2, b);
       if (LANES == 8u) {
         add_second(&acc, 4u, a0, b);
         add_second(&acc, 12u, a2, b);
       } else {
-        add_first(&acc, 4u, l[a + 64u + k], b);
-        add_first(&acc, 12u, l[a + 192u + k], b);
+        add_first(&acc, 4u, left[a + 64u + k], b);
+        add_first(&acc, 12u, left[a + 192u + k], b);
       }
     }
   }
 
-  let panel = 64u * (q * params.n - (q * q - q) / 2u) - 64u * q;
-  for (var i = 0u; i < 16u; i++) { l[(panel + row + i) * 16u + thread] -= acc[i]; }
+  for (var i = 0u; i < 16u; i++) { panel[(row + i) * 16u + thread] -= acc[i]; }
 }

@@ -7,7 +7,8 @@
 // round with subgroupBroadcast; each vec4 of columns serves them all (on 8 lanes, 16 rows instead
 // of 32 were 25 % slower).
 //
-// Shapes   keys [T, F], F a multiple of 4; sum: the lower panels of S (see second_moment_1).
+// Shapes   keys [T, F], F a multiple of 4; sum: lower panels of S from `panel` on (see
+//          second_moment_1).
 // Work     a group makes 4 LANES rows x 64 columns; a lane owns 4 adjacent columns.
 // Cost     F² tokens flops; reads of K: F² tokens / (4 LANES) elements.
 // Source   Meng et al. 2022, eq. 2 (C = K Kᵀ).
@@ -17,11 +18,14 @@ enable subgroups;
 
 override LANES: u32 = 8u; // the adapter's subgroup size, 4 or 8
 
-struct Params { f: u32, first: u32, tokens: u32 }
+struct Params { f: u32, panel: u32, first: u32, tokens: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> keys: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> sum: array<vec4f>;
+
+// First row of panel p.
+fn panel_row(p: u32, n: u32) -> u32 { return 64u * (p * n - (p * p - p) / 2u); }
 
 @compute @workgroup_size(16)
 fn main(
@@ -30,7 +34,7 @@ fn main(
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
   let n = (params.f + 63u) / 64u;
-  let p = group.y;
+  let p = params.panel + group.y;
   let row = 4u * LANES * group.x;
   if (row < 64u * p || row >= params.f) { return; }
   let f4 = params.f / 4u;
@@ -85,9 +89,9 @@ fn main(
   }
 
   if (col4 >= f4) { return; }
-  let panel = 64u * (p * n - (p * p - p) / 2u); // first row of panel p
+  let row_p = panel_row(p, n) - panel_row(params.panel, n);
   for (var i = 0u; i < 4u * LANES; i++) {
     if (row + i >= params.f) { break; }
-    sum[(panel + row + i - 64u * p) * 16u + thread] += acc[i];
+    sum[(row_p + row + i - 64u * p) * 16u + thread] += acc[i];
   }
 }

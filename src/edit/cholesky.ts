@@ -8,14 +8,14 @@
  * ρ is the smallest of 0, ε, 10 ε, … times the mean of the diagonal for which every pivot stands above the noise
  * of float32.
  */
-import { EditRefused } from '../errors.ts';
+import { EditRefused, ShapeError } from '../errors.ts';
 import { choose, gridOf, isSoftware } from '../gpu/rung.ts';
 import type { Rung } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { empty, read, readU32, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { BLOCK, emptyPanels } from './panels.ts';
-import type { Panels } from './panels.ts';
+import { BLOCK, emptyPanels, panelWindow, pieceData } from './panels.ts';
+import type { PanelRange, Panels } from './panels.ts';
 
 /** L of C + ρI, ready for solves. */
 export interface Factor {
@@ -33,11 +33,9 @@ export interface Factor {
 }
 
 /** One update: panel q of n by the panels from `first` up to `end`. */
-interface Update {
+interface Update extends PanelRange {
   readonly n: number;
   readonly q: number;
-  readonly first: number;
-  readonly end: number;
 }
 
 /** Rungs differ in the update of a panel, almost all the work; the definition knows no panels. */
@@ -93,8 +91,11 @@ export async function factorise(
   try {
     for (let tried = ridge; ;) {
       gpu.write(failure, Uint32Array.of(NONE));
-      const begin = { f: c.f, n: c.n, ridge: tried };
-      gpu.run('edit/cholesky_begin', { c: c.data, l: l.data, diagonal }, begin, { groups: [padded, c.n] });
+      c.pieces.forEach(({ first, end, data }, i) => {
+        const bind = { c: data, l: pieceData(l, i), diagonal };
+        const begin = { f: c.f, n: c.n, first, ridge: tried };
+        gpu.run('edit/cholesky_begin', bind, begin, { groups: [padded - BLOCK * first, end - first] });
+      });
       record(s, rung, { l, inverses, diagonal, pivots, failed: failure });
       const row = (await readU32(gpu, failure))[0] ?? NONE;
       const own = (await read(gpu, diagonal)).subarray(0, c.f);
@@ -120,27 +121,41 @@ function record(
   t: { l: Panels; inverses: Tensor; diagonal: Tensor; pivots: Tensor; failed: Tensor },
 ): void {
   const { gpu } = s;
-  const { n, data: l } = t.l;
-  const { diagonal, inverses, pivots, failed } = t;
-  const pivoting = { diagonal, l, pivots, failed };
+  const { l, diagonal, inverses, pivots, failed } = t;
+  const { n } = l;
   const rung = forced ?? choose(CHOLESKY, { n, q: 0, first: 0, end: 0 }, gpu.adapter);
   const flops = 2 * BLOCK ** 3;
-  if (!rung.blocked) gpu.run(rung.kernel, pivoting, { n, noise: NOISE }, { groups: 1 });
+  if (!rung.blocked) {
+    const [whole, ...more] = l.pieces;
+    if (!whole || more.length > 0) throw new ShapeError(`${rung.kernel}: C does not lie in one piece.`);
+    const bind = { diagonal, l: whole.data, pivots, failed };
+    gpu.run(rung.kernel, bind, { n, noise: NOISE }, { groups: 1 });
+  }
   for (let q = 0; q < n; q += 1) {
+    const panel = panelWindow(l, q);
     if (rung.blocked) {
-      for (let first = 0; first < q; first += TOGETHER) {
-        const update = { n, q, first, end: Math.min(q, first + TOGETHER) };
-        const cost = { flops: flops * (update.end - first) * (n - q) };
-        gpu.run(rung.kernel, { failed, l }, { ...update }, gridOf(rung, update, gpu.adapter, cost));
+      for (const { first, end } of batches(l, q)) {
+        const left = panelWindow(l, first, end);
+        const update = { n, q, first, end };
+        const cost = { flops: flops * (end - first) * (n - q) };
+        gpu.run(rung.kernel, { failed, left, panel }, { ...update }, gridOf(rung, update, gpu.adapter, cost));
       }
-      gpu.run('edit/cholesky_diagonal', pivoting, { n, q, noise: NOISE }, { groups: 1 });
+      const pivoting = { diagonal, panel, pivots, failed };
+      gpu.run('edit/cholesky_diagonal', pivoting, { q, noise: NOISE }, { groups: 1 });
     }
-    gpu.run('edit/triangular_inverse', { l, inverses }, { n, q }, { groups: 1 });
+    gpu.run('edit/triangular_inverse', { panel, inverses }, { q }, { groups: 1 });
     if (rung.blocked) {
       const below = { groups: 4 * (n - q - 1), cost: { flops: flops * (n - q - 1) } };
-      gpu.run('edit/cholesky_below', { inverses, l }, { n, q }, below);
+      gpu.run('edit/cholesky_below', { inverses, panel }, { q }, below);
     }
   }
+}
+
+/** The panels left of panel q, as many together as an update takes; those of one lie in one piece. */
+function* batches({ pieces }: Panels, q: number): Generator<PanelRange> {
+  for (const piece of pieces)
+    for (let first = piece.first; first < Math.min(q, piece.end); first += TOGETHER)
+      yield { first, end: Math.min(q, piece.end, first + TOGETHER) };
 }
 
 function hopeless(f: number, failed: readonly { ridge: number; row: number }[]): EditRefused {

@@ -14,11 +14,10 @@
 import { EditRefused } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
 import type { Factor } from './cholesky.ts';
-import { BLOCK, checkedPanels, diagonalOf, panelRow } from './panels.ts';
+import { diagonalOf, uploadPanels } from './panels.ts';
 import type { Panels } from './panels.ts';
 import { normalise, solve } from './solve.ts';
 import type { Solution } from './solve.ts';
@@ -100,9 +99,18 @@ export interface CovarianceSolver extends Solver {
 export async function covarianceSolver(gpu: Gpu, covariance: Covariance): Promise<CovarianceSolver> {
   const { key, size, tokens, panels } = covariance;
   checkRank(key, diagonalOf(panels, size), tokens);
+  return panelSolver(gpu, { key, tokens }, (owner) => uploadPanels(owner, panels, size));
+}
+
+/** The same for a C that `make` makes on the device. */
+export async function panelSolver(
+  gpu: Gpu,
+  { key, tokens }: Pick<Covariance, 'key' | 'tokens'>,
+  make: (owner: Scope) => Panels | Promise<Panels>,
+): Promise<CovarianceSolver> {
   const owner = gpu.open();
   try {
-    const c = uploadPanels(owner, panels, size);
+    const c = await make(owner);
     const factor = await factorise(owner, c);
     return {
       key,
@@ -126,10 +134,4 @@ export function identitySolver(): Solver {
     key: 'identity',
     direction: async (s, k) => ({ u: normalise(s, k), solved: { residual: 0, ridge: 0, tokens: 0 } }),
   };
-}
-
-/** Lower panels as they lie in a file. */
-export function uploadPanels(s: Scope, panels: Float32Array<ArrayBuffer>, f: number): Panels {
-  const n = checkedPanels(s, f);
-  return { f, n, data: upload(s, panels, [panelRow(n, n), BLOCK], 'covariance') };
 }

@@ -15,11 +15,11 @@ import type { Hook } from '../models/architecture.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
 import type { Model } from '../models/model.ts';
 import { gatherRows } from '../tensor/gather.ts';
-import { indices, read, upload } from '../tensor/tensor.ts';
+import { indices } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { batchTokens, packDocuments } from './pack-documents.ts';
 import type { Placed } from './pack-documents.ts';
-import type { Panels } from './panels.ts';
+import { readPanels, uploadPanels } from './panels.ts';
 import { SecondMoment } from './second-moment.ts';
 
 /** S of one layer: high + low, each the lower panels of a symmetric matrix [F, F]. */
@@ -181,7 +181,7 @@ export class CovarianceBuild<P> {
     const sums: LayerSum[] = [];
     for (const [layer, { high, low }] of this.moments) {
       const { gpu } = this.#model;
-      sums.push({ layer, high: await read(gpu, high.data), low: await read(gpu, low.data) });
+      sums.push({ layer, high: await readPanels(gpu, high), low: await readPanels(gpu, low) });
     }
     return { ...this.#counts, position: this.#position, sums };
   }
@@ -197,7 +197,7 @@ export class CovarianceBuild<P> {
     const built: BuiltLayer[] = [];
     for (const sum of state.sums) {
       const moment = this.moments.get(sum.layer) as SecondMoment;
-      built.push({ ...sum, covariance: await gpu.scope((s) => read(gpu, moment.covariance(s).data)) });
+      built.push({ ...sum, covariance: await gpu.scope((s) => readPanels(gpu, moment.covariance(s))) });
     }
     return { ...state, built };
   }
@@ -231,16 +231,8 @@ function openMoments<P>(
     if (!resume) continue;
     if (!sum) throw new UsageError(`covariance: the checkpoint has no sum of layer ${layer}.`);
     const s = owner.gpu.open();
-    const panels = (data: Float32Array<ArrayBuffer>, like: Panels): Panels => ({
-      ...like,
-      data: upload(s, data, like.data.shape, 'resumed'),
-    });
-    moment.addSum(
-      s,
-      panels(sum.high, moment.high),
-      panels(sum.low, moment.low),
-      resume.tokens - (resume.skipped ?? 0),
-    );
+    const [high, low] = [uploadPanels(s, sum.high, f, 'resumed'), uploadPanels(s, sum.low, f, 'resumed')];
+    moment.addSum(s, high, low, resume.tokens - (resume.skipped ?? 0));
     s.close();
   }
   return moments;

@@ -13,13 +13,13 @@ import { matmul } from '../tensor/matmul.ts';
 import { read, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
-import { checkRank, uploadPanels } from './covariance-solver.ts';
+import { checkRank } from './covariance-solver.ts';
 import type { Covariance } from './covariance-solver.ts';
 import { symmetricEigen } from './eigen.ts';
 import type { Eigen } from './eigen.ts';
 import { METHOD_TABLE } from './method.ts';
 import type { MassMethod, MassOptions } from './method.ts';
-import { diagonalOf, unpackSymmetric } from './panels.ts';
+import { diagonalOf, unpackSymmetric, uploadPanels } from './panels.ts';
 import { symmetricProducts } from './product.ts';
 import { invertFactor, solveLower, solveUpper } from './triangular.ts';
 

@@ -4,7 +4,10 @@
  *   panel p = columns 64p … 64p + 63 of rows 64p … 64n − 1,   n = ceil(F / 64) panels, one after another
  *
  * Diagonal blocks are whole (both triangles), blocks above them are not stored, and what lies beyond F is zero. So
- * every size is a multiple of 64, and C of GPT-2 XL (F = 6400) is 83 MB in one binding instead of 164 MB in windows.
+ * every size is a multiple of 64, and C of GPT-2 XL (F = 6400) takes 83 MB instead of 164 MB.
+ *
+ * The panels lie in as many pieces as it takes for a binding to hold each: one on most adapters, five for GPT-J
+ * (F = 16,384) where a binding holds 128 MiB. Kernels see one piece at a time, or two windows of whole panels.
  */
 import { GpuError, ShapeError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
@@ -15,53 +18,124 @@ import type { Tensor } from '../tensor/tensor.ts';
 /** Columns of a panel; the shaders have it in them. */
 export const BLOCK = 64;
 
+/** Panels `first` … `end` − 1. */
+export interface PanelRange {
+  readonly first: number;
+  readonly end: number;
+}
+
+export interface Piece extends PanelRange {
+  /** [rows, 64], panel after panel. */
+  readonly data: Tensor;
+}
+
 export interface Panels {
   /** Order of the matrix, F. */
   readonly f: number;
   /** Number of panels, n. */
   readonly n: number;
-  /** [64 · n (n + 1) / 2, 64] */
-  readonly data: Tensor;
+  /** In the order of their panels. */
+  readonly pieces: readonly Piece[];
 }
 
 /**
- * How many panels a matrix has.
+ * Which panels share a piece: as many as a binding holds.
  *
- * @throws GpuError where one binding does not hold them: kernels read the whole of a matrix
+ * @throws GpuError where a binding does not hold a single panel
  */
-export function checkedPanels({ gpu }: Pick<Scope, 'gpu'>, f: number): number {
+export function pieceRanges({ gpu }: Pick<Scope, 'gpu'>, f: number): PanelRange[] {
   const n = Math.ceil(f / BLOCK);
-  const bytes = 4 * panelRow(n, n) * BLOCK;
-  if (bytes <= gpu.maxBindingBytes) return n;
-  const mb = (x: number): string => `${Math.round(x / 1e6)} MB`;
-  throw new GpuError(
-    `covariance: C of keys of ${f} numbers takes ${mb(bytes)} at once, and ${gpu.adapter.description} binds at most ${mb(gpu.maxBindingBytes)}. ` +
-      'Use an adapter that binds more, or edit without C: --covariance identity.',
-    'limits',
-  );
+  const bytes = (first: number, end: number): number => 4 * BLOCK * (panelRow(end, n) - panelRow(first, n));
+  if (bytes(0, 1) > gpu.maxBindingBytes)
+    throw new GpuError(
+      `covariance: 64 columns of C of keys of ${f} numbers take ${bytes(0, 1)} bytes, and ${gpu.adapter.description} binds at most ${gpu.maxBindingBytes}. ` +
+        'Use an adapter that binds more, or edit without C: --covariance identity.',
+      'limits',
+    );
+  const ranges: PanelRange[] = [];
+  for (let first = 0, end = 1; first < n; first = end, end += 1) {
+    while (end < n && bytes(first, end + 1) <= gpu.maxBindingBytes) end += 1;
+    ranges.push({ first, end });
+  }
+  return ranges;
+}
+
+function panelsOf(s: Scope, f: number, make: (shape: [number, number]) => Tensor): Panels {
+  const n = Math.ceil(f / BLOCK);
+  const pieces = pieceRanges(s, f).map(({ first, end }) => ({
+    ...{ first, end },
+    data: make([panelRow(end, n) - panelRow(first, n), BLOCK]),
+  }));
+  return { f, n, pieces };
 }
 
 /** Panels of an F x F matrix, all zero. */
 export function zeroPanels(s: Scope, f: number, label: string): Panels {
-  const n = checkedPanels(s, f);
-  return { f, n, data: zeros(s, [panelRow(n, n), BLOCK], label) };
+  return panelsOf(s, f, (shape) => zeros(s, shape, label));
 }
 
 /** Panels of an F x F matrix, not initialised. */
 export function emptyPanels(s: Scope, f: number, label: string): Panels {
-  const n = checkedPanels(s, f);
-  return { f, n, data: empty(s, [panelRow(n, n), BLOCK], label) };
+  return panelsOf(s, f, (shape) => empty(s, shape, label));
 }
 
-/** First row of panel p in `data`. */
+/** Panels as they lie in a file, to the GPU. */
+export function uploadPanels(
+  s: Scope,
+  packed: Float32Array<ArrayBuffer>,
+  f: number,
+  label = 'covariance',
+): Panels {
+  const n = Math.ceil(f / BLOCK);
+  checkLength('uploadPanels', packed, panelRow(n, n) * BLOCK, f);
+  let at = 0;
+  return panelsOf(s, f, (shape) => {
+    const from = at;
+    at += shape[0] * BLOCK;
+    return upload(s, packed.subarray(from, at), shape, label);
+  });
+}
+
+/** Panels as they lie in a file, back from the GPU. */
+export async function readPanels(gpu: Gpu, { n, pieces }: Panels): Promise<Float32Array<ArrayBuffer>> {
+  const [whole] = pieces;
+  if (whole && pieces.length === 1) return read(gpu, whole.data);
+  const packed = new Float32Array(panelRow(n, n) * BLOCK);
+  for (const { first, data } of pieces) packed.set(await read(gpu, data), panelRow(first, n) * BLOCK);
+  return packed;
+}
+
+/** First row of panel p, counted from that of panel 0. */
 export function panelRow(p: number, n: number): number {
   return BLOCK * (p * n - (p * (p - 1)) / 2);
 }
 
+/** Panels `from` … `to` − 1 of one piece, for a kernel to bind. */
+export function panelWindow({ n, pieces }: Panels, from: number, to = from + 1): Tensor {
+  const piece = pieces.find(({ first, end }) => first <= from && to <= end);
+  if (!piece) throw new ShapeError(`panels: ${from} to ${to - 1} of ${n} do not lie in one piece.`);
+  const begin = panelRow(piece.first, n);
+  return piece.data.slice(panelRow(from, n) - begin, panelRow(to, n) - begin);
+}
+
+/** Piece i; matrices of one order have the same pieces. */
+export function pieceData({ pieces }: Panels, i: number): Tensor {
+  return (pieces[i] as Piece).data;
+}
+
+/** The part of a matrix that lies in a piece: what of the work on all of it falls to one dispatch. */
+export function fractionOf({ n }: Panels, { data }: Piece): number {
+  return data.rows / panelRow(n, n);
+}
+
+function checkLength(where: string, packed: Float32Array, wanted: number, f: number): void {
+  if (packed.length !== wanted)
+    throw new ShapeError(`${where}: ${packed.length} numbers for a matrix of order ${f}.`);
+}
+
 /** The lower panels of a symmetric matrix in rows [F, F]; its upper triangle is looked at in diagonal blocks only. */
 export function packSymmetric(rows: Float32Array, f: number): Float32Array<ArrayBuffer> {
-  if (rows.length !== f * f)
-    throw new ShapeError(`packSymmetric: ${rows.length} numbers for a matrix of order ${f}.`);
+  checkLength('packSymmetric', rows, f * f, f);
   const n = Math.ceil(f / BLOCK);
   const packed = new Float32Array(panelRow(n, n) * BLOCK);
   forEachSegment(f, n, (i, from, to, at) => packed.set(rows.subarray(i * f + from, i * f + to), at));
@@ -71,8 +145,7 @@ export function packSymmetric(rows: Float32Array, f: number): Float32Array<Array
 /** The symmetric matrix in rows [F, F], both triangles. */
 export function unpackSymmetric(packed: Float32Array, f: number): Float32Array<ArrayBuffer> {
   const n = Math.ceil(f / BLOCK);
-  if (packed.length !== panelRow(n, n) * BLOCK)
-    throw new ShapeError(`unpackSymmetric: ${packed.length} numbers for a matrix of order ${f}.`);
+  checkLength('unpackSymmetric', packed, panelRow(n, n) * BLOCK, f);
   const rows = new Float32Array(f * f);
   forEachSegment(f, n, (i, from, to, at) => rows.set(packed.subarray(at, at + to - from), i * f + from));
   for (let i = 0; i < f; i += 1) for (let j = i + 1; j < f; j += 1) rows[i * f + j] = rows[j * f + i] ?? 0;
@@ -81,13 +154,12 @@ export function unpackSymmetric(packed: Float32Array, f: number): Float32Array<A
 
 /** A symmetric matrix in rows [F, F] to the GPU. */
 export function uploadSymmetric(s: Scope, rows: Float32Array, f: number, label = 'covariance'): Panels {
-  const n = Math.ceil(f / BLOCK);
-  return { f, n, data: upload(s, packSymmetric(rows, f), [panelRow(n, n), BLOCK], label) };
+  return uploadPanels(s, packSymmetric(rows, f), f, label);
 }
 
 /** A symmetric matrix back as rows [F, F]. */
-export async function readSymmetric(gpu: Gpu, { data, f }: Panels): Promise<Float32Array<ArrayBuffer>> {
-  return unpackSymmetric(await read(gpu, data), f);
+export async function readSymmetric(gpu: Gpu, panels: Panels): Promise<Float32Array<ArrayBuffer>> {
+  return unpackSymmetric(await readPanels(gpu, panels), panels.f);
 }
 
 /** The diagonal, [F]. */

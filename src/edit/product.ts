@@ -6,7 +6,7 @@ import type { Scope } from '../gpu/scope.ts';
 import { empty, read, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Factor } from './cholesky.ts';
-import { BLOCK } from './panels.ts';
+import { BLOCK, panelWindow } from './panels.ts';
 import type { Panels } from './panels.ts';
 
 const SLICES = 8; // of product_*.wgsl
@@ -23,18 +23,28 @@ export async function symmetricProducts(
   xs: readonly Float64Array[],
 ): Promise<Float64Array[]> {
   const { gpu } = s;
-  const { n, f, data } = c;
-  const [N, size] = [xs.length, n * BLOCK];
+  const { n, f } = c;
+  const size = n * BLOCK;
+  const most = Math.max(1, Math.floor(gpu.maxBindingBytes / (16 * SLICES * size)));
+  if (xs.length > most)
+    return [
+      ...(await symmetricProducts(s, c, xs.slice(0, most))),
+      ...(await symmetricProducts(s, c, xs.slice(most))),
+    ];
+  const N = xs.length;
   return gpu.scope(async (inner) => {
     const [high, low] = [uploadPadded(inner, xs, size, 'x'), uploadPadded(inner, xs, size, 'x_low')];
     const parts = empty(inner, [N * 2 * SLICES * size, 2], 'product_parts');
     const y = empty(inner, [N, 2, size], 'product');
-    const params = { n, zero: 0 };
-    const bind = { c: data, x: high, x_low: low, parts };
-    const cost = { flops: 20 * N * data.size, bytes: 4 * N * data.size };
-    gpu.run('edit/product_rows', bind, params, { threads: [size, N * SLICES], cost });
-    gpu.run('edit/product_columns', bind, params, { threads: [size / 4, N * SLICES], cost });
-    gpu.run('edit/product_sum', { parts, y }, params, { threads: [size, N] });
+    for (const { first, end, data } of c.pieces) {
+      const bind = { c: data, x: high, x_low: low, parts };
+      const params = { n, first, end, zero: 0 };
+      const cost = { flops: 20 * N * data.size, bytes: 4 * N * data.size };
+      const [rows, columns] = [size - BLOCK * first, BLOCK * (end - first)];
+      gpu.run('edit/product_rows', bind, params, { threads: [rows, N * SLICES], cost });
+      gpu.run('edit/product_columns', bind, params, { threads: [columns / 4, N * SLICES], cost });
+    }
+    gpu.run('edit/product_sum', { parts, y }, { n, zero: 0 }, { threads: [size, N] });
     const both = await read(gpu, y);
     return xs.map((_, v) => {
       const at = 2 * v * size;
@@ -79,13 +89,17 @@ export async function factorSolves(
 
 /** X with L Lᵀ X = B, all [N, 64 n], or [64 n] for one right-hand side. */
 export function triangularSolves(s: Scope, { l, inverses }: Factor, b: Tensor): Tensor {
-  const { n, data } = l;
+  const { n, pieces } = l;
   const [y, x] = [empty(s, b.shape, 'y'), empty(s, b.shape, 'x')];
   const grid = { groups: b.size / (n * BLOCK) };
   for (let q = 0; q < n; q += 1)
-    s.gpu.run('edit/triangular_solve_lower', { l: data, inverses, b, y }, { n, q }, grid);
+    for (const { first, end, data } of pieces) {
+      if (first > 0 && first >= q) break; // nothing of it lies left of panel q
+      const params = { n, q, first, end: Math.min(q, end) };
+      s.gpu.run('edit/triangular_solve_lower', { l: data, inverses, b, y }, params, grid);
+    }
   for (let q = n - 1; q >= 0; q -= 1)
-    s.gpu.run('edit/triangular_solve_upper', { l: data, inverses, y, x }, { n, q }, grid);
+    s.gpu.run('edit/triangular_solve_upper', { panel: panelWindow(l, q), inverses, y, x }, { n, q }, grid);
   return x;
 }
 

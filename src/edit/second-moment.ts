@@ -7,26 +7,32 @@ import { choose, gridOf, isSoftware } from '../gpu/rung.ts';
 import type { Rung } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { BLOCK, emptyPanels, zeroPanels } from './panels.ts';
-import type { Panels } from './panels.ts';
+import { BLOCK, emptyPanels, fractionOf, pieceData, zeroPanels } from './panels.ts';
+import type { PanelRange, Panels } from './panels.ts';
 
 /** Tokens that one f32 sum may hold. */
 const TILE_TOKENS = 4096;
 /** Tokens that one dispatch reads: their rows lie on different pages, and more would exceed the TLB. */
 const CHUNK_TOKENS = 256;
 
-export type SecondMomentRung = Rung<{ readonly f: number; /** Panels. */ readonly n: number }>;
+export type SecondMomentRung = Rung<PanelRange & Pick<Panels, 'f' | 'n'>>;
 
 export const SECOND_MOMENT: readonly SecondMomentRung[] = [
   // No workgroup memory: one load of a lane serves 4 LANES rows.
   {
     kernel: 'software/second_moment_subgroup',
     fits: ({ f }, adapter) => (isSoftware(adapter, 4) || isSoftware(adapter, 8)) && f % 4 === 0,
-    grid: ({ n }, { subgroupSize }) => ({ groups: [n * (BLOCK / (4 * subgroupSize)), n] }),
+    grid: ({ n, first, end }, { subgroupSize }) => ({
+      groups: [n * (BLOCK / (4 * subgroupSize)), end - first],
+    }),
     overrides: (_, { subgroupSize }) => ({ LANES: subgroupSize }),
   },
   // The definition: a thread for each element.
-  { kernel: 'edit/second_moment_1', fits: () => true, grid: ({ n }) => ({ groups: [n * BLOCK, n] }) },
+  {
+    kernel: 'edit/second_moment_1',
+    fits: () => true,
+    grid: ({ n, first, end }) => ({ groups: [(n - first) * BLOCK, end - first] }),
+  },
 ];
 
 /** sum += KᵀK over the rows `from` up to `to` of keys [T, F], into the lower panels `sum`. */
@@ -36,16 +42,20 @@ export function addOuterProducts(
   keys: Tensor,
   from = 0,
   to = keys.rows,
-  rung = choose(SECOND_MOMENT, sum, s.gpu.adapter),
+  rung = choose(SECOND_MOMENT, { ...sum, first: 0, end: sum.n }, s.gpu.adapter),
 ): void {
-  const { f, data } = sum;
+  const { f, n } = sum;
   if (keys.cols !== f)
     throw new ShapeError(`secondMoment: keys [${keys.shape.join(', ')}] into a matrix of order ${f}.`);
   for (let first = from; first < to; first += CHUNK_TOKENS) {
     const tokens = Math.min(CHUNK_TOKENS, to - first);
-    const cost = { flops: f * f * tokens, bytes: 4 * f * tokens + 4 * f * f, shape: `${tokens},${f}` };
-    const grid = gridOf(rung, sum, s.gpu.adapter, cost);
-    s.gpu.run(rung.kernel, { keys, sum: data }, { f, first, tokens }, grid);
+    for (const piece of sum.pieces) {
+      const area = f * f * fractionOf(sum, piece);
+      const cost = { flops: area * tokens, bytes: 4 * f * tokens + 4 * area, shape: `${tokens},${f}` };
+      const shape = { f, n, first: piece.first, end: piece.end };
+      const params = { f, panel: piece.first, first, tokens };
+      s.gpu.run(rung.kernel, { keys, sum: piece.data }, params, gridOf(rung, shape, s.gpu.adapter, cost));
+    }
   }
 }
 
@@ -99,20 +109,21 @@ export class SecondMoment {
     this.fold(s);
     const made = emptyPanels(s, this.f, 'covariance');
     const factor = 1 / this.count;
-    const params = {
-      n: made.data.size / 4,
-      factor: Math.fround(factor),
-      factor_low: factor - Math.fround(factor),
-    };
-    const bind = { high: this.high.data, low: this.low.data, y: made.data };
-    s.gpu.run('edit/scale_two_float', bind, params, { threads: params.n });
+    const factors = { factor: Math.fround(factor), factor_low: factor - Math.fround(factor) };
+    made.pieces.forEach(({ data: y }, i) => {
+      const n = y.size / 4;
+      const bind = { high: pieceData(this.high, i), low: pieceData(this.low, i), y };
+      s.gpu.run('edit/scale_two_float', bind, { n, ...factors }, { threads: n });
+    });
     return made;
   }
 }
 
 /** high + low += part; part is zero afterwards. */
 function addTwoFloat(s: Scope, part: Panels, high: Panels, low: Panels): void {
-  const n = high.data.size / 4;
-  const bind = { tile: part.data, high: high.data, low: low.data };
-  s.gpu.run('edit/accumulate_two_float', bind, { n, zero: 0 }, { threads: n, cost: { bytes: 96 * n } });
+  part.pieces.forEach(({ data: tile }, i) => {
+    const n = tile.size / 4;
+    const bind = { tile, high: pieceData(high, i), low: pieceData(low, i) };
+    s.gpu.run('edit/accumulate_two_float', bind, { n, zero: 0 }, { threads: n, cost: { bytes: 96 * n } });
+  });
 }

@@ -3,7 +3,7 @@ import type { Scope } from '../gpu/scope.ts';
 import { empty, read } from '../tensor/tensor.ts';
 import type { Factor } from './cholesky.ts';
 import { dot, norm } from '../statistics.ts';
-import { BLOCK, panelRow } from './panels.ts';
+import { BLOCK } from './panels.ts';
 import type { Panels } from './panels.ts';
 import { factorSolves, symmetricProduct } from './product.ts';
 
@@ -54,16 +54,18 @@ async function power(f: number, map: (x: Float64Array) => Promise<Float64Array>)
 /** Trace and squared Frobenius norm: sums of panel blocks on the GPU, added in float64. */
 async function moments(s: Scope, c: Panels): Promise<{ trace: number; squares: number }> {
   return s.gpu.scope(async (inner) => {
-    const blocks = c.data.rows / BLOCK;
-    const sums = empty(inner, [blocks, 2], 'block_sums');
-    s.gpu.run('edit/block_sums', { c: c.data, sums }, { blocks }, { groups: blocks });
-    const parts = await read(s.gpu, sums);
     let [trace, squares] = [0, 0];
-    for (let p = 0, block = 0; p < c.n; p += 1) {
-      const end = panelRow(p + 1, c.n) / BLOCK;
-      trace += parts[2 * block + 1] ?? NaN;
-      squares += parts[2 * block] ?? NaN;
-      for (block += 1; block < end; block += 1) squares += 2 * (parts[2 * block] ?? NaN);
+    for (const { first, end, data } of c.pieces) {
+      const blocks = data.rows / BLOCK;
+      const sums = empty(inner, [blocks, 2], 'block_sums');
+      s.gpu.run('edit/block_sums', { c: data, sums }, { blocks }, { groups: blocks });
+      const parts = await read(s.gpu, sums);
+      for (let p = first, block = 0; p < end; p += 1) {
+        trace += parts[2 * block + 1] ?? NaN;
+        squares += parts[2 * block] ?? NaN;
+        const next = block + c.n - p;
+        for (block += 1; block < next; block += 1) squares += 2 * (parts[2 * block] ?? NaN);
+      }
     }
     return { trace, squares };
   });

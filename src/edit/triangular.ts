@@ -26,7 +26,7 @@ export interface InverseRows {
 
 /** L⁻¹ from L and the inverses of its diagonal blocks; it belongs to `owner`. */
 export function invertFactor(owner: Scope, { l, inverses }: Pick<Factor, 'l' | 'inverses'>): InverseRows {
-  const { f, n, data } = l;
+  const { f, n, pieces } = l;
   const panels: Tensor[] = [];
   for (let first = 0; first < f; first += ROWS) {
     const blocks = Math.min(ROWS, n * BLOCK - first) / BLOCK;
@@ -34,12 +34,12 @@ export function invertFactor(owner: Scope, { l, inverses }: Pick<Factor, 'l' | '
     const whole = empty(owner, [rows, cols], 'inverse_rows');
     const s = owner.gpu.open();
     const minusL = empty(s, [rows, cols], 'minus_l');
-    owner.gpu.run(
-      'edit/lower_rows',
-      { l: data, y: minusL },
-      { n, first, rows, cols },
-      { threads: rows * cols },
-    );
+    for (const piece of pieces) {
+      const width = Math.min(cols, BLOCK * piece.end) - BLOCK * piece.first;
+      if (width <= 0) break;
+      const params = { n, first: piece.first, end: piece.end, row: first, rows, cols };
+      owner.gpu.run('edit/lower_rows', { l: piece.data, y: minusL }, params, { threads: rows * width });
+    }
     // B = I − Σ_j L_ij L⁻¹_j over panels above
     const right = upload(s, identityFrom(first, rows, cols), [rows, cols], 'right_side');
     panels.forEach((above, j) =>

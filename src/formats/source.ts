@@ -26,7 +26,15 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 
 /** SHA-256 over all parts, one after another, in lower-case hex. */
 export async function sha256(...parts: readonly (string | Uint8Array)[]): Promise<string> {
-  const blob = new Blob(parts as (string | Uint8Array<ArrayBuffer>)[]);
-  const digest = await crypto.subtle.digest('SHA-256', await blob.arrayBuffer());
+  const encoder = new TextEncoder();
+  const pieces = parts.map((part) => (typeof part === 'string' ? encoder.encode(part) : part));
+  // One copy: C of a large model has half a gigabyte.
+  const all = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.length;
+  }
+  const digest = await crypto.subtle.digest('SHA-256', all);
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -4,6 +4,7 @@ import { computeEdit } from '../../edit/edit.ts';
 import type { Edit, EditPhase } from '../../edit/edit.ts';
 import type { EditRequest } from '../../edit/request.ts';
 import { identitySolver } from '../../edit/covariance-solver.ts';
+import type { Solver } from '../../edit/covariance-solver.ts';
 import type { Model } from '../../models/model.ts';
 import { median } from '../../statistics.ts';
 import { timingOf } from './measure.ts';
@@ -58,6 +59,8 @@ export function contextsOfLength(tokens: number, count: number): string[] {
 export interface EditBenchOptions {
   readonly layer: number;
   readonly contexts?: readonly string[] | undefined;
+  /** Default: C = I. */
+  readonly solver?: Solver | undefined;
   /** Default 20. */
   readonly steps?: number | undefined;
   /** Timed edits, after one that compiles and one that is traced; 0: the first alone. Default 3. */
@@ -77,6 +80,8 @@ export interface EditBench {
   readonly stepTokens: number;
   /** Forward passes that were run: fewer than asked for where the loss was low enough. */
   readonly steps: number;
+  /** |C x − k| / |k|; 0 where C = I. */
+  readonly residual: number;
   /** ms of the first edit: pipelines are made, buffers found. */
   readonly cold: number;
   readonly edit: Timing;
@@ -98,6 +103,7 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
   const {
     layer,
     contexts = BENCH_CONTEXTS,
+    solver = identitySolver(),
     steps = 20,
     runs = 3,
     whole = false,
@@ -109,7 +115,7 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
     await gpu.sync();
     const start = performance.now();
     const edit = await computeEdit(model, BENCH_REQUEST, {
-      ...{ methods: ['r-rome'], layer, contexts, solver: identitySolver(), steps, freeze },
+      ...{ methods: ['r-rome'], layer, contexts, solver, steps, freeze },
       ...(signal ? { signal } : {}),
     });
     return { edit, ms: performance.now() - start };
@@ -130,6 +136,7 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
     contexts: contexts.length,
     stepTokens: last.stepTokens,
     steps: last.trace.length,
+    residual: last.updates.get('r-rome')?.solved.residual ?? NaN,
     cold: cold.ms,
     edit: timingOf(list.map(({ ms }) => ms)),
     phases: {

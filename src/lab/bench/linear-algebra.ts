@@ -1,16 +1,19 @@
 /** Symmetric matrices in lower panels: S += KᵀK, C = L Lᵀ, and what one edit solves with it. */
+import { panelSolver } from '../../edit/covariance-solver.ts';
+import type { CovarianceSolver } from '../../edit/covariance-solver.ts';
 import { CHOLESKY, factorise } from '../../edit/cholesky.ts';
 import type { CholeskyRung } from '../../edit/cholesky.ts';
-import { BLOCK, panelRow, zeroPanels } from '../../edit/panels.ts';
+import { BLOCK, panelRow, panelWindow, readPanels, uploadPanels, zeroPanels } from '../../edit/panels.ts';
 import type { Panels } from '../../edit/panels.ts';
 import { symmetricProduct, triangularSolves } from '../../edit/product.ts';
 import { SECOND_MOMENT, addOuterProducts } from '../../edit/second-moment.ts';
 import type { SecondMomentRung } from '../../edit/second-moment.ts';
 import type { Gpu } from '../../gpu/context.ts';
 import type { Scope } from '../../gpu/scope.ts';
-import { read, upload } from '../../tensor/tensor.ts';
+import { drawInto } from '../../tensor/elementwise.ts';
+import { empty, read, upload } from '../../tensor/tensor.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { numbers, prepared, shortName, worstOf } from './family.ts';
+import { numbers, shortName, worstOf } from './family.ts';
 import type { BenchCase, Deviation, Family } from './family.ts';
 
 /** Row and column of element e of the packed panels of order f. */
@@ -45,9 +48,49 @@ function rowTimes(i: number, x: ArrayLike<number>, f: number): number {
 /** That matrix on the adapter; f is a multiple of 64. */
 function positiveDefinite(s: Scope, f: number): Panels {
   const n = f / BLOCK;
-  const size = panelRow(n, n);
-  const data = Float32Array.from({ length: size * BLOCK }, (_, e) => element(...placeOf(e, f), f));
-  return { f, n, data: upload(s, data, [size, BLOCK], 'positive_definite') };
+  const data = new Float32Array(panelRow(n, n) * BLOCK);
+  for (let p = 0, at = 0; p < n; p += 1)
+    for (let i = BLOCK * p; i < f; i += 1)
+      for (let j = 0; j < BLOCK; j += 1, at += 1) data[at] = element(i, BLOCK * p + j, f);
+  return uploadPanels(s, data, f, 'positive_definite');
+}
+
+/** Keys that a synthetic C is made of: as many as one dispatch adds. */
+const SYNTHETIC_KEYS = 256;
+
+/**
+ * C = I + KᵀK of 256 drawn keys of deviation 1, made and factored on the device: what C costs where there is no text. Its
+ * condition is about F + 32 √F.
+ */
+export async function syntheticSolver(
+  gpu: Gpu,
+  f: number,
+): Promise<{ readonly solver: CovarianceSolver; readonly makeMs: number; readonly factorMs: number }> {
+  let [made, start] = [0, performance.now()];
+  const solver = await panelSolver(gpu, { key: 'synthetic', tokens: SYNTHETIC_KEYS }, async (owner) => {
+    const c = zeroPanels(owner, f, 'synthetic_covariance');
+    for (let p = 0; p < c.n; p += 1) {
+      const size = Math.min(BLOCK, f - BLOCK * p);
+      const one = new Float32Array(BLOCK * BLOCK);
+      for (let i = 0; i < size; i += 1) one[(BLOCK + 1) * i] = 1;
+      gpu.write(panelWindow(c, p).slice(0, BLOCK), one);
+    }
+    await gpu.scope((s) => {
+      const keys = empty(s, [SYNTHETIC_KEYS, f], 'synthetic_keys');
+      drawInto(s, keys, 1, 1);
+      addOuterProducts(s, c, keys);
+    });
+    await gpu.sync();
+    [made, start] = [performance.now() - start, performance.now()];
+    return c;
+  });
+  return { solver, makeMs: made, factorMs: performance.now() - start };
+}
+
+/** All panels of a matrix in one dispatch. */
+function wholeOf(f: number): Parameters<SecondMomentRung['fits']>[0] {
+  const n = Math.ceil(f / BLOCK);
+  return { f, n, first: 0, end: n };
 }
 
 const multipleOf64 = ([f = 0]: readonly number[]): string | undefined =>
@@ -64,10 +107,7 @@ function secondMomentCase(tokens: number, f: number, rung: SecondMomentRung): Be
       const data = numbers(tokens * f, 1);
       const keys = upload(s, data, [tokens, f], 'keys');
       const sum = zeroPanels(s, f, 'sum');
-      const run = (scope: Scope): Tensor => {
-        addOuterProducts(scope, sum, keys, 0, tokens, rung);
-        return sum.data;
-      };
+      const run = (scope: Scope): void => addOuterProducts(scope, sum, keys, 0, tokens, rung);
       const want = (e: number): number => {
         const [i, j] = placeOf(e, f);
         if (i >= f || j >= f) return 0;
@@ -75,7 +115,11 @@ function secondMomentCase(tokens: number, f: number, rung: SecondMomentRung): Be
         for (let t = 0; t < tokens; t += 1) total += (data[t * f + i] ?? NaN) * (data[t * f + j] ?? NaN);
         return total;
       };
-      return prepared(s, run, want, { reduce: tokens, scale: 1 });
+      const check = async (): Promise<Deviation> => {
+        run(s);
+        return worstOf(await readPanels(s.gpu, sum), want, { reduce: tokens, scale: 1 });
+      };
+      return { run, check };
     },
   };
 }
@@ -91,7 +135,7 @@ export const secondMomentFamily: Family = {
     [512, 6400],
   ],
   cases: ({ adapter }, [tokens = 1, f = 1]) =>
-    SECOND_MOMENT.filter((rung) => rung.fits({ f, n: Math.ceil(f / BLOCK) }, adapter)).map((rung) =>
+    SECOND_MOMENT.filter((rung) => rung.fits(wholeOf(f), adapter)).map((rung) =>
       secondMomentCase(tokens, f, rung),
     ),
 };
@@ -108,7 +152,7 @@ function choleskyCase(f: number, rung: CholeskyRung): BenchCase {
       const run = (scope: Scope) => factorise(scope, c, { rung });
       const check = async (): Promise<Deviation> => {
         const { l } = await run(s);
-        const packed = await read(s.gpu, l.data);
+        const packed = await readPanels(s.gpu, l);
         const at = (i: number, k: number): number => {
           const p = Math.floor(k / BLOCK);
           return packed[(panelRow(p, l.n) + i - BLOCK * p) * BLOCK + (k % BLOCK)] ?? NaN;
