@@ -4,9 +4,9 @@ import * as assert from 'uvu/assert';
 import { BLOCKS, isBlockType, largestOf, unitOf } from '../src/blocks.ts';
 import type { BlockType } from '../src/blocks.ts';
 import type { Scope } from '../src/gpu/scope.ts';
-import { dequantise } from '../src/tensor/dequantise.ts';
+import { DEQUANTISE, dequantise } from '../src/tensor/dequantise.ts';
 import type { Tensor } from '../src/tensor/tensor.ts';
-import { gpu, read, tensor } from './gpu.ts';
+import { gpu, read, tensor, wide } from './gpu.ts';
 import * as reference from './reference/dequantise.ts';
 
 const test = suite('dequantise');
@@ -53,6 +53,20 @@ for (const type of TYPES)
       await check(type, bytes, Float32Array.from(reference.dequantise(type, bytes)));
     }
   });
+
+test('no kernel writes past its numbers, however many threads there are', async () => {
+  for (const type of TYPES)
+    await gpu.scope(async (s) => {
+      const n = 3 * BLOCKS[type].elements;
+      const bytes = blocksOf(type, 5); // more than n of them, so that there is something to write
+      const { t: y, canaries } = wide(s, [n]);
+      const { kernel, overrides } = DEQUANTISE[type];
+      gpu.run(kernel, { packed: words(s, bytes), y }, { n }, { threads: n + 300, overrides });
+      const want = Float32Array.from(reference.dequantise(type, bytes)).subarray(0, n);
+      assert.equal(bits((await read(gpu, y)).subarray(0, n)), bits(want), type);
+      await canaries();
+    });
+});
 
 interface Golden {
   readonly bytes: string;

@@ -7,7 +7,7 @@ import { lossTable, lossTrace, readTraceRows } from '../src/edit/value-loss.ts';
 import type { LossTable } from '../src/edit/value-loss.ts';
 import { anchored } from '../src/edit/value.ts';
 import { lowRankUpdate, readLambdaStats, solveLambda } from '../src/edit/update.ts';
-import { narrowF16, widen } from '../src/floats.ts';
+import { narrow, widen } from '../src/floats.ts';
 import type { Scope } from '../src/gpu/scope.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { Tensor, read, readU32, zeros } from '../src/tensor/tensor.ts';
@@ -398,7 +398,7 @@ test('the definition of lambda: within what plain f32 sums may lose', async () =
   }
 });
 
-test('rank_one_update: W [F, D] += u lambda^T, f32 and f16', async () => {
+test('rank_one_update: W [F, D] += u lambda^T, f32, f16 and bf16', async () => {
   for (const [f, d] of [
     [1, 2],
     [65, 64],
@@ -417,13 +417,20 @@ test('rank_one_update: W [F, D] += u lambda^T, f32 and f16', async () => {
     allclose('f32', got, rankOne(w, u, lambda), { scale: 4 });
 
     // Small numbers too, so that some sums are subnormal halves.
-    for (const scale of [1, 2e-4, 1e-7]) {
-      const halves = narrowF16(w.map((x) => x * scale));
+    for (const [scale, stored] of [
+      [1, 'F16'],
+      [2e-4, 'F16'],
+      [1e-7, 'F16'],
+      [1, 'BF16'],
+      [1e-20, 'BF16'],
+    ] as const) {
+      const narrowed = (x: Float32Array): Uint16Array => new Uint16Array(narrow(stored, x).slice().buffer);
+      const halves = narrowed(w.map((x) => x * scale));
       const small = lambda.map((x) => x * scale);
-      const widened = widen('F16', new Uint8Array(halves.buffer));
+      const widened = widen(stored, new Uint8Array(halves.buffer));
       await gpu.scope(async (s) => {
         const whole = tensor(s, wordsOf(halves), [(f * d) / 2]);
-        const t = new Tensor(whole.block, [f, d], 'f16');
+        const t = new Tensor(whole.block, [f, d], stored === 'F16' ? 'f16' : 'bf16');
         lowRankUpdate(
           s,
           { tensor: t, layout: 'in-out' },
@@ -433,13 +440,45 @@ test('rank_one_update: W [F, D] += u lambda^T, f32 and f16', async () => {
         // The adapter may or may not fuse product and sum: either rounding of the f32 sum is right.
         const exact = rankOne(widened, u, small);
         const apart = widened.map((x, i) => x + Math.fround(u[Math.floor(i / d)]! * small[i % d]!));
-        const [fused, split] = [narrowF16(f32(exact)), narrowF16(apart)];
+        const [fused, split] = [narrowed(f32(exact)), narrowed(apart)];
         const wrong = bits.findIndex((x, i) => x !== fused[i] && x !== split[i]);
-        assert.is(wrong, -1, `scale ${scale}: half ${bits[wrong]}, want ${split[wrong]} at ${wrong}`);
+        assert.is(wrong, -1, `${stored} at ${scale}: half ${bits[wrong]}, want ${split[wrong]} at ${wrong}`);
       });
     }
   }
 });
+
+/** The same of a W stored in 16 bits: the f32 sum, rounded once to 11 or 8 bits. */
+async function checkHalves(
+  numbers: Float32Array,
+  shape: [number, number],
+  layout: 'in-out' | 'out-in',
+  { U, Lambda, rank }: { U: Float32Array<ArrayBuffer>; Lambda: Float32Array<ArrayBuffer>; rank: number },
+): Promise<void> {
+  const [f, d] = layout === 'in-out' ? shape : [shape[1], shape[0]];
+  for (const [dtype, stored, bits] of [
+    ['f16', 'F16', 11],
+    ['bf16', 'BF16', 8],
+  ] as const) {
+    const halves = new Uint16Array(narrow(stored, numbers).slice().buffer);
+    const w = widen(stored, new Uint8Array(halves.buffer));
+    await gpu.scope(async (s) => {
+      const whole = tensor(s, wordsOf(halves), [w.length / 2]);
+      const t = { tensor: new Tensor(whole.block, shape, dtype), layout };
+      lowRankUpdate(s, t, { U: tensor(s, U, [f, rank]), Lambda: tensor(s, Lambda, [rank, d]), rank });
+      const got = widen(stored, new Uint8Array((await readU32(gpu, whole)).buffer));
+      got.forEach((x, i) => {
+        const [row, col] = [Math.floor(i / shape[1]), i % shape[1]];
+        const [a, b] = layout === 'in-out' ? [row, col] : [col, row];
+        let want = w[i]!;
+        for (let n = 0; n < rank; n += 1) want += U[a * rank + n]! * Lambda[n * d + b]!;
+        const bound =
+          2 ** -bits * Math.abs(want) + 4 * 2 ** -23 * Math.sqrt(rank + 1) * (16 + Math.abs(want));
+        assert.ok(Math.abs(x - want) <= bound, `${dtype} ${layout}, rank ${rank}, ${i}: ${x} for ${want}`);
+      });
+    });
+  }
+}
 
 test('low_rank_update: W += U Lambda of rank 1 to 65, in both layouts; of rank 1 the bits of rank_one_update', async () => {
   for (const [f, d, rank] of [
@@ -469,6 +508,7 @@ test('low_rank_update: W += U Lambda of rank 1 to 65, in both layouts; of rank 1
         return t;
       });
       allclose(`${layout}, rank ${rank}`, got, want, { reduce: rank + 1, scale: 16 });
+      if (shape[1] % 2 === 0) await checkHalves(w, shape, layout, { U, Lambda, rank });
       if (rank > 1 || layout === 'out-in') continue;
       const general = await gpu.scope(async (s) => {
         const t = tensor(s, w, shape);
@@ -500,7 +540,7 @@ test('rank_one_update in windows writes every row once', async () => {
   allclose('windows', got, rankOne(w, u, lambda), { scale: 4 });
 });
 
-test('frobenius: f32 and f16, one element to many stretches, the same bits twice', async () => {
+test('frobenius: f32, f16 and bf16, one element to many stretches, the same bits twice', async () => {
   for (const [rows, cols] of [
     [1, 1],
     [1, 4097],
@@ -511,14 +551,16 @@ test('frobenius: f32 and f16, one element to many stretches, the same bits twice
     allclose('f32', [value], [norm(w)], { reduce: 64 });
     assert.is(await gpu.scope((s) => frobenius(gpu, tensor(s, w, [rows, cols]))), value);
   }
-  const halves = narrowF16(noise(130 * 66, 2));
-  const want = norm(widen('F16', new Uint8Array(halves.buffer)));
-  await gpu.scope(async (s) => {
-    const words = tensor(s, wordsOf(halves), [(130 * 66) / 2]);
-    allclose('f16', [await frobenius(gpu, new Tensor(words.block, [130, 66], 'f16'))], [want], {
-      reduce: 64,
+  for (const [dtype, stored] of [
+    ['f16', 'F16'],
+    ['bf16', 'BF16'],
+  ] as const)
+    await gpu.scope(async (s) => {
+      const bytes = narrow(stored, noise(130 * 66, 2)).slice();
+      const words = tensor(s, new Uint32Array(bytes.buffer), [(130 * 66) / 2]);
+      const got = await frobenius(gpu, new Tensor(words.block, [130, 66], dtype));
+      allclose(dtype, [got], [norm(widen(stored, bytes))], { reduce: 64 });
     });
-  });
 });
 
 test('sizes that do not fit are named', async () => {

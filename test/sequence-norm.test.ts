@@ -3,8 +3,9 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/errors.ts';
 import { frobenius, frobeniusDifference } from '../src/edit/frobenius.ts';
+import { narrow as narrow16, widen } from '../src/floats.ts';
 import { narrow } from '../src/tensor/elementwise.ts';
-import { empty } from '../src/tensor/tensor.ts';
+import { Tensor, empty } from '../src/tensor/tensor.ts';
 import { throws } from './folder.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
@@ -35,6 +36,13 @@ for (const [rows, cols] of [
       const round = (z: Float32Array): Float32Array => z.map((v) => Math.round(v * 16) / 16);
       allclose('f16', [want], [distance(round(x), round(y))], { reduce: 4096 });
       assert.is((await frobenius(gpu, ha)) > 0, true);
+      const [ba, bb] = [x, y].map((z) => narrow16('BF16', z).slice()) as [Uint8Array, Uint8Array];
+      const stored = (bytes: Uint8Array): Tensor => {
+        const words = tensor(s, new Uint32Array(bytes.buffer as ArrayBuffer), [bytes.length / 4]);
+        return new Tensor(words.block, [rows, cols], 'bf16');
+      };
+      const moved = await frobeniusDifference(gpu, stored(ba), stored(bb));
+      allclose('bf16', [moved], [distance(widen('BF16', ba), widen('BF16', bb))], { reduce: 4096 });
     });
   });
 
