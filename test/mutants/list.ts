@@ -256,6 +256,14 @@ const kernels: Mutant[] = [
     only: /_1: the sum/,
   },
   {
+    name: 'products with a later piece of C forget the earlier ones',
+    file: 'shaders/edit/product_rows.wgsl',
+    from: 'total, params.first == 0u)',
+    to: 'total, true)',
+    test: 'panels',
+    only: /2 pieces: the factor/,
+  },
+  {
     name: 'the upper half of a word gets the update of the lower one',
     file: 'shaders/edit/low_rank_update.wgsl',
     from: 'row, col + 1u',
