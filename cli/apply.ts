@@ -1,18 +1,19 @@
 /** `palimpsest apply`, `revert`, `history`: the edits of an edit list, and what the model makes of them together. */
 import { dirname, relative, resolve } from 'node:path';
-import { applyEdits } from '../src/edit/apply.ts';
-import { isFactsRecord, requestsOf, targetsOf, updatesOf } from '../src/edit/facts-record.ts';
+import { requestsOf, targetsOf } from '../src/edit/facts-record.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
-import { lookupSubject } from '../src/edit/subject.ts';
-import { readTemplate, sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
-import { parseJson } from '../src/json.ts';
 import { exists } from '../src/io/file.ts';
-import { score } from '../src/lab/score.ts';
-import type { Score } from '../src/lab/score.ts';
+import { jsonIfAny } from '../src/json.ts';
+import { checkEdits } from '../src/lab/health.ts';
+import type { Checked } from '../src/lab/health.ts';
+import { percent, plural } from '../src/numerals.ts';
+import { cut, left, right } from '../src/table.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import {
+  madeOn,
+  sentenceOf,
   namedEditResult,
   readEditList,
   readEdits,
@@ -26,9 +27,8 @@ import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
 import { MODEL_FLAGS, changed, files, flag, input } from './flags.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
-import type { ModelArguments, Session } from './session.ts';
+import type { ModelArguments } from './session.ts';
 import type { Terminal } from './terminal.ts';
-import { cut, percent, plural } from './text.ts';
 
 export const DEFAULT_LIST = 'edits.json';
 const LEAST_ID = 4;
@@ -121,7 +121,12 @@ export const history = command({
       );
     const list = edits.map((edit) => {
       const { covariance, numbers } = edit.record.metadata;
-      return { ...namedEditResult(edit), made_on: madeOn(edit), covariance, numbers: parsed(numbers) };
+      return {
+        ...namedEditResult(edit),
+        made_on: madeOn(edit),
+        covariance,
+        numbers: jsonIfAny(numbers ?? '') ?? null,
+      };
     });
     return { model, result: { list: path, edits: list } };
   },
@@ -162,7 +167,7 @@ async function keepList(
     run,
     async (session) => {
       introduce(session, run);
-      const checked = await checkEdits(session);
+      const checked = await checkEdits(session.model, edits, session.timed);
       const columns = (['before', 'applied', 'after'] as const).map((state) => ({
         title: { before: 'base', applied: 'applied', after: 'now' }[state],
         cells: checked.map((found) => percent(found[state])),
@@ -175,68 +180,6 @@ async function keepList(
     },
     { edits },
   );
-}
-
-/** Of the facts of one file, so many may fall before it is told. */
-const FALLEN_SHARE = 0.05;
-
-/** It was the likeliest and no longer is, or has less than half of its probability. */
-function hasFallen(then: Score, now: Score): boolean {
-  const isFirst = ({ hits, predicted }: Score): boolean => hits === predicted.length;
-  return (isFirst(then) && !isFirst(now)) || (then.nll - now.nll) * now.predicted.length < Math.log(0.5);
-}
-
-function meanLogprob(scores: readonly Score[]): number {
-  return -scores.reduce((sum, { nll }) => sum + nll, 0) / scores.length;
-}
-
-/** What the model makes of the targets of one file: mean log-probability per token. */
-interface Checked {
-  readonly id: string;
-  readonly facts: number;
-  /** Without any edit. */
-  readonly before: number;
-  /** When this edit was the last one. */
-  readonly applied: number;
-  /** With all edits. */
-  readonly after: number;
-  /** Its target was the likeliest and no longer is, or has less than half of its probability; of many facts, more than 5 %. */
-  readonly fallen: boolean;
-  readonly fallen_facts: number;
-}
-
-/** Puts the edits into the model one after another, and asks for every target before, then and at the end. */
-async function checkEdits({ model, edits, timed }: Session): Promise<Checked[]> {
-  const ask = ({ record }: NamedEdit): Promise<Score[]> =>
-    timed('check', () => {
-      const items = requestsOf(record).map(({ prompt, subject, targetIds }) => {
-        const template = readTemplate(prompt, 'prompt', 'Make the edit again.');
-        return { prompt: lookupSubject(model.tokenizer, template, subject).ids, target: targetIds };
-      });
-      return score(model, items);
-    });
-  const before: Score[][] = [];
-  for (const edit of edits) before.push(await ask(edit));
-  const applied: Score[][] = [];
-  for (const edit of edits) {
-    await timed('apply', () => applyEdits(model, updatesOf(edit.record)));
-    applied.push(await ask(edit));
-  }
-  const checked: Checked[] = [];
-  for (const [i, edit] of edits.entries()) {
-    const [was = [], then = [], now] = [before[i], applied[i], await ask(edit)];
-    const fallen = then.filter((one, fact) => hasFallen(one, now[fact] as Score)).length;
-    checked.push({
-      id: edit.id,
-      facts: now.length,
-      before: meanLogprob(was),
-      applied: meanLogprob(then),
-      after: meanLogprob(now),
-      fallen: fallen > FALLEN_SHARE * now.length,
-      fallen_facts: fallen,
-    });
-  }
-  return checked;
 }
 
 function warnOfFallen(checked: readonly Checked[], edits: readonly NamedEdit[], terminal: Terminal): void {
@@ -285,22 +228,6 @@ function findEdit(name: string, edits: readonly NamedEdit[], path: string): Name
   );
 }
 
-function sentenceOf({ record, without }: NamedEdit): string {
-  const [first, ...more] = requestsOf(record);
-  if (!first) return '';
-  const { prompt, subject, target } = first;
-  const shown = `${sentence({ prompt, subject: `[${subject}]` })} → ${target}`;
-  if (!isFactsRecord(record)) return shown;
-  const facts = `${plural(more.length + 1, 'fact')} in ${record.batches.length === 1 ? 'one batch' : `${record.batches.length} batches`}`;
-  return `${facts}${without.length > 0 ? ` (without ${without.join(', ')})` : ''}: ${shown}${more.length > 0 ? ', …' : ''}`;
-}
-
-/** Ids of the edits that were in the model when this one was computed. */
-function madeOn({ record }: NamedEdit): string[] {
-  const found = parsed(record.metadata['earlier']);
-  return Array.isArray(found) ? found.map(String) : [];
-}
-
 /** The same as numbers of the list; those that are not in it by their ids. */
 function baseOf(edit: NamedEdit, edits: readonly NamedEdit[]): string {
   const names = madeOn(edit).map((id) => {
@@ -308,14 +235,6 @@ function baseOf(edit: NamedEdit, edits: readonly NamedEdit[]): string {
     return at < 0 ? shortId({ id }) : String(at + 1);
   });
   return names.length === 0 ? 'the base' : names.join(', ');
-}
-
-function parsed(text: string | undefined): unknown {
-  try {
-    return text === undefined ? null : parseJson(text);
-  } catch {
-    return null;
-  }
 }
 
 interface ListColumn {
@@ -326,16 +245,13 @@ interface ListColumn {
 /** A table of edits, with columns of the caller's. */
 function showEdits(terminal: Terminal, edits: readonly NamedEdit[], ...columns: readonly ListColumn[]): void {
   if (edits.length === 0) return;
-  const right = 'right' as const;
   const room = Math.max(20, terminal.columns - 34 - 11 * columns.length);
   terminal.table(
     [
-      { title: '#', align: right },
-      { title: 'id' },
-      { title: 'method' },
-      { title: 'layer', align: right },
-      ...columns.map(({ title }) => ({ title, align: right })),
-      { title: 'edit' },
+      ...right('#'),
+      ...left('id', 'method'),
+      ...right('layer', ...columns.map(({ title }) => title)),
+      ...left('edit'),
     ],
     edits.map((edit, i) => [
       String(i + 1),

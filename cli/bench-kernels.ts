@@ -12,14 +12,11 @@ import type { ClassWinner } from '../src/lab/bench/matmul.ts';
 import { measureAll, rate } from '../src/lab/bench/measure.ts';
 import type { Measured } from '../src/lab/bench/measure.ts';
 import type { Run } from './commands.ts';
-import type { Cell, Column } from './text.ts';
-import { giga, ms, percentOf, plural } from './text.ts';
+import { giga, ms, percentOf, plural } from '../src/numerals.ts';
+import { left, right } from '../src/table.ts';
+import type { Cell } from '../src/table.ts';
 
-/** Titles from a word each; all but the first `left` are numbers. */
-const columns = (titles: string, left: number): Column[] =>
-  titles.split(' ').map((title, i) => (i < left ? { title } : { title, align: 'right' }));
-
-const MEASURED = columns('kernel shape ms ± wall GFLOP/s GB/s %mm %cp', 2);
+const MEASURED = [...left('kernel', 'shape'), ...right('ms', '±', 'wall', 'GFLOP/s', 'GB/s', '%mm', '%cp')];
 
 /** What they mean, for below a table. */
 export const MEASURED_LEGEND =
@@ -75,16 +72,13 @@ export async function benchFamily(
 ): Promise<FamilyResult> {
   const cases: Measured[] = [];
   const list = casesOf(family, gpu, shape);
-  const bar = terminal.progress(family.name);
-  let seen = 0;
-  try {
+  await terminal.watch(family.name, async (update) => {
+    let seen = 0;
     for await (const found of measureAll(gpu, list, { budget, signal })) {
       if (found) cases.push(found);
-      bar.update((seen += 1), list.length);
+      update((seen += 1), list.length);
     }
-  } finally {
-    bar.stop();
-  }
+  });
   terminal.heading(`${family.name}: ${family.title}`);
   terminal.table(
     MEASURED,
@@ -131,10 +125,7 @@ export interface CompareArguments {
   readonly as?: readonly string[] | undefined;
 }
 
-const COMPARED = columns('shape A_ms ± B_ms ± A/B ± B_faster', 1).map((c) => ({
-  ...c,
-  title: c.title.replace('_', ' '),
-}));
+const COMPARED = [...left('shape'), ...right('A ms', '±', 'B ms', '±', 'A/B', '±', 'B faster')];
 
 function comparedRow({ shape, deviations, times }: Compared): Cell[] {
   if (!times) {

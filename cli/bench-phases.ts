@@ -1,34 +1,29 @@
 /** `palimpsest bench edit|covariance|generate`: whole phases on a model, and how an edit's time grows with its size. */
 import { readFile } from 'node:fs/promises';
-import process from 'node:process';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { Gpu } from '../src/gpu/context.ts';
-import { writeAtomic } from '../src/io/atomic.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { findModel } from '../src/io/models.ts';
 import { higher, measureRoof } from '../src/lab/bench/compare.ts';
 import type { Roof } from '../src/lab/bench/compare.ts';
-import { benchEdit, contextsOfLength } from '../src/lab/bench/edit.ts';
+import { benchEdit } from '../src/lab/bench/edit.ts';
 import { syntheticSolver } from '../src/lab/bench/linear-algebra.ts';
 import type { Timing } from '../src/lab/bench/measure.ts';
-import { scalingFigure } from '../src/lab/bench/edit.ts';
-import type { LengthPoint, SizePoint } from '../src/lab/bench/edit.ts';
 import { benchCovariance, benchGenerate } from '../src/lab/bench/tokens.ts';
 import type { Trace } from '../src/lab/bench/tokens.ts';
-import { byKernel } from '../src/lab/profile.ts';
-import { loadRenderer } from '../src/lab/report/render.ts';
+import { byKernel, printProfile } from '../src/lab/profile.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
-import { Model } from '../src/models/model.ts';
+import type { Model } from '../src/models/model.ts';
 import { predict } from '../src/models/predict.ts';
 import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import type { ModelSize, PublishedSize } from '../src/models/random-checkpoint.ts';
 import { chooseStorage } from '../src/models/storage.ts';
 import type { Storage } from '../src/models/storage.ts';
+import { giga, megabytes, ms, percentOf } from '../src/numerals.ts';
 import type { Run } from './commands.ts';
-import { printProfile } from './profile.ts';
-import { BUNDLED_MODEL, freeBytes } from './session.ts';
+import { BUNDLED_MODEL, freeBytes, loadWatched } from './session.ts';
 import type { Terminal } from './terminal.ts';
-import { giga, megabytes, ms, percentOf } from './text.ts';
+import process from 'node:process';
 
 export interface PhaseArguments {
   readonly model?: string | undefined;
@@ -55,14 +50,13 @@ interface BenchModel {
 }
 
 /** Loads the model that a phase is timed on, runs `use`, and gives its memory back. */
-async function withBenchModel<T>(
+export async function withBenchModel<T>(
   gpu: Gpu,
   args: PhaseArguments,
   { terminal, signal }: Run,
   use: (found: BenchModel) => Promise<T>,
 ): Promise<T> {
   const { checkpoint, layer } = await openBenchModel(args);
-  const bar = terminal.progress(`load ${checkpoint.id}`, megabytes);
   const start = performance.now();
   const before = gpu.liveBytes;
   let model: Model | undefined;
@@ -70,15 +64,13 @@ async function withBenchModel<T>(
     const editable = [layer];
     const options = { wanted: args.weights, editable, free: freeBytes() };
     const { storage } = chooseStorage(gpu, checkpoint, options);
-    model = await Model.load(gpu, checkpoint, { storage, editable, signal, onProgress: bar.update });
-    bar.stop();
+    model = await loadWatched(gpu, checkpoint, { storage, editable, signal }, terminal);
     const loadMs = performance.now() - start;
     let parameters = 0;
     for (const { shape } of model.architecture.tensors.values())
       parameters += shape.reduce((product, n) => product * n, 1);
     return await use({ model, layer, parameters, bytes: gpu.liveBytes - before, loadMs });
   } finally {
-    bar.stop();
     model?.destroy();
     gpu.flush();
     gpu.pool.drain();
@@ -109,7 +101,7 @@ async function openBenchModel(args: PhaseArguments): Promise<{ checkpoint: Check
 }
 
 /** The most memory that this process has held so far, and what it may be: 1.3 times the weights and 1.5 GB. */
-function memory(weightBytes: number): { peak: number; limit: number; mark: string } {
+export function memory(weightBytes: number): { peak: number; limit: number; mark: string } {
   const peak = process.resourceUsage().maxRSS * 1024;
   const limit = 1.3 * weightBytes + 1.5e9;
   return { peak, limit, mark: peak <= limit ? 'within' : 'ABOVE' };
@@ -264,57 +256,4 @@ function printTrace(terminal: Terminal, trace: Trace | undefined, roof: Roof): v
     '',
   );
   printProfile(byKernel(rows).slice(0, LISTED), wall, (...lines) => terminal.print(...lines));
-}
-
-const SIZES: readonly ModelSize[] = ['small', 'medium', 'large', 'xl'];
-/** Tokens of a context, and the model that they are tried on. */
-const LENGTHS = [4, 16, 64, 256] as const;
-const LENGTH_SIZE: ModelSize = 'small';
-const CONTEXTS = 21;
-
-/** `--scaling`: how the time of an edit grows with the model and with the contexts; with `--model-size`, that size alone. */
-export async function benchScaling(gpu: Gpu, args: PhaseArguments, run: Run): Promise<object> {
-  const { terminal, signal } = run;
-  const sizes: (SizePoint & { peak: number })[] = [];
-  const options = { signal, steps: args.steps, trace: false };
-  terminal.heading(`an edit with ${CONTEXTS} contexts, C = I, by model size (random weights)`);
-  for (const size of SIZES.filter((name) => name === (args.modelSize ?? name)))
-    await withBenchModel(gpu, { ...args, modelSize: size }, run, async (found) => {
-      // Beside minutes, what the first edit compiles does not count.
-      const runs = size === 'small' || size === 'medium' ? 1 : 0;
-      const { edit, steps } = await benchEdit(found.model, { ...options, runs, layer: found.layer });
-      const seconds = edit.median / 1000;
-      const { parameters, bytes } = found;
-      const { peak, mark } = memory(bytes);
-      sizes.push({ size, parameters, seconds, peak });
-      terminal.print(
-        `${size.padEnd(7)} ${(parameters / 1e6).toFixed(0).padStart(5)} M   ${seconds.toFixed(2).padStart(7)} s   ${steps} steps   ` +
-          `loaded in ${(found.loadMs / 1000).toFixed(1)} s   peak ${megabytes(peak)}${mark === 'ABOVE' ? ' ABOVE 1.3 times and 1.5 GB' : ''}`,
-      );
-    });
-  const lengths: LengthPoint[] = [];
-  if (args.modelSize === undefined) {
-    // Only what runs once grows with the contexts, but for the attention of each step.
-    terminal.heading(`GPT-2 ${LENGTH_SIZE} by tokens of a context`);
-    await withBenchModel(gpu, { ...args, modelSize: LENGTH_SIZE }, run, async ({ model, layer }) => {
-      for (const tokens of LENGTHS) {
-        const contexts = contextsOfLength(tokens, CONTEXTS);
-        const runs = tokens === LENGTHS[0] ? 1 : 0; // the others find everything compiled
-        const { edit, phases } = await benchEdit(model, { ...options, runs, layer, contexts });
-        const seconds = edit.median / 1000;
-        lengths.push({ size: LENGTH_SIZE, tokens, seconds });
-        terminal.print(
-          `${String(tokens).padStart(4)} tokens   ${seconds.toFixed(2).padStart(7)} s   of these ${(phases.contexts / 1000).toFixed(2)} s for what is computed once`,
-        );
-      }
-    });
-  }
-  if (args.figure !== undefined) {
-    const draw = await loadRenderer();
-    const title = `r-ROME edit, ${CONTEXTS} contexts, ${gpu.adapter.description}`;
-    const svg = await draw(scalingFigure(title, sizes, lengths));
-    await writeAtomic(args.figure, `<!-- palimpsest bench edit --scaling -->\n${svg}`);
-    terminal.print('', `Wrote ${args.figure}`);
-  }
-  return { sizes, lengths };
 }

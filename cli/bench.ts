@@ -1,24 +1,42 @@
 /** `palimpsest bench [family]`: how fast this adapter runs our shaders, kernel by kernel and phase by phase. */
 import { UsageError } from '../src/errors.ts';
+import { limitsOf } from '../src/gpu/adapter-info.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
+import { writeAtomic } from '../src/io/atomic.ts';
+import { versions } from '../src/io/version.ts';
 import { FAMILIES, measureRoof } from '../src/lab/bench/compare.ts';
 import type { Roof } from '../src/lab/bench/compare.ts';
+import { benchEdit, contextsOfLength, scalingFigure } from '../src/lab/bench/edit.ts';
+import type { LengthPoint, SizePoint } from '../src/lab/bench/edit.ts';
 import { parseShape } from '../src/lab/bench/family.ts';
 import type { Family } from '../src/lab/bench/family.ts';
+import { loadRenderer } from '../src/lab/report/render.ts';
+import { MODEL_SIZES } from '../src/models/random-checkpoint.ts';
+import type { ModelSize } from '../src/models/random-checkpoint.ts';
+import { STORAGES } from '../src/models/storage.ts';
+import { giga, megabytes } from '../src/numerals.ts';
 import { MEASURED_LEGEND, benchCompare, benchFamily, benchTable, wrongResults } from './bench-kernels.ts';
 import type { CompareArguments, FamilyResult } from './bench-kernels.ts';
-import { PHASES, benchPhase, benchScaling } from './bench-phases.ts';
+import { PHASES, benchPhase, memory, withBenchModel } from './bench-phases.ts';
 import type { Phase, PhaseArguments } from './bench-phases.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { KINDS } from './files.ts';
-import { ADAPTER_FLAGS, WEIGHTS, choice, files, flag, input, number, output, text } from './flags.ts';
-import { giga } from './text.ts';
-import { MODEL_SIZES } from '../src/models/random-checkpoint.ts';
-import type { ModelSize } from '../src/models/random-checkpoint.ts';
-import { STORAGES } from '../src/models/storage.ts';
-import { versions } from '../src/io/version.ts';
+import {
+  ABOVE_0,
+  ADAPTER_FLAGS,
+  FROM_0,
+  FROM_1,
+  WEIGHTS,
+  choice,
+  files,
+  flag,
+  input,
+  number,
+  output,
+  text,
+} from './flags.ts';
 
 const SIZES = Object.keys(MODEL_SIZES) as ModelSize[];
 
@@ -41,21 +59,15 @@ export const bench = command({
         'model-size': choice('--model-size', SIZES, 'phases on random weights of this size'),
         model: text('--model', 'phases on this model [default: facts, which is bundled]'),
         weights: choice('--weights', STORAGES, WEIGHTS),
-        layer: number('--layer', 'the layer that is edited', { integer: true, min: 0 }),
+        layer: number('--layer', 'the layer that is edited', FROM_0),
         contexts: input('--contexts', 'JSON array of templates for the edit [default: 21 of 4 to 9 tokens]'),
         covariance: choice(
           '--covariance',
           ['identity', 'synthetic'],
           'of the edit; synthetic: drawn on the device, and factored [default: identity]',
         ),
-        steps: number('--steps', 'forward passes of the edit at most [default: 20]', {
-          integer: true,
-          min: 1,
-        }),
-        runs: number('--runs', 'timed runs of a phase; 0: the first alone [default: 3]', {
-          integer: true,
-          min: 0,
-        }),
+        steps: number('--steps', 'forward passes of the edit at most [default: 20]', FROM_1),
+        runs: number('--runs', 'timed runs of a phase; 0: the first alone [default: 3]', FROM_0),
         whole: flag('time the edit with --no-freeze too, in turns'),
         scaling: flag('the edit in all four sizes, and with longer contexts'),
         figure: output('--figure', 'with --scaling: write the curves as SVG', KINDS.figure),
@@ -66,9 +78,11 @@ export const bench = command({
           'with --compare: the kernel that files stand in for, as matmul_tiles; one, or one each',
         ),
         shape: text('--shape', 'sizes instead of those of the family, e.g. M,K,N for matmul'),
-        budget: number('--budget', 'seconds that the command may take; what does not fit is passed over', {
-          above: 0,
-        }),
+        budget: number(
+          '--budget',
+          'seconds that the command may take; what does not fit is passed over',
+          ABOVE_0,
+        ),
         offline: flag('never use the network'),
       })
       .options(ADAPTER_FLAGS)
@@ -94,7 +108,7 @@ export async function runBench(args: BenchCommand, run: Run): Promise<Report> {
     run.terminal.note(
       `palimpsest: ${description}${kind === 'software' ? ' (software)' : ''}, subgroups of ${gpu.adapter.subgroupSize || 'no fixed size'}`,
     );
-    const machine = { adapter: gpu.adapter, limits: limitsOf(gpu), versions: versions() };
+    const machine = { adapter: gpu.adapter, limits: limitsOf(gpu.device), versions: versions() };
     const report = (result: object, wrong: readonly string[] = []): Report => ({
       adapter: { description, kind, backend },
       result: { ...machine, ...result },
@@ -168,14 +182,55 @@ function chosen({ family: name, compare, table, scaling, covariance }: BenchComm
   return { families, phases };
 }
 
-function limitsOf({ device }: Gpu): Record<string, number> {
-  const { limits } = device;
-  return {
-    maxBufferSize: limits.maxBufferSize,
-    maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
-    maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
-    maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
-    maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
-    minStorageBufferOffsetAlignment: limits.minStorageBufferOffsetAlignment,
-  };
+const SCALED: readonly ModelSize[] = ['small', 'medium', 'large', 'xl'];
+/** Tokens of a context, and the model that they are tried on. */
+const LENGTHS = [4, 16, 64, 256] as const;
+const LENGTH_SIZE: ModelSize = 'small';
+const CONTEXTS = 21;
+
+/** `--scaling`: how the time of an edit grows with the model and with the contexts; with `--model-size`, that size alone. */
+async function benchScaling(gpu: Gpu, args: PhaseArguments, run: Run): Promise<object> {
+  const { terminal, signal } = run;
+  const sizes: (SizePoint & { peak: number })[] = [];
+  const options = { signal, steps: args.steps, trace: false };
+  terminal.heading(`an edit with ${CONTEXTS} contexts, C = I, by model size (random weights)`);
+  for (const size of SCALED.filter((name) => name === (args.modelSize ?? name)))
+    await withBenchModel(gpu, { ...args, modelSize: size }, run, async (found) => {
+      // Beside minutes, what the first edit compiles does not count.
+      const runs = size === 'small' || size === 'medium' ? 1 : 0;
+      const { edit, steps } = await benchEdit(found.model, { ...options, runs, layer: found.layer });
+      const seconds = edit.median / 1000;
+      const { parameters, bytes } = found;
+      const { peak, mark } = memory(bytes);
+      sizes.push({ size, parameters, seconds, peak });
+      terminal.print(
+        `${size.padEnd(7)} ${(parameters / 1e6).toFixed(0).padStart(5)} M   ${seconds.toFixed(2).padStart(7)} s   ${steps} steps   ` +
+          `loaded in ${(found.loadMs / 1000).toFixed(1)} s   peak ${megabytes(peak)}${mark === 'ABOVE' ? ' ABOVE 1.3 times and 1.5 GB' : ''}`,
+      );
+    });
+  const lengths: LengthPoint[] = [];
+  if (args.modelSize === undefined) {
+    // Only what runs once grows with the contexts, but for the attention of each step.
+    terminal.heading(`GPT-2 ${LENGTH_SIZE} by tokens of a context`);
+    await withBenchModel(gpu, { ...args, modelSize: LENGTH_SIZE }, run, async ({ model, layer }) => {
+      for (const tokens of LENGTHS) {
+        const contexts = contextsOfLength(tokens, CONTEXTS);
+        const runs = tokens === LENGTHS[0] ? 1 : 0; // the others find everything compiled
+        const { edit, phases } = await benchEdit(model, { ...options, runs, layer, contexts });
+        const seconds = edit.median / 1000;
+        lengths.push({ size: LENGTH_SIZE, tokens, seconds });
+        terminal.print(
+          `${String(tokens).padStart(4)} tokens   ${seconds.toFixed(2).padStart(7)} s   of these ${(phases.contexts / 1000).toFixed(2)} s for what is computed once`,
+        );
+      }
+    });
+  }
+  if (args.figure !== undefined) {
+    const draw = await loadRenderer();
+    const title = `r-ROME edit, ${CONTEXTS} contexts, ${gpu.adapter.description}`;
+    const svg = await draw(scalingFigure(title, sizes, lengths));
+    await writeAtomic(args.figure, `<!-- palimpsest bench edit --scaling -->\n${svg}`);
+    terminal.print('', `Wrote ${args.figure}`);
+  }
+  return { sizes, lengths };
 }

@@ -1,41 +1,37 @@
 /** `palimpsest trace`: which states of the model carry a fact, and which layer to edit. */
 import { resolve } from 'node:path';
-import { readFacts } from '../src/data/read.ts';
 import type { Fact } from '../src/data/fact.ts';
+import { readFacts } from '../src/data/read.ts';
 import { readBracketed } from '../src/edit/request.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { writeSweptLayer } from '../src/io/cache.ts';
-import { NOISE_FACTOR, embeddingDeviation } from '../src/lab/trace-runs.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import {
-  TOKEN_KINDS,
-  bestLayer,
   chooseLayer,
   knownFacts,
-  layerContrast,
   layersToSweep,
   recommendedLayer,
   sweepLayers,
   traceFacts,
 } from '../src/lab/trace-average.ts';
 import type { AverageTracing, LayerScore, SweepChoice } from '../src/lab/trace-average.ts';
-import { TRACE_SITES } from '../src/lab/trace-runs.ts';
-import type { TraceRequest, TraceSite } from '../src/lab/trace-runs.ts';
+import { NOISE_FACTOR, embeddingDeviation, TRACE_SITES } from '../src/lab/trace-runs.ts';
+import type { TraceRequest } from '../src/lab/trace-runs.ts';
 import { traceFact } from '../src/lab/trace.ts';
 import type { TraceOptions, Tracing } from '../src/lab/trace.ts';
 import { command } from './commands.ts';
 import type { Run } from './commands.ts';
-import { FOLDERS, readData } from './files.ts';
 import { contextsFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, folder, input, number, once } from './flags.ts';
+import { readData } from '../src/io/file.ts';
+import { FOLDERS } from './files.ts';
+import { EDIT_FLAGS, FROM_0, FROM_1, MODEL_FLAGS, folder, input, number, once } from './flags.ts';
 import { layerSolvers } from './lab.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
-import type { Terminal } from './terminal.ts';
-import { percent, quoted } from './text.ts';
-import type { Column } from './text.ts';
+import type { Progress } from './terminal.ts';
+import { showAverage, showSweep, showTracing } from './trace-view.ts';
 
 /** Subjects whose embeddings say how wide the noise is, at most. */
 const SUBJECTS = 1000;
@@ -48,20 +44,14 @@ export const causalTrace = command({
       .options({
         prompt: once('--prompt', 'a prompt with {} where the subject goes, instead of brackets'),
         subject: once('--subject', 'the subject, with --prompt'),
-        facts: number('--facts', 'average over so many facts of --data that the model knows', {
-          integer: true,
-          min: 0,
-        }),
-        sweep: number('--sweep', 'edit so many facts of --data at each layer, too', {
-          integer: true,
-          min: 0,
-        }),
+        facts: number('--facts', 'average over so many facts of --data that the model knows', FROM_0),
+        sweep: number('--sweep', 'edit so many facts of --data at each layer, too', FROM_0),
         data: input('--data', 'facts, and subjects for the width of the noise [default: CounterFact]'),
-        samples: number('--samples', 'corrupted runs [default: 10]', { integer: true, min: 1 }),
+        samples: number('--samples', 'corrupted runs [default: 10]', FROM_1),
         window: number(
           '--window',
           'layers restored together for MLP and attention [default: 10, less in small models]',
-          { integer: true, min: 1 },
+          FROM_1,
         ),
         noise: number(
           '--noise',
@@ -98,31 +88,29 @@ export const causalTrace = command({
         ...(args.samples === undefined ? {} : { samples: args.samples }),
         ...(args.window === undefined ? {} : { window: args.window }),
       };
-      const trace = request && (await timed('trace', () => one(session, run, request, options)));
+      const { terminal } = run;
+      const bar = (update: Progress['update']): Promise<Tracing> =>
+        traceFact(model, request as TraceRequest, { ...options, onProgress: update });
+      const trace = request && (await timed('trace', () => terminal.watch('trace', bar)));
+      if (trace) showTracing(terminal, trace);
       const average =
         many > 0 ? await timed('average', () => averageOf(session, run, data, many, options)) : undefined;
-      const sweep =
-        swept > 0
-          ? await timed('sweep', () =>
-              sweepOf(session, run, args, {
-                facts: data.slice(0, swept),
-                contexts,
-                traced: average && recommendedLayer(average),
-              }),
-            )
-          : undefined;
+      if (average) showAverage(terminal, average);
+      const traced = average && recommendedLayer(average);
+      const material = { facts: data.slice(0, swept), contexts, traced };
+      const sweep = swept > 0 ? await timed('sweep', () => sweepOf(session, run, args, material)) : undefined;
+      if (sweep) showSweep(terminal, sweep);
       if (args.out !== undefined) await writeFigures(args.out, session, { trace, average, sweep });
       reportTimings(session, run);
-      const traced = average && recommendedLayer(average);
       const choice = sweep && chooseLayer(sweep);
       const edited = choice?.layer;
       if (choice && args.layer === undefined) await keepChoice(session, run, choice);
       if (trace && !average && !sweep)
-        run.terminal.say(
+        terminal.say(
           'One fact does not choose an edit layer: average over many with --facts 20, or edit at each layer with --sweep 5.',
         );
       if (traced !== undefined && edited !== undefined && traced !== edited)
-        run.terminal.say(
+        terminal.say(
           `Tracing points to layer ${traced}, edits work best at layer ${edited}. Go by the edits: tracing shows where a fact is recalled, which need not be where it is best written.`,
         );
       const recommended = edited ?? traced;
@@ -188,22 +176,6 @@ async function factsOf({ data }: TraceArguments, needed: boolean): Promise<reado
   }
 }
 
-async function one(
-  { model }: Session,
-  { terminal }: Run,
-  request: TraceRequest,
-  options: TraceOptions,
-): Promise<Tracing> {
-  const bar = terminal.progress('trace');
-  try {
-    const tracing = await traceFact(model, request, { ...options, onProgress: bar.update });
-    showTracing(terminal, tracing);
-    return tracing;
-  } finally {
-    bar.stop();
-  }
-}
-
 async function averageOf(
   { model }: Session,
   { terminal }: Run,
@@ -216,14 +188,9 @@ async function averageOf(
     throw new UsageError(
       `--facts: expected facts that ${model.id} knows, found none among the first ${10 * many}. Give others with --data.`,
     );
-  const bar = terminal.progress('facts');
-  try {
-    const average = await traceFacts(model, known, options, (_, done) => bar.update(done, known.length));
-    showAverage(terminal, average);
-    return average;
-  } finally {
-    bar.stop();
-  }
+  return terminal.watch('facts', (update) =>
+    traceFacts(model, known, options, (_, done) => update(done, known.length)),
+  );
 }
 
 interface SweepInput {
@@ -243,15 +210,10 @@ async function sweepOf(
   const layers = args.layer === undefined ? layersToSweep(model.dims.layers, traced) : [args.layer];
   for (const layer of layers) model.checkLayer('trace', layer);
   const corpus = await readData('--data', undefined, 'wikitext.txt');
-  const solverAt = layerSolvers(
-    session,
-    corpus.text.split('\n').filter((line) => line.trim() !== ''),
-    layers,
-    signal,
-  );
-  const bar = terminal.progress('layers');
-  try {
-    const scores = await sweepLayers(model, facts, {
+  const texts = corpus.text.split('\n').filter((line) => line.trim() !== '');
+  const solverAt = layerSolvers(session, texts, layers, signal);
+  return terminal.watch('layers', (update) =>
+    sweepLayers(model, facts, {
       layers,
       method: args.method === undefined || args.method === 'all' ? 'r-rome' : args.method,
       editAt: async (layer) => ({
@@ -261,14 +223,10 @@ async function sweepOf(
         solver: await solverAt(layer),
       }),
       seed: args.seed ?? 0,
-      onLayer: (_, done) => bar.update(done, layers.length),
+      onLayer: (_, done) => update(done, layers.length),
       signal,
-    });
-    showSweep(terminal, scores);
-    return scores;
-  } finally {
-    bar.stop();
-  }
+    }),
+  );
 }
 
 async function writeFigures(
@@ -293,98 +251,4 @@ async function writeFigures(
     }),
   );
   for (const [name, content] of files) await writeAtomic(resolve(out, name), content);
-}
-
-const SHADES = ' ░▒▓█';
-/** Effects printed as numbers where there are few layers. */
-const MOST_NUMBERS = 12;
-
-function showTracing(terminal: Terminal, tracing: Tracing): void {
-  const { tokens, subject, object, clean, corrupted, samples, noise, window, effects } = tracing;
-  terminal.heading(`Causal tracing of${object}`);
-  terminal.say(
-    `  p(${quoted(object)}) is ${percent(Math.log(clean))} in the clean run, and ${percent(Math.log(corrupted))} ` +
-      `over ${samples} runs with noise of deviation ${noise.toPrecision(3)} on the subject (*). What comes back, in percent points:`,
-    '  ',
-  );
-  const rows = tokens.map((token, t) => `${quoted(token)}${t >= subject[0] && t < subject[1] ? ' *' : ''}`);
-  for (const site of TRACE_SITES)
-    if (effects[site]) showGrid(terminal, titleOf(site, window), rows, effects[site] ?? []);
-}
-
-function showAverage(terminal: Terminal, average: AverageTracing): void {
-  const { n, clean, corrupted, window, effects } = average;
-  terminal.heading(`Average over ${n} facts`);
-  terminal.say(
-    `  ${percent(Math.log(clean))} in the clean runs, ${percent(Math.log(corrupted))} in the corrupted ones`,
-    '  ',
-  );
-  for (const site of TRACE_SITES) {
-    const found = effects[site];
-    const kinds = TOKEN_KINDS.filter((kind) => (found?.[kind] ?? []).length > 0);
-    if (found)
-      showGrid(
-        terminal,
-        titleOf(site, window),
-        [...kinds],
-        kinds.map((kind) => found[kind]),
-      );
-  }
-  const found = layerContrast(average);
-  if (!found) return;
-  const { layer, next, difference, margin } = found;
-  const [points, around] = [difference, margin].map((x) => (100 * x).toFixed(1));
-  const by = `MLPs at the subject's last token restore most around layer ${layer}, ${points} points more than around layer ${next}`;
-  terminal.say(
-    difference > margin
-      ? `  ${by} (± ${around} over the facts): try --layer ${layer}`
-      : `  ${by}. ${Number.isNaN(margin) ? `${n} facts do not tell` : `With ± ${around} over ${n} facts that does not tell`} the layers apart: ` +
-          'trace more with --facts, or edit at each layer with --sweep',
-    '  ',
-  );
-}
-
-function showSweep(terminal: Terminal, scores: readonly LayerScore[]): void {
-  terminal.heading(`Single edits at each layer (${scores[0]?.n ?? 0} facts)`);
-  const best = bestLayer(scores);
-  const heads: Column[] = ['layer', 'ES', 'PS', 'NS', 'S'].map((title) => ({
-    title,
-    align: 'right' as const,
-  }));
-  const rows = scores.map(({ layer, ES, PS, NS, score }) => [
-    String(layer),
-    ...[ES, PS, NS, score].map((x) => (x === undefined ? '' : x.toFixed(1))),
-    layer === best ? 'best' : '',
-  ]);
-  terminal.table([...heads, { title: '' }], rows);
-}
-
-function showGrid(
-  terminal: Terminal,
-  title: string,
-  rows: readonly string[],
-  effects: readonly (readonly number[])[],
-): void {
-  const layers = effects[0]?.length ?? 0;
-  const most = Math.max(...effects.flat(), Number.MIN_VALUE);
-  const shade = (x: number): string =>
-    SHADES[Math.min(SHADES.length - 1, Math.max(0, Math.round((x / most) * (SHADES.length - 1))))] ?? ' ';
-  terminal.print();
-  const numbers = layers <= MOST_NUMBERS;
-  const heads: Column[] = numbers
-    ? Array.from({ length: layers }, (_, layer) => ({ title: String(layer), align: 'right' as const }))
-    : [{ title: `layers 0 to ${layers - 1}` }];
-  const cells = effects.map((row, r) => [
-    `  ${rows[r] ?? ''}`,
-    ...(numbers
-      ? row.map((x) => `${shade(x)}${(100 * x).toFixed(1).padStart(5)}`)
-      : [row.map(shade).join('')]),
-  ]);
-  terminal.table([{ title: `  ${title}` }, ...heads], cells);
-}
-
-function titleOf(site: TraceSite, window: number): string {
-  return { state: 'hidden state', mlp: `MLP, ${window} layers`, attention: `attention, ${window} layers` }[
-    site
-  ];
 }

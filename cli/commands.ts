@@ -86,7 +86,7 @@ const COVARIANCE: readonly Entry[] = [
   {
     usage: 'build',
     summary: 'sum the keys of a corpus; interrupted, the same command goes on',
-    load: async () => (await import('./covariance-build.ts')).build,
+    load: async () => (await import('./covariance.ts')).build,
   },
   {
     usage: 'info <file>',

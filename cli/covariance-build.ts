@@ -1,161 +1,19 @@
-/** `palimpsest covariance build`: from text to C; the state is saved every minute, so that it can go on after any end. */
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import process from 'node:process';
+/** How a build of C is followed: how far it is, whether more text would still change an edit, and what came of it. */
 import { ConvergenceProbe } from '../src/edit/convergence.ts';
 import type { Convergence } from '../src/edit/convergence.ts';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
-import { EditRefused, UsageError } from '../src/errors.ts';
-import { type CovarianceFacts, readC } from '../src/formats/covariance-file.ts';
+import { EditRefused } from '../src/errors.ts';
+import { type CovarianceFacts, readC, formatShards } from '../src/formats/covariance-file.ts';
 import type { Gpu } from '../src/gpu/context.ts';
-import { cacheFolder } from '../src/io/cache.ts';
-import { openCorpus } from '../src/io/corpus-files.ts';
-import type { Corpus } from '../src/io/corpus-files.ts';
 import { buildFiles } from '../src/io/covariance-build.ts';
 import type { BuildJob, BuiltFile, CorpusSums } from '../src/io/covariance-build.ts';
 import { openCovariance } from '../src/io/covariance-files.ts';
-import { parseShard, shareOf } from '../src/io/shard.ts';
-import { command } from './commands.ts';
+import { duration, short } from '../src/numerals.ts';
 import type { Run } from './commands.ts';
-import { count, describeFacts } from './covariance.ts';
-import { KINDS } from './files.ts';
-import { MODEL_FLAGS, choice, files, flag, number, output, text } from './flags.ts';
-import { introduce, reportTimings, withSession } from './session.ts';
-import type { Session } from './session.ts';
 import type { Progress, Terminal } from './terminal.ts';
-import { duration, megabytes, short } from './text.ts';
-
-const SAVE_SECONDS = 60;
-/** More than any corpus has, and few enough for a file to say. */
-const MOST_TOKENS = 1e12;
-
-// C belongs to the model as it was trained: edits write above the keys of their layer, and C stays that of before.
-const { edits: _edits, ...OWN_MODEL_FLAGS } = MODEL_FLAGS;
-
-export const build = command({
-  flags: (yargs) =>
-    yargs
-      .options({
-        corpus: files(
-          '--corpus',
-          'text files (a document a line), .jsonl files ("text"), folders of these, or - for stdin',
-        ),
-        format: choice('--format', ['text', 'jsonl'], 'of files whose name does not tell, and of stdin'),
-        tokens: number('--tokens', 'stop after so many [default: the whole corpus]', {
-          integer: true,
-          min: 1,
-          max: MOST_TOKENS,
-        }),
-        layer: number('--layer', 'the layer, from 0 [default: the edit layer known for the model]', {
-          integer: true,
-          min: 0,
-        }),
-        layers: text('--layers', 'several layers in one pass, such as 3,5,7'),
-        'save-every': number(
-          '--save-every',
-          `seconds after which the state is saved again [default: ${SAVE_SECONDS}]`,
-          { above: 0 },
-        ),
-        shard: text(
-          '--shard',
-          'one part of several: i/n with i from 0, auto/n or auto under Slurm, Kubernetes or MPI',
-        ),
-        out: output(
-          '--out',
-          'write the file here [default: the cache, where edit finds it]',
-          KINDS.covariance,
-        ),
-        'skip-special': flag('leave out keys of special tokens, such as the BOS in front of every text'),
-        restart: flag('forget an earlier state or file of the same build'),
-      })
-      .options(OWN_MODEL_FLAGS)
-      .example(
-        '$0 covariance build --corpus books/ --tokens 200000',
-        'C of the edit layer from a folder of text',
-      ),
-  run: async (args, run) => {
-    if (args.corpus === undefined)
-      throw new UsageError(
-        'covariance build: expected --corpus with text to read, found none. Any text the model may know will do.',
-      );
-    const shard = args.shard === undefined ? undefined : parseShard(args.shard, process.env);
-    const tokens = args.tokens !== undefined && shard ? shareOf(args.tokens, shard) : args.tokens;
-    if (tokens === 0)
-      throw new UsageError(
-        `covariance build: --tokens ${args.tokens} gives nothing to some of the ${shard?.of} shards. Ask for more.`,
-      );
-    const { out, restart, skipSpecial } = args;
-    return withSession(args, run, async (session) => {
-      const { gpu, model, checkpoint, about, timings, timed } = session;
-      const layers = layersFrom(args, session);
-      const part = shard ? `, shard ${shard.index}/${shard.of}` : '';
-      introduce(session, run, `covariance of layer ${layers.join(', ')}${part}`);
-      const corpus = await timed('hash', () => open(args.corpus ?? [], args.format, run));
-      try {
-        if (out !== undefined) await run.files.reads('--corpus', ...corpus.files.map(({ path }) => path));
-        const saveMs = 1000 * (args['save-every'] ?? SAVE_SECONDS);
-        const job = { model, checkpoint, corpus, layers, tokens, shard, out, restart, skipSpecial, saveMs };
-        const { built, convergence } = await timed('build', () => follow(gpu, job, run));
-        const files: Record<string, unknown>[] = [];
-        for (const file of built) {
-          const quality = await timed('quality', () => qualityOf(gpu, file));
-          tell(file, quality, run);
-          files.push({ ...resultOf(file), ...quality });
-        }
-        if (built[0]) warnOfText(built[0].facts, tokens, run.terminal);
-        reportTimings(session, run);
-        const { name, bytes, sha256 } = corpus;
-        return {
-          ...about,
-          result: { files, corpus: { name, bytes, sha256 }, convergence },
-          timings_ms: timings,
-        };
-      } finally {
-        await corpus.close();
-      }
-    });
-  },
-});
-
-interface LayerArguments {
-  readonly layer?: number | undefined;
-  readonly layers?: string | undefined;
-}
-
-function layersFrom({ layer, layers }: LayerArguments, { model, found }: Session): number[] {
-  if (layer !== undefined && layers !== undefined)
-    throw new UsageError('covariance build: expected --layer or --layers, found both.');
-  if (layers !== undefined) {
-    if (!/^\d+(,\d+)*$/.test(layers))
-      throw new UsageError(`--layers: expected numbers such as 3,5,7, found "${layers}".`);
-    return layers.split(',').map(Number);
-  }
-  const one = layer ?? found.entry?.edit_layer;
-  if (one !== undefined) return [one];
-  throw new UsageError(
-    `covariance build: expected --layer, since no edit layer is known for ${model.id}. It has layers 0 to ${model.dims.layers - 1}.`,
-  );
-}
-
-async function open(
-  paths: readonly string[],
-  format: 'text' | 'jsonl' | undefined,
-  { terminal, signal }: Run,
-): Promise<Corpus> {
-  const spool = join(cacheFolder(), 'covariance');
-  await mkdir(spool, { recursive: true }).catch(() => undefined);
-  let read = 0;
-  const bar = terminal.progress('read corpus', megabytes);
-  try {
-    const onHash = (bytes: number): void => bar.update((read += bytes), Math.max(read, 1));
-    return await openCorpus(paths, { format, spool, signal, onHash });
-  } finally {
-    bar.stop();
-  }
-}
 
 /** Runs a build, shows how far it is, and looks now and then whether u still moves. */
-async function follow(
+export async function follow(
   gpu: Gpu,
   job: BuildJob,
   { terminal, signal }: Run,
@@ -277,7 +135,7 @@ interface Quality {
 }
 
 /** Of a finished file; undefined for a part, and for a file from too little text. */
-async function qualityOf(gpu: Gpu, { path, facts }: BuiltFile): Promise<Quality | undefined> {
+export async function qualityOf(gpu: Gpu, { path, facts }: BuiltFile): Promise<Quality | undefined> {
   if (facts.shards) return undefined;
   const file = await openCovariance(path);
   const { size, tokens } = facts;
@@ -296,7 +154,11 @@ async function qualityOf(gpu: Gpu, { path, facts }: BuiltFile): Promise<Quality 
   }
 }
 
-function tell({ path, facts, reused }: BuiltFile, quality: Quality | undefined, { terminal }: Run): void {
+export function tell(
+  { path, facts, reused }: BuiltFile,
+  quality: Quality | undefined,
+  { terminal }: Run,
+): void {
   terminal.print(path);
   terminal.say(`${describeFacts(facts)}${reused ? '; it was there already' : ''}`);
   if (!quality) return;
@@ -306,7 +168,7 @@ function tell({ path, facts, reused }: BuiltFile, quality: Quality | undefined, 
   );
 }
 
-function warnOfText(facts: CovarianceFacts, wanted: number | undefined, terminal: Terminal): void {
+export function warnOfText(facts: CovarianceFacts, wanted: number | undefined, terminal: Terminal): void {
   const { tokens, size, shards, empty, invalid } = facts;
   if (empty > 0) terminal.note(`palimpsest: ${count(empty)} empty documents were left out.`);
   if (invalid > 0)
@@ -319,7 +181,7 @@ function warnOfText(facts: CovarianceFacts, wanted: number | undefined, terminal
     );
 }
 
-function resultOf({ path, key, facts, reused }: BuiltFile): Record<string, unknown> {
+export function resultOf({ path, key, facts, reused }: BuiltFile): Record<string, unknown> {
   const { layer, tokens, documents, cut, empty, invalid } = facts;
   return {
     file: path,
@@ -332,4 +194,14 @@ function resultOf({ path, key, facts, reused }: BuiltFile): Record<string, unkno
     documents_invalid_utf8: invalid,
     reused,
   };
+}
+
+/** What a file is of, in one line. */
+export function describeFacts(facts: CovarianceFacts): string {
+  const shard = facts.shards ? `shard ${formatShards(facts.shards)}, ` : '';
+  return `layer ${facts.layer} of ${facts.model}: ${shard}${count(facts.tokens)} tokens, ${count(facts.documents)} documents of ${facts.corpusName}`;
+}
+
+export function count(n: number): string {
+  return n.toLocaleString('en');
 }

@@ -1,15 +1,150 @@
 /** `palimpsest covariance build|info|merge|import|export`: C of a layer, the part of an edit that takes longest. */
-import { stat } from 'node:fs/promises';
-import { type CovarianceFacts, formatShards, readMatrices } from '../src/formats/covariance-file.ts';
+import { stat, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UsageError } from '../src/errors.ts';
+import { readMatrices } from '../src/formats/covariance-file.ts';
+import { cacheFolder } from '../src/io/cache.ts';
+import { openCorpus } from '../src/io/corpus-files.ts';
+import type { Corpus } from '../src/io/corpus-files.ts';
 import { openCovariance } from '../src/io/covariance-files.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { exportRome, importRome } from '../src/io/covariance-rome.ts';
+import { parseShard, shareOf } from '../src/io/shard.ts';
+import { megabytes } from '../src/numerals.ts';
 import { printable } from '../src/printable.ts';
 import { command } from './commands.ts';
+import type { Run } from './commands.ts';
+import { count, describeFacts, follow, qualityOf, resultOf, tell, warnOfText } from './covariance-build.ts';
 import { KINDS } from './files.ts';
-import { files, flag, input, number, output, text } from './flags.ts';
-import { findCheckpoint } from './session.ts';
-import { megabytes } from './text.ts';
+import { FROM_0, files, flag, input, number, output, text, ABOVE_0, MODEL_FLAGS, choice } from './flags.ts';
+import { findCheckpoint, introduce, reportTimings, withSession } from './session.ts';
+import type { Session } from './session.ts';
+import type { Progress } from './terminal.ts';
+import process from 'node:process';
+
+const SAVE_SECONDS = 60;
+/** More than any corpus has, and few enough for a file to say. */
+const MOST_TOKENS = 1e12;
+
+// C belongs to the model as it was trained: edits write above the keys of their layer, and C stays that of before.
+const { edits: _edits, ...OWN_MODEL_FLAGS } = MODEL_FLAGS;
+
+export const build = command({
+  flags: (yargs) =>
+    yargs
+      .options({
+        corpus: files(
+          '--corpus',
+          'text files (a document a line), .jsonl files ("text"), folders of these, or - for stdin',
+        ),
+        format: choice('--format', ['text', 'jsonl'], 'of files whose name does not tell, and of stdin'),
+        tokens: number('--tokens', 'stop after so many [default: the whole corpus]', {
+          integer: true,
+          min: 1,
+          max: MOST_TOKENS,
+        }),
+        layer: number('--layer', 'the layer, from 0 [default: the edit layer known for the model]', FROM_0),
+        layers: text('--layers', 'several layers in one pass, such as 3,5,7'),
+        'save-every': number(
+          '--save-every',
+          `seconds after which the state is saved again [default: ${SAVE_SECONDS}]`,
+          ABOVE_0,
+        ),
+        shard: text(
+          '--shard',
+          'one part of several: i/n with i from 0, auto/n or auto under Slurm, Kubernetes or MPI',
+        ),
+        out: output(
+          '--out',
+          'write the file here [default: the cache, where edit finds it]',
+          KINDS.covariance,
+        ),
+        'skip-special': flag('leave out keys of special tokens, such as the BOS in front of every text'),
+        restart: flag('forget an earlier state or file of the same build'),
+      })
+      .options(OWN_MODEL_FLAGS)
+      .example(
+        '$0 covariance build --corpus books/ --tokens 200000',
+        'C of the edit layer from a folder of text',
+      ),
+  run: async (args, run) => {
+    if (args.corpus === undefined)
+      throw new UsageError(
+        'covariance build: expected --corpus with text to read, found none. Any text the model may know will do.',
+      );
+    const shard = args.shard === undefined ? undefined : parseShard(args.shard, process.env);
+    const tokens = args.tokens !== undefined && shard ? shareOf(args.tokens, shard) : args.tokens;
+    if (tokens === 0)
+      throw new UsageError(
+        `covariance build: --tokens ${args.tokens} gives nothing to some of the ${shard?.of} shards. Ask for more.`,
+      );
+    const { out, restart, skipSpecial } = args;
+    return withSession(args, run, async (session) => {
+      const { gpu, model, checkpoint, about, timings, timed } = session;
+      const layers = layersFrom(args, session);
+      const part = shard ? `, shard ${shard.index}/${shard.of}` : '';
+      introduce(session, run, `covariance of layer ${layers.join(', ')}${part}`);
+      const corpus = await timed('hash', () => open(args.corpus ?? [], args.format, run));
+      try {
+        if (out !== undefined) await run.files.reads('--corpus', ...corpus.files.map(({ path }) => path));
+        const saveMs = 1000 * (args['save-every'] ?? SAVE_SECONDS);
+        const job = { model, checkpoint, corpus, layers, tokens, shard, out, restart, skipSpecial, saveMs };
+        const { built, convergence } = await timed('build', () => follow(gpu, job, run));
+        const files: Record<string, unknown>[] = [];
+        for (const file of built) {
+          const quality = await timed('quality', () => qualityOf(gpu, file));
+          tell(file, quality, run);
+          files.push({ ...resultOf(file), ...quality });
+        }
+        if (built[0]) warnOfText(built[0].facts, tokens, run.terminal);
+        reportTimings(session, run);
+        const { name, bytes, sha256 } = corpus;
+        return {
+          ...about,
+          result: { files, corpus: { name, bytes, sha256 }, convergence },
+          timings_ms: timings,
+        };
+      } finally {
+        await corpus.close();
+      }
+    });
+  },
+});
+
+interface LayerArguments {
+  readonly layer?: number | undefined;
+  readonly layers?: string | undefined;
+}
+
+function layersFrom({ layer, layers }: LayerArguments, { model, found }: Session): number[] {
+  if (layer !== undefined && layers !== undefined)
+    throw new UsageError('covariance build: expected --layer or --layers, found both.');
+  if (layers !== undefined) {
+    if (!/^\d+(,\d+)*$/.test(layers))
+      throw new UsageError(`--layers: expected numbers such as 3,5,7, found "${layers}".`);
+    return layers.split(',').map(Number);
+  }
+  const one = layer ?? found.entry?.edit_layer;
+  if (one !== undefined) return [one];
+  throw new UsageError(
+    `covariance build: expected --layer, since no edit layer is known for ${model.id}. It has layers 0 to ${model.dims.layers - 1}.`,
+  );
+}
+
+async function open(
+  paths: readonly string[],
+  format: 'text' | 'jsonl' | undefined,
+  { terminal, signal }: Run,
+): Promise<Corpus> {
+  const spool = join(cacheFolder(), 'covariance');
+  await mkdir(spool, { recursive: true }).catch(() => undefined);
+  let read = 0;
+  const hash = (update: Progress['update']): Promise<Corpus> => {
+    const onHash = (bytes: number): void => update((read += bytes), Math.max(read, 1));
+    return openCorpus(paths, { format, spool, signal, onHash });
+  };
+  return terminal.watch('read corpus', hash, megabytes);
+}
 
 const OUT_FLAG = {
   out: output('--out', 'write here [default: the cache, where edit finds it]', KINDS.covariance),
@@ -50,10 +185,11 @@ export const importNpz = command({
   flags: (yargs) =>
     yargs.positional('npz', input('npz', 'an archive of layer_stats')).options({
       model: text('--model', 'the model it was computed with [default: facts, which is bundled]'),
-      layer: number('--layer', 'the layer it was computed for [default: as the archive or its name says]', {
-        integer: true,
-        min: 0,
-      }),
+      layer: number(
+        '--layer',
+        'the layer it was computed for [default: as the archive or its name says]',
+        FROM_0,
+      ),
       ...OUT_FLAG,
       offline: flag('never use the network'),
     }),
@@ -83,13 +219,3 @@ export const exportNpz = command({
     return { result: { file: target, tokens: facts.tokens, documents: facts.documents } };
   },
 });
-
-/** What a file is of, in one line. */
-export function describeFacts(facts: CovarianceFacts): string {
-  const shard = facts.shards ? `shard ${formatShards(facts.shards)}, ` : '';
-  return `layer ${facts.layer} of ${facts.model}: ${shard}${count(facts.tokens)} tokens, ${count(facts.documents)} documents of ${facts.corpusName}`;
-}
-
-export function count(n: number): string {
-  return n.toLocaleString('en');
-}

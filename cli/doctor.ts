@@ -5,22 +5,24 @@
 import { readdir, stat } from 'node:fs/promises';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import { join } from 'node:path';
-import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { GpuError } from '../src/errors.ts';
+import { limitsOf } from '../src/gpu/adapter-info.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { cacheFolder } from '../src/io/cache.ts';
-import { openCheckpoint } from '../src/io/model-folder.ts';
 import { hubCacheFolder } from '../src/io/hub-cache.ts';
+import { openCheckpoint } from '../src/io/model-folder.ts';
 import { findModel, openModel, readManifest } from '../src/io/models.ts';
+import { versions } from '../src/io/version.ts';
+import { megabytes } from '../src/numerals.ts';
+import { left, right } from '../src/table.ts';
 import { add } from '../src/tensor/elementwise.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './commands.ts';
 import { ADAPTER_FLAGS, MODEL_FLAGS } from './flags.ts';
-import { megabytes } from './text.ts';
 import type { Terminal } from './terminal.ts';
-import { versions } from '../src/io/version.ts';
+import process from 'node:process';
 
 /** Variables that change what palimpsest does. Tokens are not among them. */
 const VARIABLES = [
@@ -37,16 +39,6 @@ const VARIABLES = [
   'NO_COLOR',
   'FORCE_COLOR',
 ];
-
-const LIMITS = [
-  'maxBufferSize',
-  'maxStorageBufferBindingSize',
-  'maxStorageBuffersPerShaderStage',
-  'maxComputeWorkgroupStorageSize',
-  'maxComputeInvocationsPerWorkgroup',
-  'maxComputeWorkgroupsPerDimension',
-  'minStorageBufferOffsetAlignment',
-] as const;
 
 /** How they describe themselves, and where one comes from that is not found. */
 const SOFTWARE_ADAPTERS = {
@@ -107,7 +99,6 @@ async function examine(
   try {
     gpu = await openGpu(wanted, { verbose });
     const { description, kind, backend, vendor, architecture, subgroupSize, features } = gpu.adapter;
-    const { limits } = gpu.device;
     return {
       found: {
         about: { description, kind, backend },
@@ -121,7 +112,7 @@ async function examine(
           timestamps: gpu.timer.available ? 'yes' : 'no',
           features: features.join(' '),
         },
-        limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])),
+        limits: limitsOf(gpu.device),
         check: await compute(gpu),
       },
     };
@@ -243,7 +234,7 @@ export const list = command({
       })),
     );
     terminal.table(
-      [{ title: 'model' }, { title: 'from' }, { title: 'layer', align: 'right' }, { title: 'here' }],
+      [...left('model', 'from'), ...right('layer'), ...left('here')],
       rows.map((row) => [row.id, row.source, String(row.edit_layer), row.folder ?? '-']),
     );
     terminal.say('Any other model goes by its hub id or its folder.');
@@ -258,20 +249,18 @@ export const fetchModel = command({
       .options({ revision: MODEL_FLAGS.revision, offline: MODEL_FLAGS.offline })
       .example('$0 models fetch facts', 'it is here already: its checksums are checked'),
   run: async ({ model, revision, offline }, { terminal, signal }) => {
-    const bar = terminal.progress('fetch', megabytes);
-    try {
-      const { id, folder, checkpoint } = await openModel(model, {
-        revision,
-        offline,
-        signal,
-        onProgress: ({ bytes, total }) => bar.update(bytes, total),
-        onNotice: (text) => terminal.note(`palimpsest: ${text}`),
-      });
-      const sha256 = await checkpoint.sha256();
-      terminal.say(`${id} is complete: ${folder}`);
-      return { model: { id, sha256 }, result: { folder } };
-    } finally {
-      bar.stop();
-    }
+    const onNotice = (text: string): void => terminal.note(`palimpsest: ${text}`);
+    const { id, folder, checkpoint } = await terminal.watch(
+      'fetch',
+      (update) =>
+        openModel(model, {
+          ...{ revision, offline, signal, onNotice },
+          onProgress: ({ bytes, total }) => update(bytes, total),
+        }),
+      megabytes,
+    );
+    const sha256 = await checkpoint.sha256();
+    terminal.say(`${id} is complete: ${folder}`);
+    return { model: { id, sha256 }, result: { folder } };
   },
 });

@@ -10,21 +10,23 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import * as v from 'valibot';
 import { readAnyEditFile } from '../src/edit/edit-file.ts';
 import { isFactsRecord, requestsOf, targetsOf } from '../src/edit/facts-record.ts';
 import type { FactsRecord } from '../src/edit/facts-record.ts';
 import type { EditRecord } from '../src/edit/record.ts';
+import { sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
-import { parseJson } from '../src/json.ts';
-import { writeAtomic } from '../src/io/atomic.ts';
 import { safetensorsFault } from '../src/formats/safetensors.ts';
+import { writeAtomic } from '../src/io/atomic.ts';
 import { openSource, sha256File } from '../src/io/file.ts';
 import { takeLock } from '../src/io/lock.ts';
 import { placeOf } from '../src/io/place.ts';
+import { jsonFrom, jsonIfAny } from '../src/json.ts';
+import { plural } from '../src/numerals.ts';
 import type { Run } from './commands.ts';
-import { readText } from './files.ts';
+import { readText } from '../src/io/file.ts';
 import type { Terminal } from './terminal.ts';
+import * as v from 'valibot';
 
 const SCHEMA = 'palimpsest.edits/1';
 
@@ -75,6 +77,23 @@ export function namedEditResult({ id, file, record, without }: NamedEdit): objec
   return { ...common, layers: targetsOf(record).map(({ layer }) => layer), batches, without, requests };
 }
 
+/** In words: the fact, or how many and the first of them. */
+export function sentenceOf({ record, without }: NamedEdit): string {
+  const [first, ...more] = requestsOf(record);
+  if (!first) return '';
+  const { prompt, subject, target } = first;
+  const shown = `${sentence({ prompt, subject: `[${subject}]` })} → ${target}`;
+  if (!isFactsRecord(record)) return shown;
+  const facts = `${plural(more.length + 1, 'fact')} in ${record.batches.length === 1 ? 'one batch' : `${record.batches.length} batches`}`;
+  return `${facts}${without.length > 0 ? ` (without ${without.join(', ')})` : ''}: ${shown}${more.length > 0 ? ', …' : ''}`;
+}
+
+/** Ids of the edits that were in the model when this one was computed. */
+export function madeOn({ record }: NamedEdit): string[] {
+  const found = jsonIfAny(record.metadata['earlier'] ?? '');
+  return Array.isArray(found) ? found.map(String) : [];
+}
+
 export function isEditList(name: string): boolean {
   return name.endsWith('.json');
 }
@@ -84,12 +103,7 @@ export async function readEditList(path: string): Promise<EditList> {
   const fault = (what: string): UsageError =>
     new UsageError(`edit list ${path}: ${what}. palimpsest apply writes such lists.`, 'bad_edit_list');
   const text = await readText(path, fault);
-  let json: unknown;
-  try {
-    json = parseJson(text);
-  } catch (error) {
-    throw fault(`expected JSON, found ${(error as Error).message}`);
-  }
+  const json = jsonFrom(text, (found) => fault(`expected JSON, found ${found}`));
   const { success, output, issues } = v.safeParse(EDIT_LIST, json, { abortEarly: true });
   if (!success) {
     const [{ expected, received }] = issues;

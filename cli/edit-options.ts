@@ -13,7 +13,7 @@ import { CONTEXTS, cachedContexts, contextsFile } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
 import type { Run } from './commands.ts';
-import { readText } from './files.ts';
+import { readText } from '../src/io/file.ts';
 import type { EDIT_FLAGS, Given } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
@@ -134,11 +134,11 @@ export async function contextsText({
 export async function sampledContexts(session: Session, run: Run, seed: number): Promise<string[]> {
   const { model } = session;
   const path = contextsFile(model.sha256, seed, SAMPLING_VERSION);
-  const sample = async (): Promise<string[]> => {
-    const bar = run.terminal.progress('sample contexts');
-    const options = { signal: run.signal, onStep: bar.update };
-    return session.timed('sample', () => sampleContexts(model, seed, options)).finally(bar.stop);
-  };
+  const { terminal, signal } = run;
+  const sample = (): Promise<string[]> =>
+    session.timed('sample', () =>
+      terminal.watch('sample contexts', (onStep) => sampleContexts(model, seed, { signal, onStep })),
+    );
   return cachedContexts(path, CONTEXTS, sample, session.note);
 }
 

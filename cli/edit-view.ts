@@ -1,21 +1,22 @@
 /** An edit as a person sees it: tokens, the falling loss, before and after, the numbers. */
 import type { Edit, Update } from '../src/edit/edit.ts';
-import type { TraceRow } from '../src/edit/value-loss.ts';
+import type { Success } from '../src/edit/guard.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import { updateNumbers } from '../src/edit/record.ts';
 import { targetText } from '../src/edit/request.ts';
 import type { EditRequest } from '../src/edit/request.ts';
 import type { EditRows } from '../src/edit/rows.ts';
-import type { Success } from '../src/edit/success.ts';
 import { sentence } from '../src/edit/template.ts';
+import type { TraceRow } from '../src/edit/value-loss.ts';
 import type { Prediction } from '../src/models/predict.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
+import { percent, plural, short } from '../src/numerals.ts';
 import { norm } from '../src/statistics.ts';
+import { cut, left, right } from '../src/table.ts';
+import type { Cell } from '../src/table.ts';
 import type { Answer, Check } from './predict.ts';
-import { printStrip, sparkline } from './text.ts';
-import type { Cell } from './text.ts';
 import type { Terminal } from './terminal.ts';
-import { cut, percent, plural, quoted, short } from './text.ts';
+import { printStrip, quoted, sparkline } from './text.ts';
 
 /** Tokens listed before and after. */
 const LISTED = 5;
@@ -135,10 +136,7 @@ export function showComparison(
   ]);
   const name = { text: '  target', paint: (text: string) => terminal.paint('bold', text) };
   rows.push([name, ...states.map(({ continuationLogprob }) => points(continuationLogprob))]);
-  terminal.table(
-    ['', 'before, %', ...titles].map((title) => ({ title })),
-    rows,
-  );
+  terminal.table(left('', 'before, %', ...titles), rows);
 }
 
 /** A probability in points of a hundred, as wide as any. */
@@ -170,16 +168,8 @@ export function showNumbers(
     judged(update.verdict),
     judged(success),
   ]);
-  const heads = ['|delta|', 'key.u', 'cosine', '|lambda|', '|Delta|', 'relative'];
-  terminal.table(
-    [
-      { title: '  method' },
-      ...heads.map((title) => ({ title, align: 'right' as const })),
-      { title: 'verdict' },
-      { title: 'success' },
-    ],
-    rows,
-  );
+  const numbers = right('|delta|', 'key.u', 'cosine', '|lambda|', '|Delta|', 'relative');
+  terminal.table([...left('  method'), ...numbers, ...left('verdict', 'success')], rows);
   const solved = outcomes[0]?.update.solved;
   const how =
     solved && solved.tokens > 0 ? `: residual ${short(solved.residual)}, ridge ${short(solved.ridge)}` : '';

@@ -1,21 +1,20 @@
 /** `palimpsest edit`: one fact, from the request to before and after. */
-import { sentence } from '../src/edit/template.ts';
 import { withUpdate } from '../src/edit/apply.ts';
 import { computeEdit } from '../src/edit/edit.ts';
 import type { Edit, Update } from '../src/edit/edit.ts';
+import { judgeSuccess } from '../src/edit/guard.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import type { EditRequest } from '../src/edit/request.ts';
 import { editRows } from '../src/edit/rows.ts';
-import { judgeSuccess } from '../src/edit/success.ts';
+import { sentence } from '../src/edit/template.ts';
 import { EditRefused, UsageError } from '../src/errors.ts';
 import { bytesOf } from '../src/floats.ts';
 import type { TensorToWrite } from '../src/formats/safetensors.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
-import { predict } from '../src/models/predict.ts';
 import { writeEdit } from '../src/io/edit-files.ts';
-import { answer, readChecks, showAnswers } from './predict.ts';
-import type { Check } from './predict.ts';
+import { predict } from '../src/models/predict.ts';
+import { percent } from '../src/numerals.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { methodsFrom, requestFrom, withEditing, singleFlags } from './edit-options.ts';
@@ -24,9 +23,10 @@ import { LossView, editResult, showComparison, showNumbers, showTokens } from '.
 import type { Outcome, State } from './edit-view.ts';
 import { KINDS } from './files.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, input, once, output } from './flags.ts';
+import { answer, readChecks, showAnswers } from './predict.ts';
+import type { Check } from './predict.ts';
 import { reportTimings } from './session.ts';
 import type { ModelArguments } from './session.ts';
-import { percent } from './text.ts';
 
 const LISTED = 10;
 

@@ -27,7 +27,8 @@ import { inverseFrequencies } from '../src/lab/texts.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { methodsFrom, singleFlags } from './edit-options.ts';
-import { FOLDERS, readText } from './files.ts';
+import { readText } from '../src/io/file.ts';
+import { FOLDERS } from './files.ts';
 import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, files, folder, input, text } from './flags.ts';
 import {
@@ -44,7 +45,8 @@ import {
 import type { LabArguments } from './lab.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
-import { percent, plural, quoted, short } from './text.ts';
+import { percent, plural, short } from '../src/numerals.ts';
+import { quoted } from './text.ts';
 
 const RIGHT = { align: 'right' } as const;
 const COMPARED = ['ES', 'PS', 'NS', 'S'] as const;

@@ -11,7 +11,7 @@ import type { EditRecord } from '../src/edit/record.ts';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import { UsageError } from '../src/errors.ts';
-import { parseJson } from '../src/json.ts';
+import { jsonFrom } from '../src/json.ts';
 import { copyPage, pageMounts } from '../src/io/page-files.ts';
 import { serve } from '../src/io/static-server.ts';
 import { explainEdit } from '../src/lab/explain.ts';
@@ -21,10 +21,10 @@ import { DEFAULT_LIST } from './apply.ts';
 import { command } from './commands.ts';
 import { isEditList, readEdit, readEdits } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, flag, folder, number, once, text } from './flags.ts';
+import { EDIT_FLAGS, FROM_0, MODEL_FLAGS, flag, folder, number, once, text } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import { chooseSolver } from './edit-options.ts';
-import { short } from './text.ts';
+import { short } from '../src/numerals.ts';
 import type { Terminal } from './terminal.ts';
 
 export const explain = command({
@@ -104,12 +104,7 @@ async function lastEdit(name: string): Promise<NamedEdit & { before: string[] }>
 function optionsOf({ metadata }: EditRecord, file: string): Partial<ValueOptions> {
   const fault = (): UsageError =>
     new UsageError(`edit file ${file}: options: expected an object of numbers.`, 'bad_edit_file');
-  let found: unknown;
-  try {
-    found = parseJson(metadata['options'] ?? '{}');
-  } catch {
-    throw fault();
-  }
+  const found = jsonFrom(metadata['options'] ?? '{}', fault);
   const names = {
     steps: 'steps',
     learning_rate: 'learningRate',
@@ -153,10 +148,7 @@ const PORT = 8017;
 export const page = command({
   flags: (yargs) =>
     yargs.options({
-      port: number('--port', `where it listens; 0: any free port [default: ${PORT}]`, {
-        integer: true,
-        min: 0,
-      }),
+      port: number('--port', `where it listens; 0: any free port [default: ${PORT}]`, FROM_0),
       host: text('--host', 'who may reach it: this machine alone, or 0.0.0.0 [default: 127.0.0.1]'),
       open: flag('open it in the browser; --no-open only serves', true),
       out: folder('--out', 'write it into this folder instead, for any host of static files', {}),

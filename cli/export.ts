@@ -23,7 +23,7 @@ import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
 import { MODEL_FLAGS, choice, files, folder as folderFlag, folderOr, input, outputOr } from './flags.ts';
 import { findCheckpoint, reportTimings, stopwatch } from './session.ts';
-import { megabytes, percent, plural } from './text.ts';
+import { megabytes, percent, plural } from '../src/numerals.ts';
 
 const { weights: _, ...FLAGS } = MODEL_FLAGS;
 

@@ -15,7 +15,7 @@ import { missingMeasures } from '../src/lab/metrics.ts';
 import { memoryJournal } from '../src/lab/sequence.ts';
 import type { Report, Run } from './commands.ts';
 import { factsProgress, writeFactsFiles } from './edit-facts.ts';
-import { readData } from './files.ts';
+import { readData } from '../src/io/file.ts';
 import { number } from './flags.ts';
 import { downstreamFrom, examplesFrom, factsFrom, hashOf, runMode } from './lab.ts';
 import type { DownstreamArguments, LabArguments } from './lab.ts';
@@ -24,7 +24,7 @@ import { anchoredWriting, withFactsEditing } from './mass-options.ts';
 import type { FactsArguments, FactsEditing } from './mass-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
-import { plural, short } from './text.ts';
+import { plural, short } from '../src/numerals.ts';
 
 const RIGHT = { align: 'right' } as const;
 const MEASURES = ['ES', 'PS', 'NS', 'S', 'EM', 'PM', 'NM'] as const;

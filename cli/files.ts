@@ -3,11 +3,9 @@
  * (`FileRole`); before a command begins, all of them are looked at here, by what they are and not by how they are spelt.
  */
 import { constants, fstatSync } from 'node:fs';
-import { access, open, readFile, readdir, stat } from 'node:fs/promises';
+import { access, open, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { UsageError } from '../src/errors.ts';
-import { readWhole } from '../src/io/file.ts';
 import { placeOf } from '../src/io/place.ts';
 import type { Place } from '../src/io/place.ts';
 
@@ -237,14 +235,6 @@ async function checkWritable({ flag, path, place }: Named): Promise<void> {
   }
 }
 
-/** Of a file that is read as a whole: the largest published data sets have 50 MB. */
-const MOST_BYTES = 128 * 2 ** 20;
-
-/** The text of a file that the user named. @throws what `fault` makes of one that cannot be read, or is larger */
-export async function readText(path: string, fault: (what: string) => Error): Promise<string> {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readWhole(path, MOST_BYTES, fault));
-}
-
 /** Of an open file of this process. */
 function idOf(fd: number): string | undefined {
   try {
@@ -253,31 +243,4 @@ function idOf(fd: number): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Of the project's own data: in a clone, and in the published package. */
-const DATA_FOLDERS = ['../data/', '../../data/'].map((folder) =>
-  fileURLToPath(new URL(folder, import.meta.url)),
-);
-
-/**
- * Text of a file that the user named, or else of one that comes with the project.
- *
- * @param flag the flag that names another
- * @throws UsageError when it cannot be read
- */
-export async function readData(
-  flag: string,
-  named: string | undefined,
-  own: string,
-): Promise<{ text: string; name: string }> {
-  const fault = (what: string): UsageError => new UsageError(`${flag}: ${named}: ${what}.`);
-  if (named !== undefined) return { text: await readText(named, fault), name: named };
-  for (const folder of DATA_FOLDERS) {
-    const text = await readFile(folder + own, 'utf8').catch(() => undefined);
-    if (text !== undefined) return { text, name: own };
-  }
-  throw new UsageError(
-    `${flag}: ${own} does not come with the installed package. Name a file of yours, or run in a clone of the project.`,
-  );
 }

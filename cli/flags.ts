@@ -34,6 +34,11 @@ export function text(name: string, describe: string) {
   return { type: 'string', nargs: 1, describe, coerce: (value: unknown) => filled(name, value) } as const;
 }
 
+/** Whole numbers from 0 or 1 on, and any above 0. */
+export const FROM_0 = { integer: true, min: 0 } as const;
+export const FROM_1 = { integer: true, min: 1 } as const;
+export const ABOVE_0 = { above: 0 } as const;
+
 /** A flag with one number. It has no type for yargs, which would turn what is no number into NaN before we see it. */
 export function number(name: string, describe: string, range: Range = {}) {
   const coerce = (value: unknown): number | undefined => inRange(name, filled(name, value), range);
@@ -158,7 +163,7 @@ export const MODEL_FLAGS = {
 } as const;
 
 export const SEED_FLAG = {
-  seed: number('--seed', 'of everything random [default: 0]', { integer: true, min: 0 }),
+  seed: number('--seed', 'of everything random [default: 0]', FROM_0),
 } as const;
 
 /** The losses of all steps lie in one buffer. */
@@ -167,10 +172,11 @@ const MOST_STEPS = 100_000;
 /** All commands that make an edit. */
 export const EDIT_FLAGS = {
   method: choice('--method', [...METHODS, 'all'] as const, 'how the update is made [default: r-rome]'),
-  layer: number('--layer', 'the layer whose MLP is edited, from 0 [default: that known for the model]', {
-    integer: true,
-    min: 0,
-  }),
+  layer: number(
+    '--layer',
+    'the layer whose MLP is edited, from 0 [default: that known for the model]',
+    FROM_0,
+  ),
   contexts: input('--contexts', 'JSON array of templates with one {} each [default: sampled with --seed]'),
   covariance: input('--covariance', 'auto, identity, or a covariance file [default: auto]'),
   steps: number('--steps', `forward passes at most [default: ${VALUE_DEFAULTS.steps}]`, {
@@ -178,12 +184,12 @@ export const EDIT_FLAGS = {
     min: 1,
     max: MOST_STEPS,
   }),
-  'learning-rate': number('--learning-rate', `of Adam [default: ${VALUE_DEFAULTS.learningRate}]`, {
-    above: 0,
-  }),
-  clamp: number('--clamp', 'longest delta, in lengths of v0 [default: that known for the model, else 4]', {
-    above: 0,
-  }),
+  'learning-rate': number('--learning-rate', `of Adam [default: ${VALUE_DEFAULTS.learningRate}]`, ABOVE_0),
+  clamp: number(
+    '--clamp',
+    'longest delta, in lengths of v0 [default: that known for the model, else 4]',
+    ABOVE_0,
+  ),
   'kl-factor': number(
     '--kl-factor',
     `weight of what else is said of the subject [default: ${VALUE_DEFAULTS.klFactor}]`,
@@ -207,7 +213,7 @@ export const EDIT_FLAGS = {
   'stop-after': number(
     '--stop-after',
     'with --stop probable: steps at which every sampled context says the whole target [default: 4]',
-    { integer: true, min: 1 },
+    FROM_1,
   ),
   'anchor-norm': {
     type: 'string',
@@ -223,7 +229,7 @@ export const EDIT_FLAGS = {
 function anchorFrom(value: unknown): number | 'measure' | undefined {
   const one = single('--anchor-norm', value);
   if (one === undefined) return undefined;
-  return one === '' ? 'measure' : inRange('--anchor-norm', one, { above: 0 });
+  return one === '' ? 'measure' : inRange('--anchor-norm', one, ABOVE_0);
 }
 
 const numberOf = (x: number): string => x.toLocaleString('en');
@@ -247,18 +253,16 @@ export const FACTS_FLAGS = {
     coerce: (value: readonly unknown[] | undefined): string[] | undefined =>
       value?.map((one) => String(filled('--covariance', one))),
   },
-  batch: number('--batch', 'facts at a time [default: all at once]', { integer: true, min: 1 }),
+  batch: number('--batch', 'facts at a time [default: all at once]', FROM_1),
   'covariance-weight': number(
     '--covariance-weight',
     `facts that C stands for: lambda of MEMIT and ENCORE, w of EMMET [default: ${numberOf(MASS_DEFAULTS.covarianceWeight)}]`,
-    { above: 0 },
+    ABOVE_0,
   ),
   epsilon: number(
     '--epsilon',
     `EMMET: weight of what may be left undone [default: ${MASS_DEFAULTS.epsilon}]`,
-    {
-      above: 0,
-    },
+    ABOVE_0,
   ),
   'norm-weight': number('--norm-weight', `ENCORE: weight of |U| [default: ${MASS_DEFAULTS.normWeight}]`, {
     min: 0,
@@ -266,13 +270,13 @@ export const FACTS_FLAGS = {
   'null-space-threshold': number(
     '--null-space-threshold',
     `AlphaEdit: eigenvalues of C below it count as null [default: ${MASS_DEFAULTS.nullSpaceThreshold}]`,
-    { above: 0 },
+    ABOVE_0,
   ),
-  ridge: number('--ridge', `AlphaEdit: L2 [default: ${MASS_DEFAULTS.ridge}]`, { above: 0 }),
+  ridge: number('--ridge', `AlphaEdit: L2 [default: ${MASS_DEFAULTS.ridge}]`, ABOVE_0),
   conflicts: choice(
     '--conflicts',
     ['refuse', 'last'],
     'facts that contradict each other: an error, or the last of them is written [default: refuse]',
   ),
-  memory: number('--memory', 'MiB that the search for values may take [default: 1,024]', { above: 0 }),
+  memory: number('--memory', 'MiB that the search for values may take [default: 1,024]', ABOVE_0),
 } as const;

@@ -4,8 +4,8 @@ import { askInChat } from '../src/models/chat.ts';
 import { generate as generateText } from '../src/models/generate.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { command } from './commands.ts';
-import { MODEL_FLAGS, SEED_FLAG, number } from './flags.ts';
-import { plural, short } from './text.ts';
+import { FROM_1, MODEL_FLAGS, SEED_FLAG, number } from './flags.ts';
+import { plural, short } from '../src/numerals.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -18,11 +18,8 @@ export const generate = command({
       .positional('prompt', { type: 'string', array: true, describe: 'each a text in quotes' })
       .options(MODEL_FLAGS)
       .options({
-        tokens: number('--tokens', `tokens to add to each [default: ${TOKENS}]`, { integer: true, min: 1 }),
-        'top-k': number('--top-k', `draw from the k most likely; 1 is greedy [default: ${TOP_K}]`, {
-          integer: true,
-          min: 1,
-        }),
+        tokens: number('--tokens', `tokens to add to each [default: ${TOKENS}]`, FROM_1),
+        'top-k': number('--top-k', `draw from the k most likely; 1 is greedy [default: ${TOP_K}]`, FROM_1),
         chat: {
           type: 'boolean',
           default: false,

@@ -22,8 +22,8 @@ import type { SequenceOptions } from '../src/lab/sequence.ts';
 import type { Run } from './commands.ts';
 import { withEditing } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
-import { readData } from './files.ts';
-import { choice, input, number, text } from './flags.ts';
+import { readData } from '../src/io/file.ts';
+import { FROM_0, FROM_1, choice, input, number, text } from './flags.ts';
 import type { Given } from './flags.ts';
 import type { ModelArguments, Session } from './session.ts';
 
@@ -31,8 +31,8 @@ const SHARE = { min: 0 } as const;
 
 /** Flags of both commands, beside those of an edit. */
 export const LAB_FLAGS = {
-  from: number('--from', 'the first record, from 0 [default: 0]', { integer: true, min: 0 }),
-  count: number('--count', 'records [default: all]', { integer: true, min: 1 }),
+  from: number('--from', 'the first record, from 0 [default: 0]', FROM_0),
+  count: number('--count', 'records [default: all]', FROM_1),
   'suspect-cosine': number(
     '--suspect-cosine',
     `|k · u| / (|k| |u|) below it is suspect [default: ${THRESHOLDS.suspectCosine}]`,
@@ -53,10 +53,11 @@ export const LAB_FLAGS = {
     `and above it disabling [default: ${THRESHOLDS.disablingUpdate}]`,
     SHARE,
   ),
-  'text-tokens': number('--text-tokens', 'tokens of a generated text, its prompt included; 0 for none', {
-    integer: true,
-    min: 0,
-  }),
+  'text-tokens': number(
+    '--text-tokens',
+    'tokens of a generated text, its prompt included; 0 for none',
+    FROM_0,
+  ),
 } as const;
 
 export type LabArguments = EditArguments &
@@ -196,19 +197,15 @@ export const HELD_OUT_FLAG = input(
 );
 
 export const PER_CLASS = 100;
-const COUNT = { integer: true, min: 0 } as const;
 
 export const DOWNSTREAM_FLAGS = {
   'downstream-every': number(
     '--downstream-every',
     'edits between two runs of the downstream tasks [default: 0, none]',
-    COUNT,
+    FROM_0,
   ),
   'downstream-tasks': text('--downstream-tasks', `which, with commas between [default: ${TASKS.join()}]`),
-  'per-class': number('--per-class', `examples of each class of a task [default: ${PER_CLASS}]`, {
-    integer: true,
-    min: 1,
-  }),
+  'per-class': number('--per-class', `examples of each class of a task [default: ${PER_CLASS}]`, FROM_1),
   'rte-labels': choice(
     '--rte-labels',
     ['glue', 'published'],

@@ -28,7 +28,7 @@ import type { EditArguments } from './edit-options.ts';
 import type { FACTS_FLAGS, Given } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
-import { plural } from './text.ts';
+import { plural } from '../src/numerals.ts';
 
 export type FactsArguments = Omit<EditArguments, 'method' | 'covariance'> &
   ModelArguments &

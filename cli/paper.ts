@@ -22,7 +22,8 @@ import { SEQUEL_PLAN, runSequel } from '../src/lab/sequel.ts';
 import type { SequelLine, SequelPlan, SequelProgress } from '../src/lab/sequel.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
-import { FOLDERS, readData } from './files.ts';
+import { readData } from '../src/io/file.ts';
+import { FOLDERS } from './files.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, folderOr, input, number, text } from './flags.ts';
 import { factsFrom, hashOf, layerSolvers, runMode, settingsOf, withLab } from './lab.ts';
 import type { LabArguments } from './lab.ts';
@@ -30,7 +31,7 @@ import { groupsFrom, massSettings, massWriting, sampledGroups } from './mass-opt
 import { reportTimings } from './session.ts';
 import type { Session } from './session.ts';
 import type { Progress, Terminal } from './terminal.ts';
-import { duration } from './text.ts';
+import { duration } from '../src/numerals.ts';
 
 /** Documents whose perplexity is followed. */
 const HELD_OUT = 12;

@@ -1,18 +1,19 @@
 /** `palimpsest predict TEXT...`: what the model would say next, without and with edits. `edit --check` asks it, too. */
 import * as v from 'valibot';
 import { UsageError } from '../src/errors.ts';
-import { parseJson } from '../src/json.ts';
-import { predict as predictNext } from '../src/models/predict.ts';
+import { jsonIfAny } from '../src/json.ts';
 import type { Model } from '../src/models/model.ts';
+import { predict as predictNext } from '../src/models/predict.ts';
 import type { NextToken, Prediction } from '../src/models/predict.ts';
+import { percent } from '../src/numerals.ts';
+import { cut, left, right } from '../src/table.ts';
+import type { Cell } from '../src/table.ts';
 import { command } from './commands.ts';
-import { readText } from './files.ts';
-import { MODEL_FLAGS, number } from './flags.ts';
+import { readText } from '../src/io/file.ts';
+import { FROM_1, MODEL_FLAGS, number } from './flags.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
-import { printStrip } from './text.ts';
-import type { Cell } from './text.ts';
 import type { Terminal } from './terminal.ts';
-import { cut, percent, quoted } from './text.ts';
+import { printStrip, quoted } from './text.ts';
 
 const TOP = 10;
 
@@ -21,7 +22,7 @@ export const predict = command({
     yargs
       .positional('text', { type: 'string', array: true, describe: 'each a text in quotes' })
       .options({
-        top: number('--top', `how many tokens [default: ${TOP}]`, { integer: true, min: 1 }),
+        top: number('--top', `how many tokens [default: ${TOP}]`, FROM_1),
         compare: {
           type: 'boolean',
           implies: 'edits',
@@ -84,18 +85,9 @@ function showNext(terminal: Terminal, { tokens, next, before }: Found): void {
   const room = Math.min(30, Math.max(4, terminal.columns - (before ? 70 : 45)));
   const cells = (found: NextToken | undefined): Cell[] =>
     found ? [quoted(found.token), String(found.id), percent(found.logprob)] : ['', '', ''];
-  const heads = (title: string) => [
-    { title },
-    { title: 'id', align: 'right' as const },
-    { title: 'p', align: 'right' as const },
-  ];
+  const heads = (title: string) => [...left(title), ...right('id', 'p')];
   terminal.table(
-    [
-      { title: '', align: 'right' },
-      ...(before ? heads('before') : []),
-      ...heads(before ? 'after' : 'next'),
-      { title: '' },
-    ],
+    [...right(''), ...(before ? heads('before') : []), ...heads(before ? 'after' : 'next'), ...left('')],
     next.map((found, rank) => [
       String(rank + 1),
       ...(before ? cells(before[rank]) : []),
@@ -136,12 +128,12 @@ const CHECK = v.union([
  */
 export async function readChecks(path: string): Promise<Check[]> {
   const content = await readText(path, (what) => new UsageError(`--check ${path}: ${what}.`));
-  const whole = jsonOf(content.trimStart().startsWith('[') ? content : '');
+  const whole = jsonIfAny(content.trimStart().startsWith('[') ? content : '');
   const entries = Array.isArray(whole)
     ? whole
     : content
         .split(/\r?\n/)
-        .flatMap((line) => (line.trim() === '' ? [] : [line.startsWith('{') ? jsonOf(line) : line]));
+        .flatMap((line) => (line.trim() === '' ? [] : [line.startsWith('{') ? jsonIfAny(line) : line]));
   if (entries.length === 0) throw new UsageError(`--check ${path}: expected texts, a line each, found none.`);
   return entries.map((entry, i) => {
     const { success, output } = v.safeParse(CHECK, entry);
@@ -150,14 +142,6 @@ export async function readChecks(path: string): Promise<Check[]> {
       `--check ${path}: entry ${i + 1}: expected a text, or {"prompt": "...", "expect": "..."}, found ${cut(JSON.stringify(entry) ?? 'no JSON', 60)}.`,
     );
   });
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return parseJson(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** What the model says after each text on its current weights. */
@@ -204,12 +188,9 @@ export function showAnswers(
         ]
       : []),
   ]);
+  const titles = states.map(({ title }) => title);
   terminal.table(
-    [
-      { title: 'text' },
-      ...states.map(({ title }) => ({ title })),
-      ...(expects ? [{ title: 'expected' }, ...states.map(({ title }) => ({ title: `p ${title}` }))] : []),
-    ],
+    left('text', ...titles, ...(expects ? ['expected', ...titles.map((title) => `p ${title}`)] : [])),
     rows,
   );
 }

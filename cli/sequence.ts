@@ -18,7 +18,8 @@ import type { SequenceHead, SequenceLine, SequenceOptions, Survivor } from '../s
 import { missingMeasures } from '../src/lab/metrics.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
-import { FOLDERS, readData } from './files.ts';
+import { readData } from '../src/io/file.ts';
+import { FOLDERS } from './files.ts';
 import {
   DATA,
   DOWNSTREAM_FLAGS,
@@ -39,7 +40,7 @@ import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, folderOr, number } from './flags.
 import { singleFlags } from './edit-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
-import { percent as probability, plural, short } from './text.ts';
+import { percent as probability, plural, short } from '../src/numerals.ts';
 
 const RIGHT = { align: 'right' } as const;
 const WORST = 5;

@@ -1,22 +1,24 @@
 /** What every command shares that loads a model: adapter, model, edits already in it, and giving all of it back. */
-import { checkAnyRecord, targetsOf, updatesOf } from '../src/edit/facts-record.ts';
 import { applyEdits } from '../src/edit/apply.ts';
+import { checkAnyRecord, targetsOf, updatesOf } from '../src/edit/facts-record.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
+import { writeAtomic } from '../src/io/atomic.ts';
+import { openModel } from '../src/io/models.ts';
+import type { ManifestEntry, FoundModel } from '../src/io/models.ts';
+import type { Profiler } from '../src/lab/profile.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
-import type { ManifestEntry } from '../src/io/models.ts';
-import { openModel } from '../src/io/models.ts';
-import type { FoundModel } from '../src/io/models.ts';
 import { chooseStorage } from '../src/models/storage.ts';
-import type { ChosenStorage, Storage } from '../src/models/storage.ts';
+import type { ChosenStorage } from '../src/models/storage.ts';
+import type { LoadOptions } from '../src/models/weights.ts';
+import { megabytes, plural } from '../src/numerals.ts';
 import type { Report, Run } from './commands.ts';
 import { readEdits, warnOfUnverified } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
-import { megabytes, plural } from './text.ts';
-import process from 'node:process';
-import type { Profiler } from './profile.ts';
 import type { Given, MODEL_FLAGS } from './flags.ts';
+import type { Terminal } from './terminal.ts';
+import process from 'node:process';
 
 export const BUNDLED_MODEL = 'facts';
 
@@ -73,13 +75,14 @@ export async function withSession<T>(
   let model: Model | undefined;
   try {
     if (args.trace || args.traceAll || args.traceFile !== undefined)
-      profiler = (await import('./profile.ts')).Profiler.open(gpu, args, terminal);
+      profiler = (await import('../src/lab/profile.ts')).Profiler.open(gpu, args, terminal);
     const editable = [
       ...edits.flatMap(({ record }) => targetsOf(record).map(({ layer }) => layer)),
       ...layers,
     ];
     const weights = chooseStorage(gpu, checkpoint, { wanted: args.weights, editable, free: freeBytes() });
-    model = await timed('load', () => load(gpu, checkpoint, editable, weights.storage, run));
+    const loading = { storage: weights.storage, editable, signal: run.signal };
+    model = await timed('load', () => loadWatched(gpu, checkpoint, loading, terminal));
     const { description, kind, backend } = gpu.adapter;
     const result = await use({
       gpu,
@@ -98,6 +101,7 @@ export async function withSession<T>(
       },
     });
     await profiler?.report(terminal);
+    if (profiler && args.traceFile !== undefined) await writeAtomic(args.traceFile, profiler.lines());
     return result;
   } finally {
     for (const close of closers.reverse()) close();
@@ -176,48 +180,44 @@ export async function findCheckpoint(
   { terminal, signal, files }: Run,
   edits: readonly NamedEdit[] = [],
 ): Promise<{ found: FoundModel; checkpoint: Checkpoint }> {
-  const download = terminal.progress('fetch', megabytes);
-  try {
-    const [edit] = edits;
-    const unasked =
-      args.model === undefined && edit && !args.fetch
-        ? `only the edit file ${edit.file} names it, so it is not fetched unasked`
-        : undefined;
-    const found = await openModel(args.model ?? edit?.record.model.id ?? BUNDLED_MODEL, {
-      revision: args.revision,
-      offline: args.offline,
-      unasked,
-      signal,
-      onProgress: ({ bytes, total }) => download.update(bytes, total),
-      onNotice: (text) => terminal.note(`palimpsest: ${text}`),
-    });
-    const { checkpoint } = found;
-    await files.reads('--model', found.folder);
-    await files.reads('--edits', ...edits.map(({ file }) => file));
-    if (edits.length > 0) {
-      warnOfUnverified(edits, terminal);
-      const about = { ...checkpoint, sha256: await unlessAborted(signal, checkpoint.sha256()) };
-      for (const { record, file } of edits) checkAnyRecord(record, file, about);
-    }
-    return { found, checkpoint };
-  } finally {
-    download.stop();
+  const [edit] = edits;
+  const unasked =
+    args.model === undefined && edit && !args.fetch
+      ? `only the edit file ${edit.file} names it, so it is not fetched unasked`
+      : undefined;
+  const found = await terminal.watch(
+    'fetch',
+    (update) =>
+      openModel(args.model ?? edit?.record.model.id ?? BUNDLED_MODEL, {
+        ...{ revision: args.revision, offline: args.offline, unasked, signal },
+        onProgress: ({ bytes, total }) => update(bytes, total),
+        onNotice: (text) => terminal.note(`palimpsest: ${text}`),
+      }),
+    megabytes,
+  );
+  const { checkpoint } = found;
+  await files.reads('--model', found.folder);
+  await files.reads('--edits', ...edits.map(({ file }) => file));
+  if (edits.length > 0) {
+    warnOfUnverified(edits, terminal);
+    const about = { ...checkpoint, sha256: await unlessAborted(signal, checkpoint.sha256()) };
+    for (const { record, file } of edits) checkAnyRecord(record, file, about);
   }
+  return { found, checkpoint };
 }
 
-async function load(
+/** A model on its way to the adapter, under a bar. */
+export function loadWatched(
   gpu: Gpu,
   checkpoint: Checkpoint,
-  editable: readonly number[],
-  storage: Storage,
-  { terminal, signal }: Run,
+  options: LoadOptions,
+  terminal: Terminal,
 ): Promise<Model> {
-  const bar = terminal.progress(`load ${checkpoint.id}`, megabytes);
-  try {
-    return await Model.load(gpu, checkpoint, { storage, editable, signal, onProgress: bar.update });
-  } finally {
-    bar.stop();
-  }
+  return terminal.watch(
+    `load ${checkpoint.id}`,
+    (onProgress) => Model.load(gpu, checkpoint, { ...options, onProgress }),
+    megabytes,
+  );
 }
 
 /** A promise that cannot be cancelled, left alone when the user wants to stop. */

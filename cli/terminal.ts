@@ -9,9 +9,8 @@ import process from 'node:process';
 import { styleText } from 'node:util';
 import type { SingleBar } from 'cli-progress';
 import { printable, printableJson, printableLines } from '../src/printable.ts';
-import { table } from './text.ts';
-import type { Cell, Column } from './text.ts';
-import { wrap } from './text.ts';
+import { table, wrap } from '../src/table.ts';
+import type { Cell, Column } from '../src/table.ts';
 
 type Style = Exclude<Parameters<typeof styleText>[0], readonly unknown[]>;
 
@@ -140,6 +139,16 @@ export class Terminal {
 
   error(text: string): void {
     labelled('error:', 'red', text);
+  }
+
+  /** Work under a bar, which ends with it. */
+  async watch<T>(
+    what: string,
+    work: (update: Progress['update']) => Promise<T>,
+    unit?: (n: number) => string,
+  ): Promise<T> {
+    const bar = this.progress(what, unit);
+    return work(bar.update).finally(bar.stop);
   }
 
   /**

@@ -15,8 +15,6 @@ import type {
   Opened,
   Progress,
   ReplayEvent,
-  ShaderResult,
-  Turn,
   Wish,
 } from './engine/protocol.ts';
 import { fetchRecorded } from './recorded.ts';
@@ -189,23 +187,14 @@ export class Desk {
     return this.#work(() => this.engine.trace(request, proxy(on)));
   }
 
-  /** ROME's update of the last edit, had its key stood at these angles to u. */
-  turns(angles: readonly number[]): Promise<Turn[]> {
-    return this.#work(() => this.engine.turns(angles));
-  }
-
-  /** What both methods write at one angle. */
-  turn(angle: number, prompt: string, tokens: number): Promise<{ rome: string; rRome: string }> {
-    return this.#work(() => this.engine.turn(angle, prompt, tokens));
+  /** What else the engine can be asked. @throws Failure */
+  ask<T>(question: (engine: Remote<RemoteEngine>) => Promise<T>): Promise<T> {
+    return this.#work(() => question(this.engine));
   }
 
   /** Kernels that can be changed here. */
   changeable(): Promise<readonly string[]> {
     return this.#work(async () => (await this.#texts.shaders()).changeable);
-  }
-
-  tryShader(kernel: string, text: string): Promise<ShaderResult> {
-    return this.#work(() => this.engine.tryShader(kernel, text) as Promise<ShaderResult>);
   }
 
   measure(on: (found: Measurement, done: number, total: number) => void): Promise<void> {

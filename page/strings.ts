@@ -31,7 +31,6 @@ export const strings = {
     asking: 'Asking the model',
     says: (p: string) => `says the model, ${p} sure`,
     button: (target: string) => `Make it say “${target}”`,
-    working: 'Writing',
     stop: 'Stop',
     again: 'Put it back',
     readOn: 'See how',
@@ -307,7 +306,6 @@ export const strings = {
     copy: 'Copy the JSON',
     copied: 'Copied.',
     notCopied: 'The browser did not let us copy: select the text below.',
-    graphic: 'Speed of every rung',
   },
 
   status: {

@@ -12,8 +12,10 @@
  */
 export * from './errors.ts';
 
-export { Gpu, summariseAdapter } from './gpu/context.ts';
-export type { AdapterSummary, Surroundings } from './gpu/context.ts';
+export { summariseAdapter } from './gpu/adapter-info.ts';
+export { Gpu } from './gpu/context.ts';
+export type { AdapterSummary } from './gpu/adapter-info.ts';
+export type { Surroundings } from './gpu/context.ts';
 
 export { Model } from './models/model.ts';
 export { checkTensors, readArchitecture } from './models/checkpoint.ts';

@@ -38,6 +38,28 @@ export function parseJson(source: string | Uint8Array, limits: JsonLimits = {}):
   }
 }
 
+/** The same, where the error is the caller's. @throws what `fault` makes of what came instead */
+export function jsonFrom(
+  source: string | Uint8Array,
+  fault: (found: string, cause: unknown) => Error,
+  limits?: JsonLimits,
+): unknown {
+  try {
+    return parseJson(source, limits);
+  } catch (cause) {
+    throw fault((cause as Error).message, cause);
+  }
+}
+
+/** undefined for what is no JSON. */
+export function jsonIfAny(text: string): unknown {
+  try {
+    return parseJson(text);
+  } catch {
+    return undefined;
+  }
+}
+
 /** UTF-8 as text. @throws SyntaxError where it is none */
 function decode(bytes: Uint8Array): string {
   try {

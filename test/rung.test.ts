@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { CHOLESKY } from '../src/edit/cholesky.ts';
 import { SECOND_MOMENT } from '../src/edit/second-moment.ts';
 import { ShapeError } from '../src/errors.ts';
-import type { AdapterSummary } from '../src/gpu/context.ts';
+import type { AdapterSummary } from '../src/gpu/adapter-info.ts';
 import { readShader } from '../src/gpu/node.ts';
 import { reflect } from '../src/gpu/kernel.ts';
 import { choose, gridOf, nameOf } from '../src/gpu/rung.ts';

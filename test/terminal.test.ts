@@ -1,10 +1,11 @@
 /** Text in columns: what a token takes, where lines break, how tables fit. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { sparkline, table } from '../cli/text.ts';
+import { percent, short } from '../src/numerals.ts';
+import { cut, table, textWidth, wrap } from '../src/table.ts';
+import { quoted, sparkline } from '../cli/text.ts';
 import { UsageError } from '../src/errors.ts';
 import { printable, printableJson, printableLines } from '../src/printable.ts';
-import { cut, percent, quoted, short, textWidth, wrap } from '../cli/text.ts';
 
 const test = suite('terminal');
 

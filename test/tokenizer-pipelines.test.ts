@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { lookupSubject } from '../src/edit/subject.ts';
+import { lookupSubject } from '../src/edit/rows.ts';
 import { nest, readTemplate, sentence } from '../src/edit/template.ts';
 import { ModelError, UsageError } from '../src/errors.ts';
 import { askInChat } from '../src/models/chat.ts';

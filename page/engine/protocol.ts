@@ -1,10 +1,9 @@
 /** What crosses between the page and the worker that owns the device: plain data alone. */
 import type { EditPhase } from '../../src/edit/edit.ts';
-import type { Verdict } from '../../src/edit/guard.ts';
+import type { Verdict, Success } from '../../src/edit/guard.ts';
 import type { Method } from '../../src/edit/method.ts';
-import type { Success } from '../../src/edit/success.ts';
 import type { TraceRow } from '../../src/edit/value-loss.ts';
-import type { AdapterSummary } from '../../src/gpu/context.ts';
+import type { AdapterSummary } from '../../src/gpu/adapter-info.ts';
 import type { NextToken, Prediction } from '../../src/models/predict.ts';
 
 export type Vector = Float32Array<ArrayBuffer>;

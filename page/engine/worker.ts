@@ -1,5 +1,6 @@
 /** The worker that owns the device: the page asks, and never computes. */
 import { expose } from 'comlink';
+import { limitsOf } from '../../src/gpu/adapter-info.ts';
 import { openGpu } from '../../src/gpu/browser.ts';
 import type { Gpu } from '../../src/gpu/context.ts';
 import { PalimpsestError } from '../../src/errors.ts';
@@ -73,7 +74,7 @@ class Remote {
     const { D, F, H, V, layers, context } = model.dims;
     return {
       adapter: gpu.adapter,
-      limits: limitsOf(gpu),
+      limits: limitsOf(gpu.device),
       model: { id: model.id, sha256: model.sha256 },
       dims: { D, F, H, V, layers, context },
       layer,
@@ -198,21 +199,6 @@ function crossing(error: unknown): Error {
   const crossed = new Error(error instanceof Error ? error.message : String(error));
   crossed.name = error instanceof PalimpsestError ? error.code : 'bug';
   return crossed;
-}
-
-/** What an issue about a GPU wants to know. */
-const LIMITS = [
-  'maxBufferSize',
-  'maxStorageBufferBindingSize',
-  'maxComputeWorkgroupStorageSize',
-  'maxComputeInvocationsPerWorkgroup',
-  'maxComputeWorkgroupsPerDimension',
-  'maxStorageBuffersPerShaderStage',
-  'maxTextureArrayLayers',
-] as const;
-
-function limitsOf({ device }: Gpu): Record<string, number> {
-  return Object.fromEntries(LIMITS.map((name) => [name, device.limits[name]]));
 }
 
 export type RemoteEngine = Remote;

@@ -7,7 +7,7 @@ import type { Turn } from '../engine/protocol.ts';
 import { ANGLES } from '../plan.ts';
 import { strings } from '../strings.ts';
 import { Curve } from '../ui/curve.ts';
-import { fill, h, shown, unique } from '../ui/dom.ts';
+import { definitions, fill, h, shown, unique } from '../ui/dom.ts';
 import { replayPiece } from './replay.ts';
 import { piece, section } from './section.ts';
 
@@ -41,11 +41,7 @@ function threeMethods(desk: Desk): HTMLElement {
           'div',
           { class: `method ${outcome.verdict}` },
           h('h4', {}, row.title),
-          h(
-            'dl',
-            {},
-            facts.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))),
-          ),
+          definitions('', facts),
           h('p', { class: `verdict ${outcome.verdict}` }, strings.change.verdict[outcome.verdict]),
         );
       }),
@@ -114,7 +110,7 @@ function turnPiece(desk: Desk): HTMLElement {
     const mine = (waiting += 1);
     status.textContent = '…';
     try {
-      const found = await desk.turn(Number(slider.value), prompt.value, TOKENS);
+      const found = await desk.ask((engine) => engine.turn(Number(slider.value), prompt.value, TOKENS));
       if (mine !== waiting) return;
       lines.rome.textContent = `${prompt.value}${found.rome}`;
       lines.rRome.textContent = `${prompt.value}${found.rRome}`;
@@ -138,10 +134,12 @@ function turnPiece(desk: Desk): HTMLElement {
   };
   desk.on('report', (report) => {
     if (desk.mode === 'live')
-      void desk.turns(ANGLES).then(
-        (found) => show(report, found),
-        (error: unknown) => (status.textContent = asFailure(error).message),
-      );
+      void desk
+        .ask((engine) => engine.turns(ANGLES))
+        .then(
+          (found) => show(report, found),
+          (error: unknown) => (status.textContent = asFailure(error).message),
+        );
   });
   desk.on('mode', (mode) => {
     if (mode === 'recorded' && desk.recorded) show(desk.recorded.report, desk.recorded.turns);

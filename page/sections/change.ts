@@ -10,7 +10,7 @@ import { fill, h, shown, unique } from '../ui/dom.ts';
 import { SubjectPicker } from '../ui/subject.ts';
 import { editList } from './edits.ts';
 import { lineOf } from './hero.ts';
-import { section } from './section.ts';
+import { onSubmit, section, stoppable } from './section.ts';
 
 const text = strings.change;
 
@@ -77,37 +77,23 @@ export function change(desk: Desk): HTMLElement {
         ? text.paraphrase
         : text.neighbour;
 
-  let running = false;
-  const submit = async (event: Event): Promise<void> => {
-    event.preventDefault();
-    if (running) return desk.cancel();
-    running = true;
-    run.textContent = text.stop;
-    try {
-      const { prompt, subject } = picker.request();
-      await desk.edit({ prompt, subject, target: target.value, method: chosenMethod(), watched: watched() });
-    } catch (error) {
-      const { code, message } = asFailure(error);
-      say(code === 'stopped' ? strings.status.stopped : message);
-    } finally {
-      running = false;
-      run.textContent = text.run;
-    }
-  };
+  const start = stoppable(desk, run, status, text, async () => {
+    const { prompt, subject } = picker.request();
+    await desk.edit({ prompt, subject, target: target.value, method: chosenMethod(), watched: watched() });
+  });
 
   const added = h('input', { type: 'text', id: unique('add'), autocomplete: 'off', spellcheck: 'false' });
   const add = h(
     'form',
     {
       class: 'row',
-      onsubmit: (event) => {
-        event.preventDefault();
+      onsubmit: onSubmit(() => {
         const line = added.value.trim();
         if (line === '' || own.includes(line)) return;
         own.push(line);
         added.value = '';
         showOwn();
-      },
+      }),
     },
     h('label', { for: added.id }, text.add),
     h('div', { class: 'joined' }, added, h('button', { type: 'submit' }, text.addButton)),
@@ -246,7 +232,7 @@ export function change(desk: Desk): HTMLElement {
         examples,
         h(
           'form',
-          { class: 'form', onsubmit: (event) => void submit(event) },
+          { class: 'form', onsubmit: onSubmit(start) },
           picker.element,
           h('label', { for: targetId }, text.target),
           target,

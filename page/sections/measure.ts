@@ -1,10 +1,10 @@
 /** Ability 6: measure this GPU. */
-import { asFailure } from '../desk.ts';
 import type { Desk } from '../desk.ts';
 import type { Measurement } from '../engine/protocol.ts';
 import { strings } from '../strings.ts';
-import { fill, h } from '../ui/dom.ts';
-import { piece, section } from './section.ts';
+import { bar } from '../ui/bars.ts';
+import { definitions, fill, h } from '../ui/dom.ts';
+import { piece, section, stoppable } from './section.ts';
 
 const text = strings.measure;
 
@@ -23,13 +23,9 @@ export function measure(desk: Desk): HTMLElement {
     h('div', { class: 'actions' }, copy, copied),
     json,
   );
-  let running = false;
-
-  const start = async (): Promise<void> => {
-    if (running) return desk.cancel();
-    running = true;
-    run.textContent = text.stop;
-    const found: Measurement[] = [];
+  const found: Measurement[] = [];
+  const start = stoppable(desk, run, status, text, async () => {
+    found.length = 0;
     fill(figure);
     share.hidden = true;
     try {
@@ -39,17 +35,11 @@ export function measure(desk: Desk): HTMLElement {
         fill(figure, charts(found));
       });
       status.textContent = '';
-    } catch (error) {
-      const { code, message } = asFailure(error);
-      status.textContent = code === 'stopped' ? strings.status.stopped : message;
     } finally {
-      running = false;
-      run.textContent = text.run;
+      json.textContent = JSON.stringify(reportOf(desk, found), undefined, 2);
+      share.hidden = found.length === 0;
     }
-    if (found.length === 0) return;
-    json.textContent = JSON.stringify(reportOf(desk, found), undefined, 2);
-    share.hidden = false;
-  };
+  });
   run.addEventListener('click', () => void start());
   copy.addEventListener('click', () => {
     navigator.clipboard.writeText(json.textContent ?? '').then(
@@ -65,18 +55,10 @@ export function measure(desk: Desk): HTMLElement {
     status.textContent = mode === 'recorded' ? strings.status.needsGpu : '';
     const { opened } = desk;
     if (!opened) return;
-    const rows = [
-      [text.adapter, opened.adapter.description],
-      ...Object.entries(opened.limits).map(([name, limit]): [string, string] => [name, strings.count(limit)]),
-    ] as const;
-    fill(
-      about,
-      h(
-        'dl',
-        { class: 'limits' },
-        rows.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))),
-      ),
+    const limits = Object.entries(opened.limits).map(
+      ([name, limit]) => [name, strings.count(limit)] as const,
     );
+    fill(about, definitions('limits', [[text.adapter, opened.adapter.description], ...limits]));
   });
 
   return section(
@@ -106,16 +88,11 @@ function charts(found: readonly Measurement[]): HTMLElement[] {
         'ol',
         {},
         group.map(({ name, rate, chosen }) =>
-          h(
-            'li',
-            { class: `bar ${chosen ? 'new' : 'old'}`, vars: { p: rate / best || 0 } },
-            h('span', { class: 'token' }, name, chosen && h('span', { class: 'kind' }, text.chosen)),
-            h('span', { class: 'track', 'aria-hidden': 'true' }, h('span', { class: 'fill' })),
-            h(
-              'span',
-              { class: 'value' },
-              Number.isFinite(rate) ? `${say(rate)}, ${Math.round((100 * rate) / best)} %` : text.wrong,
-            ),
+          bar(
+            chosen ? 'new' : 'old',
+            rate / best,
+            [name, chosen && h('span', { class: 'kind' }, text.chosen)],
+            Number.isFinite(rate) ? `${say(rate)}, ${Math.round((100 * rate) / best)} %` : text.wrong,
           ),
         ),
       ),

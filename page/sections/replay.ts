@@ -1,12 +1,11 @@
 /** The paper's sequence: sixteen edits go well, the seventeenth destroys the model, and r-ROME's does not. */
-import { asFailure } from '../desk.ts';
 import type { Desk } from '../desk.ts';
 import type { ReplayEvent, ReplayStep, Written } from '../engine/protocol.ts';
 import { REPLAY_PROMPT } from '../plan.ts';
 import { strings } from '../strings.ts';
 import { Curve } from '../ui/curve.ts';
 import { fill, h, unique } from '../ui/dom.ts';
-import { piece } from './section.ts';
+import { onSubmit, piece, stoppable } from './section.ts';
 
 const text = strings.break;
 const EDITS = 17;
@@ -37,7 +36,6 @@ export function replayPiece(desk: Desk): HTMLElement {
     h('div', { class: 'pair' }, perplexity.element, sizes.element),
     texts,
   );
-  let running = false;
 
   const reset = (): void => {
     shown.hidden = false;
@@ -67,23 +65,11 @@ export function replayPiece(desk: Desk): HTMLElement {
     if (at.edits > 0) sizes.add({ x: at.edits, y: at.relativeUpdate, mark: at.edits === EDITS, other });
   };
 
-  const submit = async (event: Event): Promise<void> => {
-    event.preventDefault();
-    if (running) return desk.cancel();
-    running = true;
-    run.textContent = text.stop;
+  const start = stoppable(desk, run, status, text, async () => {
     reset();
-    try {
-      await desk.replay(prompt.value, on);
-      status.textContent = desk.mode === 'recorded' ? text.recorded : text.undone;
-    } catch (error) {
-      const { code, message } = asFailure(error);
-      status.textContent = code === 'stopped' ? strings.status.stopped : message;
-    } finally {
-      running = false;
-      run.textContent = text.run;
-    }
-  };
+    await desk.replay(prompt.value, on);
+    status.textContent = desk.mode === 'recorded' ? text.recorded : text.undone;
+  });
   desk.on('mode', (mode) => {
     run.disabled = mode !== 'live' && mode !== 'recorded';
     prompt.disabled = mode === 'recorded';
@@ -93,7 +79,7 @@ export function replayPiece(desk: Desk): HTMLElement {
     text.replayText,
     h(
       'form',
-      { class: 'row', onsubmit: (event) => void submit(event) },
+      { class: 'row', onsubmit: onSubmit(start) },
       h('label', { for: prompt.id }, text.replayPrompt),
       h('div', { class: 'joined' }, prompt, run),
     ),

@@ -3,6 +3,7 @@ import { asFailure } from '../desk.ts';
 import type { Desk } from '../desk.ts';
 import type { ShaderResult } from '../engine/protocol.ts';
 import { strings } from '../strings.ts';
+import { bar } from '../ui/bars.ts';
 import type { Editor } from '../ui/editor.ts';
 import { fill, h, unique } from '../ui/dom.ts';
 import { section } from './section.ts';
@@ -35,11 +36,14 @@ export function shader(desk: Desk): HTMLElement {
   };
   const attempt = async (): Promise<void> => {
     if (!editor) return;
+    const source = editor.text;
     run.disabled = true;
     fill(result, h('p', { class: 'status' }, text.running));
     editor.mark([]);
     try {
-      const found = await desk.tryShader(choice.value, editor.text);
+      const found = await desk.ask(
+        (engine) => engine.tryShader(choice.value, source) as Promise<ShaderResult>,
+      );
       if (found.kind === 'faults') editor.mark(found.faults);
       fill(
         result,
@@ -108,13 +112,7 @@ function resultElement(found: ShaderResult, goTo: (line: number) => void): HTMLE
   }
   const most = Math.max(found.mine, found.its);
   const row = (label: string, ms: number, kind: string): HTMLElement =>
-    h(
-      'li',
-      { class: `bar ${kind}`, vars: { p: ms / most } },
-      h('span', { class: 'token' }, label),
-      h('span', { class: 'track', 'aria-hidden': 'true' }, h('span', { class: 'fill' })),
-      h('span', { class: 'value' }, text.ms(ms)),
-    );
+    bar(kind, ms / most, label, text.ms(ms));
   return h(
     'div',
     { class: 'bars' },

@@ -73,3 +73,12 @@ export function unique(stem: string): string {
 export function shown(token: string): string {
   return printable(token.replace(/\n/g, '↵').replace(/^ /, '␣'));
 }
+
+/** Names and what they stand for. */
+export function definitions(kind: string, rows: readonly (readonly [string, string])[]): HTMLElement {
+  return h(
+    'dl',
+    { class: kind },
+    rows.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))),
+  );
+}

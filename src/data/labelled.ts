@@ -1,6 +1,6 @@
 /** Sentences with a class, as GLUE's validation sets have them: what downstream tasks ask. */
 import { UsageError } from '../errors.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import { RecordReader, describe } from './record-reader.ts';
 
 export interface Labelled {
@@ -20,14 +20,10 @@ const WORDS: Readonly<Record<string, number>> = { entailment: 0, not_entailment:
  * @throws UsageError naming file, record and field
  */
 export function readLabelled(text: string, name: string): Labelled[] {
-  let list: unknown;
-  try {
-    list = parseJson(text.replace(/^\uFEFF/, ''));
-  } catch (cause) {
-    throw new UsageError(`${name}: expected JSON, found ${String((cause as Error).message)}.`, 'usage', {
-      cause,
-    });
-  }
+  const list = jsonFrom(
+    text.replace(/^\uFEFF/, ''),
+    (found, cause) => new UsageError(`${name}: expected JSON, found ${found}.`, 'usage', { cause }),
+  );
   if (!Array.isArray(list)) throw new UsageError(`${name}: expected an array, found ${describe(list)}.`);
   return list.map((value: unknown, i) => {
     const record = RecordReader.open(value, `${name}: record ${i}`);

@@ -1,5 +1,5 @@
 import { UsageError } from '../errors.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import { isCsv, readCsv } from './csv.ts';
 import type { Fact } from './fact.ts';
 import { LAYOUTS } from './layouts.ts';
@@ -77,10 +77,7 @@ function splitLines(content: string, name: string): Placed[] {
 }
 
 function parse(text: string, where: string): unknown {
-  try {
-    return parseJson(text, { values: MOST_VALUES });
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new UsageError(`${where}: expected JSON, found ${why}. Is the file complete?`, 'usage', { cause });
-  }
+  const fault = (found: string, cause: unknown): UsageError =>
+    new UsageError(`${where}: expected JSON, found ${found}. Is the file complete?`, 'usage', { cause });
+  return jsonFrom(text, fault, { values: MOST_VALUES });
 }

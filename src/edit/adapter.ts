@@ -10,7 +10,7 @@
 import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
 import { bytesOf } from '../floats.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import { isFactsRecord, targetsOf, updatesOf } from './facts-record.ts';
 import type { FactsRecord } from './facts-record.ts';
 import { recordTensors } from './record.ts';
@@ -120,12 +120,7 @@ export function editFilesOf(
       'bad_adapter',
     );
   if (edits === undefined) throw fault("expected the edits' own words in its metadata, there are none");
-  let json: unknown;
-  try {
-    json = parseJson(edits);
-  } catch (error) {
-    throw fault(`edits: expected JSON, found ${(error as Error).message}`);
-  }
+  const json = jsonFrom(edits, (found) => fault(`edits: expected JSON, found ${found}`));
   const { success, output, issues } = v.safeParse(EDITS, json, { abortEarly: true });
   if (!success) throw fault(`edits: ${v.getDotPath(issues[0]) ?? ''}: expected ${issues[0].expected}`);
   return output.edits.map(({ parts, facts, metadata }, i) => ({

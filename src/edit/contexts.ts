@@ -1,6 +1,6 @@
 /** The contexts of an edit: read from a file, or what the model itself says after BOS or `<|endoftext|>`. */
 import { ModelError, UsageError } from '../errors.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
 import { readTemplate, show } from './template.ts';
@@ -52,13 +52,10 @@ export function parseContexts(text: string, name: string): string[] {
  */
 export function parseContextGroups(text: string, name: string): string[][] {
   const advice = 'Write a JSON array such as ["{}", "In short. {}"].';
-  let list: unknown;
-  try {
-    list = parseJson(text.replace(/^\uFEFF/, ''));
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new UsageError(`${name}: expected JSON, found ${why}. ${advice}`, 'usage', { cause });
-  }
+  const list = jsonFrom(
+    text.replace(/^\uFEFF/, ''),
+    (found, cause) => new UsageError(`${name}: expected JSON, found ${found}. ${advice}`, 'usage', { cause }),
+  );
   if (!Array.isArray(list)) {
     const found = list === null ? 'null' : `a value of type ${typeof list}`;
     throw new UsageError(`${name}: expected an array of templates, found ${found}. ${advice}`);

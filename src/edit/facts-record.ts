@@ -9,7 +9,7 @@
 import { UsageError } from '../errors.ts';
 import { bytesOf } from '../floats.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import { MASS_METHODS, METHODS } from './method.ts';
 import type { MassMethod, Method } from './method.ts';
 import { RECORD_SCHEMA, checkRecord, parseRequest, readPair, verify } from './record.ts';
@@ -184,12 +184,7 @@ export async function readFactsRecord(file: RecordFile): Promise<FactsRecord> {
     return value;
   };
   const list = (name: string): unknown[] => {
-    let found: unknown;
-    try {
-      found = parseJson(field(name));
-    } catch (error) {
-      throw fault(`${name}: expected a JSON array, found ${(error as Error).message}`);
-    }
+    const found = jsonFrom(field(name), (other) => fault(`${name}: expected a JSON array, found ${other}`));
     if (!Array.isArray(found)) throw fault(`${name}: expected a JSON array`);
     return found;
   };

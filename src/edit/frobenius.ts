@@ -1,6 +1,7 @@
 /** How large a matrix is, the same bits every time. Frobenius: the GPU sums stretches, the few partial sums are added in float64. */
 import { ShapeError } from '../errors.ts';
-import type { Gpu, Grid } from '../gpu/context.ts';
+import type { Gpu } from '../gpu/context.ts';
+import type { Grid } from '../gpu/dispatch.ts';
 import { empty, halfCode, isHalf, read, windows } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 

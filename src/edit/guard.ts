@@ -1,5 +1,7 @@
 /**
- * Judges an edit before it is kept. Two measures without a scale, so that they mean the same in any model:
+ * Judges an edit: whether the model is still whole with it, and whether it did what it was made for.
+ *
+ * The verdict comes before an edit is kept. Two measures without a scale, so that they mean the same in any model:
  *
  *   cosine           k · u / (|k| |u|): near zero, the update must be huge to have any effect on k
  *   relative update  |u Λᵀ| / |W|
@@ -7,6 +9,8 @@
  * An ordinary edit has a cosine of 0.3 to 0.7 and, on an unedited model, a relative update below 1; the disabling
  * edits of the paper lie more than an order of magnitude beyond. The thresholds sit in that gap.
  */
+import type { Prediction } from '../models/predict.ts';
+
 export const VERDICTS = ['ok', 'suspect', 'disabling'] as const;
 export type Verdict = (typeof VERDICTS)[number];
 
@@ -29,4 +33,31 @@ export function judge(cosine: number, relativeUpdate: number, t: Thresholds = TH
   // Written so that NaN, which compares false with everything, is disabling.
   if (!(c >= t.disablingCosine && relativeUpdate <= t.disablingUpdate)) return 'disabling';
   return c < t.suspectCosine || relativeUpdate > t.suspectUpdate ? 'suspect' : 'ok';
+}
+
+/** Whether an edit did what it was made for, read off the bare prompt. */
+export type Success = 'took' | 'partly' | 'missed';
+
+/** What the model makes of the target, and of the object that is true without the edit where that is known. */
+export interface TargetState {
+  readonly target: Pick<Prediction, 'continuationLogprob' | 'continuationFirst'>;
+  /** ln p per token of the true object. */
+  readonly trueLogprob?: number | undefined;
+}
+
+/** The target counts as risen when its probability grew by this factor. */
+const RISE = 10;
+
+/**
+ * `took`: every token of the target is the arg-max. `partly`: it is not, but its probability rose above that of the true
+ * object, or ten-fold. `missed`: neither.
+ *
+ * @param tokens of the target: log-probabilities are per token
+ */
+export function judgeSuccess(before: TargetState, after: TargetState, tokens: number): Success {
+  if (after.target.continuationFirst) return 'took';
+  const rise = (after.target.continuationLogprob - before.target.continuationLogprob) * tokens;
+  const isAbove = ({ target, trueLogprob }: TargetState): boolean =>
+    trueLogprob !== undefined && target.continuationLogprob > trueLogprob;
+  return rise >= Math.log(RISE) || (isAbove(after) && !isAbove(before)) ? 'partly' : 'missed';
 }

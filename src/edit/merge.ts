@@ -1,6 +1,6 @@
 /** Several edit files as one: their updates side by side, batch after batch, so that the model is that of all of them, bit for bit. */
 import { UsageError } from '../errors.ts';
-import { parseJson } from '../json.ts';
+import { jsonIfAny } from '../json.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import { factsMetadata, factsTensors, isFactsRecord, targetsOf } from './facts-record.ts';
 import type { FactsBatch, FactsRecord } from './facts-record.ts';
@@ -65,12 +65,8 @@ export function mergeEdits(
 
 /** Ids of the edits that a file was made on. */
 function readIds(file: string, text: string): string[] {
-  try {
-    const found = parseJson(text);
-    if (Array.isArray(found) && found.every((id) => typeof id === 'string')) return found;
-  } catch {
-    // told below
-  }
+  const found = jsonIfAny(text);
+  if (Array.isArray(found) && found.every((id) => typeof id === 'string')) return found;
   throw new UsageError(
     `merge ${file}: earlier: expected an array of ids in its metadata. Make the edit again.`,
   );

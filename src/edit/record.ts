@@ -8,7 +8,7 @@
 import { UsageError } from '../errors.ts';
 import { bytesOf } from '../floats.ts';
 import { isSealed } from '../formats/checksum.ts';
-import { parseJson } from '../json.ts';
+import { jsonIfAny } from '../json.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import type { Architecture } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
@@ -164,7 +164,7 @@ export async function readRecord(file: RecordFile): Promise<EditRecord> {
   if (!/^\d+$/.test(field('layer'))) throw fault(`layer: expected a whole number, found "${field('layer')}"`);
   const method = METHODS.find((known) => known === field('method'));
   if (!method) throw fault(`method: expected ${METHODS.join(', ')}, found "${field('method')}"`);
-  const request = parseRequest(jsonOf(field('request')));
+  const request = parseRequest(jsonIfAny(field('request')));
   if (!request) throw fault('request: expected a prompt with one {}, subject, target and target_ids');
 
   const { u, lambda, rank } = await readPair(file, ['u', 'lambda'], fault);
@@ -265,12 +265,4 @@ export function parseRequest(found: unknown): EditRecord['request'] | undefined 
   if (!Array.isArray(targetIds) || !targetIds.every((id) => Number.isSafeInteger(id) && id >= 0))
     return undefined;
   return { prompt, subject, target, targetIds: targetIds as number[] };
-}
-
-function jsonOf(text: string): unknown {
-  try {
-    return parseJson(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -7,7 +7,7 @@
  *
  * @see https://github.com/huggingface/safetensors, "Format"
  */
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import { FormatFault, isRecord } from './source.ts';
 
 /** Bytes of one element. */
@@ -57,12 +57,8 @@ export interface Header {
  * @throws FormatFault naming the tensor, what was expected and what came
  */
 export function parseHeader(bytes: Uint8Array, dataBytes: number): Header {
-  let json: unknown;
-  try {
-    json = parseJson(bytes, JSON_LIMITS);
-  } catch (error) {
-    throw new FormatFault(`the header: expected JSON, found ${(error as Error).message}`);
-  }
+  const fault = (found: string): FormatFault => new FormatFault(`the header: expected JSON, found ${found}`);
+  const json = jsonFrom(bytes, fault, JSON_LIMITS);
   if (!isRecord(json)) throw new FormatFault('the header must be a JSON object');
   const { __metadata__: metadata = {}, ...entries } = json;
   if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) {

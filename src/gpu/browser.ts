@@ -1,7 +1,8 @@
 /** `palimpsest/browser`: starts the engine in a browser: its adapter, limits that are large enough, shaders that the page has loaded already. */
 import { GpuError } from '../errors.ts';
-import { Gpu, summariseAdapter } from './context.ts';
-import type { AdapterSummary } from './context.ts';
+import { summariseAdapter } from './adapter-info.ts';
+import { Gpu } from './context.ts';
+import type { AdapterSummary } from './adapter-info.ts';
 
 /** What every adapter of the WebGPU standard binds; the "compatibility" ones of old devices bind less. */
 const BINDING_BYTES = 128 * 2 ** 20;

@@ -5,9 +5,12 @@
  * Ops are synchronous and only record; `read` and `sync` are where time passes and where errors surface.
  */
 import { GpuError, ShapeError } from '../errors.ts';
+import type { AdapterSummary } from './adapter-info.ts';
 import { BindGroups } from './bind-groups.ts';
 import { Pool } from './buffers.ts';
 import type { Block } from './buffers.ts';
+import { checkNames, fillParams, groupsOf } from './dispatch.ts';
+import type { Grid } from './dispatch.ts';
 import { compile } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
 import { Scope } from './scope.ts';
@@ -23,43 +26,6 @@ export interface View {
   readonly bytes: number;
 }
 
-export interface AdapterSummary {
-  readonly description: string;
-  readonly vendor: string;
-  readonly architecture: string;
-  readonly backend: string;
-  /** `software`: the adapter computes on the CPU's own cores, so waiting must not burn them. */
-  readonly kind: 'gpu' | 'software';
-  /** The fixed subgroup size, or 0 where it varies or there are none. */
-  readonly subgroupSize: number;
-  /** The sizes between which subgroups vary; 0 where there are none. GPUs: 32, 64, or 8 to 32. */
-  readonly subgroupMinSize: number;
-  readonly subgroupMaxSize: number;
-  readonly features: readonly string[];
-}
-
-/** Names of adapters that compute on the CPU. */
-const SOFTWARE = /llvmpipe|lavapipe|softpipe|swiftshader|basic render driver/i;
-
-/** What an adapter says of itself. @param backend what lies below WebGPU, where the host knows it */
-export function summariseAdapter(adapter: GPUAdapter, backend = 'unknown'): AdapterSummary {
-  const { description, vendor, architecture, isFallbackAdapter } = adapter.info;
-  const subgroups = adapter.features.has('subgroups');
-  const subgroupMinSize = subgroups ? (adapter.info.subgroupMinSize ?? 0) : 0;
-  const subgroupMaxSize = subgroups ? (adapter.info.subgroupMaxSize ?? 0) : 0;
-  return {
-    description,
-    vendor,
-    architecture,
-    backend,
-    kind: SOFTWARE.test(description) || isFallbackAdapter ? 'software' : 'gpu',
-    subgroupSize: subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0,
-    subgroupMinSize,
-    subgroupMaxSize,
-    features: [...adapter.features].sort(),
-  };
-}
-
 /** What the surroundings (Node, a browser page) hand in. */
 export interface Surroundings {
   readonly adapter: GPUAdapter;
@@ -71,22 +37,6 @@ export interface Surroundings {
   /** Whatever must stay alive as long as the device, e.g. what Dawn's `create` returned. */
   readonly anchor?: unknown;
 }
-
-export interface Grid {
-  /** Invocations wanted; divided by the workgroup size. */
-  readonly threads?: Extent;
-  /** Workgroups; a number is folded like that of threads. */
-  readonly groups?: Extent;
-  readonly overrides?: Readonly<Record<string, number>> | undefined;
-  /** Useful work, for `--trace` and benches. */
-  readonly cost?: { readonly flops?: number; readonly bytes?: number; readonly shape?: string } | undefined;
-}
-
-/** Along x, y, z; a number: along x, and where that does not reach, folded: i = y · groups.x + x. */
-type Extent = number | readonly [number, number?, number?];
-
-/** Of one dimension. */
-const MAX_GROUPS = 65_535;
 
 export class Gpu {
   readonly device: GPUDevice;
@@ -197,9 +147,9 @@ export class Gpu {
   ): void {
     if (this.#failure) throw this.#failure;
     const kernel = this.kernel(name, grid.overrides);
-    const groups = this.#groups(kernel, grid);
+    const groups = groupsOf(kernel, grid);
     if (groups.includes(0)) return; // nothing to do
-    this.#checkNames(kernel, bind, params);
+    checkNames(kernel, bind, params);
     const resources = kernel.reflection.bindings.map(({ name: key, kind }): GPUBindingResource => {
       if (kind === 'uniform') return { buffer: this.#uniforms.buffer, offset: 0, size: kernel.paramBytes };
       const view = bind[key] as View | GPUTextureView;
@@ -334,53 +284,8 @@ export class Gpu {
       this.#uniforms.slot(kernel.paramBytes) ?? (this.flush(), this.#uniforms.slot(kernel.paramBytes));
     if (!slot)
       throw new ShapeError(`${kernel.name}: Params of ${kernel.paramBytes} bytes exceed the uniform ring.`);
-    kernel.reflection.params.forEach((field, i) => {
-      const value = params[field.name] as number;
-      if (field.type === 'f32') slot.data.setFloat32(i * 4, value, true);
-      else if (field.type === 'u32') slot.data.setUint32(i * 4, value, true);
-      else slot.data.setInt32(i * 4, value, true);
-    });
+    fillParams(kernel, params, slot.data);
     return slot.offset;
-  }
-
-  #groups(kernel: Kernel, grid: Grid): [number, number, number] {
-    const extent = grid.groups ?? grid.threads ?? 1;
-    const size = grid.groups === undefined ? kernel.workgroup : ([1, 1, 1] as const);
-    let groups: [number, number, number];
-    if (typeof extent === 'number') {
-      const n = Math.ceil(extent / size[0]);
-      const x = Math.min(n, MAX_GROUPS);
-      groups = [x, x === 0 ? 0 : Math.ceil(n / x), 1];
-    } else {
-      const [x, y = 1, z = 1] = extent;
-      groups = [Math.ceil(x / size[0]), Math.ceil(y / size[1]), Math.ceil(z / size[2])];
-    }
-    if (Math.max(...groups) > MAX_GROUPS)
-      throw new ShapeError(
-        `${kernel.name}: ${groups.join(' x ')} workgroups; one dimension takes at most ${MAX_GROUPS}.`,
-      );
-    return groups;
-  }
-
-  #checkNames(
-    kernel: Kernel,
-    bind: Readonly<Record<string, unknown>>,
-    params: Readonly<Record<string, number>>,
-  ): void {
-    const { bindings, params: fields } = kernel.reflection;
-    const wanted = bindings.filter((b) => b.kind !== 'uniform').map((b) => b.name);
-    const given = Object.keys(bind);
-    const wrong = [
-      ...wanted.filter((b) => !bind[b]).map((b) => `binding "${b}" is missing`),
-      ...given.filter((b) => !wanted.includes(b)).map((b) => `there is no binding "${b}"`),
-      ...fields
-        .filter((f) => !Number.isFinite(params[f.name]))
-        .map((f) => `Params.${f.name} is ${params[f.name]}`),
-      ...Object.keys(params)
-        .filter((p) => !fields.some((f) => f.name === p))
-        .map((p) => `Params has no "${p}"`),
-    ];
-    if (wrong.length > 0) throw new ShapeError(`shaders/${kernel.name}.wgsl: ${wrong.join('; ')}.`);
   }
 
   async #surface(): Promise<void> {

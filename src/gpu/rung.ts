@@ -3,7 +3,8 @@
  * the same ones. A rung in `shaders/software` serves software adapters alone; the others serve GPUs, or every adapter.
  */
 import { ShapeError } from '../errors.ts';
-import type { AdapterSummary, Grid } from './context.ts';
+import type { AdapterSummary } from './adapter-info.ts';
+import type { Grid } from './dispatch.ts';
 
 export interface Rung<Shape> {
   /** Name of the shader. */

@@ -11,7 +11,7 @@
 import { isUtf8 } from 'node:buffer';
 import { open, stat } from 'node:fs/promises';
 import { UsageError } from '../errors.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import type { CorpusFile } from './corpus-files.ts';
 
 /** A place between two documents, and what has been met before it: all that is needed to go on from there. */
@@ -166,12 +166,7 @@ function textField(file: CorpusFile, line: Line): string {
       `corpus ${file.path}: line ${line.number}: expected a JSON object with a string "text", ${what}. Correct or delete the line.`,
       'bad_corpus',
     );
-  let value: unknown;
-  try {
-    value = parseJson(source);
-  } catch (error) {
-    throw fault(`it is not JSON (${(error as Error).message})`);
-  }
+  const value = jsonFrom(source, (found) => fault(`it is not JSON (${found})`));
   if (typeof value !== 'object' || value === null || !('text' in value)) throw fault('it has none');
   if (typeof value.text !== 'string') throw fault(`"text" is ${JSON.stringify(value.text).slice(0, 40)}`);
   return value.text;

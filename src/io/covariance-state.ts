@@ -4,7 +4,7 @@ import type { BuildState, LayerSum } from '../edit/covariance.ts';
 import { ModelError } from '../errors.ts';
 import { checksumOf, type Matrices } from '../formats/checksum.ts';
 import { panelTensors } from '../formats/covariance-file.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import { writeSafetensors } from './atomic.ts';
 import type { CorpusPosition } from './corpus.ts';
 import { exists, openSafetensors } from './file.ts';
@@ -76,12 +76,7 @@ export async function readState(
 }
 
 function readProgress(text: string, fault: (what: string) => Error): Progress {
-  let json: unknown;
-  try {
-    json = parseJson(text);
-  } catch (error) {
-    throw fault(`"progress": expected JSON, found ${(error as Error).message}`);
-  }
+  const json = jsonFrom(text, (found) => fault(`"progress": expected JSON, found ${found}`));
   const { success, output, issues } = v.safeParse(PROGRESS, json, { abortEarly: true });
   if (success) return { ...output, position: output.position };
   throw fault(`"progress": ${v.getDotPath(issues[0])}: ${issues[0].message}`);

@@ -1,10 +1,11 @@
 /** Files on a disk, read in pieces. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { ModelError } from '../errors.ts';
+import { fileURLToPath } from 'node:url';
+import { ModelError, UsageError } from '../errors.ts';
 import { type Safetensors, readSafetensors, safetensorsFault } from '../formats/safetensors.ts';
 import { type ByteSource, type ErrorClass, FormatFault } from '../formats/source.ts';
 
@@ -163,4 +164,39 @@ export async function exists(path: string): Promise<boolean> {
 /** An error of the operating system, with its code. */
 export function isSystemError(error: unknown): error is Error & { readonly code: string } {
   return error instanceof Error && 'syscall' in error && 'code' in error;
+}
+
+/** Of a file that is read as a whole: the largest published data sets have 50 MB. */
+const MOST_DATA_BYTES = 128 * 2 ** 20;
+
+/** The text of a file that the user named. @throws what `fault` makes of one that cannot be read, or is larger */
+export async function readText(path: string, fault: (what: string) => Error): Promise<string> {
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readWhole(path, MOST_DATA_BYTES, fault));
+}
+
+/** Of the project's own data: in a clone, and in the published package. */
+const DATA_FOLDERS = ['../../data/', '../../../data/'].map((folder) =>
+  fileURLToPath(new URL(folder, import.meta.url)),
+);
+
+/**
+ * Text of a file that the user named, or else of one that comes with the project.
+ *
+ * @param flag the flag that names another
+ * @throws UsageError when it cannot be read
+ */
+export async function readData(
+  flag: string,
+  named: string | undefined,
+  own: string,
+): Promise<{ text: string; name: string }> {
+  const fault = (what: string): UsageError => new UsageError(`${flag}: ${named}: ${what}.`);
+  if (named !== undefined) return { text: await readText(named, fault), name: named };
+  for (const folder of DATA_FOLDERS) {
+    const text = await readFile(folder + own, 'utf8').catch(() => undefined);
+    if (text !== undefined) return { text, name: own };
+  }
+  throw new UsageError(
+    `${flag}: ${own} does not come with the installed package. Name a file of yours, or run in a clone of the project.`,
+  );
 }

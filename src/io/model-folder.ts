@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ModelError } from '../errors.ts';
 import { type Architecture, storedTensors } from '../models/architecture.ts';
 import { type Checkpoint, checkTensors, readArchitecture } from '../models/checkpoint.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import { type FileCheck, openSource, readWhole, sha256File, verifyFile } from './file.ts';
 import { INDEX_FILE, WEIGHTS_FILE, isFile, openWeights, weightsFiles } from './weights-files.ts';
 
@@ -126,11 +126,8 @@ export const CONVERT =
 
 async function readJson(id: string, folder: string, name: keyof typeof MOST_BYTES): Promise<unknown> {
   const bytes = await read(id, folder, name);
-  try {
-    return parseJson(bytes, { values: MOST_VALUES });
-  } catch (error) {
-    throw unreadable(id, folder, name, `expected JSON, found ${(error as Error).message}`);
-  }
+  const fault = (found: string): Error => unreadable(id, folder, name, `expected JSON, found ${found}`);
+  return jsonFrom(bytes, fault, { values: MOST_VALUES });
 }
 
 async function read(id: string, folder: string, name: keyof typeof MOST_BYTES): Promise<Uint8Array> {

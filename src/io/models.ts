@@ -5,7 +5,6 @@ import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { ModelError, UsageError } from '../errors.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
-import { knownSettings } from '../models/known-settings.ts';
 import { readSweptLayer } from './cache.ts';
 import { exists } from './file.ts';
 import type { HubOptions } from './hub.ts';
@@ -152,6 +151,7 @@ export interface OpenedModel extends FoundModel {
 
 /** Of a model that the manifest does not know: what is known of its shape, else the layer that a sweep of it named. */
 async function settingsOf(checkpoint: Checkpoint): Promise<ManifestEntry | undefined> {
+  const { knownSettings } = await import('../models/known-settings.ts');
   const known = knownSettings(checkpoint.architecture);
   if (known) return known;
   const layer = await readSweptLayer(checkpoint.sha256);

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ModelError } from '../errors.ts';
 import { isRecord } from '../formats/source.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import type { Safetensors } from '../formats/safetensors.ts';
 import type { TensorFile } from '../models/checkpoint.ts';
 import { openSafetensors, readWhole, sha256File } from './file.ts';
@@ -26,12 +26,8 @@ const MOST_INDEX_BYTES = 64 * 2 ** 20;
 export async function readIndex(path: string): Promise<{ files: string[]; fileOf: Map<string, string> }> {
   const fault = (what: string): ModelError =>
     new ModelError(`${path}: ${what}. Fetch the file again.`, 'bad_index');
-  let json: unknown;
-  try {
-    json = parseJson(await readWhole(path, MOST_INDEX_BYTES, fault));
-  } catch (error) {
-    throw error instanceof SyntaxError ? fault(`expected JSON, found ${error.message}`) : error;
-  }
+  const bytes = await readWhole(path, MOST_INDEX_BYTES, fault);
+  const json = jsonFrom(bytes, (found) => fault(`expected JSON, found ${found}`));
   const map = isRecord(json) ? json['weight_map'] : undefined;
   if (!isRecord(map)) throw fault('expected "weight_map", an object of tensor: file');
   const fileOf = new Map<string, string>();

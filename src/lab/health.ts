@@ -1,10 +1,20 @@
-/** What every k-th edit of a sequence measures, and the last: what the model still knows, can do and says. */
+/**
+ * What a model with edits in it still knows, can do and says: after every k-th edit of a sequence and the last, and for edits
+ * that are put together.
+ */
 import type { Fact } from '../data/fact.ts';
+import { applyEdits } from '../edit/apply.ts';
+import { requestsOf, updatesOf } from '../edit/facts-record.ts';
+import type { FactsRecord } from '../edit/facts-record.ts';
+import type { EditRecord } from '../edit/record.ts';
+import { lookupSubject } from '../edit/rows.ts';
+import { readTemplate } from '../edit/template.ts';
 import type { Model } from '../models/model.ts';
 import { caseMetrics, averages } from './metrics.ts';
 import type { Summary } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
 import { score } from './score.ts';
+import type { Score } from './score.ts';
 import { measureTexts, writeTexts } from './texts.ts';
 
 export interface HealthOptions {
@@ -130,4 +140,74 @@ export async function perplexity(
   const tokens = items.reduce((sum, { target }) => sum + target.length, 0);
   const total = scores.reduce((sum, { nll }, i) => sum + nll * (items[i]?.target.length ?? 0), 0);
   return tokens === 0 ? undefined : Math.exp(total / tokens);
+}
+
+/** Of the facts of one file, so many may fall before it is told. */
+const FALLEN_SHARE = 0.05;
+
+/** It was the likeliest and no longer is, or has less than half of its probability. */
+function hasFallen(then: Score, now: Score): boolean {
+  const isFirst = ({ hits, predicted }: Score): boolean => hits === predicted.length;
+  return (isFirst(then) && !isFirst(now)) || (then.nll - now.nll) * now.predicted.length < Math.log(0.5);
+}
+
+function meanLogprob(scores: readonly Score[]): number {
+  return -scores.reduce((sum, { nll }) => sum + nll, 0) / scores.length;
+}
+
+/** What the model makes of the targets of one file: mean log-probability per token. */
+export interface Checked {
+  readonly id: string;
+  readonly facts: number;
+  /** Without any edit. */
+  readonly before: number;
+  /** When this edit was the last one. */
+  readonly applied: number;
+  /** With all edits. */
+  readonly after: number;
+  /** Its target was the likeliest and no longer is, or has less than half of its probability; of many facts, more than 5 %. */
+  readonly fallen: boolean;
+  readonly fallen_facts: number;
+}
+
+/**
+ * Puts the edits of files into the model one after another, and asks for every target before, then and at the end.
+ *
+ * @param timed measures a phase
+ */
+export async function checkEdits(
+  model: Model,
+  edits: readonly { readonly id: string; readonly record: EditRecord | FactsRecord }[],
+  timed: <T>(phase: 'check' | 'apply', work: () => Promise<T>) => Promise<T>,
+): Promise<Checked[]> {
+  const ask = ({ record }: (typeof edits)[number]): Promise<Score[]> =>
+    timed('check', () => {
+      const items = requestsOf(record).map(({ prompt, subject, targetIds }) => {
+        const template = readTemplate(prompt, 'prompt', 'Make the edit again.');
+        return { prompt: lookupSubject(model.tokenizer, template, subject).ids, target: targetIds };
+      });
+      return score(model, items);
+    });
+  const before: Score[][] = [];
+  for (const edit of edits) before.push(await ask(edit));
+  const applied: Score[][] = [];
+  for (const edit of edits) {
+    await timed('apply', () => applyEdits(model, updatesOf(edit.record)));
+    applied.push(await ask(edit));
+  }
+  const checked: Checked[] = [];
+  for (const [i, edit] of edits.entries()) {
+    const [was = [], then = [], now] = [before[i], applied[i], await ask(edit)];
+    const fallen = then.filter((one, fact) => hasFallen(one, now[fact] as Score)).length;
+    checked.push({
+      id: edit.id,
+      facts: now.length,
+      before: meanLogprob(was),
+      applied: meanLogprob(then),
+      after: meanLogprob(now),
+      fallen: fallen > FALLEN_SHARE * now.length,
+      fallen_facts: fallen,
+    });
+  }
+  return checked;
 }

@@ -1,5 +1,9 @@
-/** Dispatches summed by what they are: kernel and shape. */
+/** Where the time of a command goes (`--trace`): dispatches, or sums of them by kernel and shape. */
+import type { Gpu } from '../gpu/context.ts';
 import type { DispatchTime } from '../gpu/timing.ts';
+import { giga, ms, percentOf } from '../numerals.ts';
+import { left, right, table } from '../table.ts';
+import type { Cell } from '../table.ts';
 import { MATMUL } from '../tensor/matmul-rungs.ts';
 
 export interface ProfileRow {
@@ -11,36 +15,13 @@ export interface ProfileRow {
   readonly bytes: number;
 }
 
-/** One row a kernel and shape, longest first. */
-export function profileOf(times: readonly DispatchTime[]): ProfileRow[] {
-  const rows = new Map<string, ProfileRow>();
-  for (const { kernel, shape, ms, flops, bytes } of times) {
-    const key = `${kernel} ${shape}`;
-    const row = rows.get(key) ?? { kernel, shape, count: 0, ms: 0, flops: 0, bytes: 0 };
-    rows.set(key, {
-      ...{ kernel, shape },
-      count: row.count + 1,
-      ms: row.ms + ms,
-      flops: row.flops + flops,
-      bytes: row.bytes + bytes,
-    });
-  }
-  return [...rows.values()].sort((a, b) => b.ms - a.ms);
-}
-
-/** One row a kernel, whatever its shapes, longest first. */
-export function byKernel(rows: readonly ProfileRow[]): ProfileRow[] {
+/** Rows of one kernel and shape in one, longest first. */
+function summed(rows: readonly ProfileRow[]): ProfileRow[] {
   const sums = new Map<string, ProfileRow>();
   for (const row of rows) {
-    const sum = sums.get(row.kernel) ?? {
-      kernel: row.kernel,
-      shape: '',
-      count: 0,
-      ms: 0,
-      flops: 0,
-      bytes: 0,
-    };
-    sums.set(row.kernel, {
+    const key = `${row.kernel} ${row.shape}`;
+    const sum = sums.get(key) ?? { ...row, count: 0, ms: 0, flops: 0, bytes: 0 };
+    sums.set(key, {
       ...sum,
       count: sum.count + row.count,
       ms: sum.ms + row.ms,
@@ -49,6 +30,19 @@ export function byKernel(rows: readonly ProfileRow[]): ProfileRow[] {
     });
   }
   return [...sums.values()].sort((a, b) => b.ms - a.ms);
+}
+
+const counted = (times: readonly DispatchTime[]): ProfileRow[] =>
+  times.map((time) => ({ ...time, count: 1 }));
+
+/** One row a kernel and shape, longest first. */
+export function profileOf(times: readonly DispatchTime[]): ProfileRow[] {
+  return summed(counted(times));
+}
+
+/** One row a kernel, whatever its shapes, longest first. */
+export function byKernel(rows: readonly ProfileRow[]): ProfileRow[] {
+  return summed(rows.map((row) => ({ ...row, shape: '' })));
 }
 
 /** Time in kernels, and how fast the matrix products among them were. */
@@ -71,4 +65,89 @@ export function kernelTime(rows: readonly ProfileRow[]): KernelTime {
     matmulMs,
     matmulRate: matmulMs > 0 ? sum(products, 'flops') / (matmulMs / 1000) : 0,
   };
+}
+
+export interface ProfileArguments {
+  readonly trace?: boolean | undefined;
+  readonly traceAll?: boolean | undefined;
+}
+
+/** Where remarks go. */
+interface Remarks {
+  readonly note: (text: string) => void;
+  readonly warn: (text: string) => void;
+}
+
+const HEADS = [...left('kernel', 'shape'), ...right('times', 'ms', '%', 'GFLOP/s', 'GB/s')];
+
+/** Collects dispatches from when the adapter is opened until `report`. */
+export class Profiler {
+  readonly #gpu: Gpu;
+  readonly #args: ProfileArguments;
+  readonly #found: DispatchTime[] = [];
+  readonly #start = performance.now();
+
+  private constructor(gpu: Gpu, args: ProfileArguments) {
+    this.#gpu = gpu;
+    this.#args = args;
+    gpu.timer.start();
+  }
+
+  /** undefined when the adapter has no timestamps, which is said. */
+  static open(gpu: Gpu, args: ProfileArguments, terminal: Remarks): Profiler | undefined {
+    if (gpu.timer.available) return new Profiler(gpu, args);
+    terminal.warn(`--trace: ${gpu.adapter.description} has no timestamp queries, nothing is traced.`);
+    return undefined;
+  }
+
+  /** Takes over what has been timed so far, so that a long command does not pile up query buffers. */
+  async collect(): Promise<void> {
+    for (const time of await this.#gpu.times()) this.#found.push(time);
+  }
+
+  async report(terminal: Remarks): Promise<void> {
+    await this.collect();
+    this.#gpu.timer.stop();
+    const wall = performance.now() - this.#start;
+    const times = this.#found;
+    const { trace, traceAll } = this.#args;
+    const note = (...lines: string[]): void => lines.forEach((line) => terminal.note(line));
+    if (traceAll) printProfile(counted(times), wall, note);
+    if (trace) printProfile(profileOf(times), wall, note);
+    const inside = times.reduce((sum, time) => sum + time.ms, 0);
+    terminal.note(
+      `trace: ${times.length} dispatches, ${ms(inside)} ms in kernels, ${percentOf(inside, wall)} % of ${ms(wall)} ms since the adapter was opened`,
+    );
+  }
+
+  /** Every dispatch, tab-separated. */
+  lines(): string {
+    const rows = this.#found.map(({ kernel, shape, ms: time, flops, bytes }) => [
+      ...[kernel, shape, time, flops, bytes],
+    ]);
+    return [['kernel', 'shape', 'ms', 'flops', 'bytes'], ...rows]
+      .map((row) => `${row.join('\t')}\n`)
+      .join('');
+  }
+}
+
+/** One line a row; % is of `whole` ms. */
+export function printProfile(
+  rows: readonly ProfileRow[],
+  whole: number,
+  print: (...lines: string[]) => void,
+): void {
+  const cells = rows.map(({ kernel, shape, count, ms: time, flops, bytes }): Cell[] => [
+    kernel,
+    shape,
+    String(count),
+    ms(time),
+    percentOf(time, whole),
+    flops > 0 ? giga((flops / time) * 1000) : '',
+    bytes > 0 ? giga((bytes / time) * 1000) : '',
+  ]);
+  // A profile has no shapes where a row is all shapes of a kernel.
+  const shaped = rows.some(({ shape }) => shape !== '');
+  const keep = <T>(list: readonly T[]): T[] => list.filter((_, c) => shaped || c !== 1);
+  print(...table(keep(HEADS), cells.map(keep), 80));
 }

@@ -3,7 +3,7 @@
  * the text they read, and the noise on its subject.
  */
 import { checkLength } from '../edit/request.ts';
-import { lookupSubject } from '../edit/subject.ts';
+import { lookupSubject } from '../edit/rows.ts';
 import { readTemplate, sentence } from '../edit/template.ts';
 import { UsageError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';

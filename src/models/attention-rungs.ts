@@ -1,5 +1,5 @@
 /** The ladders of attention and of its two gradients. */
-import type { AdapterSummary } from '../gpu/context.ts';
+import type { AdapterSummary } from '../gpu/adapter-info.ts';
 import type { Rung } from '../gpu/rung.ts';
 import type { HeadLayout } from './heads.ts';
 

@@ -16,7 +16,6 @@ import { keepInStrips } from '../tensor/strips.ts';
 import { Tensor, bytesOf, empty, read, upload } from '../tensor/tensor.ts';
 import type { Dtype } from '../tensor/tensor.ts';
 import type { TensorSpec, Weights } from './architecture.ts';
-import { ropeFrequencies, ropeTable } from './rope.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
 export interface LoadOptions {
@@ -91,6 +90,7 @@ export async function loadWeights(
   }
   const { rope, dims } = architecture;
   if (rope) {
+    const { ropeFrequencies, ropeTable } = await import('./rope.ts');
     const table = ropeTable(ropeFrequencies(rope), dims.context);
     loaded.set('rope', upload(owner, table, [dims.context, rope.dimensions], 'rope'));
   }

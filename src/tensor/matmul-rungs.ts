@@ -1,5 +1,5 @@
 /** The ladder of matrix products. What was measured stands in each shader's header; `palimpsest bench matmul` repeats it. */
-import type { AdapterSummary } from '../gpu/context.ts';
+import type { AdapterSummary } from '../gpu/adapter-info.ts';
 import { isSoftware } from '../gpu/rung.ts';
 import type { Rung } from '../gpu/rung.ts';
 import { halfCode, isHalf } from './tensor.ts';

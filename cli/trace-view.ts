@@ -1,0 +1,100 @@
+/** Causal tracing and a sweep over layers as a person sees them: grids of effects, and which layer they point to. */
+import { TOKEN_KINDS, bestLayer, layerContrast } from '../src/lab/trace-average.ts';
+import type { AverageTracing, LayerScore } from '../src/lab/trace-average.ts';
+import { TRACE_SITES } from '../src/lab/trace-runs.ts';
+import type { TraceSite } from '../src/lab/trace-runs.ts';
+import type { Tracing } from '../src/lab/trace.ts';
+import { percent } from '../src/numerals.ts';
+import { left, right } from '../src/table.ts';
+import type { Terminal } from './terminal.ts';
+import { quoted } from './text.ts';
+
+const SHADES = ' ░▒▓█';
+/** Effects printed as numbers where there are few layers. */
+const MOST_NUMBERS = 12;
+
+export function showTracing(terminal: Terminal, tracing: Tracing): void {
+  const { tokens, subject, object, clean, corrupted, samples, noise, window, effects } = tracing;
+  terminal.heading(`Causal tracing of${object}`);
+  terminal.say(
+    `  p(${quoted(object)}) is ${percent(Math.log(clean))} in the clean run, and ${percent(Math.log(corrupted))} ` +
+      `over ${samples} runs with noise of deviation ${noise.toPrecision(3)} on the subject (*). What comes back, in percent points:`,
+    '  ',
+  );
+  const rows = tokens.map((token, t) => `${quoted(token)}${t >= subject[0] && t < subject[1] ? ' *' : ''}`);
+  for (const site of TRACE_SITES)
+    if (effects[site]) showGrid(terminal, titleOf(site, window), rows, effects[site] ?? []);
+}
+
+export function showAverage(terminal: Terminal, average: AverageTracing): void {
+  const { n, clean, corrupted, window, effects } = average;
+  terminal.heading(`Average over ${n} facts`);
+  terminal.say(
+    `  ${percent(Math.log(clean))} in the clean runs, ${percent(Math.log(corrupted))} in the corrupted ones`,
+    '  ',
+  );
+  for (const site of TRACE_SITES) {
+    const found = effects[site];
+    const kinds = TOKEN_KINDS.filter((kind) => (found?.[kind] ?? []).length > 0);
+    if (found)
+      showGrid(
+        terminal,
+        titleOf(site, window),
+        [...kinds],
+        kinds.map((kind) => found[kind]),
+      );
+  }
+  const found = layerContrast(average);
+  if (!found) return;
+  const { layer, next, difference, margin } = found;
+  const [points, around] = [difference, margin].map((x) => (100 * x).toFixed(1));
+  const by = `MLPs at the subject's last token restore most around layer ${layer}, ${points} points more than around layer ${next}`;
+  terminal.say(
+    difference > margin
+      ? `  ${by} (± ${around} over the facts): try --layer ${layer}`
+      : `  ${by}. ${Number.isNaN(margin) ? `${n} facts do not tell` : `With ± ${around} over ${n} facts that does not tell`} the layers apart: ` +
+          'trace more with --facts, or edit at each layer with --sweep',
+    '  ',
+  );
+}
+
+export function showSweep(terminal: Terminal, scores: readonly LayerScore[]): void {
+  terminal.heading(`Single edits at each layer (${scores[0]?.n ?? 0} facts)`);
+  const best = bestLayer(scores);
+  const rows = scores.map(({ layer, ES, PS, NS, score }) => [
+    String(layer),
+    ...[ES, PS, NS, score].map((x) => (x === undefined ? '' : x.toFixed(1))),
+    layer === best ? 'best' : '',
+  ]);
+  terminal.table([...right('layer', 'ES', 'PS', 'NS', 'S'), ...left('')], rows);
+}
+
+function showGrid(
+  terminal: Terminal,
+  title: string,
+  rows: readonly string[],
+  effects: readonly (readonly number[])[],
+): void {
+  const layers = effects[0]?.length ?? 0;
+  const most = Math.max(...effects.flat(), Number.MIN_VALUE);
+  const shade = (x: number): string =>
+    SHADES[Math.min(SHADES.length - 1, Math.max(0, Math.round((x / most) * (SHADES.length - 1))))] ?? ' ';
+  terminal.print();
+  const numbers = layers <= MOST_NUMBERS;
+  const heads = numbers
+    ? right(...Array.from({ length: layers }, (_, layer) => String(layer)))
+    : left(`layers 0 to ${layers - 1}`);
+  const cells = effects.map((row, r) => [
+    `  ${rows[r] ?? ''}`,
+    ...(numbers
+      ? row.map((x) => `${shade(x)}${(100 * x).toFixed(1).padStart(5)}`)
+      : [row.map(shade).join('')]),
+  ]);
+  terminal.table([...left(`  ${title}`), ...heads], cells);
+}
+
+function titleOf(site: TraceSite, window: number): string {
+  return { state: 'hidden state', mlp: `MLP, ${window} layers`, attention: `attention, ${window} layers` }[
+    site
+  ];
+}
