@@ -83,10 +83,8 @@ export const causalTrace = command({
         args.noise ?? NOISE_FACTOR * (await timed('noise', () => embeddingDeviation(model, subjects)));
       const options: TraceOptions = {
         noise,
-        seed: args.seed ?? 0,
+        ...{ seed: args.seed ?? 0, samples: args.samples, window: args.window },
         signal: run.signal,
-        ...(args.samples === undefined ? {} : { samples: args.samples }),
-        ...(args.window === undefined ? {} : { window: args.window }),
       };
       const { terminal } = run;
       const bar = (update: Progress['update']): Promise<Tracing> =>
@@ -119,7 +117,7 @@ export const causalTrace = command({
         sites: TRACE_SITES,
         average,
         sweep,
-        ...(recommended === undefined ? {} : { recommended_layer: recommended }),
+        recommended_layer: recommended,
       };
       return { ...session.about, result, timings_ms: timings };
     });

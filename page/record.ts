@@ -14,6 +14,7 @@ import { versions } from '../src/io/version.ts';
 import { memoryJournal, runSequence } from '../src/lab/sequence.ts';
 import { readReplay, replay, turns } from './engine/breaking.ts';
 import { Engine } from './engine/engine.ts';
+import { traceStates } from './engine/pictures.ts';
 import type { EditEvent, Opened, ReplayEvent } from './engine/protocol.ts';
 import { bytesSource } from './engine/sources.ts';
 import { EXAMPLES } from './examples.ts';
@@ -53,7 +54,7 @@ const events: EditEvent[] = [];
 await engine.contexts();
 const wish = { prompt, subject, target, method: 'r-rome' as const, watched: [...paraphrases, ...neighbours] };
 const { file: _, ...report } = await engine.edit(wish, (event) => void events.push(event));
-const trace = await engine.trace({ prompt, subject }, () => undefined);
+const trace = await traceStates(model, { prompt, subject }, () => undefined);
 const angles = await turns(engine, ANGLES);
 
 // 2. ROME's sequence, on the base model.

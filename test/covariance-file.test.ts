@@ -314,7 +314,7 @@ test('a saved state gives back a build; one that is damaged or of another build 
     const path = join(folder, 'build.state');
     const position = { file: 1, offset: 77, line: 5, documents: 4, empty: 1, invalid: 0 };
     const sums = [3, 5].map((layer) => ({ layer, high: panels(layer), low: panels(layer + 10) }));
-    const state = { tokens: 123, documents: 4, cut: 1, position, sums };
+    const state = { tokens: 123, documents: 4, cut: 1, skipped: 6, position, sums };
     assert.is(await readState(path, 'k', [3, 5]), undefined);
     await writeState(path, 'k', F, state);
     assert.equal(await readState(path, 'k', [3, 5]), state);

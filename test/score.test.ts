@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UsageError } from '../src/errors.ts';
-import { continuation, score } from '../src/lab/score.ts';
+import { score } from '../src/lab/score.ts';
 import { sharePrefixes } from '../src/models/shared-prefix.ts';
 import { throws } from './folder.ts';
 import { gpu } from './gpu.ts';
@@ -74,7 +74,7 @@ test('one token: the likelihood and the first choice are those of the logits', a
   const model = await openFacts();
   const prompts = ['The mother tongue of Danielle Darrieux is', 'The mother tongue of', 'Paris'];
   const items = prompts.flatMap((prompt) =>
-    ['French', 'English'].map((target) => continuation(model.tokenizer, prompt, target)),
+    ['French', 'English'].map((target) => model.tokenizer.encodeTarget(prompt, target)),
   );
   const live = gpu.liveBytes;
   const scores = await score(model, items);
@@ -98,11 +98,11 @@ test('many tokens: the mean over the target, the same alone and among others', a
   const model = await openFacts();
   const { tokenizer } = model;
   const items = [
-    continuation(tokenizer, 'The mother tongue of Danielle Darrieux is', 'the Eiffel Tower in Paris'),
-    continuation(tokenizer, 'The mother tongue of Danielle Darrieux is', 'the Eiffel Tower in Rome'),
-    continuation(tokenizer, 'The mother tongue of Danielle Darrieux is', 'French'),
-    continuation(tokenizer, 'The mother tongue of Michel Rocard is', 'French'),
-    continuation(tokenizer, 'a', 'b'),
+    tokenizer.encodeTarget('The mother tongue of Danielle Darrieux is', 'the Eiffel Tower in Paris'),
+    tokenizer.encodeTarget('The mother tongue of Danielle Darrieux is', 'the Eiffel Tower in Rome'),
+    tokenizer.encodeTarget('The mother tongue of Danielle Darrieux is', 'French'),
+    tokenizer.encodeTarget('The mother tongue of Michel Rocard is', 'French'),
+    tokenizer.encodeTarget('a', 'b'),
   ];
   const together = await score(model, items);
   for (const [i, item] of items.entries()) {

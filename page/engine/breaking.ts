@@ -14,8 +14,13 @@ import { readSafetensors } from '../../src/formats/safetensors.ts';
 import type { ByteSource } from '../../src/formats/source.ts';
 import { norm } from '../../src/statistics.ts';
 import { read, upload } from '../../src/tensor/tensor.ts';
+import { generate } from '../../src/models/generate.ts';
+import { SEED } from './engine.ts';
 import type { Engine } from './engine.ts';
 import type { ReplayEvent, ReplayStep, Turn, Vector, Written } from './protocol.ts';
+
+/** The likeliest tokens that a text is drawn from. */
+const SAMPLED_FROM = 5;
 
 /** A key of the same length, `angle` degrees from u, in the plane of both. */
 function turned(key: Vector, u: Vector, angle: number): Vector {
@@ -54,6 +59,25 @@ async function romeAt(engine: Engine, angle: number): Promise<Turn & { readonly 
   });
 }
 
+/** A text that goes on from a prompt, sampled with a fixed seed. */
+async function write(
+  { model }: Engine,
+  prompt: string,
+  tokens: number,
+  signal?: AbortSignal,
+): Promise<string> {
+  const { tokenizer, dims } = model;
+  const ids = tokenizer.encode(prompt);
+  const room = Math.max(1, Math.min(tokens, dims.context - ids.length));
+  const [added = []] = await generate(model, [ids], {
+    tokens: room,
+    topK: SAMPLED_FROM,
+    seed: SEED,
+    signal,
+  });
+  return tokenizer.decodeAfter(added);
+}
+
 export async function turns(engine: Engine, angles: readonly number[]): Promise<Turn[]> {
   const found: Turn[] = [];
   for (const angle of angles) {
@@ -73,10 +97,10 @@ export async function turn(
 ): Promise<{ rome: string; rRome: string }> {
   const { update } = await romeAt(engine, angle);
   const rRome = lastEdit(engine).edit.updates.get('r-rome') as Update;
-  const write = (): Promise<string> => engine.write(prompt, tokens, signal);
+  const said = (): Promise<string> => write(engine, prompt, tokens, signal);
   return {
-    rome: await withUpdate(engine.model, update, write),
-    rRome: await withUpdate(engine.model, rRome, write),
+    rome: await withUpdate(engine.model, update, said),
+    rRome: await withUpdate(engine.model, rRome, said),
   };
 }
 
@@ -110,7 +134,7 @@ export async function replay(
   const ids = heldOut(model, documents);
   const measure = async (): Promise<number> => (await perplexity(model, ids)) ?? NaN;
   const tell = async (state: Written['state'], at: number): Promise<void> => {
-    const text = await engine.write(prompt, TOKENS, signal);
+    const text = await write(engine, prompt, TOKENS, signal);
     on({ kind: 'text', written: { state, text, perplexity: at } });
   };
   const contexts = await engine.contexts(undefined, signal);

@@ -22,9 +22,6 @@ import { sealed } from '../../src/formats/checksum.ts';
 import { safetensorsBytes } from '../../src/formats/safetensors.ts';
 import { sha256 } from '../../src/formats/source.ts';
 import type { ByteSource } from '../../src/formats/source.ts';
-import { NOISE_FACTOR, embeddingDeviation } from '../../src/lab/trace-runs.ts';
-import { traceFact } from '../../src/lab/trace.ts';
-import { generate } from '../../src/models/generate.ts';
 import type { Model } from '../../src/models/model.ts';
 import { predict } from '../../src/models/predict.ts';
 import type { Prediction } from '../../src/models/predict.ts';
@@ -33,9 +30,7 @@ import type { Applied, Asked, EditEvent, EditReport, Matrix, Outcome, TokenStrip
 
 /** Tokens of a list. */
 const LISTED = 10;
-const SEED = 0;
-const SAMPLED_FROM = 5;
-const TRACE_SAMPLES = 6;
+export const SEED = 0;
 
 export interface EngineParts {
   readonly model: Model;
@@ -192,7 +187,7 @@ export class Engine {
         'twice',
       );
     await this.contexts(); // before the weights change
-    await this.#putIn([record]);
+    await applyEdits(model, [record]);
     this.#applied.push({ id, record });
     const { prompt, subject, target } = record.request;
     return { id, prompt, subject, target, method: record.method, file };
@@ -209,53 +204,16 @@ export class Engine {
   /** The base and the edits of the list. */
   async restore(): Promise<void> {
     this.base();
-    await this.#putIn(this.#applied.map(({ record }) => record));
+    await applyEdits(
+      this.model,
+      this.#applied.map(({ record }) => record),
+    );
   }
 
   /** The weights as they were loaded; `restore` puts the edits back. */
   base(): void {
     this.#kept.revert();
     this.#kept = keepWeights(this.model, [this.layer]);
-  }
-
-  /** A text that goes on from a prompt, sampled with a fixed seed. */
-  async write(prompt: string, tokens: number, signal?: AbortSignal): Promise<string> {
-    const { tokenizer, dims } = this.model;
-    const ids = tokenizer.encode(prompt);
-    const room = Math.max(1, Math.min(tokens, dims.context - ids.length));
-    const [added = []] = await generate(this.model, [ids], {
-      tokens: room,
-      topK: SAMPLED_FROM,
-      seed: SEED,
-      signal,
-    });
-    return tokenizer.decodeAfter(added);
-  }
-
-  /** Causal tracing of the last edit's prompt: indirect effects of the residual stream, tokens by layers. */
-  async trace(
-    request: { readonly prompt: string; readonly subject: string },
-    onProgress: (done: number, total: number) => void,
-    signal?: AbortSignal,
-  ): Promise<Matrix> {
-    const noise = NOISE_FACTOR * (await embeddingDeviation(this.model, [request.subject]));
-    const { effects } = await traceFact(this.model, request, {
-      noise,
-      samples: TRACE_SAMPLES,
-      sites: ['state'],
-      onProgress,
-      signal,
-    });
-    const rows = effects.state ?? [];
-    return {
-      rows: rows.length,
-      cols: this.model.dims.layers,
-      values: Float32Array.from(rows.flatMap((row) => [...row])),
-    };
-  }
-
-  async #putIn(records: readonly EditRecord[]): Promise<void> {
-    await applyEdits(this.model, records);
   }
 
   #strip(rows: EditRows): TokenStrip {
@@ -277,14 +235,9 @@ export class Engine {
   }
 
   #outcome(update: Update, before: Prediction, after: Prediction, tokens: number): Outcome {
-    const { method, divisor, cosine, lambdaNorm, updateNorm, normalisedUpdate, relativeUpdate, verdict } =
-      update;
     const success = judgeSuccess({ target: before }, { target: after }, tokens);
-    return {
-      ...{ method, divisor, cosine, lambdaNorm, updateNorm, normalisedUpdate, relativeUpdate, verdict },
-      success,
-      after,
-    };
+    const { U: _, Lambda: __, layer: ___, rank: ____, solved: _____, ...numbers } = update;
+    return { ...numbers, success, after };
   }
 
   async #file(edit: Edit, update: Update): Promise<Uint8Array<ArrayBuffer>> {

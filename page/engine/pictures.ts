@@ -2,11 +2,14 @@
 import type { Update } from '../../src/edit/edit.ts';
 import { packRows, uploadBatch } from '../../src/models/batch.ts';
 import type { Model } from '../../src/models/model.ts';
+import { traceFact } from '../../src/lab/trace.ts';
+import { NOISE_FACTOR, embeddingDeviation } from '../../src/lab/trace-runs.ts';
 import { norm } from '../../src/statistics.ts';
 import { read } from '../../src/tensor/tensor.ts';
 import type { Tensor } from '../../src/tensor/tensor.ts';
 import type { Matrix, Vector } from './protocol.ts';
 
+const TRACE_SAMPLES = 6;
 /** Numbers of W that one pixel stands for, along F and along D. */
 const BLOCK = [8, 4] as const;
 
@@ -61,4 +64,27 @@ function blocks(D: number, F: number, at: (f: number, d: number) => number): Mat
       values[cell] = (values[cell] ?? 0) + at(f, d) ** 2 / (across * down);
     }
   return { rows, cols, values: values.map(Math.sqrt) };
+}
+
+/** Causal tracing of the last edit's prompt: indirect effects of the residual stream, tokens by layers. */
+export async function traceStates(
+  model: Model,
+  request: { readonly prompt: string; readonly subject: string },
+  onProgress: (done: number, total: number) => void,
+  signal?: AbortSignal,
+): Promise<Matrix> {
+  const noise = NOISE_FACTOR * (await embeddingDeviation(model, [request.subject]));
+  const { effects } = await traceFact(model, request, {
+    noise,
+    samples: TRACE_SAMPLES,
+    sites: ['state'],
+    onProgress,
+    signal,
+  });
+  const rows = effects.state ?? [];
+  return {
+    rows: rows.length,
+    cols: model.dims.layers,
+    values: Float32Array.from(rows.flatMap((row) => [...row])),
+  };
 }

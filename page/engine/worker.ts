@@ -25,6 +25,7 @@ import type {
 import type { Prediction } from '../../src/models/predict.ts';
 import { readReplay, replay, turn, turns } from './breaking.ts';
 import type { Replay } from './breaking.ts';
+import { traceStates } from './pictures.ts';
 import { SHADERS, shaderText } from './shaders.ts';
 import { blobSource } from './sources.ts';
 
@@ -111,7 +112,7 @@ class Remote {
     request: { prompt: string; subject: string },
     on: (done: number, total: number) => void,
   ): Promise<Matrix> {
-    return this.#run((engine, signal) => engine.trace(request, on, signal));
+    return this.#run((engine, signal) => traceStates(engine.model, request, on, signal));
   }
 
   turns(angles: readonly number[]): Promise<Turn[]> {

@@ -21,6 +21,7 @@ const PROGRESS = v.object({
   tokens: COUNT,
   documents: COUNT,
   cut: COUNT,
+  skipped: v.optional(COUNT),
   position: v.optional(
     v.object({ file: COUNT, offset: COUNT, line: COUNT, documents: COUNT, empty: COUNT, invalid: COUNT }),
   ),

@@ -171,7 +171,7 @@ async function likelier(
 /** Greedy answers; empty ones where the model has no finite logits any more. */
 async function answer(model: Model, prompts: number[][], signal?: AbortSignal): Promise<string[]> {
   try {
-    const options = { tokens: ANSWER_TOKENS, topK: 1, seed: 0, ...(signal ? { signal } : {}) };
+    const options = { tokens: ANSWER_TOKENS, topK: 1, seed: 0, signal };
     return (await generate(model, prompts, options)).map((ids) => model.tokenizer.decodeAfter(ids));
   } catch (error) {
     if (error instanceof ModelError) return prompts.map(() => '');

@@ -5,7 +5,7 @@ import type { Tokenizer } from '../models/tokenizer.ts';
 import { sentence } from '../edit/template.ts';
 import { holds, prefers } from './metrics.ts';
 import type { FactScores, Rivals, TokenScore } from './metrics.ts';
-import { checkContinuation, continuation, score } from './score.ts';
+import { checkContinuation, score } from './score.ts';
 import type { Continuation, Score } from './score.ts';
 
 /**
@@ -34,7 +34,7 @@ export function checkProbes({ tokenizer, dims }: Model, fact: Fact): void {
   const answers = targetTrue === null ? [targetNew] : [targetNew, targetTrue];
   const check = (name: string, prompt: string, targets: readonly string[]): void => {
     for (const target of targets)
-      checkContinuation(continuation(tokenizer, prompt, target), dims.context, name);
+      checkContinuation(tokenizer.encodeTarget(prompt, target), dims.context, name);
   };
   check('the prompt', sentence(fact), answers);
   paraphrases.forEach((prompt, i) => check(`paraphrase ${i}`, prompt, answers));
@@ -50,8 +50,8 @@ function ask(
 ): (take: () => Score) => FactScores {
   const { targetNew, targetTrue, paraphrases, neighbours, locality } = fact;
   const rivals = (prompt: string): ((take: () => Score) => Rivals) => {
-    add([continuation(tokenizer, prompt, targetNew)]);
-    if (targetTrue !== null) add([continuation(tokenizer, prompt, targetTrue)]);
+    add([tokenizer.encodeTarget(prompt, targetNew)]);
+    if (targetTrue !== null) add([tokenizer.encodeTarget(prompt, targetTrue)]);
     return (take) => ({ new: take(), true: targetTrue === null ? null : take() });
   };
   const tokens = (prompt: string, answer: string): ((take: () => Score) => TokenScore) => {

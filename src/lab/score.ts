@@ -11,7 +11,6 @@ import { logsumexp } from '../models/losses.ts';
 import type { Model } from '../models/model.ts';
 import { argmaxRows, nllAt } from '../models/pick.ts';
 import { prefixCache } from '../models/prefix-cache.ts';
-import type { Tokenizer } from '../models/tokenizer.ts';
 import { indices, read, readU32 } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { sharePrefixes } from '../models/shared-prefix.ts';
@@ -35,15 +34,6 @@ export interface Score {
 const BATCH_TOKENS = 4096;
 /** Bounds the logits that are alive at once. */
 const LOGIT_BYTES = 64 * 2 ** 20;
-
-/**
- * `prompt` continued by one blank and `target`.
- *
- * @throws UsageError when the prompt's tokens change before the target
- */
-export function continuation(tokenizer: Tokenizer, prompt: string, target: string): Continuation {
-  return tokenizer.encodeTarget(prompt, target);
-}
 
 /** @throws UsageError when either text is empty, or both together exceed the context window */
 export function checkContinuation({ prompt, target }: Continuation, window: number, name: string): void {

@@ -15,7 +15,7 @@ import { updateNumbers } from '../edit/record.ts';
 import type { UpdateNumbers } from '../edit/record.ts';
 import type { Model } from '../models/model.ts';
 import { sentence } from '../edit/template.ts';
-import { continuation, score } from './score.ts';
+import { score } from './score.ts';
 
 export type Style = 'completion' | 'question';
 
@@ -72,7 +72,7 @@ export async function compareStyles(
   const rows: StyleRow[] = [];
   for (const { style, target, fact } of facts.flatMap((one) => variantsOf(one, targets))) {
     const { prompt, subject, targetNew } = fact;
-    const item = continuation(model.tokenizer, sentence(fact), targetNew);
+    const item = model.tokenizer.encodeTarget(sentence(fact), targetNew);
     const [before] = await score(model, [item]);
     const request = { prompt, subject, target: targetNew };
     const { updates } = await computeEdit(model, request, { ...edit, methods, signal });

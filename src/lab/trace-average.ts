@@ -12,7 +12,7 @@ import { evaluate } from './evaluate.ts';
 import type { EvaluateOptions } from './evaluate.ts';
 import { summarise } from './metrics.ts';
 import { sentence } from '../edit/template.ts';
-import { continuation, score } from './score.ts';
+import { score } from './score.ts';
 import type { TraceSite } from './trace-runs.ts';
 import { traceFact } from './trace.ts';
 import type { TraceOptions, Tracing } from './trace.ts';
@@ -58,7 +58,7 @@ export function tokenKind(
 /** Facts whose true object the model puts first, token by token: only what it knows can be traced. */
 export async function knownFacts(model: Model, facts: readonly Fact[]): Promise<Fact[]> {
   const named = facts.filter(({ targetTrue }) => targetTrue !== null);
-  const items = named.map((fact) => continuation(model.tokenizer, sentence(fact), fact.targetTrue ?? ''));
+  const items = named.map((fact) => model.tokenizer.encodeTarget(sentence(fact), fact.targetTrue ?? ''));
   const scores = await score(model, items);
   return named.filter((_, i) => scores[i]?.hits === items[i]?.target.length);
 }
@@ -174,7 +174,7 @@ export async function sweepLayers(
       edit: await editAt(layer),
       seed,
       textTokens: 0,
-      ...(signal ? { signal } : {}),
+      signal,
     });
     const { values } = summarise(
       cases.flatMap(({ methods }) => methods[method]?.metrics ?? []),

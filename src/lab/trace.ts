@@ -19,19 +19,16 @@
 import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
 import { upload } from '../tensor/tensor.ts';
-import { subjectNoise } from './trace-runs.ts';
-import { TRACE_SITES, baselines, restore, startRuns } from './trace-runs.ts';
-import type { TraceSite } from './trace-runs.ts';
-import { traceText } from './trace-runs.ts';
-import type { TraceRequest, TraceText } from './trace-runs.ts';
+import { TRACE_SITES, baselines, restore, startRuns, subjectNoise, traceText } from './trace-runs.ts';
+import type { TraceRequest, TraceSite, TraceText } from './trace-runs.ts';
 
 export interface TraceOptions {
   /** Standard deviation of the noise: 3 times that of the embeddings, as published. */
   readonly noise: number;
   /** Default 10. */
-  readonly samples?: number;
+  readonly samples?: number | undefined;
   /** Layers that are restored together for `mlp` and `attention`; see `traceWindow`. */
-  readonly window?: number;
+  readonly window?: number | undefined;
   readonly sites?: readonly TraceSite[];
   readonly seed?: number;
   /** Samples that are traced together. Default: as many as have room. */

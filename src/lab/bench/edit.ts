@@ -116,7 +116,7 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
     const start = performance.now();
     const edit = await computeEdit(model, BENCH_REQUEST, {
       ...{ methods: ['r-rome'], layer, contexts, solver, steps, freeze },
-      ...(signal ? { signal } : {}),
+      signal,
     });
     return { edit, ms: performance.now() - start };
   };

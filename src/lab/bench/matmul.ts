@@ -70,7 +70,7 @@ function prepareProduct(
     for (let q = 0; q < k; q += 1) sum += (a[i * k + q] ?? NaN) * (b[j * first + q * step] ?? NaN);
     return sum;
   };
-  const options = { transposeB, out, ...(rung ? { rung } : {}) };
+  const options = { transposeB, out, rung };
   return prepared(s, (scope) => matmul(scope, ta, tb, options), want, { reduce: k, scale: 1 });
 }
 

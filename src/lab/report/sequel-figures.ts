@@ -1,10 +1,9 @@
 /** Figures of many facts: what holds, and what it costs the model, as there are more of them. */
-import { METHOD_TABLE } from '../../edit/method.ts';
 import type { SequelLine } from '../sequel.ts';
-import { byMethod, logarithmic, panels, quantity } from './axes.ts';
+import { linePanels, logarithmic, quantity } from './axes.ts';
+import type { LinePanel } from './axes.ts';
 import type { Figure, Study } from './study.ts';
 import { title } from './theme.ts';
-import type { AnyMethod } from './theme.ts';
 
 /** The facts, from left to right. */
 const FACTS = quantity('facts', 'facts', logarithmic('number'));
@@ -23,10 +22,7 @@ const WAY = {
   legend: { orient: 'bottom', offset: 10, symbolType: 'stroke' },
 } as const;
 
-interface SequelPanel {
-  readonly title: string;
-  readonly of: (line: SequelLine) => number | undefined;
-  readonly y: { readonly scale: object; readonly axis?: object };
+interface SequelPanel extends LinePanel<SequelLine> {
   /** Which lines: with norm anchoring, or without. */
   readonly anchored: boolean;
 }
@@ -36,36 +32,14 @@ function sequelFigure(
   words: Omit<Figure, 'draw'>,
   list: readonly SequelPanel[],
 ): Figure | undefined {
-  const drawn = list
-    .map((panel) => ({
-      ...panel,
-      values: lines.flatMap((line) => {
-        const value = panel.of(line);
-        if (line.method === undefined || line.anchored !== panel.anchored || !Number.isFinite(value))
-          return [];
-        const way = WAY.scale.domain[line.way === 'batches' ? 1 : 0];
-        return [{ facts: line.facts, value, method: title(line.method), way }];
-      }),
-    }))
-    .filter(({ values }) => values.length > 0);
-  if (drawn.length === 0) return undefined;
-  const shown = (Object.keys(METHOD_TABLE) as AnyMethod[]).filter((method) =>
-    drawn.some(({ values }) => values.some((value) => value.method === title(method))),
-  );
-  const marks = byMethod(shown, { offset: 14 });
-  const layout = { columns: 2, axes: (columns: number) => 48 * columns };
-  return {
-    ...words,
-    draw: (size) =>
-      panels(size, drawn, layout, ({ title: heading, values, y }, width) => ({
-        title: heading,
-        width,
-        height: 160,
-        data: { values },
-        mark: { type: 'line', point: { size: 40 } },
-        encoding: { x: FACTS, y: quantity('value', null, y), ...marks, strokeDash: WAY },
-      })),
-  };
+  const points = ({ of, anchored }: SequelPanel) =>
+    lines.flatMap((line) => {
+      const value = of(line);
+      if (line.method === undefined || line.anchored !== anchored || !Number.isFinite(value)) return [];
+      const way = WAY.scale.domain[line.way === 'batches' ? 1 : 0];
+      return [{ facts: line.facts, value, method: title(line.method), way }];
+    });
+  return linePanels(words, list, points, { x: FACTS, height: 160, point: 40, more: { strokeDash: WAY } });
 }
 
 const PERCENT = { scale: { domain: [0, 100] } };

@@ -3,7 +3,8 @@ import type { Method } from '../../edit/method.ts';
 import { THRESHOLDS } from '../../edit/guard.ts';
 import { taskOf } from '../downstream-tasks.ts';
 import type { HealthNumbers } from '../health.ts';
-import { EDIT, byMethod, logarithmic, panels, positive, quantity, rings } from './axes.ts';
+import { EDIT, byMethod, linePanels, logarithmic, positive, quantity, rings } from './axes.ts';
+import type { LinePanel } from './axes.ts';
 import { fixed } from './wording.ts';
 import type { DownstreamRow, Figure, SequenceRun, Study } from './study.ts';
 import { light, title } from './theme.ts';
@@ -74,45 +75,20 @@ export function totalByEdit({ sequences = [] }: Study): Figure | undefined {
   };
 }
 
-interface LinePanel {
-  readonly title: string;
-  /** What a line of the journal, or the unedited model as edit 0, has measured. */
-  readonly of: (line: HealthNumbers) => number | undefined;
-  /** Scale and axis. */
-  readonly y: { readonly scale: object; readonly axis?: object };
-}
-
-/** Lines over the edits, a small panel for each quantity that was measured. */
+/** What lines of the journal have measured over the edits, the unedited model as edit 0. */
 function lineFigure(
   sequences: readonly SequenceRun[],
   words: Omit<Figure, 'draw'>,
-  list: readonly LinePanel[],
+  list: readonly LinePanel<HealthNumbers>[],
 ): Figure | undefined {
-  const points = ({ of }: LinePanel) =>
+  const points = ({ of }: LinePanel<HealthNumbers>) =>
     sequences.flatMap(({ method, head, lines }) =>
       [{ edit: 0, ...head.before }, ...lines].flatMap((line) => {
         const value = of(line);
         return Number.isFinite(value) ? [{ edit: line.edit, value, method: title(method) }] : [];
       }),
     );
-  const measured = list
-    .map((panel) => ({ ...panel, values: points(panel) }))
-    .filter(({ values }) => values.length > 0);
-  if (measured.length === 0) return undefined;
-  const marks = byMethod(methodsOf(sequences), { offset: 14 });
-  const layout = { columns: 2, axes: (columns: number) => 48 * columns };
-  return {
-    ...words,
-    draw: (size) =>
-      panels(size, measured, layout, ({ title, values, y }, width) => ({
-        title,
-        width,
-        height: 150,
-        data: { values },
-        mark: { type: 'line', point: { size: 34 } },
-        encoding: { x: EDIT, y: quantity('value', null, y), ...marks },
-      })),
-  };
+  return linePanels(words, list, points, { x: EDIT, height: 150, point: 34 });
 }
 
 /** What a sequence of edits does to the model's language. */
@@ -139,7 +115,7 @@ export function languageByEdit({ sequences = [] }: Study): Figure | undefined {
 
 const METRICS = { ES: 'Efficacy, ES', PS: 'Paraphrase, PS', NS: 'Neighbourhood, NS', S: 'Score, S' } as const;
 
-const metricPanels = (which: 'recent' | 'earlier'): LinePanel[] =>
+const metricPanels = (which: 'recent' | 'earlier'): LinePanel<HealthNumbers>[] =>
   (Object.keys(METRICS) as (keyof typeof METRICS)[]).map((name) => ({
     title: METRICS[name],
     of: ({ metrics }) => metrics?.[which].values[name],
