@@ -51,7 +51,7 @@ export const CHOLESKY: readonly CholeskyRung[] = [
     kernel: 'software/cholesky_update_subgroup',
     blocked: true,
     fits: (_, adapter) => isSoftware(adapter, 4) || isSoftware(adapter, 8),
-    grid: updateGrid,
+    grid: ({ n, q }, { subgroupSize }) => ({ groups: (BLOCK / (4 * subgroupSize)) * (n - q) }),
     overrides: (_, { subgroupSize }) => ({ LANES: subgroupSize }),
   },
   // Panel by panel, 4 x 4 elements a thread.
