@@ -7,6 +7,7 @@
  * computed in plain PyTorch; the 60 documents of C are lines of the bundled text.
  */
 import { readFileSync } from 'node:fs';
+import { access } from 'node:fs/promises';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
@@ -16,6 +17,7 @@ import { buildCovariance } from '../src/edit/covariance.ts';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import type { Method } from '../src/edit/method.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
+import { explainEdit } from '../src/lab/explain.ts';
 import type { Hook } from '../src/models/architecture.ts';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
 import { Model } from '../src/models/model.ts';
@@ -174,6 +176,16 @@ for (const name of NAMES.filter((one) => only?.includes(one) ?? true)) {
       for (const key of ['delta', 'v_star'] as const) near(`edit.${n}.${key}`, edit.vectors[key], 2e-4);
       for (const method of METHODS)
         near(`edit.${n}.lambda.${method}`, edit.updates.get(method)?.Lambda, 2e-4);
+      if (n === 0) {
+        // What `explain` says of this model: W as it is stored, and shaders that are there.
+        const steps = explainEdit(model, edit, edit.updates.get('rome')!);
+        const { tensors, editedWeight } = model.architecture;
+        const stored = `[${tensors.get(editedWeight(layer).name)!.shape.join(', ')}]`;
+        const shapes = steps.flatMap((step) => step.shapes);
+        assert.is(shapes.find(([symbol]) => symbol.endsWith(', W'))?.[1], stored);
+        for (const name of steps.flatMap(({ shaders }) => shaders))
+          await access(new URL(`../shaders/${name}.wgsl`, import.meta.url));
+      }
       if (n === 0 && !brief) {
         const whole = await computeEdit(
           model,

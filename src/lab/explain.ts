@@ -20,6 +20,7 @@ export interface ExplainStep {
 
 export function explainEdit(model: Model, edit: Edit, update: Update): ExplainStep[] {
   const { D, F, V } = model.dims;
+  const { key: formula, rope, tensors, editedWeight } = model.architecture;
   const { vectors, rows, request, layer, trace, options } = edit;
   const row = METHOD_TABLE[update.method];
   const n = edit.contexts.length;
@@ -30,6 +31,11 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
   const [first, last] = [trace[0], trace.at(-1)];
   const bare = rows.rewrites[0];
   const lookup = bare ? model.tokenizer.token(bare.ids[bare.lookup] ?? 0) : '';
+  const { name, layout } = editedWeight(layer);
+  const turned = layout === 'out-in';
+  const bias = tensors.has(name.replace(/weight$/, 'bias')) ? ' + b' : '';
+  const answer = (symbol: string): string => `${turned ? `W ${symbol}` : `${symbol} W`}${bias}`;
+  const product = turned ? 'Λ uᵀ' : 'u Λᵀ';
   return [
     {
       title: 'The request',
@@ -41,18 +47,15 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
         ['contexts x_j', `${n} texts`],
         ['target', `${rows.targetIds.length} of ${V} tokens`],
       ],
-      shaders: ['models/embed', 'models/layernorm_1', 'models/attention_1'],
+      shaders: ['models/embed', formula.norm, ...(rope ? ['models/rope'] : []), 'models/attention_1'],
       numbers: [['tokens of an optimisation step', edit.stepTokens]],
     },
     {
       title: 'The key: how the subject looks to the MLP',
-      equation: ['k_j = gelu(ln_2(h_j) W_fc + b_fc)', 'k* = 1/n Σ_j k_j'],
+      equation: [formula.equation, 'k* = 1/n Σ_j k_j'],
       meaning: `Keys are the MLP's inner activations. A key has F = ${F} numbers, the residual stream D = ${D} a token. k is the key of the bare prompt, k* the mean over contexts. The closer their cosine to 1, the less the methods differ.`,
-      shapes: [
-        ['k, k*', `[${F}]`],
-        ['W_fc', `[${D}, ${F}]`],
-      ],
-      shaders: ['tensor/gelu', 'edit/mean_rows'],
+      shapes: [['k, k*', `[${F}]`], ...formula.shapes],
+      shaders: [formula.activation, 'edit/mean_rows'],
       numbers: [
         ['|k|', norm(vectors.k_prompt)],
         ['|k*|', norm(vectors.k_mean)],
@@ -62,7 +65,7 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
     {
       title: 'The value: what it shall answer',
       equation: [
-        'v* = v0 + δ,   v0 = k W + b,   v̄ = k* W + b',
+        `v* = v0 + δ,   v0 = ${answer('k')},   v̄ = ${answer('k*')}`,
         `δ = argmin  mean_j −log p(target | x_j, δ) + ${options.klFactor} KL(p_δ ‖ p_0) + ${options.weightDecay} |δ| / |v0|²`,
       ],
       meaning: `v0 is what W answers to k now, v̄ what it answers to k*. Adam, ${trace.length} forward passes, |δ| held within ${options.clamp} |v0|. Only what lies behind the subject's last token and above layer ${layer} is computed again.`,
@@ -104,7 +107,9 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
       title: `The update, by ${row.title}`,
       equation: [
         `Λ = (v* − ${v}) / (${k} · u)`,
-        'W ← W + u Λᵀ        (the file holds Wᵀ of the paper: [F, D])',
+        turned
+          ? 'W ← W + Λ uᵀ        (the file holds W as the paper has it: [D, F])'
+          : 'W ← W + u Λᵀ        (the file holds Wᵀ of the paper: [F, D])',
       ],
       meaning:
         `${row.title} takes u from ${describe(row.u)} and the divisor from ${describe(row.residual)}. ` +
@@ -112,7 +117,7 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
           ? 'Both are the same key, so the divisor is positive and not small.'
           : 'They are two different keys: where these lie far apart, the divisor k · u comes close to 0 and Λ explodes.'),
       shapes: [
-        ['u Λᵀ, W', `[${F}, ${D}]`],
+        [`${product}, W`, turned ? `[${D}, ${F}]` : `[${F}, ${D}]`],
         ['Λ', `[${D}]`],
       ],
       shaders: ['edit/lambda', 'edit/rank_one_update'],
@@ -121,20 +126,20 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
         [`${k} · u / (|${k}| |u|)`, update.cosine],
         [`|v* − ${v}|`, distance(vectors.v_star, value)],
         [`|${k}|`, norm(key)],
-        ['|Λ| = |u Λᵀ|', update.updateNorm],
+        [`|Λ| = |${product}|`, update.updateNorm],
       ],
     },
     {
       title: 'The verdict',
       equation: [
-        `disabling: cosine below ${THRESHOLDS.disablingCosine} or |u Λᵀ| above ${THRESHOLDS.disablingUpdate} |W|`,
-        `suspect: cosine below ${THRESHOLDS.suspectCosine} or |u Λᵀ| above ${THRESHOLDS.suspectUpdate} |W|`,
+        `disabling: cosine below ${THRESHOLDS.disablingCosine} or |${product}| above ${THRESHOLDS.disablingUpdate} |W|`,
+        `suspect: cosine below ${THRESHOLDS.suspectCosine} or |${product}| above ${THRESHOLDS.suspectUpdate} |W|`,
       ],
       meaning: `This edit is ${update.verdict}. |Δ|, the norm over the number of elements, is what the paper's figures show.`,
       shapes: [],
       shaders: ['edit/sum_squares'],
       numbers: [
-        ['|u Λᵀ| / |W|', update.relativeUpdate],
+        [`|${product}| / |W|`, update.relativeUpdate],
         ['|Δ|', update.normalisedUpdate],
       ],
     },

@@ -56,6 +56,17 @@ export interface EditedWeight {
   readonly layout: 'in-out' | 'out-in';
 }
 
+/** How a block computes the key, for people who have an edit explained. */
+export interface KeyFormula {
+  /** Of the key k_j of text j, by the symbols of the family's page. */
+  readonly equation: string;
+  /** Its matrices, as stored. */
+  readonly shapes: readonly (readonly [symbol: string, shape: string])[];
+  /** Shaders of the norm and of the activation. */
+  readonly norm: string;
+  readonly activation: string;
+}
+
 /** Tensors by their Hugging Face names. @throws RangeError for a name that the model does not have */
 export type Weights = (name: string) => Tensor;
 
@@ -149,6 +160,7 @@ export interface Architecture {
   /** Numbers of the config that change what the weights compute: part of what a covariance is known by. */
   readonly constants: readonly number[];
   readonly editedWeight: (layer: number) => EditedWeight;
+  readonly key: KeyFormula;
   /** The stream that enters the first block, [T, D]. */
   readonly embed: (s: Scope, weights: Weights, batch: GpuBatch) => Tensor;
   /** x [T, D] to [T, D]; with a stop, what stands there. */

@@ -89,6 +89,11 @@ function gptNeox(dims: Dimensions, variant: Variant): Architecture {
       name: `gpt_neox.layers.${layer}.mlp.dense_4h_to_h.weight`,
       layout: 'out-in',
     }),
+    key: {
+      equation: `k_j = gelu(W_in norm_2(${parallel ? 'x_j' : 'h_j'}) + b_in)`,
+      shapes: [['W_in', `[${dims.F}, ${dims.D}]`]],
+      ...{ norm: 'models/layernorm_1', activation: gelu === 'exact' ? 'tensor/gelu_erf' : 'tensor/gelu' },
+    },
     embed: (s, weights, batch) => embed(s, weights('gpt_neox.embed_in.weight'), undefined, batch),
     block: (run, weights, x) => block(run, weights, x, heads, variant),
     logits: (s, weights, x) => {

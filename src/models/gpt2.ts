@@ -64,6 +64,11 @@ export function gpt2(config: Gpt2Config): Architecture {
     embedding: 'wte.weight',
     constants: [dims.D, dims.H, dims.F, eps],
     editedWeight: (layer) => ({ name: `h.${layer}.mlp.c_proj.weight`, layout: 'in-out' }),
+    key: {
+      equation: 'k_j = gelu(ln_2(h_j) W_fc + b_fc)',
+      shapes: [['W_fc', `[${dims.D}, ${dims.F}]`]],
+      ...{ norm: 'models/layernorm_1', activation: 'tensor/gelu' },
+    },
     embed: (s, weights, batch) => embed(s, weights('wte.weight'), weights('wpe.weight'), batch),
     block: (run, weights, x) => block(run, weights, x, heads, eps),
     logits: (s, weights, x) => {

@@ -62,6 +62,11 @@ export function gptj(dims: GptjSizes, eps = 1e-5): Architecture {
     embedding: 'transformer.wte.weight',
     constants: [dims.D, dims.H, dims.F, dims.rotary, eps],
     editedWeight: (layer) => ({ name: `transformer.h.${layer}.mlp.fc_out.weight`, layout: 'out-in' }),
+    key: {
+      equation: 'k_j = gelu(W_in ln_1(x_j) + b_in)',
+      shapes: [['W_in', `[${dims.F}, ${dims.D}]`]],
+      ...{ norm: 'models/layernorm_1', activation: 'tensor/gelu' },
+    },
     embed: (s, weights, batch) => embed(s, weights('transformer.wte.weight'), undefined, batch),
     block: (run, weights, x) => block(run, weights, x, heads, eps),
     logits: (s, weights, x) => {

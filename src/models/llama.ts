@@ -91,6 +91,13 @@ function llama(dims: Dimensions, variant: Variant): Architecture {
     embedding,
     constants: [dims.D, dims.H, dims.KV, dims.S, dims.F, eps, ...ropeConstants(variant.rope)],
     editedWeight: (layer) => ({ name: `model.layers.${layer}.mlp.down_proj.weight`, layout: 'out-in' }),
+    key: {
+      equation: variant.mlpBias
+        ? 'k_j = silu(W_gate n_j + b_gate) ⊙ (W_up n_j + b_up),   n_j = norm_2(h_j)'
+        : 'k_j = silu(W_gate n_j) ⊙ W_up n_j,   n_j = norm_2(h_j)',
+      shapes: [['W_gate, W_up', `[${dims.F}, ${dims.D}]`]],
+      ...{ norm: 'models/rmsnorm_1', activation: 'tensor/silu_gate' },
+    },
     embed: (s, weights, batch) => embed(s, weights(embedding), undefined, batch),
     block: (run, weights, x) => block(run, weights, x, heads, variant),
     logits: (s, weights, x) => {
