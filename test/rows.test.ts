@@ -40,7 +40,7 @@ for (const WG of [32, 64, 256])
           'tensor/scatter_rows',
           { dy: tensor(s, dy, [list.length, d]), index, dx: dx.t },
           { rows: list.length, d },
-          grid,
+          { groups: list.length, overrides: { WG } },
         );
         const sums = new Float64Array(n * d);
         list.forEach((row, i) => dy.subarray(i * d, i * d + d).forEach((v, c) => (sums[row * d + c]! += v)));

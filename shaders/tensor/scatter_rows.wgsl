@@ -3,10 +3,10 @@
 //   dx_n = Σ_{i: index_i = n} dy_i,   only rows n that occur in index are written
 //
 // Shapes   dy [R, D]; index u32 [R], each below N; dx [N, D], zeros before.
-// Work     one thread an element of dy. The first row of an index that repeats sums for all of
-//          them, in order, so that the result is the same every time. Grids beyond 65,535 groups
-//          are folded to two dimensions.
-// Cost     8 R D bytes and R² D reads of index, from cache.
+// Work     a workgroup each row of dy: its threads look for the same index elsewhere, then copy. The
+//          first row of an index that repeats sums for all of them, in order, so that the result
+//          is the same every time. Grids beyond 65,535 groups are folded to two dimensions.
+// Cost     8 R D bytes and R² reads of index, from cache.
 // Test     test/rows.test.ts
 
 override WG: u32 = 64u;
@@ -18,21 +18,37 @@ struct Params { rows: u32, d: u32 }
 @group(0) @binding(2) var<storage, read> index: array<u32>;
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 
+var<workgroup> earlier: atomic<u32>; // rows with the same index, before this one
+var<workgroup> later: atomic<u32>;
+
 @compute @workgroup_size(WG)
 fn main(
-  @builtin(global_invocation_id) id: vec3u,
+  @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
 ) {
-  let i = id.y * (groups.x * WG) + id.x;
-  if (i >= params.rows * params.d) { return; }
-  let row = i / params.d;
-  let column = i % params.d;
-  for (var r = 0u; r < row; r++) { if (index[r] == index[row]) { return; } }
+  let row = group.y * groups.x + group.x;
+  if (row >= params.rows) { return; }
+  let place = index[row];
+  if (thread == 0u) {
+    atomicStore(&earlier, 0u);
+    atomicStore(&later, 0u);
+  }
+  workgroupBarrier();
+  for (var r = thread; r < params.rows; r += WG) {
+    if (index[r] == place && r < row) { atomicAdd(&earlier, 1u); }
+    if (index[r] == place && r > row) { atomicAdd(&later, 1u); }
+  }
+  workgroupBarrier();
+  if (atomicLoad(&earlier) > 0u) { return; }
 
   // dx_n = Σ_{i: index_i = n} dy_i
-  var sum = 0.0;
-  for (var r = row; r < params.rows; r++) {
-    if (index[r] == index[row]) { sum += dy[r * params.d + column]; }
+  let end = select(row + 1u, params.rows, atomicLoad(&later) > 0u);
+  for (var column = thread; column < params.d; column += WG) {
+    var sum = 0.0;
+    for (var r = row; r < end; r++) {
+      if (index[r] == place) { sum += dy[r * params.d + column]; }
+    }
+    dx[place * params.d + column] = sum;
   }
-  dx[index[row] * params.d + column] = sum;
 }

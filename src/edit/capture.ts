@@ -4,7 +4,6 @@ import { packRows, uploadBatch } from '../models/batch.ts';
 import type { Model } from '../models/model.ts';
 import { prefixCache } from '../models/prefix-cache.ts';
 import { sharePrefixes } from '../models/shared-prefix.ts';
-import { gatherRows } from '../tensor/gather.ts';
 import { Tensor, empty, indices } from '../tensor/tensor.ts';
 import { meanRows } from './add-at-rows.ts';
 import type { RewriteRow } from './rows.ts';
@@ -92,7 +91,8 @@ function onePass(
   const cache = prefixCache(s, model, shared.prefixes, { to: layer + 1 });
   const batch = packRows(rows, shared);
   const lasts = [...batch.rowStarts.subarray(1)].map((end) => end - 1);
-  const options = { to: layer + 1, cache, stop: site === 'key' ? ('key' as const) : undefined };
-  const x = model.forward(s, uploadBatch(s, batch), options);
-  return gatherRows(s, x, indices(s, lasts, 'lookups'), site);
+  return model.forward(s, uploadBatch(s, batch), {
+    ...{ to: layer + 1, cache, rows: indices(s, lasts, 'lookups') },
+    stop: site === 'key' ? 'key' : undefined,
+  });
 }

@@ -10,6 +10,9 @@
  *   l+1 …   K, V cached  | every step, forward and back
  *   0 … l   once         | once
  *
+ * Beginnings that rows share, as the sampled contexts of many requests, are computed once for all of them; and beyond its
+ * attention the last block goes on with the tokens whose logits are read.
+ *
  * Rows of several requests lie in one batch, a request after another: its contexts, then its KL row. A pass may leave
  * requests out whose search has ended.
  *
@@ -21,7 +24,9 @@ import type { Hook } from '../models/architecture.ts';
 import { packRows, startsOf, uploadBatch } from '../models/batch.ts';
 import type { Batch, GpuBatch } from '../models/batch.ts';
 import type { Model } from '../models/model.ts';
-import { prefixCache } from '../models/prefix-cache.ts';
+import { PrefixCache, prefixCache } from '../models/prefix-cache.ts';
+import type { PrefixCacheOptions } from '../models/prefix-cache.ts';
+import { sharePrefixes } from '../models/shared-prefix.ts';
 import { gatherRows } from '../tensor/gather.ts';
 import { indices } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -33,10 +38,8 @@ import type { LossTable } from './value-loss.ts';
 
 /** The part of the model that lies between delta and the loss, for some of the requests. */
 export interface SuffixPass extends LossTable {
-  /** The residual stream after the last block, with delta [n, D] added at the lookups. */
+  /** [R, D] the stream after the last block where the loss reads logits, as the table has them; delta [n, D] is added at the lookups. */
   readonly forward: (s: Scope, delta: Tensor) => Tensor;
-  /** u32 [R]: rows of that stream whose logits the loss reads, as the table has them. */
-  readonly lossRows: Tensor;
   /** Tokens that a step runs. */
   readonly tokens: number;
 }
@@ -50,6 +53,8 @@ export interface Suffix {
   /** @param active requests, ascending; the pass lives as long as `owner` */
   readonly pass: (owner: Scope, active: readonly number[]) => SuffixPass;
 }
+
+type Shared = NonNullable<PrefixCacheOptions['shared']>;
 
 /** A row of the batch. */
 interface Row {
@@ -72,9 +77,16 @@ export function openSuffix(
   const rows = requests.flatMap((request, r) => rowsOf(request, r, freeze));
   const s = owner.gpu.open();
   try {
-    const batch = packRows(rows.map(({ ids }) => ids));
-    const { x, ...found } = firstPass(owner, s, model, layer, batch, rows);
-    const prefix = freeze ? keepPrefix(owner, s, model, layer, rows, { batch, x }) : undefined;
+    const texts = rows.map(({ ids }) => ids);
+    const { prefixes, ...sharing } = sharePrefixes(
+      texts,
+      rows.map(({ lookup }) => lookup),
+    );
+    const to = freeze ? model.dims.layers : layer + 1;
+    const shared = { ...sharing, cache: prefixCache(s, model, prefixes, { to }) };
+    const batch = packRows(texts, shared);
+    const { x, ...found } = firstPass(owner, s, model, layer, rows, { batch, cache: shared.cache });
+    const prefix = freeze ? keepPrefix(owner, s, model, layer, rows, { batch, x, shared }) : undefined;
     return {
       ...found,
       pass: (scope, active) => {
@@ -93,9 +105,6 @@ export function openSuffix(
           scope,
           requests.map((_, r) => places.filter((_at, i) => chosen[i]?.request === r)),
         );
-        const forward = prefix
-          ? prefix.forward(scope, kept, device, lookups)
-          : whole(model, layer, device, lookups);
         const read = (drifts: boolean): number[] =>
           chosen.flatMap(({ isDrift, read: positions }, i) =>
             isDrift === drifts ? positions.map((position) => tokenIndex(packed, i, position)) : [],
@@ -108,7 +117,10 @@ export function openSuffix(
           }),
         );
         const lossRows = indices(scope, [...read(false), ...read(true)], 'loss_rows');
-        return { ...table, forward, lossRows, tokens: device.tokens };
+        const forward = prefix
+          ? prefix.forward(scope, kept, device, lookups, lossRows)
+          : whole(model, layer, device, lookups, lossRows);
+        return { ...table, forward, tokens: device.tokens };
       },
     };
   } finally {
@@ -126,10 +138,16 @@ function rowsOf({ rewrites, klRow }: EditRows, request: number, freeze: boolean)
 }
 
 /** Every step runs everything: the baseline that the frozen prefix is held against. */
-function whole(model: Model, layer: number, device: GpuBatch, lookups: Lookups): SuffixPass['forward'] {
+function whole(
+  model: Model,
+  layer: number,
+  device: GpuBatch,
+  lookups: Lookups,
+  lossRows: Tensor,
+): SuffixPass['forward'] {
   return (step, delta) => {
     const mlp: Hook = (inner, i, m) => (i === layer ? addAtRows(inner, m, delta, lookups) : undefined);
-    return model.forward(step, device, { hooks: { mlp } });
+    return gatherRows(step, model.forward(step, device, { hooks: { mlp } }), lossRows);
   };
 }
 
@@ -141,6 +159,7 @@ interface Prefix {
     kept: readonly number[],
     device: GpuBatch,
     lookups: Lookups,
+    lossRows: Tensor,
   ) => SuffixPass['forward'];
 }
 
@@ -151,21 +170,26 @@ function keepPrefix(
   model: Model,
   layer: number,
   rows: readonly Row[],
-  { batch, x }: { readonly batch: Batch; readonly x: Tensor },
+  { batch, x, shared }: { readonly batch: Batch; readonly x: Tensor; readonly shared: Shared },
 ): Prefix {
   const prefixes = rows.map(({ ids, lookup }) => ids.slice(0, lookup));
-  const tokensOf = (from: (row: Row) => number, to: (row: Row) => number): number[] =>
-    rows.flatMap((row, b) =>
-      Array.from({ length: to(row) - from(row) }, (_, i) => tokenIndex(batch, b, from(row) + i)),
-    );
+  const tokensOf = (from: (row: Row, b: number) => number, to: (row: Row) => number): number[] =>
+    rows.flatMap((row, b) => {
+      const first = from(row, b);
+      return Array.from({ length: to(row) - first }, (_, i) => tokenIndex(batch, b, first + i));
+    });
   const before = tokensOf(
-    () => 0,
+    (_, b) => shared.from[b] ?? 0,
     ({ lookup }) => lookup,
   );
-  const cache = prefixCache(owner, model, prefixes, {
+  const first = layer + 1;
+  const isShared = shared.from.some((tokens) => tokens > 0);
+  const own = prefixCache(isShared ? s : owner, model, prefixes, {
     x: before.length > 0 ? gatherRows(s, x, indices(s, before, 'prefix_tokens')) : undefined,
-    from: layer + 1,
+    ...{ from: first, shared },
   });
+  const lengths = prefixes.map(({ length }) => length);
+  const cache = isShared ? PrefixCache.joined(owner, s, shared, own, { lengths, first }) : own;
   const after = tokensOf(
     ({ lookup }) => lookup,
     ({ ids }) => ids.length,
@@ -173,8 +197,8 @@ function keepPrefix(
   const start = gatherRows(owner, x, indices(s, after, 'suffix_tokens'));
   const starts = startsOf(rows.map(({ ids, lookup }) => ids.length - lookup));
   return {
-    cacheStart: startsOf(prefixes.map(({ length }) => length)),
-    forward: (scope, kept, device, lookups) => {
+    cacheStart: startsOf(lengths),
+    forward: (scope, kept, device, lookups, lossRows) => {
       const tokens = kept.flatMap((b) => {
         const from = starts[b] ?? 0;
         return Array.from({ length: (starts[b + 1] ?? 0) - from }, (_, i) => from + i);
@@ -182,19 +206,22 @@ function keepPrefix(
       const mine =
         kept.length === rows.length ? start : gatherRows(scope, start, indices(scope, tokens, 'kept_tokens'));
       return (step, delta) =>
-        model.forward(step, device, { x: addAtRows(step, mine, delta, lookups), from: layer + 1, cache });
+        model.forward(step, device, {
+          x: addAtRows(step, mine, delta, lookups),
+          ...{ from: first, cache, rows: lossRows },
+        });
     },
   };
 }
 
-/** All tokens up to and including layer l: what stands at the lookups (not the KL rows'), and the stream x after it. */
+/** All tokens that are not in the cache, up to and including layer l: what stands at the lookups (not the KL rows'), and the stream x after it. */
 function firstPass(
   owner: Scope,
   s: Scope,
   model: Model,
   layer: number,
-  batch: Batch,
   rows: readonly Row[],
+  { batch, cache }: { readonly batch: Batch; readonly cache: PrefixCache },
 ): Pick<Suffix, 'keys' | 'values' | 'streams'> & { x: Tensor } {
   const places = rows.flatMap(({ isDrift, lookup }, b) => (isDrift ? [] : [tokenIndex(batch, b, lookup)]));
   const lookups = indices(s, places, 'lookups');
@@ -207,7 +234,7 @@ function firstPass(
     if (i === layer) found.values = gatherRows(owner, m, lookups);
     return undefined;
   };
-  const x = model.forward(s, uploadBatch(s, batch), { to: layer + 1, hooks: { key, mlp } });
+  const x = model.forward(s, uploadBatch(s, batch), { to: layer + 1, cache, hooks: { key, mlp } });
   const { keys, values } = found;
   if (!keys || !values) throw new RangeError(`edit: layer ${layer} was not reached.`);
   return { keys, values, streams: gatherRows(owner, x, lookups), x };

@@ -97,7 +97,7 @@ export async function optimiseValues(
         tape.watch(delta);
         const s = new Scope(gpu, tape);
         try {
-          const logits = model.logits(s, pass.forward(s, delta), pass.lossRows);
+          const logits = model.logits(s, pass.forward(s, delta));
           const loss = valueLoss(s, logits, pass, logP0, { first: step === 0, klFactor });
           const { nll, kl } = loss;
           lossTrace(s, { trace, step, table: pass, nll, kl, delta, v0, weightDecay, stopAfter, logits });

@@ -4,6 +4,7 @@
  */
 import type { Scope } from '../gpu/scope.ts';
 import { add } from '../tensor/elementwise.ts';
+import { gatherRows } from '../tensor/gather.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerCache } from './attention.ts';
 import type { GpuBatch } from './batch.ts';
@@ -100,20 +101,37 @@ export class BlockRun {
   readonly batch: GpuBatch;
   readonly cache: LayerCache | undefined;
   readonly stop: Stop | undefined;
+  readonly #rows: Tensor | undefined;
   readonly #hooks: Hooks;
 
   constructor(
     s: Scope,
     layer: number,
     batch: GpuBatch,
-    { cache, stop, hooks }: { cache: LayerCache | undefined; stop: Stop | undefined; hooks: Hooks },
+    {
+      cache,
+      stop,
+      rows,
+      hooks,
+    }: {
+      cache: LayerCache | undefined;
+      stop: Stop | undefined;
+      rows: Tensor | undefined;
+      hooks: Hooks;
+    },
   ) {
     this.s = s;
     this.layer = layer;
     this.batch = batch;
     this.cache = cache;
     this.stop = stop;
+    this.#rows = rows;
     this.#hooks = hooks;
+  }
+
+  /** Those rows of t [T, ·] that are wanted of this block: all of them, but in the last block of some passes. */
+  wanted(t: Tensor): Tensor {
+    return this.#rows ? gatherRows(this.s, t, this.#rows) : t;
   }
 
   /** Shows `t` to the hook at `site`, and goes on with what it gives back. */
@@ -163,7 +181,7 @@ export interface Architecture {
   readonly key: KeyFormula;
   /** The stream that enters the first block, [T, D]. */
   readonly embed: (s: Scope, weights: Weights, batch: GpuBatch) => Tensor;
-  /** x [T, D] to [T, D]; with a stop, what stands there. */
+  /** x [T, D] to [T, D], or to those rows that are wanted; with a stop, what stands there. */
   readonly block: (run: BlockRun, weights: Weights, x: Tensor) => Tensor;
   /** [R, D] after the last block to logits [R, V]. */
   readonly logits: (s: Scope, weights: Weights, x: Tensor) => Tensor;

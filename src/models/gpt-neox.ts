@@ -52,10 +52,11 @@ function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, va
     rope(s, linear('attention.query_key_value', norm('input_layernorm', x), bare), turn, heads, 'halves'),
   );
   if (stop === 'qkv') return qkv;
-  const mixed = attention(s, qkv, batch, { heads, cache });
-  const h = run.join('attention', x, (residual) => linear('attention.dense', mixed, { ...bare, residual }));
+  const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
+  const stream = run.wanted(x);
+  const h = run.join('attention', stream, (residual) => linear('attention.dense', mixed, { ...bare, residual }));
 
-  const n = norm('post_attention_layernorm', variant.parallel ? x : h);
+  const n = norm('post_attention_layernorm', variant.parallel ? stream : h);
   const activate = variant.gelu === 'exact' ? geluErf : gelu;
   const k = run.show('key', activate(s, linear('mlp.dense_h_to_4h', n)));
   if (stop === 'key') return k;

@@ -30,8 +30,8 @@ function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, ep
 
   const qkv = run.show('qkv', linear('attn.c_attn', norm('ln_1', x)));
   if (stop === 'qkv') return qkv;
-  const mixed = attention(s, qkv, batch, { heads, cache });
-  const h = run.join('attention', x, (residual) => linear('attn.c_proj', mixed, { residual }));
+  const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
+  const h = run.join('attention', run.wanted(x), (residual) => linear('attn.c_proj', mixed, { residual }));
 
   const k = run.show('key', linear('mlp.c_fc', norm('ln_2', h), { gelu: true }));
   if (stop === 'key') return k;

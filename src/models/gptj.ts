@@ -35,10 +35,10 @@ function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, ep
   const qkv = run.show('qkv', rope(s, linear('attn.qkv_proj', n), turn, heads, 'interleaved'));
   if (stop === 'qkv') return qkv;
   // Attention has no part in the key.
-  const k = run.show('key', linear('mlp.fc_in', n, { bias: w('mlp.fc_in.bias'), gelu: true }));
+  const k = run.show('key', linear('mlp.fc_in', run.wanted(n), { bias: w('mlp.fc_in.bias'), gelu: true }));
   if (stop === 'key') return k;
-  const mixed = attention(s, qkv, batch, { heads, cache });
-  const h = run.join('attention', x, (residual) => linear('attn.out_proj', mixed, { residual }));
+  const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
+  const h = run.join('attention', run.wanted(x), (residual) => linear('attn.out_proj', mixed, { residual }));
   return run.join('mlp', h, (residual) => linear('mlp.fc_out', k, { bias: w('mlp.fc_out.bias'), residual }));
 }
 

@@ -63,8 +63,8 @@ function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, va
     : projected;
   const qkv = run.show('qkv', rope(s, normed, turn, heads, 'halves'));
   if (stop === 'qkv') return qkv;
-  const mixed = attention(s, qkv, batch, { heads, cache });
-  const h = run.join('attention', x, (residual) =>
+  const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
+  const h = run.join('attention', run.wanted(x), (residual) =>
     linear('self_attn.o_proj', mixed, outputBias, { residual }),
   );
 

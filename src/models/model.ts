@@ -27,6 +27,11 @@ export interface ForwardOptions {
   readonly to?: number | undefined;
   /** Ends the pass within its last block. */
   readonly stop?: Stop | undefined;
+  /**
+   * u32 [R]: the rows that are wanted of what the pass returns; absent: all. Beyond attention, its last block computes
+   * no others, and its hooks see no others; `qkv` sees all.
+   */
+  readonly rows?: Tensor | undefined;
   /** Keys and values of the tokens that the batch left out. */
   readonly cache?: PrefixCache | undefined;
   readonly hooks?: Hooks | undefined;
@@ -106,18 +111,20 @@ export class Model {
   }
 
   /**
-   * The stream after the last block that runs, [T, D]; with a stop, what stands there: q k v or the key.
+   * The stream after the last block that runs, [T, D] or the rows that are wanted; with a stop, what stands there: q k v
+   * of all tokens, or the key.
    *
    * Without a tape, what a block computes returns to the pool as soon as the block is done.
    */
   forward(s: Scope, batch: GpuBatch, options: ForwardOptions = {}): Tensor {
     const { x, from = 0, to = this.dims.layers, cache, hooks = {} } = options;
     let h = x ?? this.embed(s, batch);
+    if (from >= to && options.rows) return gatherRows(s, h, options.rows);
     for (let layer = from; layer < to; layer += 1) {
-      const stop = layer === to - 1 ? options.stop : undefined;
+      const { stop, rows }: Pick<ForwardOptions, 'stop' | 'rows'> = layer === to - 1 ? options : {};
       const inner = s.tape ? s : this.gpu.open();
       try {
-        const run = new BlockRun(inner, layer, batch, { cache: cache?.layer(layer), stop, hooks });
+        const run = new BlockRun(inner, layer, batch, { cache: cache?.layer(layer), stop, rows, hooks });
         let next = this.architecture.block(run, this.weights, h);
         if (inner !== s) {
           if (inner.owns(next)) inner.keep(next, s);

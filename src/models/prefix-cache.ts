@@ -3,10 +3,12 @@ import type { Scope } from '../gpu/scope.ts';
 import { Tensor, empty, indices } from '../tensor/tensor.ts';
 import type { Architecture, Hook } from './architecture.ts';
 import type { LayerCache } from './attention.ts';
-import { packRows, uploadBatch } from './batch.ts';
+import { packRows, startsOf, uploadBatch } from './batch.ts';
+import type { Cached } from './batch.ts';
 import { qkvWidth } from './heads.ts';
 import type { HeadLayout } from './heads.ts';
 import type { Model } from './model.ts';
+import { restoreRows } from './restore-rows.ts';
 
 /** Up to so many tokens a copy each costs a software adapter less than to wake its threads for a kernel. */
 const FEW_TOKENS = 16;
@@ -43,6 +45,51 @@ export class PrefixCache {
   }
 
   /**
+   * What rows share and what is their own, as `prefixCache` kept it in `s`, as whole rows one after another, in the
+   * blocks `first` on. The two caches are given back.
+   *
+   * @param lengths of the rows
+   */
+  static joined(
+    owner: Scope,
+    s: Scope,
+    { cache, from, cacheStart = startsOf(from) }: NonNullable<PrefixCacheOptions['shared']>,
+    own: PrefixCache,
+    { lengths, first }: { readonly lengths: readonly number[]; readonly first: number },
+  ): PrefixCache {
+    const copies = [cache, own].map((part) => ({ part, places: [] as number[], sources: [] as number[] }));
+    const [ofShared, ofOwn] = copies;
+    let total = 0;
+    lengths.forEach((length, b) => {
+      const shared = from[b] ?? 0;
+      for (let t = 0; t < length; t += 1) {
+        const copied = t < shared ? ofShared : ofOwn;
+        copied?.sources.push(t < shared ? (cacheStart[b] ?? 0) + t : copied.sources.length);
+        copied?.places.push(total++);
+      }
+    });
+    const made = new PrefixCache({ heads: cache.#heads });
+    const parts = copies
+      .filter(({ places }) => places.length > 0)
+      .map(({ part, places, sources }) => ({
+        part,
+        places: indices(s, places, 'cache_places'),
+        sources: indices(s, sources, 'cache_sources'),
+      }));
+    for (const [i, layout] of new Map([...cache.#layers, ...own.#layers])) {
+      if (i < first) continue;
+      const rows = empty(owner, [total, layout.rows.cols], `cache.${i}`);
+      for (const { part, places, sources } of parts) {
+        const kept = part.#layers.get(i) as LayerCache;
+        restoreRows(s, rows, kept.rows, places, sources);
+        s.release(kept.rows);
+      }
+      made.#layers.set(i, { ...layout, rows });
+    }
+    return made;
+  }
+
+  /**
    * A `qkv` hook that copies keys and values of a pass's tokens to rows of the cache.
    *
    * @param slots [T] the row of each token, all different
@@ -72,31 +119,36 @@ export class PrefixCache {
   }
 }
 
+export interface PrefixCacheOptions {
+  /** [T, D] the stream of the tokens that enters block `from`; absent: their embedding. */
+  readonly x?: Tensor | undefined;
+  readonly from?: number;
+  /** The first block that keeps nothing; absent: all keep. */
+  readonly to?: number;
+  /** Beginnings of the rows that another cache holds: their tokens are not computed, and this one does not hold them. */
+  readonly shared?: (Cached & { readonly cache: PrefixCache }) | undefined;
+}
+
 /**
  * Keys and values of whole rows in the blocks `from` on; rows may be empty. The pass ends at those of the last block:
  * beyond them nothing of a prefix is read.
  *
  * @param owner what the cache ends with
  * @param rows  token ids, which the cache holds one row after another
- * @param x     [T, D] the stream of their tokens that enters block `from`; absent: their embedding
- * @param to    the first block that keeps nothing; absent: all keep
  */
 export function prefixCache(
   owner: Scope,
   model: Model,
   rows: readonly (readonly number[])[],
-  {
-    x,
-    from = 0,
-    to = model.dims.layers,
-  }: { readonly x?: Tensor | undefined; readonly from?: number; readonly to?: number } = {},
+  { x, from = 0, to = model.dims.layers, shared }: PrefixCacheOptions = {},
 ): PrefixCache {
   const cache = new PrefixCache(model.architecture);
-  if (rows.every((row) => row.length === 0) || from >= to) return cache;
+  if (rows.every((row, b) => row.length === (shared?.from[b] ?? 0)) || from >= to) return cache;
   const s = model.gpu.open();
   try {
-    const batch = uploadBatch(s, packRows(rows));
-    model.forward(s, batch, { x, from, to, stop: 'qkv', hooks: { qkv: cache.keep(owner) } });
+    const batch = uploadBatch(s, packRows(rows, shared));
+    const hooks = { qkv: cache.keep(owner) };
+    model.forward(s, batch, { x, from, to, cache: shared?.cache, stop: 'qkv', hooks });
   } finally {
     s.close();
   }

@@ -23,7 +23,7 @@ export function gatherRows(s: Scope, x: Tensor, index: Tensor, label = `rows of 
 function scatterRows(s: Scope, dy: Tensor, index: Tensor, n: number): Tensor {
   const [rows, d] = [dy.rows, dy.cols];
   const dx = zeros(s, [n, d], 'scattered rows');
-  const grid = { threads: dy.size, cost: { bytes: 8 * dy.size } };
+  const grid = { groups: rows, cost: { bytes: 8 * dy.size } };
   s.gpu.run('tensor/scatter_rows', { dy, index, dx }, { rows, d }, grid);
   return dx;
 }
