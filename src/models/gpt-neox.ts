@@ -54,7 +54,9 @@ function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, va
   if (stop === 'qkv') return qkv;
   const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
   const stream = run.wanted(x);
-  const h = run.join('attention', stream, (residual) => linear('attention.dense', mixed, { ...bare, residual }));
+  const h = run.join('attention', stream, (residual) =>
+    linear('attention.dense', mixed, { ...bare, residual }),
+  );
 
   const n = norm('post_attention_layernorm', variant.parallel ? stream : h);
   const activate = variant.gelu === 'exact' ? geluErf : gelu;
