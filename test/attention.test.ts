@@ -265,11 +265,11 @@ test('the rungs follow the tiles, the width and the adapter', () => {
   for (const odd of [{ heads: blocks(2, 62) }, { heads: wide }, { cacheStride: 9 }, { cacheKeys: 3 }])
     assert.is(chosen(odd), definitions, JSON.stringify(odd));
   assert.equal(
-    [3, 4, 15, 16].map((n) => tileSizeFor(n, adapter('software', 8))),
+    [8, 9, 15, 16].map((n) => tileSizeFor(n, adapter('software', 8))),
     [2, 8, 8, 8],
   );
   assert.equal(
-    [3, 4, 15, 16].map((n) => tileSizeFor(n, adapter('gpu', 32))),
+    [8, 9, 15, 16].map((n) => tileSizeFor(n, adapter('gpu', 32))),
     [2, 2, 2, 64],
   );
 });

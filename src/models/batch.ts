@@ -82,7 +82,7 @@ export interface GpuBatch {
 export function uploadBatch(
   s: Scope,
   batch: Batch,
-  tileSize = tileSizeFor(longestRow(batch), s.gpu.adapter),
+  tileSize = tileSizeFor(usualRow(batch), s.gpu.adapter),
 ): GpuBatch {
   const tokens = batch.ids.length;
   const tiles = tilesOf(batch.rowStarts, tileSize);
@@ -99,8 +99,9 @@ export function uploadBatch(
   };
 }
 
-function longestRow({ rowStarts }: Batch): number {
-  return rowStarts.reduce((most, end, b) => Math.max(most, end - (rowStarts[b - 1] ?? 0)), 0);
+/** Mean over tokens of the length of their row: Σ length² / Σ length. */
+function usualRow({ ids, rowStarts }: Batch): number {
+  return rowStarts.reduce((sum, end, b) => sum + (end - (rowStarts[b - 1] ?? 0)) ** 2, 0) / ids.length;
 }
 
 /** Cuts rows into runs of at most `size` tokens: first, count of each. */
