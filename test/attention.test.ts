@@ -112,9 +112,9 @@ function settings(rung: AttentionRung, e: Example): { overrides: Record<string, 
       { overrides: { WG: 16, KEYS: 8 }, tile: 16 },
     ];
   const short = [tile, 1].map((length) => ({ overrides: {}, tile: length }));
-  // Without a prefix anywhere, PREFIX may have either value.
-  const prefix = e.cache[0] > 0 || kernel.includes('_kv_') ? {} : { PREFIX: 1 };
-  return [...short, { overrides: prefix, tile }];
+  // Without a prefix anywhere, PREFIX may have either value; and a lane may always have two columns.
+  const more = { ...(e.cache[0] > 0 ? {} : { PREFIX: 1 }), COLUMNS: 2 };
+  return [...short, { overrides: kernel.includes('_kv_') ? {} : more, tile }];
 }
 
 async function forward(

@@ -15,6 +15,7 @@ enable subgroups;
 
 override LANES: u32 = 8u; // the adapter's subgroup size
 override PREFIX: u32 = 1u; // 0: no span has one, and the cache is not read
+override COLUMNS: u32 = 2u; // a lane has; 1 is enough, and a sixth faster, where S <= 4 LANES
 
 struct Params {
   m: u32,
@@ -44,6 +45,12 @@ struct Params {
 fn key_value(i: u32, cached: bool) -> vec4f {
   if (PREFIX == 1u && cached) { return cache[i]; }
   return qkv[i];
+}
+
+// At a lane's second column
+fn second_column(i: u32, cached: bool) -> vec4f {
+  if (COLUMNS == 1u) { return vec4f(); }
+  return key_value(i, cached);
 }
 
 // eˣ. The built-in one may err by 3 + 2 |x| ulp, and does. Here x = n ln 2 + r; a series gives eʳ.
@@ -118,7 +125,7 @@ fn main(
       let da = p * (dp - dot_out) * params.scale;
       for (var l = 0u; l < min(LANES, n - base); l++) {
         let kl = keys + (base + l) * stride;
-        let k4 = mat2x4f(key_value(kl + columns.x, cached), key_value(kl + columns.y, cached));
+        let k4 = mat2x4f(key_value(kl + columns.x, cached), second_column(kl + columns.y, cached));
         let dal = subgroupShuffle(da, l);
         dq0 += dal.x * k4;
         dq1 += dal.y * k4;
@@ -129,7 +136,7 @@ fn main(
     dqkv[q.x + left] = dq0[0];
     dqkv[q.y + left] = dq1[0];
   }
-  if (right < s4) {
+  if (COLUMNS == 2u && right < s4) {
     dqkv[q.x + right] = dq0[1];
     dqkv[q.y + right] = dq1[1];
   }

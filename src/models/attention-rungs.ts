@@ -32,9 +32,10 @@ const subgroups = (runs: number, heads: number, S: number, lanes: number) => ({
   groups: [runs, heads, Math.ceil(S / (8 * lanes))] as const,
 });
 
-const lanesAndPrefix = ({ cached }: AttentionShape, { subgroupSize }: AdapterSummary) => ({
+const lanesAndPrefix = ({ cached, heads: { S } }: AttentionShape, { subgroupSize }: AdapterSummary) => ({
   LANES: subgroupSize,
   PREFIX: cached ? 1 : 0,
+  COLUMNS: S <= 4 * subgroupSize ? 1 : 2,
 });
 
 /** A workgroup for each token and head: threads along the keys, or the queries, then along the columns. For GPUs. */
