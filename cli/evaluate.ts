@@ -256,7 +256,7 @@ interface ShardPart {
 async function mergeShards(folders: readonly string[], { terminal }: Run): Promise<Report> {
   const parts: ShardPart[] = [];
   for (const folder of folders) {
-    const journal = await openCases(folder, 'resume');
+    const journal = await openCases(folder, 'read');
     await journal.close();
     const { success, output: settings } = v.safeParse(SHARD_SETTINGS, journal.head?.settings);
     const fault = (what: string): UsageError =>

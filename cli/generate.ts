@@ -1,6 +1,6 @@
 /** `palimpsest generate PROMPT...`: text from the model, sampled with a seed. */
 import { UsageError } from '../src/errors.ts';
-import { askInChat } from '../src/models/chat.ts';
+import { askInChat } from '../src/io/chat.ts';
 import { generate as generateText } from '../src/models/generate.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { command } from './commands.ts';
@@ -48,7 +48,7 @@ export const generate = command({
       const { stop } = model.tokenizer;
       const { id, tokenizerConfig } = session.checkpoint;
       const asked = await Promise.all(
-        prompts.map((prompt) => (args.chat ? askInChat(id, tokenizerConfig, prompt) : prompt)),
+        prompts.map((prompt) => (args.chat ? askInChat(id, tokenizerConfig, prompt, signal) : prompt)),
       );
       // A template brings its own BOS.
       const ids = asked.map((text) => model.tokenizer.encode(text, { before: !args.chat }));

@@ -13,6 +13,8 @@ export interface JsonLimits {
   readonly values?: number;
   /** Refuses a key that one object has twice, of which `JSON.parse` keeps the last without a word. */
   readonly uniqueKeys?: boolean;
+  /** As of `JSON.parse`. */
+  readonly reviver?: (key: string, value: unknown) => unknown;
 }
 
 const DEPTH = 64;
@@ -32,7 +34,7 @@ export function parseJson(source: string | Uint8Array, limits: JsonLimits = {}):
   scan(source, limits);
   const text = typeof source === 'string' ? source : decode(source);
   try {
-    return JSON.parse(text);
+    return JSON.parse(text, limits.reviver);
   } catch (error) {
     throw new SyntaxError((error as Error).message);
   }

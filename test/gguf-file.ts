@@ -1,7 +1,7 @@
 /** Writes GGUF files for tests: of a folder's checkpoint, as llama.cpp's converter lays it out, or of anything else. */
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 
-export type Value = string | number | boolean | readonly string[] | readonly number[];
+export type Value = string | number | bigint | boolean | readonly (string | number | bigint)[];
 /** Shape as everywhere, the last dimension the fastest. */
 export interface Stored {
   type: number;
@@ -18,9 +18,10 @@ export const TYPE = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 8, Q2_K: 10, BF16: 30 } as 
 const utf8 = new TextEncoder();
 const u32 = (n: number): Uint8Array => new Uint8Array(Uint32Array.of(n).buffer);
 const u64 = (n: number): Uint8Array => new Uint8Array(BigUint64Array.of(BigInt(n)).buffer);
+const i64 = (n: bigint): Uint8Array => new Uint8Array(BigInt64Array.of(n).buffer);
 const text = (s: string): Uint8Array[] => [u64(utf8.encode(s).length), utf8.encode(s)];
 
-/** Numbers are float32 but for whole ones, which are uint32 (int32 in lists). */
+/** Numbers are float32 but for whole ones, which are uint32 (int32 in lists); bigints are int64. */
 function valueBytes(value: Value): Uint8Array[] {
   if (typeof value === 'string') return [u32(8), ...text(value)];
   if (typeof value === 'boolean') return [u32(7), Uint8Array.of(value ? 1 : 0)];
@@ -28,8 +29,11 @@ function valueBytes(value: Value): Uint8Array[] {
     return Number.isInteger(value)
       ? [u32(4), u32(value)]
       : [u32(6), new Uint8Array(Float32Array.of(value).buffer)];
+  if (typeof value === 'bigint') return [u32(11), i64(value)];
   if (value.every((one) => typeof one === 'string'))
     return [u32(9), u32(8), u64(value.length), ...value.flatMap((one) => text(one as string))];
+  if (value.every((one) => typeof one === 'bigint'))
+    return [u32(9), u32(11), u64(value.length), ...value.map((one) => i64(one as bigint))];
   const whole = value.every(Number.isInteger);
   const list = whole ? Int32Array.from(value as number[]) : Float32Array.from(value as number[]);
   return [u32(9), u32(whole ? 5 : 6), u64(value.length), new Uint8Array(list.buffer)];

@@ -1,6 +1,9 @@
 /** A run on disk: what any interruption leaves is whole steps, and damage elsewhere is told. */
-import { readFile, truncate, writeFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { mkdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import process from 'node:process';
+import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import * as v from 'valibot';
 import * as assert from 'uvu/assert';
@@ -83,16 +86,25 @@ test('cut anywhere, the run opens with the steps that are whole, and goes on to 
   });
 });
 
-test('a torn block after the last line is cut off', async () => {
+test('a torn block after the last line is cut off, but not by who only reads', async () => {
   await withFolder(async (folder) => {
     await write(folder);
     const path = join(folder, 'run.vectors');
     const blocks = await readFile(path);
     for (const extra of [1, 11, 13, 16, 20, 30]) {
-      await writeFile(path, Buffer.concat([blocks, blocks.subarray(0, extra)]));
+      const torn = Buffer.concat([blocks, blocks.subarray(0, extra)]);
+      await writeFile(path, torn);
+      const reader = await open(folder, 'read');
+      assert.is(reader.lines.length, 3);
+      assert.equal(await readFile(path), torn);
       await (await open(folder, true)).close();
+      await reader.close();
       assert.equal(await readFile(path), blocks, `${extra} bytes too many`);
     }
+    await rm(join(folder, 'run.json'));
+    await throws(() => open(folder, 'read'), UsageError, 'there is none');
+    await throws(() => open(join(folder, 'x'), 'read'), UsageError, 'there is none');
+    await holdsOnly(folder, ['run.jsonl', 'run.vectors']);
   });
 });
 
@@ -111,7 +123,7 @@ test('damage before the end is told, not skipped', async () => {
       await throws(() => open(folder, true), UsageError, 'run.vectors');
     }
     await writeFile(path, blocks.subarray(0, 40));
-    await throws(() => open(folder, true), UsageError, 'expected 3 blocks');
+    await throws(() => open(folder, true), UsageError, 'expected at least 2 blocks');
     await writeFile(path, blocks);
     await (await open(folder, true)).close(); // a refused folder is not left locked
   });
@@ -126,12 +138,20 @@ test('a head and lines that are not what was written are told, by what should be
       await writeFile(head, wrong);
       await throws(() => open(folder, true), UsageError, 'run.json', 'Begin again');
     }
+    const deep = `{"name": "run", "x": ${'['.repeat(200_000)}${']'.repeat(200_000)}}`;
+    await writeFile(head, deep);
+    await throws(() => open(folder, true), UsageError, 'run.json', '64 levels of brackets');
     await writeFile(head, '{"name": "run"}');
     const changed = [lines.replace('"edit":2', '"edit":7'), lines.replace(/^.*$/m, 'null'), `null\n${lines}`];
     for (const wrong of changed) {
       await writeFile(text, wrong);
       await throws(() => open(folder, true), UsageError, folder, 'Begin again');
     }
+    await writeFile(text, deep);
+    await truncate(text, 3e9); // a line without end, longer than a file may be that is read at once
+    const before = process.memoryUsage.rss();
+    await throws(() => open(folder, true), UsageError, 'run.jsonl', 'one without end');
+    assert.ok(process.memoryUsage.rss() - before < 300e6);
     const anew = await open(folder, 'overwrite');
     assert.equal([anew.head, anew.lines], [undefined, []]);
     await anew.close();
@@ -170,6 +190,22 @@ test('a folder with a run is not overwritten, and one process writes at a time',
       assert.is(second.head, undefined);
       await second.close();
     });
+    const lock = join(folder, 'run.lock');
+    for (const make of [
+      () => mkdir(lock),
+      () => symlink('nowhere', lock),
+      () => symlink('/dev/zero', lock),
+      () => promisify(execFile)('mkfifo', [lock]),
+    ]) {
+      await make();
+      await throws(() => open(folder, true), UsageError, 'run.lock', 'Remove it');
+      await rm(lock, { recursive: true });
+    }
+    for (const text of ['', '['.repeat(200_000), '{"id": 7}', ' '.repeat(1e6)]) {
+      await writeFile(lock, text);
+      await throws(() => open(folder, true), ModelError, 'another process', 'since an unknown time');
+      await rm(lock);
+    }
   });
 });
 

@@ -3,13 +3,15 @@
  * goes on ends with the result of an unbroken run, byte for byte.
  *
  * Here one moment of those commands that no other test kills; PALIMPSEST_KILLS=200 npx tsx test/kills.test.ts [COMMAND...]
- * is the study: as many moments of each command and signal, with a line that counts how they ended.
+ * is the study: as many moments of each command and signal, spread over its whole run, two processes at a time, with a
+ * line that counts how they ended.
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, sep } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import process from 'node:process';
+import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { withFolder } from './folder.ts';
@@ -23,6 +25,10 @@ type Signal = (typeof SIGNALS)[number];
 const MOMENTS = Number(process.env['PALIMPSEST_KILLS'] ?? 0);
 const NAMED = process.argv.slice(2);
 const SHORT = ['export', 'evaluate', 'sequence'];
+const BUILT = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+/** The study starts the built program, in a third of the time. */
+const PROGRAM = MOMENTS > 0 ? [BUILT] : ['--import', import.meta.resolve('tsx'), MAIN];
+const AT_ONCE = MOMENTS > 0 ? 2 : 1;
 const COUNTERFACT = golden('data/counterfact.json');
 const FACT = ['The mother tongue of [Danielle Darrieux] is', 'English'];
 
@@ -79,9 +85,17 @@ const JOBS: Readonly<Record<string, Job>> = {
   sequence: {
     words: (begun) => [
       ...['sequence', COUNTERFACT, '--count', '5', '--every', '2', '--text-tokens', '12', '--method', 'rome'],
+      ...['--held-out', 'held-out.txt'],
       ...quick('--steps', '2', '--out', 'run', ...(begun ? ['--resume'] : [])),
     ],
     grows: /run\.jsonl$|run\.vectors$/,
+  },
+  facts: {
+    words: (begun) => [
+      ...['edit', '--facts', 'six.json', '--method', 'r-rome', '--allow-miss', '--out', 'many.st'],
+      ...quick('--steps', '2', ...(begun ? ['--resume'] : [])),
+    ],
+    kept: /^many\.st\.run/,
   },
   fetch: { words: () => ['models', 'fetch', 'x/y'], hub: true, kept: /\.incomplete$/ },
 };
@@ -104,7 +118,7 @@ function run(
   folder: string,
   kill?: { signal: Signal; ms: number },
 ): Promise<Ended> {
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), MAIN, ...words], {
+  const child = spawn(process.execPath, [...PROGRAM, ...words], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
@@ -161,10 +175,23 @@ function checkWhole(found: Files, before: Files, after: Files, job: Job, signal:
   assert.ok([0, inside(after)].includes(inside(found)), `${atOnce} is half-written`);
 }
 
-/** Kills one job after another until it was killed so often, and lets the last one finish. */
+/** How many lines of a journal are whole. */
+function linesOf(files: Files): number {
+  const journal = [...files].find(([name]) => name.endsWith('run.jsonl'))?.[1];
+  return journal ? journal.toString().split('\n').length - 1 : 0;
+}
+
+interface Ends {
+  stopped: number;
+  finished: number;
+  early: number;
+  folders: number;
+}
+
+/** Kills one run after another at so many moments, and lets each that was killed finish in the end. */
 async function study(name: string, moments: number, signal: Signal): Promise<string> {
   const job = JOBS[name]!;
-  const ends = { stopped: 0, finished: 0, early: 0, runs: 0 };
+  const ends: Ends = { stopped: 0, finished: 0, early: 0, folders: 0 };
   await withFolder(async (place) => {
     const whole = join(place, 'whole');
     await cp(start, whole, { recursive: true });
@@ -174,37 +201,47 @@ async function study(name: string, moments: number, signal: Signal): Promise<str
     const ms = performance.now() - begin;
     assert.is(unbroken.code, 0, unbroken.stderr);
     const after = await filesOf(whole);
-
-    let folder = '';
-    for (let moment = 0; moment < moments || folder !== '';) {
-      if (folder === '') {
-        folder = join(place, String((ends.runs += 1)));
-        await cp(start, folder, { recursive: true });
+    // One moment in each of as many equal parts of the run, the parts in any order.
+    const when = Array.from({ length: moments }, (_, i) => ((i + Math.random()) / moments) * ms).sort(
+      () => Math.random() - 0.5,
+    );
+    const worker = async (): Promise<void> => {
+      let folder = '';
+      let lines = 0;
+      while (when.length > 0 || folder !== '') {
+        if (folder === '') {
+          folder = join(place, String((ends.folders += 1)));
+          await cp(start, folder, { recursive: true });
+          lines = 0;
+        }
+        const begun = [...(await filesOf(folder)).keys()].some((file) => file.endsWith('run.json'));
+        const moment = when.pop();
+        const kill = moment === undefined ? undefined : { signal, ms: moment };
+        const ended = await run(job.words(begun), folder, kill);
+        const found = await filesOf(folder);
+        const told = `${name}, ${signal} after ${kill?.ms.toFixed(0)} of ${ms.toFixed(0)} ms: ${ended.code} ${ended.signal}: ${ended.stderr}`;
+        if (ended.code === 0) {
+          ends.finished += 1;
+          const rest = (files: Files): string[] =>
+            [...files.keys()].filter((file) => !TRANSIENT.test(file)).sort();
+          assert.equal(rest(found), rest(after), told);
+          for (const file of rest(after))
+            assert.ok(found.get(file)?.equals(after.get(file)!), `${file}: ${told}`);
+          assert.equal(resultOf(ended, job), resultOf(unbroken, job), told);
+          await rm(folder, { recursive: true });
+          folder = '';
+          continue;
+        }
+        // Before the handlers stand, Node ends at once; nothing has been done then.
+        const early = ended.signal === signal && !ended.stderr.includes('palimpsest');
+        assert.ok(early || (signal === 'SIGKILL' ? ended.signal === signal : ended.code === 130), told);
+        ends[early ? 'early' : 'stopped'] += 1;
+        checkWhole(found, before, after, job, signal);
+        assert.ok(linesOf(found) >= lines, `steps that were finished are lost: ${told}`);
+        lines = linesOf(found);
       }
-      const begun = (await filesOf(folder)).has(join('run', 'run.json'));
-      const kill = moment < moments ? { signal, ms: Math.random() * ms } : undefined;
-      moment += 1;
-      const ended = await run(job.words(begun), folder, kill);
-      const found = await filesOf(folder);
-      const told = `${name}, ${signal} after ${kill?.ms.toFixed(0)} of ${ms.toFixed(0)} ms: ${ended.code} ${ended.signal}: ${ended.stderr}`;
-      if (ended.code === 0) {
-        ends.finished += 1;
-        const rest = (files: Files): string[] =>
-          [...files.keys()].filter((file) => !TRANSIENT.test(file)).sort();
-        assert.equal(rest(found), rest(after), told);
-        for (const file of rest(after))
-          assert.ok(found.get(file)?.equals(after.get(file)!), `${file}: ${told}`);
-        assert.equal(resultOf(ended, job), resultOf(unbroken, job), told);
-        await rm(folder, { recursive: true });
-        folder = '';
-        continue;
-      }
-      // Before the handlers stand, Node ends at once; nothing has been done then.
-      const early = ended.signal === signal && !ended.stderr.includes('palimpsest');
-      assert.ok(early || (signal === 'SIGKILL' ? ended.signal === signal : ended.code === 130), told);
-      ends[early ? 'early' : 'stopped'] += 1;
-      checkWhole(found, before, after, job, signal);
-    }
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, worker));
   });
   return `${name.padEnd(10)} ${signal.padEnd(7)} ${ends.stopped} stopped, ${ends.early} before it began, ${ends.finished} finished and equal`;
 }
@@ -222,9 +259,12 @@ async function withFacts(use: () => Promise<string>): Promise<string> {
 }
 
 test.before(async () => {
+  if (MOMENTS > 0) execFileSync('npm', ['run', '-s', 'build'], { cwd: dirname(dirname(dirname(BUILT))) });
   await writeFile(join(start, 'contexts.json'), '["{}", "In short. {}"]');
   const records = JSON.parse(await readFile(COUNTERFACT, 'utf8')) as { neighborhood_prompts: string[] }[];
   const texts = records.flatMap((record) => record.neighborhood_prompts);
+  await writeFile(join(start, 'six.json'), JSON.stringify(records.slice(0, 6)));
+  await writeFile(join(start, 'held-out.txt'), texts.slice(0, 20).join('\n'));
   await writeFile(join(start, 'corpus.txt'), Array.from({ length: 30 }, () => texts.join('\n')).join('\n'));
   await mkdir(join(start, 'cache'));
   const made = await run(['edit', ...FACT, ...quick('--steps', '2', '--allow-miss', '--out', 'a.st')], start);

@@ -2,7 +2,8 @@
  * Mistakes that would change the science, an index or a check must fail a test: each mutant is made in a copy of the
  * sources, and the one test that has to notice is run on it. That this test passes on the unchanged copy comes first.
  *
- *   node --import tsx test/mutants.test.ts WORD...   those whose name or file contains one of the words
+ *   node --import tsx test/mutants.test.ts WORD...          those whose name or file contains one of the words
+ *   node --import tsx test/mutants.test.ts faults [WORD...] the guards of `mutants/faults.ts`, which the suite does not run
  */
 import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -12,6 +13,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { FAULTS } from './mutants/faults.ts';
 import { MUTANTS } from './mutants/list.ts';
 import type { Mutant } from './mutants/list.ts';
 import { mutate } from './mutants/mutate.ts';
@@ -20,6 +22,10 @@ import { mutate } from './mutants/mutate.ts';
 const WORKERS = 2;
 /** A mutant must fail on a number, not because it is no program. */
 const NO_PROGRAM = /SyntaxError|ReferenceError|TypeError|Cannot find module|error: |Total: +0/;
+
+/** Without a guard a test may well end with such an error, or not at all. */
+const NOT_RUN = /Cannot find module|Total: +0/;
+const FAULT_MS = 120_000;
 
 interface Ended {
   readonly passed: boolean;
@@ -55,9 +61,17 @@ function run(copy: string, name: string, only: RegExp | undefined): Promise<Ende
     const env = { ...process.env, FORCE_COLOR: '0', PALIMPSEST_ONLY: only?.source ?? '' };
     const child = spawn(process.execPath, ['--import', 'tsx', `test/${name}.test.ts`], { cwd: copy, env });
     let output = '';
+    const timer = setTimeout(() => {
+      if (!faults) return;
+      output += `ended after ${FAULT_MS / 1000} s`;
+      child.kill('SIGKILL');
+    }, FAULT_MS);
     child.stdout.on('data', (part) => (output += String(part)));
     child.stderr.on('data', (part) => (output += String(part)));
-    child.on('close', (code) => resolve({ passed: code === 0, output }));
+    child.on('close', (code) => {
+      clearTimeout(timer);
+      resolve({ passed: code === 0, output });
+    });
   });
 }
 
@@ -72,8 +86,9 @@ async function runMutant(copy: string, mutant: Mutant): Promise<Ended> {
   }
 }
 
-const words = process.argv.slice(2);
-const mutants = MUTANTS.filter(
+const faults = process.argv[2] === 'faults';
+const words = process.argv.slice(faults ? 3 : 2);
+const mutants = (faults ? FAULTS : MUTANTS).filter(
   ({ name, file }) => words.length === 0 || words.some((word) => name.includes(word) || file.includes(word)),
 );
 
@@ -117,9 +132,21 @@ mutants.forEach(({ name, test: file }, i) => {
   test(`${file} fails: ${name}`, async () => {
     const { passed, output } = await (mutated[i] as Promise<Ended>);
     assert.not.ok(passed, 'the mutant passed');
-    assert.not.match(output, NO_PROGRAM);
-    assert.match(output, /FAIL/);
+    assert.not.match(output, faults ? NOT_RUN : NO_PROGRAM);
+    assert.match(output, faults ? /FAIL|ended after/ : /FAIL/);
   });
+});
+
+test('every guard of the faults stands where it is said to stand, and its test is there', () => {
+  for (const fault of FAULTS) {
+    mutate(fault.file, readFileSync(root + fault.file, 'utf8'), fault);
+    const text = readFileSync(`${root}test/${fault.test}.test.ts`, 'utf8');
+    const names = [...text.matchAll(/test\(\s*(['"`])(.*?)\1,/g)].map(([, , name]) => name ?? '');
+    assert.ok(
+      names.some((name) => name.startsWith('${') || fault.only?.test(name)),
+      `${fault.name}: no such test in ${fault.test}`,
+    );
+  }
 });
 
 test.run();

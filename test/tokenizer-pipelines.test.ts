@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { lookupSubject } from '../src/edit/rows.ts';
 import { nest, readTemplate, sentence } from '../src/edit/template.ts';
 import { ModelError, UsageError } from '../src/errors.ts';
-import { askInChat } from '../src/models/chat.ts';
+import { askInChat } from '../src/io/chat.ts';
 import { Tokenizer } from '../src/models/tokenizer.ts';
 import { throws } from './folder.ts';
 
@@ -101,6 +101,15 @@ test('a chat template asks one question; without one, or with one that fails, th
   await throws(() => askInChat('m', {}, 'Who?'), UsageError, '--chat', 'm has none');
   const refusing = { chat_template: "{{ raise_exception('Only after you.') }}" };
   await throws(() => askInChat('m', refusing, 'Who?'), UsageError, '--chat', 'Only after you.');
+  for (const [template, ...said] of [
+    ['{% for i in range(1000000000) %}{% endfor %}', 'more than 64 MB'],
+    ['{% for i in range(200) %}{{ messages[0].content }}{% endfor %}', '2000000 characters'],
+    [`{{ ${'('.repeat(50_000)}`, 'it says'],
+  ] as const)
+    await throws(() => askInChat('m', { chat_template: template }, 'x'.repeat(1e4)), UsageError, ...said);
+  const endless = '{% for i in range(20000) %}{% for j in range(20000) %}{% endfor %}{% endfor %}';
+  const signal = AbortSignal.timeout(300);
+  await throws(() => askInChat('m', { chat_template: endless }, 'x', signal), DOMException, 'timeout');
 });
 
 test.run();

@@ -43,7 +43,9 @@ export class MetadataReader {
   }
 
   fault(field: string, expected: string, value: unknown): ModelError {
-    const shown = typeof value === 'bigint' ? `${value}` : (JSON.stringify(value) ?? 'nothing');
+    // Whole numbers of 64 bits are no JSON.
+    const json = JSON.stringify(value, (_, one: unknown) => (typeof one === 'bigint' ? Number(one) : one));
+    const shown = json ?? 'nothing';
     return ggufFault(this.#name, `${field}: expected ${expected}, found ${shown.slice(0, 80)}`);
   }
 }

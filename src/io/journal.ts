@@ -13,15 +13,22 @@
 import { open, rm, rmdir } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
-import { bytesOf } from '../floats.ts';
+import { parseJson } from '../json.ts';
 import { makeFolder, writeAtomic } from './atomic.ts';
 import { exists, readWhole } from './file.ts';
+import { checkBlock, encodeBlock, readBlock, readLines } from './journal-steps.ts';
+import type { Vectors } from './journal-steps.ts';
 import { takeLock } from './lock.ts';
 
-type Vectors = readonly Float32Array<ArrayBuffer>[];
+/** What is known of a step that is on the disk. */
+interface Step {
+  readonly line: Uint8Array;
+  /** Where its line ends, its break included, and its block. */
+  readonly end: number;
+  readonly blockEnd: number;
+}
 
 export interface Journal<Head, Line> {
   /** undefined in a new run, until `begin`. */
@@ -41,8 +48,8 @@ export interface Journal<Head, Line> {
 const MOST_HEAD_BYTES = 64 * 2 ** 20;
 
 export interface JournalOptions {
-  /** `new`: the folder must hold no run. `overwrite`: a run that is there is removed. */
-  readonly mode: 'new' | 'resume' | 'overwrite';
+  /** `new`: the folder must hold no run. `overwrite`: a run that is there is removed. `read`: nothing is changed. */
+  readonly mode: 'new' | 'resume' | 'overwrite' | 'read';
   /** What of a head and of a line must be so before anyone relies on it. */
   readonly head: v.GenericSchema;
   readonly line: v.GenericSchema;
@@ -61,15 +68,16 @@ export async function openJournal<Head, Line>(
 ): Promise<Journal<Head, Line>> {
   const names = ['run.json', 'run.jsonl', 'run.vectors'].map((name) => join(folder, name));
   const [headPath, linesPath, vectorsPath] = names as [string, string, string];
-  await makeFolder(folder);
-  const lock = await takeLock(join(folder, 'run.lock'));
+  const reads = options.mode === 'read';
+  if (!reads) await makeFolder(folder);
+  const lock = reads ? undefined : await takeLock(join(folder, 'run.lock'));
   const opened: FileHandle[] = [];
   let head: Head | undefined;
   const close = async (): Promise<void> => {
-    const began = opened.length === 0 || head !== undefined;
+    const began = reads || opened.length === 0 || head !== undefined;
     for (const file of opened.splice(0)) await file.close();
     if (!began) for (const path of names) await rm(path, { force: true });
-    await lock.release();
+    await lock?.release();
     if (!began) await rmdir(folder).catch(() => undefined); // with something else in it, it stays
   };
   try {
@@ -81,35 +89,37 @@ export async function openJournal<Head, Line>(
         'run_exists',
       );
     // Without run.json nothing of a run counts: it was stopped before its first step.
-    const mode = there ? 'r+' : 'w+';
+    if (reads && !there)
+      throw new UsageError(`${folder}: expected the folder of a run, there is none in it.`, 'no_run');
+    const mode = reads ? 'r' : there ? 'r+' : 'w+';
     const faultOf = (what: string): UsageError => new UsageError(`${headPath}: ${what}.`, 'damaged_run');
-    const json = there ? Buffer.from(await readWhole(headPath, MOST_HEAD_BYTES, faultOf)).toString() : '';
-    head = there ? read<Head>(options.head, json, headPath, 'a head') : undefined;
+    const json = there ? await readWhole(headPath, MOST_HEAD_BYTES, faultOf) : undefined;
+    head = json && read<Head>(options.head, json, headPath, 'a head');
     const text = await openFile(linesPath, mode);
     opened.push(text);
     const blocks = await openFile(vectorsPath, mode);
     opened.push(blocks);
 
-    const steps = splitLines(await text.readFile());
-    const lines = steps.map(({ line }, i) =>
-      read<Line>(options.line, line.toString(), linesPath, `line ${i + 1}`),
-    );
-    const ends: number[] = [];
-    for (const [i, { line }] of steps.entries()) {
-      const block = await readBlock(blocks, ends.at(-1) ?? 0, i, line);
+    const lines: Line[] = [];
+    const steps: Step[] = [];
+    const tooLong = (): UsageError => damaged(linesPath, 'lines of some kilobytes', 'one without end');
+    for await (const { line, end } of readLines(text, tooLong)) {
+      lines.push(read<Line>(options.line, line, linesPath, `line ${lines.length + 1}`));
+      const block = await checkBlock(blocks, steps.at(-1)?.blockEnd ?? 0, steps.length, line);
       // A line never comes without its block; a block without its line is a step that was not finished.
-      if (!block)
+      if (block === undefined)
         throw damaged(
           vectorsPath,
-          `${lines.length} blocks, each fitting its line of ${linesPath}`,
-          String(i),
+          `at least ${lines.length} blocks, each fitting its line of ${linesPath}`,
+          String(steps.length),
         );
-      ends.push(block.end);
+      steps.push({ line, end, blockEnd: block });
     }
-    await cut(text, steps.at(-1)?.end ?? 0);
-    await cut(blocks, ends.at(-1) ?? 0);
+    if (!reads) {
+      await cut(text, steps.at(-1)?.end ?? 0);
+      await cut(blocks, steps.at(-1)?.blockEnd ?? 0);
+    }
 
-    let step = lines.length;
     return {
       get head() {
         return head;
@@ -117,25 +127,24 @@ export async function openJournal<Head, Line>(
       lines,
       vectors: async function* () {
         for (const [i, { line }] of steps.entries()) {
-          const block = await readBlock(blocks, ends[i - 1] ?? 0, i, line);
-          if (!block) throw damaged(vectorsPath, `block ${i}`, 'none');
-          yield block.vectors;
+          const found = await readBlock(blocks, steps[i - 1]?.blockEnd ?? 0, i, line);
+          if (!found) throw damaged(vectorsPath, `block ${i}`, 'none');
+          yield found;
         }
       },
       begin: async (wanted) => {
-        await lock.check();
+        await lock?.check();
         await writeAtomic(headPath, `${JSON.stringify(wanted, null, 1)}\n`);
         head = wanted;
       },
       append: async (value, vectors = []) => {
         const line = Buffer.from(JSON.stringify(value, options.nonFinite === 'object' ? written : undefined));
-        await lock.check();
-        const block = encodeBlock(step, line, vectors);
+        await lock?.check();
+        const block = encodeBlock(steps.length, line, vectors);
         await add(blocks, block);
         await add(text, Buffer.concat([line, Buffer.from('\n')]));
-        step += 1;
-        ends.push((ends.at(-1) ?? 0) + block.length);
-        steps.push({ line, end: (steps.at(-1)?.end ?? 0) + line.length + 1 });
+        const { end, blockEnd } = steps.at(-1) ?? { end: 0, blockEnd: 0 };
+        steps.push({ line, end: end + line.length + 1, blockEnd: blockEnd + block.length });
       },
       close,
     };
@@ -156,12 +165,12 @@ function revived(_: string, value: unknown): unknown {
   return v.is(NON_FINITE, value) ? Number(value.number) : value;
 }
 
-function read<T>(schema: v.GenericSchema, text: string, path: string, what: string): T {
+function read<T>(schema: v.GenericSchema, text: Uint8Array, path: string, what: string): T {
   let json: unknown;
   try {
-    json = JSON.parse(text, revived);
-  } catch {
-    throw damaged(path, `JSON in ${what}`, JSON.stringify(text.slice(0, 60)));
+    json = parseJson(text, { reviver: revived });
+  } catch (error) {
+    throw damaged(path, `JSON in ${what}`, (error as Error).message);
   }
   const found = v.safeParse(schema, json);
   if (found.success) return found.output as T;
@@ -172,65 +181,6 @@ function read<T>(schema: v.GenericSchema, text: string, path: string, what: stri
     `${issue.expected} in ${what}${where === null ? '' : `, ${where}`}`,
     issue.received.slice(0, 60),
   );
-}
-
-/** Whole lines, and where each ends; a last one without its line break is torn and left out. */
-function splitLines(bytes: Buffer): { line: Buffer; end: number }[] {
-  const found: { line: Buffer; end: number }[] = [];
-  for (let from = 0, to = bytes.indexOf(0x0a); to >= 0; from = to + 1, to = bytes.indexOf(0x0a, from))
-    found.push({ line: bytes.subarray(from, to), end: to + 1 });
-  return found;
-}
-
-const MAGIC = 0x324d4c50; // "PLM2"
-/** Far more than a step has: a count beyond it is no count. */
-const MOST_VECTORS = 1024;
-
-/** magic, step, number of vectors, their lengths, CRC-32 of all before and after it and of the line, then the numbers. All little-endian. */
-function encodeBlock(step: number, line: Uint8Array, vectors: Vectors): Uint8Array {
-  const head = bytesOf(Uint32Array.of(MAGIC, step, vectors.length, ...vectors.map(({ length }) => length)));
-  const body = Buffer.concat(vectors.map(bytesOf));
-  return Buffer.concat([head, bytesOf(Uint32Array.of(checksum(head, line, body))), body]);
-}
-
-/** undefined where no whole block of that step and line stands. */
-async function readBlock(
-  file: FileHandle,
-  at: number,
-  step: number,
-  line: Uint8Array,
-): Promise<{ vectors: Vectors; end: number } | undefined> {
-  const start = await readWords(file, at, 3);
-  const count = start?.[2] ?? 0;
-  if (!start || start[0] !== MAGIC || start[1] !== step || count > MOST_VECTORS) return undefined;
-  const rest = await readWords(file, at + 12, count + 1);
-  if (!rest) return undefined;
-  const lengths = rest.subarray(0, count);
-  const total = lengths.reduce((all, n) => all + n, 0);
-  const from = at + 16 + 4 * count;
-  if (from + 4 * total > (await file.stat()).size) return undefined;
-  const body = await readWords(file, from, total);
-  const head = bytesOf(Uint32Array.of(...start, ...lengths));
-  if (!body || checksum(head, line, bytesOf(body)) !== rest[count]) return undefined;
-  let first = 0;
-  const vectors = [...lengths].map((n) => new Float32Array(body.buffer, 4 * ((first += n) - n), n));
-  return { vectors, end: from + 4 * total };
-}
-
-/** CRC-32 of all in one piece: for some empty arrays Node's `crc32(empty, start)` is 0, not `start`. */
-function checksum(...parts: readonly Uint8Array[]): number {
-  return crc32(Buffer.concat(parts));
-}
-
-async function readWords(
-  file: FileHandle,
-  at: number,
-  count: number,
-): Promise<Uint32Array<ArrayBuffer> | undefined> {
-  const words = new Uint32Array(count);
-  if (count === 0) return words;
-  const { bytesRead } = await file.read(bytesOf(words), 0, 4 * count, at);
-  return bytesRead === 4 * count ? words : undefined;
 }
 
 async function add(file: FileHandle, bytes: Uint8Array): Promise<void> {
@@ -253,9 +203,12 @@ async function cut(file: FileHandle, size: number): Promise<void> {
   await file.sync();
 }
 
-async function openFile(path: string, mode: 'r+' | 'w+'): Promise<FileHandle> {
+async function openFile(path: string, mode: 'r' | 'r+' | 'w+'): Promise<FileHandle> {
   const fault = (what: string | undefined): UsageError =>
-    new UsageError(`${path}: expected a file that may be read and written, but ${what}.`, 'unwritable');
+    new UsageError(
+      `${path}: expected a file that may be read${mode === 'r' ? '' : ' and written'}, but ${what}.`,
+      'unwritable',
+    );
   const file = await open(path, mode).catch((error: NodeJS.ErrnoException) => {
     throw fault(error.code);
   });

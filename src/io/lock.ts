@@ -6,23 +6,33 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { link, lstat, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { link, lstat, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import process from 'node:process';
 import { setTimeout as pause } from 'node:timers/promises';
+import * as v from 'valibot';
 import { ModelError, UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import { isAlive, makeFolder } from './atomic.ts';
+import { exists, readWhole } from './file.ts';
 
-/** What the lock file says of its holder. */
-interface Holder {
-  readonly id: string;
-  readonly pid: number;
-  readonly host: string;
-  /** When the process began, so that a process number used again is not taken for it; empty where it is not known. */
-  readonly born: string;
-  readonly since: string;
-}
+/** What the lock file says of its holder. One that is not of ours says nothing: it is stale once silent. */
+const HOLDER = v.fallback(
+  v.object({
+    id: v.string(),
+    pid: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+    host: v.string(),
+    /** When the process began, so that a process number used again is not taken for it; empty where it is not known. */
+    born: v.optional(v.string(), ''),
+    since: v.string(),
+  }),
+  { id: '', pid: 0, host: '', born: '', since: 'an unknown time' },
+);
+type Holder = Readonly<v.InferOutput<typeof HOLDER>>;
+
+/** A holder takes some hundred. */
+const MOST_BYTES = 2 ** 16;
 
 export interface Lock {
   /** @throws ModelError when another process has taken it: nothing may be written any more */
@@ -126,13 +136,13 @@ async function checkFree(path: string, attempt: number): Promise<void> {
 }
 
 async function readHolder(path: string): Promise<Holder | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
+  const found = await lstat(path).catch(() => undefined);
+  if (!found?.isFile()) return undefined; // a FIFO would be waited for
   try {
-    const { id = '', pid = 0, host = '', born = '', since = '' } = JSON.parse(text) as Partial<Holder>;
-    return { id, pid, host, born, since };
+    const bytes = await readWhole(path, MOST_BYTES, (what) => new SyntaxError(what));
+    return v.parse(HOLDER, parseJson(bytes));
   } catch {
-    return { id: '', pid: 0, host: '', born: '', since: 'an unknown time' }; // not written by us: stale once silent
+    return (await exists(path)) ? v.parse(HOLDER, undefined) : undefined;
   }
 }
 

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { ModelError, UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { readSweptLayer } from './cache.ts';
 import { exists } from './file.ts';
@@ -74,7 +75,7 @@ export async function readManifest(path?: string): Promise<Manifest> {
     );
   let json: unknown;
   try {
-    json = JSON.parse(await readFile(file, 'utf8'));
+    json = parseJson(await readFile(file));
   } catch (error) {
     throw fault((error as Error).message);
   }

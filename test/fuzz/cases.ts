@@ -1,11 +1,4 @@
 /** The commands that are tried, each with real files that it reads and that are made wrong. */
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { writeSafetensors } from '../../src/io/atomic.ts';
-import { TINY_CONFIG, tinyCheckpoint, tinyDocuments } from '../tiny.ts';
-
-const BUNDLED = fileURLToPath(new URL('../../weights/facts/', import.meta.url));
 
 export interface Case {
   readonly name: string;
@@ -14,7 +7,7 @@ export interface Case {
   readonly args: readonly string[];
   /** What it reads, files and folders of the seeds. */
   readonly reads: readonly string[];
-  /** Which of them are made wrong. */
+  /** Which of them are made wrong; of a folder, a file in it. */
   readonly mutable: readonly string[];
   readonly outputs: readonly string[];
   /** Asks a hub, which lies. */
@@ -27,20 +20,9 @@ const MODEL = [
   'model/model.safetensors',
   'model/tokenizer_config.json',
 ];
-const SENTENCE = ['The river of [stone] ran', 'city'];
-const ON_MODEL = ['--model', 'model', '--offline'];
-const EDITING = [
-  ...ON_MODEL,
-  '--layer',
-  '1',
-  '--steps',
-  '1',
-  '--contexts',
-  'contexts.json',
-  '--learning-rate',
-  '0.1',
-];
-const IDENTITY = ['--covariance', 'identity'];
+const SHARDED = ['config.json', 'tokenizer.json', 'model.safetensors.index.json'].map(
+  (name) => `sharded/${name}`,
+);
 const RUN = [
   'run/run.json',
   'run/run.json',
@@ -48,85 +30,133 @@ const RUN = [
   'run/run.vectors',
   'run/edits/0001.safetensors',
 ];
-const SEQUENCE = [
-  '--count',
-  '2',
-  '--every',
-  '2',
-  '--text-tokens',
-  '8',
-  '--held-out',
-  'corpus.txt',
-  ...EDITING,
-  ...IDENTITY,
+const FACTS = [
+  'facts.json',
+  'facts.csv',
+  'facts.txt',
+  'facts.jsonl',
+  'zsre.json',
+  'easyedit.json',
+  'fastedit.json',
 ];
-const FACTS = ['facts.json', 'facts.csv', 'facts.txt', 'facts.jsonl'];
+
+const words = (line: string): string[] => line.split(' ');
+const ON_MODEL = words('--model model --offline');
+const CONTEXTS = words('--contexts contexts.json');
+const VALUE = words('--steps 1 --learning-rate 0.1');
+/** The first step finds the gradient, the second has moved: of many facts nothing is written that did not. */
+const MOVED = words('--steps 2 --learning-rate 0.1');
+const IDENTITY = words('--covariance identity');
+/** With the last word of the sentence its continuation. */
+export const SENTENCE = ['The river of [stone] ran', 'city'];
+export const EDITING = [...ON_MODEL, ...words('--layer 1'), ...VALUE, ...CONTEXTS];
+export const QUICK = [...EDITING, ...IDENTITY];
+export const SEQUENCE = [...words('--count 2 --every 2 --text-tokens 8 --held-out corpus.txt'), ...QUICK];
+export const EVALUATE = [...words('--text-tokens 8'), ...QUICK];
+export const MANY = [
+  ...words('--method memit --layers 0 --batch 1 --covariance c0.safetensors'),
+  ...[...ON_MODEL, ...MOVED, ...CONTEXTS],
+];
+export const BUILD = [...words('covariance build --corpus corpus.txt'), ...ON_MODEL];
 
 function one(
   name: string,
   often: number,
-  args: readonly string[],
+  args: string | readonly string[],
   mutable: readonly string[],
   more: Partial<Case> = {},
 ): Case {
-  const reads = [...new Set([...mutable, ...(args.includes('model') ? MODEL : [])])];
-  return { name, often, args, mutable, outputs: [], ...more, reads: [...reads, ...(more.reads ?? [])] };
+  const given = typeof args === 'string' ? words(args) : args;
+  const reads = [...new Set([...mutable, ...(given.includes('model') ? MODEL : [])])];
+  return {
+    name,
+    often,
+    args: given,
+    mutable,
+    outputs: [],
+    ...more,
+    reads: [...reads, ...(more.reads ?? [])],
+  };
 }
 
-export const CASES: readonly Case[] = [
-  one('history', 10, ['history', '--list', 'edits.json'], ['edits.json', 'a.safetensors']),
-  one(
-    'apply',
-    8,
-    ['apply', 'b.safetensors', '--list', 'edits.json', '--no-check'],
-    ['b.safetensors', 'edits.json'],
-    {
-      ...{ reads: ['a.safetensors'], outputs: ['edits.json'] },
-    },
-  ),
-  one('revert', 4, ['revert', '1', '--list', 'edits.json', '--no-check'], ['edits.json', 'a.safetensors'], {
+/** In a fifth of a second, without an adapter. */
+const CHEAP: readonly Case[] = [
+  one('history', 10, 'history --list edits.json', ['edits.json', 'a.safetensors']),
+  one('apply', 8, 'apply b.safetensors --list edits.json --no-check', ['b.safetensors', 'edits.json'], {
+    ...{ reads: ['a.safetensors'], outputs: ['edits.json'] },
+  }),
+  one('revert', 4, 'revert 1 --list edits.json --no-check', ['edits.json', 'a.safetensors'], {
     outputs: ['edits.json'],
   }),
-  one('covariance-info', 8, ['covariance', 'info', 'c.safetensors'], ['c.safetensors']),
-  one(
-    'covariance-merge',
-    6,
-    ['covariance', 'merge', 'p0.safetensors', 'p1.safetensors', '--out', 'o.safetensors'],
-    ['p0.safetensors', 'p1.safetensors'],
-  ),
+  one('covariance-info', 8, 'covariance info c.safetensors', ['c.safetensors']),
+  one('covariance-merge', 6, 'covariance merge p0.safetensors p1.safetensors --out o.safetensors', [
+    ...['p0.safetensors', 'p1.safetensors'],
+  ]),
   one(
     'covariance-import',
     10,
-    ['covariance', 'import', 'rome.npz', ...ON_MODEL, '--layer', '1', '--out', 'o.safetensors'],
+    ['covariance', 'import', 'rome.npz', ...ON_MODEL, ...words('--layer 1 --out o.safetensors')],
     ['rome.npz', 'rome.npz', ...MODEL],
   ),
-  one('covariance-export', 4, ['covariance', 'export', 'c.safetensors', '--out', 'o.npz'], ['c.safetensors']),
-  one(
-    'export',
-    8,
-    ['export', 'exported', '--edits', 'a.safetensors', ...ON_MODEL],
-    [...MODEL, 'a.safetensors'],
-  ),
-  one(
-    'merge',
-    4,
-    ['merge', 'a.safetensors', 'b.safetensors', '--out', 'm.safetensors'],
-    ['a.safetensors', 'b.safetensors'],
-  ),
+  one('covariance-export', 4, 'covariance export c.safetensors --out o.npz', ['c.safetensors']),
+  one('merge', 4, 'merge a.safetensors b.safetensors --out m.safetensors', [
+    'a.safetensors',
+    'b.safetensors',
+  ]),
+  one('merge-run', 2, 'merge run --out m.safetensors', ['run'], { reads: ['run'] }),
+  one('merge-facts', 2, 'merge many.safetensors --out m.safetensors', ['many.safetensors']),
   one(
     'export-peft',
     3,
-    ['export', 'exported', '--format', 'peft', '--edits', 'a.safetensors', ...ON_MODEL],
+    [...words('export exported --format peft --edits a.safetensors'), ...ON_MODEL],
     [...MODEL, 'a.safetensors'],
   ),
   one(
     'export-gguf',
     3,
-    ['export', 'exported.gguf', '--format', 'gguf', '--edits', 'a.safetensors', ...ON_MODEL],
+    [...words('export exported --format gguf --edits a.safetensors'), ...ON_MODEL],
     [...MODEL, 'a.safetensors'],
   ),
-  one('fetch', 10, ['models', 'fetch', 'x/y'], [], { hub: true }),
-  one('models-list', 1, ['models', 'list'], []),
+  one(
+    'export-sharded',
+    6,
+    words('export exported --format peft --edits sharded.safetensors --model sharded --offline'),
+    [...SHARDED, 'sharded/model.safetensors.index.json', 'sharded/model.safetensors.index.json', 'sharded'],
+    { reads: ['sharded.safetensors'] },
+  ),
+  one(
+    'import-peft',
+    6,
+    ['import', 'peft', '--out', 'imported', ...ON_MODEL],
+    ['peft/adapter_model.safetensors'],
+    {
+      reads: ['peft'],
+    },
+  ),
+  one(
+    'import-gguf',
+    4,
+    ['import', 'gguf/adapter.gguf', '--out', 'imported', ...ON_MODEL],
+    ['gguf/adapter.gguf'],
+  ),
+  one('fetch', 16, 'models fetch x/y', [], { hub: true }),
+  one('models-list', 1, 'models list', []),
+  one('evaluate-merge', 6, 'evaluate merge shard0 shard1', [
+    'shard0',
+    'shard1',
+    'shard0/run.json',
+    'shard1/run.json',
+  ]),
+];
+
+/** With an adapter: half a second to two. */
+const COMPUTING: readonly Case[] = [
+  one(
+    'export',
+    4,
+    [...words('export exported --edits a.safetensors'), ...ON_MODEL],
+    [...MODEL, 'a.safetensors'],
+  ),
   one(
     'predict',
     6,
@@ -134,195 +164,86 @@ export const CASES: readonly Case[] = [
     [...MODEL, 'a.safetensors'],
   ),
   one('predict-run', 1, ['predict', 'the river', ...ON_MODEL, '--edits', 'run'], RUN, { reads: ['run'] }),
+  one(
+    'predict-facts',
+    1,
+    ['predict', 'the river', ...ON_MODEL, '--edits', 'many.safetensors'],
+    ['many.safetensors'],
+  ),
+  one('predict-gguf', 4, words('predict river --model tiny.gguf --top 3'), ['tiny.gguf']),
   one('generate', 2, ['generate', 'the river of', ...ON_MODEL, '--tokens', '4'], MODEL),
+  one('generate-chat', 5, words('generate Where? --chat --tokens 2 --model model --offline'), [
+    'model/chat_template.jinja',
+    'model/chat_template.jinja',
+    'model/tokenizer_config.json',
+  ]),
   one(
     'edit',
     5,
     [
-      'edit',
-      ...SENTENCE,
-      ...EDITING,
-      '--covariance',
-      'c.safetensors',
-      '--check',
-      'checks.txt',
-      '--allow-miss',
-      '--out',
-      'o.safetensors',
-      '--dump',
-      'd.safetensors',
+      ...['edit', ...SENTENCE, ...EDITING, ...words('--covariance c.safetensors --check checks.txt')],
+      ...words('--allow-miss --out o.safetensors --dump d.safetensors'),
     ],
     ['contexts.json', 'checks.txt', 'c.safetensors', ...MODEL],
+  ),
+  one(
+    'edit-cached',
+    3,
+    ['edit', ...SENTENCE, ...ON_MODEL, ...words('--layer 1'), ...VALUE, ...IDENTITY, '--allow-miss'],
+    ['cache'],
+  ),
+  ...FACTS.map((facts) =>
+    one(
+      `edit-${facts}`,
+      2,
+      ['edit', '--facts', facts, ...MANY, ...words('--allow-miss --out f.safetensors')],
+      [facts, facts, 'contexts.json'],
+      { reads: ['contexts.json', 'c0.safetensors'], outputs: ['f.safetensors.run'] },
+    ),
+  ),
+  one(
+    'edit-facts-resume',
+    5,
+    ['edit', '--facts', 'twelve.json', ...MANY, ...words('--allow-miss --resume --out f.safetensors')],
+    ['f.safetensors.run', 'f.safetensors.run/run.json', 'twelve.json'],
+    { reads: ['contexts.json', 'c0.safetensors'], outputs: ['f.safetensors.run'] },
   ),
   one('explain', 2, ['explain', 'a.safetensors', ...ON_MODEL, ...IDENTITY], ['a.safetensors']),
   ...FACTS.map((facts) =>
     one(
       `evaluate-${facts}`,
       1,
-      [
-        'evaluate',
-        facts,
-        '--count',
-        '1',
-        '--text-tokens',
-        '8',
-        '--references',
-        'references.json',
-        ...EDITING,
-        ...IDENTITY,
-      ],
+      ['evaluate', facts, ...words('--count 1 --references references.json'), ...EVALUATE],
       [facts, facts, 'references.json'],
-      {
-        reads: ['contexts.json'],
-      },
+      { reads: ['contexts.json'] },
     ),
   ),
   one(
+    'evaluate-resume',
+    5,
+    ['evaluate', 'facts.json', ...words('--count 2 --resume --out cases'), ...EVALUATE],
+    ['cases', 'cases/run.json', 'facts.json'],
+    { reads: ['contexts.json'], outputs: ['cases'] },
+  ),
+  one(
     'sequence',
-    10,
-    ['sequence', 'facts.json', '--resume', '--out', 'run', ...SEQUENCE],
+    8,
+    ['sequence', 'facts.json', ...words('--resume --out run'), ...SEQUENCE],
     [...RUN, 'facts.json', 'corpus.txt'],
-    {
-      ...{ reads: ['run', 'contexts.json'], outputs: ['run'] },
-    },
+    { reads: ['run', 'contexts.json'], outputs: ['run'] },
   ),
   one(
     'covariance-build',
     3,
-    [
-      'covariance',
-      'build',
-      ...ON_MODEL,
-      '--layer',
-      '1',
-      '--corpus',
-      'corpus.txt',
-      '--corpus',
-      'corpus.jsonl',
-      '--tokens',
-      '300',
-      '--out',
-      'o.safetensors',
-    ],
+    [...BUILD, ...words('--layer 1 --corpus corpus.jsonl --tokens 300 --out o.safetensors')],
     ['corpus.txt', 'corpus.jsonl', ...MODEL],
   ),
   one(
     'trace',
     1,
-    ['trace', ...SENTENCE, ...ON_MODEL, '--samples', '1', '--out', 'traced', '--data', 'facts.json'],
+    ['trace', ...SENTENCE, ...ON_MODEL, ...words('--samples 1 --out traced --data facts.json')],
     ['facts.json'],
   ),
 ];
 
-/** Commands that make the seeds, one after another; each must end with 0. */
-export const SEEDS: readonly (readonly string[])[] = [
-  ['edit', ...SENTENCE, ...EDITING, ...IDENTITY, '--allow-miss', '--out', 'a.safetensors'],
-  [
-    'edit',
-    'The [river] of',
-    'few',
-    ...EDITING,
-    ...IDENTITY,
-    '--allow-miss',
-    '--out',
-    'b.safetensors',
-    '--edits',
-    'a.safetensors',
-  ],
-  ['apply', 'a.safetensors', '--list', 'edits.json', '--no-check'],
-  ['covariance', 'build', ...ON_MODEL, '--layer', '1', '--corpus', 'corpus.txt', '--out', 'c.safetensors'],
-  [
-    'covariance',
-    'build',
-    ...ON_MODEL,
-    '--layer',
-    '1',
-    '--corpus',
-    'corpus.txt',
-    '--shard',
-    '0/2',
-    '--out',
-    'p0.safetensors',
-  ],
-  [
-    'covariance',
-    'build',
-    ...ON_MODEL,
-    '--layer',
-    '1',
-    '--corpus',
-    'corpus.txt',
-    '--shard',
-    '1/2',
-    '--out',
-    'p1.safetensors',
-  ],
-  ['covariance', 'export', 'c.safetensors', '--out', 'rome.npz'],
-  ['sequence', 'facts.json', '--out', 'run', ...SEQUENCE],
-];
-
-/** A record of CounterFact's layout. */
-function record(case_id: number, subject: string): object {
-  return {
-    case_id,
-    requested_rewrite: {
-      prompt: 'the {} of stone ran past',
-      ...{
-        subject,
-        relation_id: 'P1',
-        target_new: { str: 'few', id: 'Q1' },
-        target_true: { str: 'city', id: 'Q2' },
-      },
-    },
-    paraphrase_prompts: [`past the ${subject} ran`],
-    neighborhood_prompts: ['the city of'],
-    generation_prompts: ['people had'],
-  };
-}
-
-/** The files that no command makes. */
-export async function writeSeeds(folder: string): Promise<void> {
-  const write = (name: string, text: string): void => {
-    mkdirSync(dirname(join(folder, name)), { recursive: true });
-    writeFileSync(join(folder, name), text);
-  };
-  const records = ['river', 'city', 'people'].map((subject, i) => record(i, subject));
-  write('model/config.json', JSON.stringify({ model_type: 'gpt2', ...TINY_CONFIG }));
-  for (const name of ['tokenizer.json', 'tokenizer_config.json'])
-    cpSync(BUNDLED + name, join(folder, 'model', name));
-  const { tensors } = tinyCheckpoint();
-  await writeSafetensors(
-    join(folder, 'model/model.safetensors'),
-    tensors.names().map((name) => ({
-      ...{ name, dtype: 'F32', shape: tensors.info(name).shape },
-      data: () => tensors.chunks(name, 2 ** 20),
-    })),
-  );
-  write('facts.json', JSON.stringify(records));
-  write('facts.jsonl', records.map((one) => JSON.stringify(one)).join('\n'));
-  write(
-    'facts.csv',
-    'prompt,subject,target,true,paraphrase\n"the {} of stone",river,few,city,"a river, ran"\nthe {},city,few,,\n',
-  );
-  write('facts.txt', '# facts\n"the [river] of" => "few"\n"the [city] \\"of\\"" => "people"\n');
-  write('checks.txt', 'the river of\n{"prompt": "the city of", "expect": "stone"}\n');
-  write('contexts.json', JSON.stringify(['{}', 'Past the city. {}']));
-  write('references.json', JSON.stringify({ P1: { Q1: [{ text: 'few people' }] } }));
-  write('corpus.txt', tinyDocuments(40).join('\n'));
-  write(
-    'corpus.jsonl',
-    tinyDocuments(10, 2)
-      .map((text) => JSON.stringify({ text }))
-      .join('\n'),
-  );
-}
-
-/** Files of a model that the hub offers. */
-export function hubFiles(folder: string): Record<string, Buffer> {
-  return Object.fromEntries(
-    ['config.json', 'tokenizer.json', 'model.safetensors'].map((name) => [
-      name,
-      readFileSync(join(folder, 'model', name)),
-    ]),
-  );
-}
+export const CASES: readonly Case[] = [...CHEAP, ...COMPUTING];

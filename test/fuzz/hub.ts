@@ -5,16 +5,15 @@ import type { FakeHub } from '../hub-server.ts';
 import { HOSTILE, mutateJson } from './mutate.ts';
 import type { Choice } from './random.ts';
 
-/** Names and hashes that would lead out of a cache, or that no file system takes. */
+/** Names and hashes that would lead out of a cache, into a folder that is there or is not, or that no file system takes. */
 const PATHS = [
-  '../../../out',
-  '../../../../out',
-  '/tmp/palimpsest-fuzz-out',
-  'a/../../b',
-  HOSTILE,
-  '',
-  '.',
-  'x'.repeat(300),
+  ...['../../../out', '../../../out/of/here', '../../../../out/of/here', 'a/../../../../out/b'],
+  ...['/tmp/palimpsest-fuzz-out', 'a/../../b', 'a/b', '..', '.', '', HOSTILE, 'x'.repeat(300)],
+];
+/** Almost a hash: too long, too short, other digits, another kind of value. */
+const ALMOST = [
+  ...['f'.repeat(64), 'F'.repeat(64), 'e'.repeat(40), 'E'.repeat(40), 'a'.repeat(39), 'a'.repeat(63)],
+  ...[7, null, {}, ['a'.repeat(40)]],
 ];
 const STATUS = [401, 403, 404, 429, 500, 503];
 
@@ -41,24 +40,31 @@ export async function withLyingHub<T>(
 function lie(c: Choice, hub: FakeHub): void {
   const name = c.of(Object.keys(hub.files));
   const bytes = Buffer.from(hub.files[name] ?? '');
-  const kinds: (() => void)[] = [
-    () => (hub.oid = c.of([...PATHS, 'f'.repeat(64), 'F'.repeat(64)])),
-    () => (hub.claims[name] = { oid: c.of([...PATHS, 'e'.repeat(40)]) }),
-    () => (hub.claims[name] = { size: c.of([0, -1, 1e15, 1e308, bytes.length + 1, 'x', null]) }),
+  const hash = (): unknown => c.of(c.once(3) ? ALMOST : PATHS);
+  // Names of files first: what a hub calls a file is what the door lets in, or does not.
+  const names: (() => void)[] = [
+    () => (hub.oid = String(hash())),
+    () => (hub.claims[name] = { oid: hash() }),
+    () => (hub.claims[name] = { oid: hash(), lfs: undefined }),
+    () => (hub.claims[name] = { lfs: { oid: hash(), size: bytes.length, pointerSize: 1 } }),
     () => (hub.claims[name] = { path: c.of(PATHS), type: c.of(['file', 'directory', 7]) }),
-    () => (hub.claims[name] = { lfs: c.of([null, 'x', {}, { oid: c.of(PATHS), size: 1, pointerSize: 1 }]) }),
+    () => (hub.commit = answer(c)),
+  ];
+  const others: (() => void)[] = [
+    () => (hub.claims[name] = { size: c.of([0, -1, 1e15, 1e308, bytes.length + 1, 'x', null]) }),
+    () => (hub.claims[name] = { lfs: c.of([null, 'x', {}, { oid: 'e'.repeat(64) }]) }),
     () => (hub.status = c.of(STATUS)),
     () => delete hub.files[name],
     () => (hub.files[name] = Buffer.from(mutateJson(c, bytes.toString('latin1')))),
-    () => (hub.commit = answer(c)),
+    () => (hub.files[name] = Buffer.from(mutateJson(c, bytes.toString('latin1')))),
     () =>
       (hub.send = (one, whole, response, from) => one === name && send(c, whole.subarray(from), response)),
   ];
-  c.of(kinds)();
+  c.of(c.once(2) ? names : others)();
 }
 
 function answer(c: Choice): (response: ServerResponse) => void {
-  const sha = c.of([...PATHS, 'A'.repeat(40), 'a'.repeat(39), 7, null]);
+  const sha = c.of([...PATHS, ...ALMOST]);
   const right = JSON.stringify({ _id: '1', id: 'x/y', sha: 'a'.repeat(40), lastModified: 0 });
   const text = c.of([
     JSON.stringify({ id: 'x/y', sha }),

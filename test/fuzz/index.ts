@@ -3,19 +3,19 @@
  *
  *   npm run fuzz -- --minutes N [--seed S] [--only WORD]   two processes at a time; a finding is one line
  *   npm run fuzz -- --seed S --run N [--keep]              one run again; --keep leaves its folder
+ *   npm run fuzz -- --minutes 0                            every command once with good files
  *
  * --seeds FOLDER takes the good files of another program, as `.cache/fuzz` has them. A run is decided by the seed and its number. Exit code 1 with a finding, 0 without.
  */
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
   cpSync,
-  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -24,13 +24,15 @@ import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { CASES, SEEDS, hubFiles, writeSeeds } from './cases.ts';
+import { CASES } from './cases.ts';
 import type { Case } from './cases.ts';
+import { flagged, namedOutputs } from './flags.ts';
 import { withLyingHub } from './hub.ts';
 import { judge } from './judge.ts';
-import type { Ended, Usage, Verdict } from './judge.ts';
-import { HOSTILE, mutateBytes, mutateJson, mutateNpz, mutateSafetensors, mutateText } from './mutate.ts';
+import type { Ended, Job, Usage, Verdict } from './judge.ts';
+import { mutateFile } from './mutate-files.ts';
 import { Choice } from './random.ts';
+import { hubFiles, makeSeeds } from './seeds.ts';
 
 const AT_ONCE = 2;
 const root = fileURLToPath(new URL('../../', import.meta.url));
@@ -112,7 +114,7 @@ async function tryCase(one: Case, number: number | undefined, usual?: Usage): Pr
     const verdict = one.hub
       ? await withLyingHub(
           c,
-          hubFiles(seeds),
+          hubFiles(seeds, c.once(3) ? 'sharded' : 'model'),
           number === undefined ? 0 : 1 + c.below(2),
           join(folder, 'hub'),
           judged,
@@ -124,9 +126,13 @@ async function tryCase(one: Case, number: number | undefined, usual?: Usage): Pr
   }
 }
 
-/** Makes a file wrong, or something else of it. */
+/** Makes a file wrong, or something else of it. @param name of a file, or of a folder: then of one in it */
 async function spoil(c: Choice, folder: string, name: string): Promise<string> {
   const path = join(folder, name);
+  if (statSync(path).isDirectory()) {
+    const all = readdirSync(path, { recursive: true, encoding: 'utf8' }).map((file) => join(name, file));
+    return spoil(c, folder, c.of(all.filter((file) => statSync(join(folder, file)).isFile()).sort()));
+  }
   if (c.once(30)) {
     rmSync(path);
     const kind = c.of(['none', 'folder', 'itself', 'dangling', 'zero', 'full']);
@@ -139,204 +145,23 @@ async function spoil(c: Choice, folder: string, name: string): Promise<string> {
     return `${name} is ${kind}`;
   }
   const bytes = new Uint8Array(readFileSync(path)); // a Buffer gives views where an array gives copies
-  let out: Uint8Array | string;
-  if (name.endsWith('.safetensors')) out = await mutateSafetensors(c, bytes);
-  else if (name.endsWith('.npz')) out = mutateNpz(c, bytes);
-  else if (c.once(4)) out = mutateBytes(c, bytes);
-  else if (name.endsWith('.json')) out = mutateJson(c, bytes.toString());
-  else out = mutateText(c, bytes.toString());
-  writeFileSync(path, out);
+  writeFileSync(path, await mutateFile(c, name, bytes));
   return name;
 }
-
-const FLAGS = [
-  ...[
-    '--out',
-    '--dump',
-    '--list',
-    '--trace-file',
-    '--model',
-    '--edits',
-    '--covariance',
-    '--contexts',
-    '--check',
-    '--data',
-  ],
-  ...[
-    '--layer',
-    '--steps',
-    '--tokens',
-    '--top',
-    '--top-k',
-    '--seed',
-    '--count',
-    '--from',
-    '--every',
-    '--samples',
-    '--clamp',
-  ],
-  ...[
-    '--learning-rate',
-    '--kl-factor',
-    '--weight-decay',
-    '--method',
-    '--on-collapse',
-    '--weights',
-    '--shard',
-    '--references',
-  ],
-  ...[
-    '--compare',
-    '--offline',
-    '--quiet',
-    '--verbose',
-    '--no-color',
-    '--no-check',
-    '--no-freeze',
-    '--restart',
-    '--resume',
-    '--trace',
-  ],
-  ...[
-    '--unknown',
-    '--no-out',
-    '--no-model',
-    '--json=maybe',
-    '--json=true',
-    '--help',
-    '--version',
-    '--',
-    '-x',
-    '--overwrite',
-  ],
-];
-const OUTPUTS = ['--out', '--dump', '--list', '--trace-file'];
-const VALUES = [
-  ...[
-    '',
-    ' ',
-    '-1',
-    '0',
-    '1',
-    '2',
-    '1e15',
-    '1e999',
-    'NaN',
-    '0x10',
-    'true',
-    'false',
-    '{}',
-    '[]',
-    '*',
-    '-',
-    '--',
-    HOSTILE.replaceAll('\0', ''),
-  ],
-  ...[
-    'x'.repeat(50_000),
-    '../out-of-here',
-    '/dev/null',
-    '/dev/full',
-    '/proc/self/mem',
-    '.',
-    'tmp',
-    'nowhere/at/all',
-    'identity',
-    'auto',
-    'rome',
-    'all',
-  ],
-  ...[
-    'a.safetensors',
-    'edits.json',
-    'c.safetensors',
-    'facts.json',
-    'model',
-    'model/config.json',
-    'model/model.safetensors',
-    'run',
-    'contexts.json',
-    'rome.npz',
-  ],
-];
 
 const top = mkdtempSync(join(tmpdir(), 'palimpsest-fuzz-'));
 process.on('exit', () => values.keep || rmSync(top, { recursive: true, force: true }));
 process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(130));
 
 build();
-const seeds = values.seeds ?? (await makeSeeds());
+const made = join(top, 'seeds');
+mkdirSync(made);
+const jobOf = (folder: string): Omit<Job, 'args'> => ({
+  ...{ program, folder, env: environment(folder), outputs: ['.'] },
+});
+const seeds = values.seeds ?? (await makeSeeds(root, made, jobOf));
 process.exitCode =
   values.run === undefined ? await hunt(Number(values.minutes)) : await again(Number(values.run));
-
-/** What the commands themselves write; kept in `.cache` for as long as the program is the same. */
-async function makeSeeds(): Promise<string> {
-  const hash = createHash('sha256');
-  for (const path of readdirSync(join(root, 'dist'), { recursive: true, encoding: 'utf8' }).sort())
-    if (path.endsWith('.js')) hash.update(readFileSync(join(root, 'dist', path)));
-  const kept = join(root, '.cache', 'fuzz', hash.digest('hex').slice(0, 16));
-  if (existsSync(kept)) return kept;
-  rmSync(dirname(kept), { recursive: true, force: true });
-  const made = join(top, 'seeds');
-  mkdirSync(made);
-  await writeSeeds(made);
-  for (const args of SEEDS) {
-    const { ended } = await judge({
-      program,
-      args,
-      folder: made,
-      env: environment(made),
-      outputs: ['.'],
-      wallMs: 600_000,
-    });
-    if (ended.code !== 0) throw new Error(`seed ${args.join(' ')}: ${ended.code} ${ended.stderr}`);
-  }
-  cpSync(made, kept, { recursive: true });
-  return kept;
-}
-
-/** Flags and words added, doubled, left out, given other values. */
-function flagged(c: Choice, args: readonly string[], one: Case): string[] {
-  const out = [...args];
-  for (let times = 1 + c.below(2); times > 0; times -= 1) {
-    const at = 1 + c.below(out.length);
-    const named = out.findIndex((word) => OUTPUTS.includes(word)) + 1;
-    const kind = c.below(7);
-    if (kind === 0) out.splice(at, 0, c.of(FLAGS), c.of(VALUES));
-    else if (kind === 1) out.splice(at, 0, c.of(FLAGS));
-    else if (kind === 2) out.splice(at, 1, c.of(VALUES));
-    else if (kind === 3) out.splice(at, 1);
-    else if (kind === 4) out.splice(at, 0, c.of([...one.reads, ...VALUES]));
-    else if (kind === 5 && named > 0) out[named] = c.of([...one.reads, ...one.reads, ...VALUES]);
-    else out.splice(at, 0, c.of(OUTPUTS), c.of([...one.reads, ...one.reads, ...VALUES]));
-  }
-  return out;
-}
-
-/** What flags name as a place to write to, where nothing lies yet: what is there already may not change. */
-function namedOutputs(args: readonly string[], one: Case): string[] {
-  const named = args.flatMap((word, i) => {
-    const [, flag = '', value] = /^--(out|dump|list|trace-file)(?:=(.*))?$/s.exec(word) ?? [];
-    return flag === '' ? [] : [value ?? args[i + 1] ?? ''];
-  });
-  const command = args[0];
-  const usual = {
-    sequence: 'sequence',
-    apply: 'edits.json',
-    revert: 'edits.json',
-    paper: 'paper',
-    trace: 'trace',
-  };
-  const more = command === 'export' ? args.slice(1) : [usual[command as keyof typeof usual] ?? ''];
-  const npz = args
-    .filter((word) => word.endsWith('.safetensors'))
-    .map((word) => word.replace(/safetensors$/, 'npz'));
-  const own = one.reads.filter((path) => !one.outputs.includes(path));
-  return [...named, ...more, ...npz].filter(
-    (path) =>
-      path !== '' && path.length < 200 && !own.includes(path) && !['.', 'tmp', 'model'].includes(path),
-  );
-}
 
 function report(number: number, { name, args, mutated, faults, ended }: Tried): string {
   const words = args
@@ -360,11 +185,17 @@ async function hunt(minutes: number): Promise<number> {
     usual.set(one.name, known);
     return known;
   };
-  const end = performance.now() + minutes * 60_000;
-  console.log(`begins: ${cases.length} kinds of commands, seed ${seed}`);
+  const start = performance.now();
+  const end = start + minutes * 60_000;
+  const progress = setInterval(() => {
+    const passed = (performance.now() - start) / 60_000;
+    console.log(`${runs} runs in ${passed.toFixed(1)} minutes, ${causes.size} causes of findings`);
+  }, 60_000);
   const codes = new Map<string, number>();
   const causes = new Map<string, number>();
   let runs = 0;
+  console.log(`begins: ${cases.length} kinds of commands, seed ${seed}`);
+  if (minutes === 0) for (const one of cases) await usually(one);
   const worker = async (): Promise<void> => {
     while (performance.now() < end) {
       const number = runs++;
@@ -379,6 +210,7 @@ async function hunt(minutes: number): Promise<number> {
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  clearInterval(progress);
   const found = [...causes.values()].reduce((sum, n) => sum + n, 0);
   const counts = [...codes].sort().map(([code, n]) => `${n} with ${code}`);
   console.log(

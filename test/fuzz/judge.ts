@@ -1,7 +1,7 @@
 /** Runs one command as a process, within bounds, and says what is wrong with how it ended. */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { lstatSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -31,6 +31,8 @@ export interface Job {
   readonly usual?: Usage;
   /** It is ended after this. */
   readonly wallMs?: number;
+  /** It is interrupted once this file has so many lines. */
+  readonly until?: { readonly file: string; readonly lines: number };
 }
 
 export interface Usage {
@@ -158,7 +160,7 @@ function hash(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
-function run({ program, args, folder, env, wallMs = WALL_MS }: Job): Promise<Ended> {
+function run({ program, args, folder, env, wallMs = WALL_MS, until }: Job): Promise<Ended> {
   return new Promise((done) => {
     const child = spawn(process.execPath, ['--import', MEASURE, ...program, ...args], {
       cwd: folder,
@@ -179,13 +181,21 @@ function run({ program, args, folder, env, wallMs = WALL_MS }: Job): Promise<End
       seen = usageOf(child.pid) ?? seen;
       if (performance.now() - start > wallMs || seen.megabytes > KILL_MB) child.kill('SIGKILL');
     }, 100);
+    const lines = setInterval(() => {
+      if (until && linesOf(join(folder, until.file)) >= until.lines) child.kill('SIGINT');
+    }, 10);
     child.on('close', (code, signal) => {
       clearInterval(watch);
+      clearInterval(lines);
       const [cpu, megabytes] = (output[3] ?? '').split(' ').map(Number);
       const told = cpu !== undefined && megabytes !== undefined && megabytes > 0 ? { cpu, megabytes } : seen;
       done({ code, signal, stdout: output[1] ?? '', stderr: output[2] ?? '', ...told });
     });
   });
+}
+
+function linesOf(path: string): number {
+  return existsSync(path) ? readFileSync(path, 'utf8').split('\n').length - 1 : 0;
 }
 
 /** Of a process that still runs, from the system's tables. */

@@ -1,0 +1,122 @@
+/** The steps of a run as its files hold them: lines of text, and blocks of vectors, each of which fits its line. */
+import type { FileHandle } from 'node:fs/promises';
+import { crc32 } from 'node:zlib';
+import { bytesOf } from '../floats.ts';
+
+export type Vectors = readonly Float32Array<ArrayBuffer>[];
+
+const PIECE_BYTES = 2 ** 20;
+/** A line has some kilobytes; one of many facts at once some megabytes. */
+const LONGEST_LINE = 64 * 2 ** 20;
+const MAGIC = 0x324d4c50; // "PLM2"
+/** Far more than a step has: a count beyond it is no count. */
+const MOST_VECTORS = 1024;
+
+/**
+ * Whole lines, and where each ends; a last one without its line break is torn and left out. One line is held at a time.
+ *
+ * @throws what `tooLong` gives for a line without end
+ */
+export async function* readLines(
+  file: FileHandle,
+  tooLong: () => Error,
+): AsyncGenerator<{ line: Uint8Array; end: number }, void, void> {
+  let begun: Uint8Array[] = []; // of a line that goes on
+  let length = 0;
+  for (let at = 0; ;) {
+    const piece = Buffer.alloc(PIECE_BYTES);
+    const { bytesRead } = await file.read(piece, 0, PIECE_BYTES, at);
+    if (bytesRead === 0) return;
+    let from = 0;
+    for (let to = piece.indexOf(0x0a); to >= 0 && to < bytesRead; to = piece.indexOf(0x0a, from)) {
+      yield { line: Buffer.concat([...begun, piece.subarray(from, to)]), end: at + to + 1 };
+      begun = [];
+      length = 0;
+      from = to + 1;
+    }
+    begun.push(piece.subarray(from, bytesRead));
+    length += bytesRead - from;
+    if (length > LONGEST_LINE) throw tooLong();
+    at += bytesRead;
+  }
+}
+
+/** magic, step, number of vectors, their lengths, CRC-32 of all before and after it and of the line, then the numbers. All little-endian. */
+export function encodeBlock(step: number, line: Uint8Array, vectors: Vectors): Uint8Array {
+  const head = bytesOf(Uint32Array.of(MAGIC, step, vectors.length, ...vectors.map(({ length }) => length)));
+  const body = Buffer.concat(vectors.map(bytesOf));
+  return Buffer.concat([head, bytesOf(Uint32Array.of(checksum([head, line, body]))), body]);
+}
+
+interface Block {
+  readonly lengths: readonly number[];
+  /** Where its numbers begin and end. */
+  readonly from: number;
+  readonly end: number;
+}
+
+/** Where the block of that step and line ends; undefined where no whole one stands. Its numbers are read in pieces. */
+export async function checkBlock(
+  file: FileHandle,
+  at: number,
+  step: number,
+  line: Uint8Array,
+): Promise<number | undefined> {
+  return (await findBlock(file, at, step, line))?.end;
+}
+
+/** The vectors of a block; undefined as `checkBlock`. */
+export async function readBlock(
+  file: FileHandle,
+  at: number,
+  step: number,
+  line: Uint8Array,
+): Promise<Vectors | undefined> {
+  const block = await findBlock(file, at, step, line);
+  const body = block && (await readWords(file, block.from, (block.end - block.from) / 4));
+  if (!body) return undefined;
+  let first = 0;
+  return block.lengths.map((n) => new Float32Array(body.buffer, 4 * ((first += n) - n), n));
+}
+
+async function findBlock(
+  file: FileHandle,
+  at: number,
+  step: number,
+  line: Uint8Array,
+): Promise<Block | undefined> {
+  const start = await readWords(file, at, 3);
+  const count = start?.[2] ?? 0;
+  if (!start || start[0] !== MAGIC || start[1] !== step || count > MOST_VECTORS) return undefined;
+  const rest = await readWords(file, at + 12, count + 1);
+  if (!rest) return undefined;
+  const lengths = [...rest.subarray(0, count)];
+  const from = at + 16 + 4 * count;
+  const end = from + 4 * lengths.reduce((all, n) => all + n, 0);
+  if (end > (await file.stat()).size) return undefined;
+  let crc = checksum([bytesOf(start), bytesOf(rest.subarray(0, count)), line]);
+  const piece = new Uint8Array(Math.min(PIECE_BYTES, end - from));
+  for (let read = from; read < end;) {
+    const { bytesRead } = await file.read(piece, 0, Math.min(piece.length, end - read), read);
+    if (bytesRead === 0) return undefined;
+    crc = checksum([piece.subarray(0, bytesRead)], crc);
+    read += bytesRead;
+  }
+  return crc === rest[count] ? { lengths, from, end } : undefined;
+}
+
+/** CRC-32 going on from `crc`. For some empty arrays Node's `crc32(empty, crc)` is 0, not `crc`. */
+function checksum(parts: readonly Uint8Array[], crc = 0): number {
+  return parts.reduce((sum, part) => (part.length === 0 ? sum : crc32(part, sum)), crc);
+}
+
+async function readWords(
+  file: FileHandle,
+  at: number,
+  count: number,
+): Promise<Uint32Array<ArrayBuffer> | undefined> {
+  const words = new Uint32Array(count);
+  if (count === 0) return words;
+  const { bytesRead } = await file.read(bytesOf(words), 0, 4 * count, at);
+  return bytesRead === 4 * count ? words : undefined;
+}
