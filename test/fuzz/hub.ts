@@ -20,6 +20,7 @@ const STATUS = [401, 403, 404, 429, 500, 503];
 /**
  * @param folder the cache
  * @param lies   how many things it lies about
+ * @returns what `use` gives, and what was fetched from it that should not have been
  */
 export async function withLyingHub<T>(
   c: Choice,
@@ -27,14 +28,33 @@ export async function withLyingHub<T>(
   lies: number,
   folder: string,
   use: (env: Readonly<Record<string, string>>) => Promise<T>,
-): Promise<T> {
+): Promise<{ result: T; faults: string[] }> {
   let result: T | undefined;
+  const faults: string[] = [];
   await withHub(folder, async (hub) => {
     hub.files = { ...files };
     for (let i = 0; i < lies; i += 1) lie(c, hub);
     result = await use(hub.env);
+    const name = Object.keys(hub.files).find((file) => !isShard(file) && hasWrongHash(hub, file));
+    if (name !== undefined && hub.requests.some((line) => line.includes('/resolve/')))
+      faults.push(`fetched although the hash of ${name} has not the form of one`);
   });
-  return result as T;
+  return { result: result as T, faults };
+}
+
+/** Asked for once the index is there. */
+const isShard = (name: string): boolean => /^model-\d+-of-/.test(name);
+
+/** Whether the hub names a file that is wanted, and a hash of it that is none. */
+function hasWrongHash(hub: FakeHub, name: string): boolean {
+  const { path = name, oid = 'e'.repeat(40), lfs } = (hub.claims[name] ?? {}) as Record<string, unknown>;
+  if (path !== name) return false;
+  const own = name.endsWith('.safetensors') ? { oid: hub.oid ?? 'e'.repeat(64) } : undefined;
+  const large = 'lfs' in (hub.claims[name] ?? {}) ? lfs : own;
+  const isHash = (text: unknown, digits: number): boolean =>
+    typeof text === 'string' && new RegExp(`^[0-9a-f]{${digits}}$`).test(text);
+  if (!isHash(oid, 40)) return true;
+  return large !== undefined && !isHash((large as { oid?: unknown } | null)?.oid, 64);
 }
 
 function lie(c: Choice, hub: FakeHub): void {

@@ -31,6 +31,7 @@ import { withLyingHub } from './hub.ts';
 import { judge } from './judge.ts';
 import type { Ended, Job, Usage, Verdict } from './judge.ts';
 import { mutateFile } from './mutate-files.ts';
+import { levelsOf } from './mutate.ts';
 import { Choice } from './random.ts';
 import { hubFiles, makeSeeds } from './seeds.ts';
 
@@ -80,6 +81,8 @@ function environment(folder: string, hub?: Readonly<Record<string, string>>): Re
 }
 /** The driver's own cache of compiled shaders: without it every process compiles them anew. */
 const SHADERS = process.env['MESA_SHADER_CACHE_DIR'] ?? join(homedir(), '.cache', 'mesa_shader_cache');
+/** JSON of more levels is refused wherever it is read. */
+const MOST_LEVELS = 64;
 const CACHES = ['cache', 'hub', 'xdg', 'hf', 'home'];
 
 interface Tried extends Verdict {
@@ -99,11 +102,15 @@ async function tryCase(one: Case, number: number | undefined, usual?: Usage): Pr
     cpSync(join(seeds, name), join(folder, name), { recursive: true });
   }
   const mutated: string[] = [];
+  let deep = 0;
   let args = [...one.args];
   if (number !== undefined) {
     if (one.mutable.length > 0 && !c.once(4)) mutated.push(await spoil(c, folder, c.of(one.mutable)));
     if (c.once(2)) args.push('--json');
     if (mutated.length === 0 || c.once(5)) args = flagged(c, args, one);
+    // Of a file that is read for certain: no flag keeps the command from it, and it is not made again.
+    else if (mutated[0]?.endsWith('.json') && !mutated[0].startsWith('cache'))
+      deep = levelsOf(readFileSync(join(folder, mutated[0]), 'utf8'));
   }
   const outputs = [...one.outputs, ...namedOutputs(args, one), ...CACHES];
   const judged = async (hub?: Readonly<Record<string, string>>): Promise<Verdict> => {
@@ -111,7 +118,7 @@ async function tryCase(one: Case, number: number | undefined, usual?: Usage): Pr
     return judge(usual ? { ...job, usual } : job);
   };
   try {
-    const verdict = one.hub
+    const { result, faults } = one.hub
       ? await withLyingHub(
           c,
           hubFiles(seeds, c.once(3) ? 'sharded' : 'model'),
@@ -119,8 +126,10 @@ async function tryCase(one: Case, number: number | undefined, usual?: Usage): Pr
           join(folder, 'hub'),
           judged,
         )
-      : await judged();
-    return { name: one.name, args, mutated, ...verdict };
+      : { result: await judged(), faults: [] };
+    const taken = deep > MOST_LEVELS && result.ended.code === 0;
+    const more = taken ? [`${deep} levels of brackets were taken`] : [];
+    return { name: one.name, args, mutated, ...result, faults: [...result.faults, ...faults, ...more] };
   } finally {
     if (!values.keep) rmSync(folder, { recursive: true, force: true });
   }
@@ -154,12 +163,12 @@ process.on('exit', () => values.keep || rmSync(top, { recursive: true, force: tr
 process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(130));
 
 build();
-const made = join(top, 'seeds');
-mkdirSync(made);
 const jobOf = (folder: string): Omit<Job, 'args'> => ({
   ...{ program, folder, env: environment(folder), outputs: ['.'] },
 });
-const seeds = values.seeds ?? (await makeSeeds(root, made, jobOf));
+// A copy: what lies in the cache may be made anew meanwhile.
+const seeds = join(top, 'seeds');
+cpSync(values.seeds ?? (await makeSeeds(root, join(top, 'made'), jobOf)), seeds, { recursive: true });
 process.exitCode =
   values.run === undefined ? await hunt(Number(values.minutes)) : await again(Number(values.run));
 

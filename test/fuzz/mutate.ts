@@ -73,6 +73,18 @@ function written(json: unknown): string {
   });
 }
 
+/** How deep the brackets of a JSON text go. */
+export function levelsOf(text: string): number {
+  let [deepest, depth] = [0, 0];
+  for (let i = 0; i < text.length; i += 1) {
+    const sign = text[i] as string;
+    if (sign === '"') for (i += 1; i < text.length && text[i] !== '"'; i += 1) i += text[i] === '\\' ? 1 : 0;
+    else if (sign === '[' || sign === '{') deepest = Math.max(deepest, (depth += 1));
+    else if (sign === ']' || sign === '}') depth -= 1;
+  }
+  return deepest;
+}
+
 /** One to three members of a JSON text changed; texts within it that are JSON are changed from within, too. */
 export function mutateJson(c: Choice, text: string): string {
   let root: unknown;

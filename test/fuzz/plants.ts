@@ -53,14 +53,14 @@ const PLANTS: readonly Plant[] = [
     file: 'src/io/hub-api.ts',
     was: 'v.regex(/^[0-9a-f]{40}$/)',
     is: 'v.regex(/./)',
-    sign: /# fetch.*(made|left behind): /,
+    sign: /# fetch.*(made|left behind|fetched although)/,
   },
   {
     door: 'structure: JSON of any depth',
     file: 'src/json.ts',
     was: 'const DEPTH = 64;',
     is: 'const DEPTH = 1e9;',
-    sign: /RangeError: Maximum call stack|call stack size/,
+    sign: /RangeError: Maximum call stack|call stack size|levels of brackets were taken/,
   },
   {
     door: "journals: a run's head is believed",

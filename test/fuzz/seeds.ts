@@ -196,7 +196,7 @@ export function hubFiles(folder: string, model: string): Record<string, Buffer> 
  * Makes them, or takes those that are kept in `.cache` for as long as the program and this harness are the same.
  *
  * @param root of the project
- * @param made an empty folder
+ * @param made a folder that is not there yet
  */
 export async function makeSeeds(
   root: string,
@@ -210,6 +210,7 @@ export async function makeSeeds(
   const kept = join(root, '.cache', 'fuzz', hash.digest('hex').slice(0, 16));
   if (existsSync(kept)) return kept;
   rmSync(dirname(kept), { recursive: true, force: true });
+  mkdirSync(made);
   await writeOwn(made);
   for (const { args, until } of MADE) {
     const { ended } = await judge({ ...jobOf(made), args, wallMs: 600_000, ...(until && { until }) });
