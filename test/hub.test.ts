@@ -8,7 +8,7 @@ import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ModelError, UsageError } from '../src/errors.ts';
-import { cacheFolder } from '../src/io/cache.ts';
+import { CONTEXTS, cacheFolder, cachedContexts } from '../src/io/cache.ts';
 import {
   cacheIds,
   findSnapshot,
@@ -87,6 +87,29 @@ test('our own cache folder: PALIMPSEST_CACHE, XDG_CACHE_HOME, home', () => {
   } finally {
     process.env['HOME'] = HOME;
   }
+});
+
+test('contexts of the cache that were changed are sampled again, with a word', async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, 'contexts.json');
+    const said: string[] = [];
+    const read = (): Promise<string[]> =>
+      cachedContexts(
+        path,
+        CONTEXTS,
+        () => Promise.resolve(['{}', 'So it is. {}']),
+        (text) => said.push(text),
+      );
+    const first = await read();
+    const kept = await readFile(path, 'utf8');
+    assert.equal([await read(), said], [first, []]);
+    for (const changed of [kept.replace('So it', 'So he'), kept.slice(0, 20), '['.repeat(100_000)]) {
+      await writeFile(path, changed);
+      assert.equal(await read(), first);
+      assert.match(said.pop() ?? '', 'changed or damaged');
+      assert.is(await readFile(path, 'utf8'), kept);
+    }
+  });
 });
 
 test('endpoint, token and offline flags', async () => {

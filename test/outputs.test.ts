@@ -6,6 +6,9 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { covarianceContent, readMatrices } from '../src/formats/covariance-file.ts';
+import { writeSafetensors } from '../src/io/atomic.ts';
+import { openCovariance } from '../src/io/covariance-files.ts';
 import { withFolder } from './folder.ts';
 import { golden } from './model.ts';
 import { MAIN, cli, unsealed } from './process.ts';
@@ -46,10 +49,10 @@ function shell(line: string, folder: string): Promise<Ended> {
 }
 
 /** Runs commands a few at a time. */
-async function several(lines: readonly (readonly string[])[]): Promise<Ended[]> {
+async function several(lines: readonly (readonly string[])[], env = {}): Promise<Ended[]> {
   const ended: Ended[] = [];
   for (let i = 0; i < lines.length; i += AT_ONCE)
-    ended.push(...(await Promise.all(lines.slice(i, i + AT_ONCE).map((args) => cli(args)))));
+    ended.push(...(await Promise.all(lines.slice(i, i + AT_ONCE).map((args) => cli(args, { env })))));
   return ended;
 }
 
@@ -224,12 +227,18 @@ test('the line: switches, its errors under --json, and what a refused command pr
     loud: ['trace', FACT, '--noise', '1e38', '--quiet'],
     contexts: ['edit', FACT, 'English', ...QUICK, '--contexts', join(cache, 'many.json')],
     tokens: ['covariance', 'build', '--corpus', COUNTERFACT, '--tokens', '1e15'],
+    info: ['covariance', 'info', join(cache, 'named.safetensors'), '--json'],
+    plain: ['models', 'list', '--no-color'],
   };
+  const own = await openCovariance(golden('../../weights/facts/covariance-layer-1.safetensors'));
+  const { metadata, tensors } = await covarianceContent(own.facts, await readMatrices(own));
+  const claims = { ...metadata, file: 'elsewhere', bytes: '1' };
+  await writeSafetensors(join(cache, 'named.safetensors'), tensors, { metadata: claims });
   await writeFile(
     join(cache, 'many.json'),
     JSON.stringify(Array.from({ length: 3000 }, (_, i) => `In short (${i}). {}`)),
   );
-  const ended = await several(Object.values(lines));
+  const ended = await several(Object.values(lines), { FORCE_COLOR: '1' });
   const of = (name: string): Ended => ended[Object.keys(lines).indexOf(name)]!;
   const cases: [name: string, code: number, words: string][] = [
     ['maybe', 2, '--json: expected no value, true or false, found "maybe"'],
@@ -246,6 +255,9 @@ test('the line: switches, its errors under --json, and what a refused command pr
   }
   assert.is(JSON.parse(of('isTrue').stdout).error.code, 'usage');
   assert.is(JSON.parse(of('named').stdout).command, 'predict');
+  const { file, bytes } = JSON.parse(of('info').stdout).result;
+  assert.equal([file, typeof bytes], [join(cache, 'named.safetensors'), 'number']);
+  assert.not.match(of('plain').stdout, '\u001b');
 });
 
 test.run();

@@ -274,4 +274,69 @@ export const FAULTS: readonly Mutant[] = [
     ...(['37: a switch takes any word for off', 'outputs', LINE, 'cli/parse.ts'] as const),
     ...["typeof args[name] !== 'boolean' || value === 'true' || value === 'false'", 'true'],
   ),
+  guard(
+    ...(['33: any number of contexts', 'outputs', LINE, 'src/edit/edit.ts'] as const),
+    ...['bytes <= gpu.maxBindingBytes', 'true', 'checkSize'],
+  ),
+  guard('35: a prompt without {}', 'outputs', LISTS, 'src/edit/record.ts', '!request', 'false', 'readRecord'),
+  guard(
+    '37: --no-out is a value',
+    'outputs',
+    OUTPUTS,
+    'cli/flags.ts',
+    "typeof value === 'boolean'",
+    'false',
+    'single',
+  ),
+  guard(
+    ...(['37: --no-color loses to FORCE_COLOR', 'outputs', LINE, 'cli/main.ts'] as const),
+    ...["delete process.env['FORCE_COLOR']", 'undefined'],
+  ),
+  guard(
+    '37: U+F8FE in messages',
+    'untrusted',
+    TERMINAL,
+    'cli/parse.ts',
+    "error.name === 'YError'",
+    'false',
+  ),
+  guard(
+    ...(['37: metadata in the place of what is known', 'outputs', LINE, 'cli/covariance.ts'] as const),
+    ...['{ ...metadata, file: path, bytes: size }', '{ file: path, bytes: size, ...metadata }'],
+  ),
+  guard(
+    ...(['38: numbers that are none', 'outputs', LINE, 'cli/edit.ts'] as const),
+    ...['!Number.isFinite(update.updateNorm)', 'false'],
+  ),
+  guard(
+    ...([
+      '38: a covariance of a layer beyond',
+      'covariance-file',
+      /^to ROME/,
+      'src/io/covariance-rome.ts',
+    ] as const),
+    ...['layer >= layers', 'false'],
+  ),
+  guard('38: an edit twice', 'outputs', OUTPUTS, 'cli/edit-list.ts', 'first < i', 'false', 'readEdits'),
+  guard(
+    ...(['38: a model is fetched unasked', 'hub-fetch', /^a model that only/, 'cli/session.ts'] as const),
+    ...['args.model === undefined && edit && !args.fetch', 'false'],
+  ),
+  guard(
+    ...(['38: changed contexts of the cache', 'hub', /^contexts of the cache/, 'src/io/cache.ts'] as const),
+    ...['sha256 === hashOf(contexts)', 'true'],
+  ),
+  guard(
+    ...(['38: a changed line of a run', 'journal', /^a head and lines/, 'src/io/journal-steps.ts'] as const),
+    ...['[bytesOf(start), bytesOf(rest.subarray(0, count)), line]', '[]'],
+  ),
+  guard(
+    ...(['38: messages of any length', 'terminal', /^text from outside/, 'src/errors.ts'] as const),
+    ...['printableLines(message)', 'message'],
+  ),
+  guard(
+    ...(['38: SIGHUP is not heard', 'kills', /^export, SIGHUP/, 'cli/main.ts'] as const),
+    ...["['SIGINT', 'SIGTERM', 'SIGHUP'] as const", "['SIGINT', 'SIGTERM'] as const"],
+  ),
+  guard('38: caches without a HOME', 'hub', /^our own cache/, 'src/io/cache.ts', 'isAbsolute(path)', 'true'),
 ];
