@@ -297,8 +297,8 @@ export const FAULTS: readonly Mutant[] = [
     'untrusted',
     TERMINAL,
     'cli/parse.ts',
-    "error.name === 'YError'",
-    'false',
+    "value.replaceAll(HIDDEN_DASH, '-')",
+    'value',
   ),
   guard(
     ...(['37: metadata in the place of what is known', 'outputs', LINE, 'cli/covariance.ts'] as const),
