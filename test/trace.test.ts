@@ -16,7 +16,7 @@ import {
   tokenKind,
   traceFacts,
 } from '../src/lab/trace-average.ts';
-import { traceFact, traceWindow, windowAround } from '../src/lab/trace.ts';
+import { sampleParts, traceFact, traceWindow, windowAround } from '../src/lab/trace.ts';
 import type { Tracing } from '../src/lab/trace.ts';
 import { TRACE_SITES } from '../src/lab/trace-runs.ts';
 import { read } from '../src/tensor/tensor.ts';
@@ -187,6 +187,19 @@ test('no noise, no effect; the last state restored is the clean run; nothing bef
   const [one, three] = [flat(loud), flat(parts)];
   assert.ok(one.every((effect, i) => Math.abs(effect - three[i]!) < 1e-5));
   await throws(() => traceFact(model, fact, { noise: 1e38, samples: 1 }), UsageError, '--noise');
+});
+
+test('samples of any number are traced in parts that a default binding holds', () => {
+  const text = { ids: Array<number>(12).fill(0), object: [1] };
+  for (const [dims, whole] of [
+    [{ F: 6400, D: 1600, V: 50_257 }, 6400 * 12],
+    [{ F: 64, D: 16, V: 50_257 }, 50_257],
+  ] as const) {
+    const parts = sampleParts(text, 3000, dims);
+    const ends = parts.map(({ from, samples }) => from + samples);
+    assert.equal([0, ...ends], [...parts.map(({ from }) => from), 3000]);
+    assert.ok(parts.every(({ samples }) => samples > 0 && 4 * samples * whole <= 2 ** 27));
+  }
 });
 
 test('windows are symmetric and cut at the ends', () => {

@@ -122,10 +122,10 @@ interface Part {
 }
 
 /** As many samples at a time as the widest of their states, and their logits, have room for. */
-function sampleParts(
-  { ids, object }: TraceText,
+export function sampleParts(
+  { ids, object }: Pick<TraceText, 'ids' | 'object'>,
   samples: number,
-  { F, D, V }: Model['dims'],
+  { F, D, V }: Pick<Model['dims'], 'F' | 'D' | 'V'>,
   together?: number,
 ): Part[] {
   const bytes = 4 * Math.max(ids.length * Math.max(F, 3 * D), object.length * V);

@@ -278,6 +278,10 @@ export const FAULTS: readonly Mutant[] = [
     ...(['33: any number of contexts', 'outputs', LINE, 'src/edit/edit.ts'] as const),
     ...['bytes <= gpu.maxBindingBytes', 'true', 'checkSize'],
   ),
+  guard(
+    ...(['33: all samples at once', 'trace', /^samples of any number/, 'src/lab/trace.ts'] as const),
+    ...['together ?? $n', 'together ?? samples'],
+  ),
   guard('35: a prompt without {}', 'outputs', LISTS, 'src/edit/record.ts', '!request', 'false', 'readRecord'),
   guard(
     '37: --no-out is a value',
