@@ -3,7 +3,7 @@
  * sources, and the one test that has to notice is run on it. That this test passes on the unchanged copy comes first.
  *
  *   node --import tsx test/mutants.test.ts WORD...          those whose name or file contains one of the words
- *   node --import tsx test/mutants.test.ts faults [WORD...] the guards of `mutants/faults.ts`, which the suite does not run
+ *   node --import tsx test/mutants.test.ts faults [N:...] guards of `mutants/faults.ts`, by group; the suite runs none
  */
 import { spawn } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -89,7 +89,9 @@ async function runMutant(copy: string, mutant: Mutant): Promise<Ended> {
 const faults = process.argv[2] === 'faults';
 const words = process.argv.slice(faults ? 3 : 2);
 const mutants = (faults ? FAULTS : MUTANTS).filter(
-  ({ name, file }) => words.length === 0 || words.some((word) => name.includes(word) || file.includes(word)),
+  ({ name, file }) =>
+    words.length === 0 ||
+    words.some((word) => (faults ? name.startsWith(word) : name.includes(word) || file.includes(word))),
 );
 
 /** Work that waits: each copy takes the next piece when it is done with one. */

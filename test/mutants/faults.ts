@@ -3,7 +3,7 @@
  * that was put in against it, taken out here, and the test that must fail then. So this is the table of which test holds
  * which group, and it is run, not believed:
  *
- *   node --import tsx test/mutants.test.ts faults [WORD...]   some of them, by group ("3:") or by words
+ *   node --import tsx test/mutants.test.ts faults [3: 4: ...]   all of them, or those of some groups
  *
  * Not part of the suite, but for this: that every guard is where it is said to be. Most of these tests start processes.
  */
