@@ -179,7 +179,7 @@ async function tinyGguf(): Promise<Uint8Array> {
     ...{ num_attention_heads: 4, num_key_value_heads: 2, head_dim: 8, max_position_embeddings: 64 },
     ...{ rms_norm_eps: 1e-5, hidden_act: 'silu', rope_theta: 10_000, tie_word_embeddings: true },
   };
-  const architecture = readArchitecture('tiny', config);
+  const architecture = await readArchitecture('tiny', config);
   const checkpoint = randomCheckpoint('tiny', { architecture, tokenizerJson: tokenizer, seed: 1 });
   const { metadata, tensors } = await partsOf(checkpoint, config);
   const words = tokenizerOf(tokenizer, { pre: 'gpt-2', rows: 8192 });
