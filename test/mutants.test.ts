@@ -133,6 +133,7 @@ for (const [key, ended] of unchanged) {
 mutants.forEach(({ name, test: file }, i) => {
   test(`${file} fails: ${name}`, async () => {
     const { passed, output } = await (mutated[i] as Promise<Ended>);
+    if (faults) console.log(`${passed ? 'PASSES' : 'fails'}  ${name}`);
     assert.not.ok(passed, 'the mutant passed');
     assert.not.match(output, faults ? NOT_RUN : NO_PROGRAM);
     assert.match(output, faults ? /FAIL|ended after/ : /FAIL/);
