@@ -1,6 +1,8 @@
 /** Text in columns: what a token takes, where lines break, how tables fit. */
+import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Terminal } from '../cli/terminal.ts';
 import { percent, short } from '../src/numerals.ts';
 import { cut, table, textWidth, wrap } from '../src/table.ts';
 import { quoted, sparkline } from '../cli/text.ts';
@@ -87,6 +89,28 @@ test('text from outside is cut, and controls, marks of direction and halves of c
   assert.equal(JSON.parse(json), { [hostile]: hostile });
   assert.match(new UsageError(`x ${hostile}`).message, plain.slice(0, 20));
   assert.ok(new UsageError('x'.repeat(30_000_000)).message.length < 10_000);
+});
+
+test('whatever a command prints, no control gets to either stream', () => {
+  const hostile = 'a\u001b]0;x\u0007\u009b31m\u202eb\u2066\r';
+  const terminal = new Terminal({ json: false, quiet: false, verbose: true });
+  const { stdout, stderr } = process;
+  const own = [stdout.write, stderr.write] as const;
+  let seen = '';
+  stdout.write = stderr.write = (text: unknown) => (seen += String(text)) !== '';
+  try {
+    terminal.print(hostile);
+    terminal.write(hostile);
+    terminal.say(hostile);
+    terminal.heading(hostile);
+    terminal.table([{ title: hostile }], [[hostile]]);
+    terminal.document({ [hostile]: hostile });
+    for (const tell of ['note', 'phase', 'warn', 'error'] as const) terminal[tell](hostile);
+  } finally {
+    [stdout.write, stderr.write] = own;
+  }
+  assert.ok((seen.match(/\\u001b/g) ?? []).length >= 12);
+  assert.not.match(seen, /[\0-\x09\x0b-\x1f\x7f-\x9f\u202e\u2066]/);
 });
 
 test('a text of megabytes is measured and cut at once', () => {

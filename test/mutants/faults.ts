@@ -100,8 +100,8 @@ export const FAULTS: readonly Mutant[] = [
   ),
   guard(
     '11: controls on the terminal',
-    'untrusted',
-    TERMINAL,
+    'terminal',
+    /^whatever a command prints/,
     'cli/terminal.ts',
     'clean(text)',
     'text',
