@@ -184,8 +184,9 @@ export const merge = command({
       .positional('files', files('files', 'edit files, edit lists, or folders of sequence runs, in order'))
       .options({ out: outputOr('merged.safetensors', '--out', 'the one edit file', KINDS.edit) })
       .example('$0 merge run-rome --out run-rome.safetensors', 'all edits of a run as one file'),
-  run: async (args, { terminal, signal }) => {
+  run: async (args, { terminal, signal, files: named }) => {
     const edits = await readEdits(args.files ?? []);
+    await named.reads('files', ...edits.map(({ file }) => file)); // those in a folder or a list, too
     const { tensors, metadata } = mergeEdits(edits, versions());
     await writeSafetensors(args.out, tensors, { metadata: await sealed(metadata, tensors), signal });
     const one = await readEdit(args.out);

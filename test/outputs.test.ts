@@ -1,5 +1,6 @@
 /** The door that every file of a command goes through: nothing is destroyed, and what is written is whole. */
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { link, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -82,6 +83,11 @@ test('an output that is an input, another output, or a file of someone else is r
     await mkdir(at('pages'));
     await writeFile(at('pages', 'report.html'), '<html>A report of mine.</html>');
     await writeFile(at('b.json'), await readFile(at('a.st')));
+    const sha256 = createHash('sha256')
+      .update(await theEdit())
+      .digest('hex');
+    const listed = { model: { id: 'facts', sha256 }, edits: [{ file: 'a.st', sha256 }] };
+    await writeFile(at('list.json'), JSON.stringify({ schema: 'palimpsest.edits/1', ...listed }));
     const before = await contents(folder);
 
     const contexts = ['--contexts', at('contexts.json')];
@@ -106,6 +112,7 @@ test('an output that is an input, another output, or a file of someone else is r
       [['covariance', 'export', at('notes.txt'), '--out', at('notes.txt')], 'they are one'],
       [['export', at('model'), '--model', at('model'), '--edits', at('a.st')], 'a folder with files'],
       [['apply', at('a.st'), '--list', at('a.st')], 'they are one'],
+      [['merge', at('list.json'), '--out', at('a.st')], 'they are one'],
       [['apply', at('a.st'), '--list', at('b.json'), '--no-check'], 'there is another file'],
       [['apply', at('a.st'), '--list', at('mylist'), '--no-check'], 'a name that ends in .json'],
       [['sequence', COUNTERFACT, '--out', at('theirs')], 'run.jsonl', 'there is another file'],

@@ -49,8 +49,13 @@ export function flagged(c: Choice, args: readonly string[], one: Case): string[]
     else if (kind === 2) out.splice(at, 1, c.of(VALUES));
     else if (kind === 3) out.splice(at, 1);
     else if (kind === 4) out.splice(at, 0, c.of([...one.reads, ...VALUES]));
-    else if (kind === 5 && named > 0) out[named] = c.of([...one.reads, ...one.reads, ...VALUES]);
-    else out.splice(at, 0, c.of(OUTPUTS), c.of([...one.reads, ...one.reads, ...VALUES]));
+    else {
+      // Most of all an output that is an input, which nothing may replace.
+      const place = c.of(one.reads.length === 0 || c.once(3) ? VALUES : one.reads);
+      if (kind === 5 && named > 0) out[named] = place;
+      else out.splice(at, 0, c.of(OUTPUTS), place);
+      if (c.once(2)) out.push('--overwrite');
+    }
   }
   return out;
 }
