@@ -23,7 +23,7 @@ import { npzFault } from '../src/formats/npz.ts';
 import { readRomeStatistics, romeStatisticsBytes } from '../src/formats/rome-statistics.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
 import { openCovariance } from '../src/io/covariance-files.ts';
-import { openSource } from '../src/io/file.ts';
+import { openSource, sha256File } from '../src/io/file.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { checkFacts } from '../src/lab/evaluate.ts';
 import { worstSequenceTable } from '../src/lab/report/tables.ts';
@@ -243,6 +243,14 @@ test('a record that a model cannot hold is named by file and record before anyth
   const long = [UsageError, 'facts.json: record 1', 'paraphrase 0', 'the context window holds 48'] as const;
   await throws(() => checkFacts(model, facts, ['{}']), ...long);
   await checkFacts(model, facts, ['{}'], { measure: false }); // where nothing is measured, nothing is asked
+});
+
+test('a device without end is not read to the end', async () => {
+  for (const path of ['/dev/zero', '/dev/full']) {
+    await refused(() => sha256File(path), path, 'no file');
+    await refused(() => readEdit(path), path, 'expected a file');
+    await refused(() => referencesFrom(path), path, 'at most 128 MiB');
+  }
 });
 
 test('what a file names is looked up among what the file names', async () => {

@@ -121,6 +121,8 @@ export async function readWhole(
 export async function sha256File(path: string): Promise<string> {
   const hash = createHash('sha256');
   try {
+    // A device may have no end, and a FIFO no writer.
+    if (!(await stat(path)).isFile()) throw new Error('it is no file');
     await pipeline(createReadStream(path, { highWaterMark: 2 ** 20 }), hash);
   } catch (error) {
     throw new ModelError(

@@ -1,5 +1,6 @@
 /** Runs one command as a process, within bounds, and says what is wrong with how it ended. */
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
@@ -160,6 +161,10 @@ function hash(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
+/** None outlives the harness. */
+const alive = new Set<ChildProcess>();
+process.on('exit', () => alive.forEach((child) => child.kill('SIGKILL')));
+
 function run({ program, args, folder, env, wallMs = WALL_MS, until }: Job): Promise<Ended> {
   return new Promise((done) => {
     const child = spawn(process.execPath, ['--import', MEASURE, ...program, ...args], {
@@ -167,6 +172,7 @@ function run({ program, args, folder, env, wallMs = WALL_MS, until }: Job): Prom
       env: { PATH: process.env['PATH'] ?? '', ...env },
       stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     });
+    alive.add(child);
     const output = ['', '', '', ''];
     child.stdio.forEach((stream, i) =>
       stream && 'on' in stream && i > 0
@@ -185,6 +191,7 @@ function run({ program, args, folder, env, wallMs = WALL_MS, until }: Job): Prom
       if (until && linesOf(join(folder, until.file)) >= until.lines) child.kill('SIGINT');
     }, 10);
     child.on('close', (code, signal) => {
+      alive.delete(child);
       clearInterval(watch);
       clearInterval(lines);
       const [cpu, megabytes] = (output[3] ?? '').split(' ').map(Number);
