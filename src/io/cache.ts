@@ -1,6 +1,6 @@
 /** The project's own cache folder, and what small things lie in it: sampled contexts, layers that sweeps named. */
 import { createHash } from 'node:crypto';
-import { readFile, readdir } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { homedir, userInfo } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import process from 'node:process';
@@ -8,6 +8,7 @@ import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
 import { parseJson } from '../json.ts';
 import { writeAtomic } from './atomic.ts';
+import { exists, readWhole } from './file.ts';
 
 /** As `process.env` is; declared here so that our declarations stand without Node's types. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -45,6 +46,9 @@ export function contextsFile(sha256: string, seed: number, version: number | str
   return join(cacheFolder(), 'contexts', `${sha256}.seed-${seed}.v${version}.json`);
 }
 
+/** Of a file that is kept here: some kilobytes. */
+const MOST_BYTES = 2 ** 22;
+
 /** Contexts, or groups of them. */
 export const CONTEXTS = v.array(v.string());
 export const CONTEXT_GROUPS = v.array(v.array(v.string()));
@@ -74,10 +78,9 @@ async function readContexts<T>(
   path: string,
   schema: v.GenericSchema<unknown, T>,
 ): Promise<T | 'damaged' | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
+  if (!(await exists(path))) return undefined;
   try {
-    const json = parseJson(text);
+    const json = parseJson(await readWhole(path, MOST_BYTES, (what) => new Error(what)));
     if (Array.isArray(json)) return undefined; // as version 0.1.0 wrote them: nothing says that they are whole
     const { contexts, sha256 } = v.parse(v.object({ contexts: schema, sha256: v.string() }), json);
     return sha256 === hashOf(contexts) ? contexts : 'damaged';
@@ -103,11 +106,12 @@ const layersFolder = (): string => join(cacheFolder(), 'layers');
 export async function readSweptLayer(sha256: () => Promise<string>): Promise<number | undefined> {
   const files = await readdir(layersFolder()).catch(() => []);
   if (files.length === 0) return undefined;
-  const text = await readFile(join(layersFolder(), `${await sha256()}.json`), 'utf8').catch(() => undefined);
   try {
-    return text === undefined ? undefined : v.parse(SWEPT, parseJson(text)).layer;
+    const path = join(layersFolder(), `${await sha256()}.json`);
+    const kept = await readWhole(path, MOST_BYTES, (what) => new Error(what));
+    return v.parse(SWEPT, parseJson(kept)).layer;
   } catch {
-    return undefined; // damaged: as if there were none
+    return undefined; // not there, or damaged: as if there were none
   }
 }
 
