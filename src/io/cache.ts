@@ -106,8 +106,8 @@ const layersFolder = (): string => join(cacheFolder(), 'layers');
 export async function readSweptLayer(sha256: () => Promise<string>): Promise<number | undefined> {
   const files = await readdir(layersFolder()).catch(() => []);
   if (files.length === 0) return undefined;
+  const path = join(layersFolder(), `${await sha256()}.json`);
   try {
-    const path = join(layersFolder(), `${await sha256()}.json`);
     const kept = await readWhole(path, MOST_BYTES, (what) => new Error(what));
     return v.parse(SWEPT, parseJson(kept)).layer;
   } catch {
