@@ -200,7 +200,7 @@ export const FAULTS: readonly Mutant[] = [
     '25: any number of tokens',
     'outputs',
     LINE,
-    'cli/covariance-build.ts',
+    'cli/covariance.ts',
     'const MOST_TOKENS = $n;',
     'const MOST_TOKENS = 1e300;',
   ),
