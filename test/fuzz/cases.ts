@@ -49,7 +49,7 @@ const MOVED = words('--steps 2 --learning-rate 0.1');
 const IDENTITY = words('--covariance identity');
 /** With the last word of the sentence its continuation. */
 export const SENTENCE = ['The river of [stone] ran', 'city'];
-export const EDITING = [...ON_MODEL, ...words('--layer 1'), ...VALUE, ...CONTEXTS];
+const EDITING = [...ON_MODEL, ...words('--layer 1'), ...VALUE, ...CONTEXTS];
 export const QUICK = [...EDITING, ...IDENTITY];
 export const SEQUENCE = [...words('--count 2 --every 2 --text-tokens 8 --held-out corpus.txt'), ...QUICK];
 export const EVALUATE = [...words('--text-tokens 8'), ...QUICK];
