@@ -107,7 +107,8 @@ async function tryCase(one: Case, number: number | undefined, usual?: Usage): Pr
   if (number !== undefined) {
     if (one.mutable.length > 0 && !c.once(4)) mutated.push(await spoil(c, folder, c.of(one.mutable)));
     if (c.once(2)) args.push('--json');
-    if (mutated.length === 0 || c.once(5)) args = flagged(c, args, one);
+    // A hub lies, so that its command needs no wrong flags to be tried.
+    if ((mutated.length === 0 && !one.hub) || c.once(5)) args = flagged(c, args, one);
     // Of a file that is read for certain: no flag keeps the command from it, and it is not made again.
     else if (mutated[0]?.endsWith('.json') && !mutated[0].startsWith('cache'))
       deep = levelsOf(readFileSync(join(folder, mutated[0]), 'utf8'));
