@@ -52,8 +52,8 @@ export function flagged(c: Choice, args: readonly string[], one: Case): string[]
     else {
       // Most of all an output that is an input, which nothing may replace.
       const place = c.of(one.reads.length === 0 || c.once(3) ? VALUES : one.reads);
-      if (kind === 5 && named > 0) out[named] = place;
-      else out.splice(at, 0, c.of(OUTPUTS), place);
+      if (named > 0 && !c.once(3)) out[named] = place;
+      else out.push(c.of(OUTPUTS), place); // behind all words: no flag is parted from its value
       if (c.once(2)) out.push('--overwrite');
     }
   }
