@@ -7,7 +7,7 @@
  *   dT = (μI + Q A⁻¹ Qᵀ)⁻¹ (E₂ − Q A⁻¹ E₁),   dU = A⁻¹ (E₁ + Qᵀ dT)
  *
  * The first solution is the correction of (0, 0). With few columns this goes on until U is good to 1e-6, as a single
- * key is; with many, random sums of them are looked at first, and the rest only where those ask for it.
+ * key is; with many, random sums of them are looked at first each time, and the rest only where those ask for it.
  *
  * Source: Higham 2002, chapter 12 (iterative refinement).
  */
@@ -96,16 +96,16 @@ export async function solveSystem(
   });
   const start = { x: rowsOf(first.x, metric.size), t: rowsOf(first.t, n), S: rowsOf(S, n) };
   const target = rank <= FEW ? TARGET.few : TARGET.many;
-  if (rank > FEW) {
-    const probes = signs(PROBES, rank);
-    const sums = (of: readonly Float64Array[]): Float64Array<ArrayBuffer>[] =>
-      probes.map((sign) => combine(sign, of));
-    const seen = await residualsOf(s, system, { x: sums(start.x), t: sums(start.t), S: sums(start.S) });
-    if (seen.correction <= target) return { ...start, ...seen, refinements: 0 };
-  }
+  const probes = signs(PROBES, rank);
+  const sums = (of: readonly Float64Array[]): Float64Array<ArrayBuffer>[] =>
+    probes.map((sign) => combine(sign, of));
   let best = { ...start, residual: Infinity, correction: Infinity, refinements: 0 };
   let now = { x: start.x, t: start.t };
   for (let refinements = 0; ; refinements += 1) {
+    if (rank > FEW) {
+      const seen = await residualsOf(s, system, { x: sums(now.x), t: sums(now.t), S: sums(start.S) });
+      if (seen.correction <= target) return { ...now, ...seen, refinements };
+    }
     const seen = await residualsOf(s, system, { ...now, S: start.S });
     const better = seen.correction < best.correction;
     const slow = !(seen.correction <= best.correction / 2);
