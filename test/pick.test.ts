@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/errors.ts';
 import { logsumexp } from '../src/models/losses.ts';
-import { argmaxRows, nllAt } from '../src/models/pick.ts';
+import { NO_ID, argmaxRows, nllAt } from '../src/models/pick.ts';
 import { empty, readU32 } from '../src/tensor/tensor.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
@@ -15,7 +15,7 @@ function firstLargest(row: Float32Array): number {
   return row.reduce((best, x, id) => (x > row[best]! ? id : best), 0);
 }
 
-for (const WG of [32, 128, 256])
+for (const WG of [8, 32, 128, 256])
   test(`argmax at every shape, workgroups of ${WG}`, async () => {
     for (const [rows, v] of [
       [1, 1],
@@ -47,6 +47,25 @@ test('argmax of more rows than one grid dimension holds', async () => {
     const got = await readU32(gpu, argmaxRows(s, tensor(s, x, [rows, 2])));
     for (const r of [0, 65_534, 65_535, 65_536])
       assert.is(got[r], firstLargest(x.subarray(2 * r, 2 * r + 2)));
+  });
+});
+
+test('argmax of damaged logits names no token', async () => {
+  const v = 301;
+  const rows = [
+    [[7, NaN]],
+    [[300, Infinity]],
+    [[0, NaN]],
+    [
+      [0, -Infinity],
+      [9, 2e38],
+    ],
+  ];
+  const x = noise(rows.length * v, 5);
+  rows.forEach((list, r) => list.forEach(([at, value]) => (x[r * v + at!] = value!)));
+  await gpu.scope(async (s) => {
+    const got = await readU32(gpu, argmaxRows(s, tensor(s, x, [rows.length, v])));
+    assert.equal([...got], [NO_ID, NO_ID, NO_ID, 9]);
   });
 });
 

@@ -2,13 +2,17 @@
  * Text from the model: all prompts at once, with a cache of keys and values, sampled with a seed.
  *
  * What all prompts begin with is computed once, and the rest of them packed; then each step runs one token a row and
- * reads the others from the cache.
+ * reads the others from the cache. Greedy tokens are picked on the device, which goes on with the next step at once:
+ * their ids come back while it computes.
  */
-import { UsageError } from '../errors.ts';
-import { indices, read } from '../tensor/tensor.ts';
+import { ModelError, UsageError } from '../errors.ts';
+import type { Scope } from '../gpu/scope.ts';
+import { indices, read, readU32 } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import type { Hook } from './architecture.ts';
 import { packRows, uploadBatch } from './batch.ts';
 import type { Model } from './model.ts';
+import { NO_ID, argmaxRows } from './pick.ts';
 import { PrefixCache } from './prefix-cache.ts';
 import { Random, sampleTopK } from './random.ts';
 
@@ -49,27 +53,57 @@ export async function generate(
   const randoms = prompts.map((_, b) => new Random(options.seed, b));
   const rows = prompts.map((ids) => [...ids]);
   const done = prompts.map(() => false);
+  /** Puts the ids of a step in their places; what follows the end of a row is dropped. */
+  const accept = (step: number, ids: ArrayLike<number>): void =>
+    rows.forEach((row, b) => {
+      if (done[b]) return;
+      const id = ids[b] ?? NO_ID;
+      if (id === NO_ID)
+        throw new ModelError(
+          `sampling: expected finite logits, found others in row ${b}. The model or its weights are damaged.`,
+        );
+      row[(prompts[b]?.length ?? 0) + step] = id;
+      options.onToken?.(b, id);
+      done[b] = options.stop?.includes(id) ?? false;
+    });
+
+  /** Ids drawn here from the logits [B, V]. */
+  const sampled = (logits: Tensor): Pick<Picked, 'ids'> => ({
+    ids: read(model.gpu, logits).then((all) =>
+      randoms.map((random, b) =>
+        done[b] ? 0 : sampleTopK(all.subarray(b * V, (b + 1) * V), options.topK, random),
+      ),
+    ),
+  });
 
   await model.gpu.scope(async (s) => {
     const cache = PrefixCache.withRoom(s, model.architecture, prompts.length * capacity);
     const shared = sharedLength(prompts);
     if (shared > 0) shareBeginning(model, prompts, shared, cache, capacity);
     let cached = prompts.map(() => shared);
+    let last: Picked | undefined;
     for (let step = 0; step < options.tokens && done.includes(false); step += 1) {
       options.signal?.throwIfAborted();
-      const logits = await forward(model, rows, cached, cache, capacity);
+      const inner = model.gpu.open();
+      let next: Picked;
+      try {
+        const logits = forward(inner, model, { rows, cached, cache, capacity, picked: last?.picked });
+        if (last?.picked) s.release(last.picked);
+        next = { step, ...(options.topK === 1 ? greedy(inner, logits, s) : sampled(logits)) };
+      } finally {
+        inner.close();
+      }
       cached = rows.map((ids) => ids.length);
-      rows.forEach((ids, b) => {
-        if (done[b]) {
-          ids.push(0); // keeps the rows in step; dropped below
-          return;
-        }
-        const id = sampleTopK(logits.subarray(b * V, (b + 1) * V), options.topK, randoms[b] as Random);
-        ids.push(id);
-        options.onToken?.(b, id);
-        done[b] = options.stop?.includes(id) ?? false;
-      });
+      for (const ids of rows) ids.push(0); // until its id is known
+      // The device has the next step by now, so nothing waits for the ids of this one.
+      if (last) accept(last.step, await last.ids);
+      last = next;
+      if (!next.picked) {
+        accept(step, await next.ids);
+        last = undefined;
+      }
     }
+    if (last) accept(last.step, await last.ids);
   });
   return rows.map((ids, b) => {
     const added = ids.slice(prompts[b]?.length);
@@ -113,27 +147,46 @@ function shareBeginning(
   }
 }
 
+/** The tokens of a step, one a row. */
+interface Picked {
+  readonly step: number;
+  readonly ids: Promise<ArrayLike<number>>;
+  /** u32 [B] the same on the device, if they were picked there. */
+  readonly picked?: Tensor | undefined;
+}
+
+/** The likeliest ids, kept in `owner` for the next step, and on their way here. */
+function greedy(s: Scope, logits: Tensor, owner: Scope): Omit<Picked, 'step'> {
+  const picked = s.keep(argmaxRows(s, logits), owner);
+  const ids = readU32(s.gpu, picked);
+  ids.catch(() => undefined); // rethrown where it is awaited, if the next step does not fail before
+  return { ids, picked };
+}
+
+interface Step {
+  readonly rows: readonly number[][];
+  /** [B] tokens of each row that the cache has. */
+  readonly cached: readonly number[];
+  readonly cache: PrefixCache;
+  readonly capacity: number;
+  /** u32 [B] the last id of every row, where `rows` does not know it yet. */
+  readonly picked: Tensor | undefined;
+}
+
 /** Runs what is not cached yet, appends it to the cache, and gives the logits [B, V] after the last token of each row. */
-async function forward(
-  model: Model,
-  rows: readonly number[][],
-  cached: readonly number[],
-  cache: PrefixCache,
-  capacity: number,
-): Promise<Float32Array<ArrayBuffer>> {
-  return model.gpu.scope(async (s) => {
-    const first = cached.every((count) => count === 0);
-    const batch = packRows(rows, { from: cached, cacheStart: rows.map((_, b) => b * capacity) });
-    const slots = rows.flatMap((ids, b) =>
-      ids.slice(cached[b]).map((_, i) => b * capacity + (cached[b] ?? 0) + i),
-    );
-    const x = model.forward(s, uploadBatch(s, batch), {
-      cache: first ? undefined : cache,
-      hooks: { qkv: cache.append(s, slots) },
-    });
-    const lasts = [...batch.rowStarts.subarray(1)].map((end) => end - 1);
-    // One token a row, as in every step but the first: x is those rows already.
-    const all = lasts.length === x.rows;
-    return read(model.gpu, model.logits(s, x, all ? undefined : indices(s, lasts, 'last_tokens')));
+function forward(s: Scope, model: Model, { rows, cached, cache, capacity, picked }: Step): Tensor {
+  const first = cached.every((count) => count === 0);
+  const batch = packRows(rows, { from: cached, cacheStart: rows.map((_, b) => b * capacity) });
+  const slots = rows.flatMap((ids, b) =>
+    ids.slice(cached[b]).map((_, i) => b * capacity + (cached[b] ?? 0) + i),
+  );
+  const uploaded = uploadBatch(s, batch);
+  const x = model.forward(s, picked ? { ...uploaded, ids: picked } : uploaded, {
+    cache: first ? undefined : cache,
+    hooks: { qkv: cache.append(s, slots) },
   });
+  const lasts = [...batch.rowStarts.subarray(1)].map((end) => end - 1);
+  // One token a row, as in every step but the first: x is those rows already.
+  const all = lasts.length === x.rows;
+  return model.logits(s, x, all ? undefined : indices(s, lasts, 'last_tokens'));
 }

@@ -29,11 +29,20 @@ export function nllAt(
   return y;
 }
 
-/** The id of the largest logit in each row, the lowest among equals: [R, V] to u32 [R]. */
+/** Stands for an id where a row of logits is damaged. */
+export const NO_ID = 2 ** 32 - 1;
+
+/**
+ * The id of the largest logit in each row, the lowest among equals, `NO_ID` where one is NaN or the largest infinite:
+ * [R, V] to u32 [R].
+ */
 export function argmaxRows(s: Scope, logits: Tensor): Tensor {
   const [rows, v] = [logits.rows, logits.cols];
+  const { kind, subgroupSize } = s.gpu.adapter;
+  // One subgroup a row on software adapters, which switch between the threads of larger groups at every barrier.
+  const overrides = kind === 'software' && subgroupSize > 0 ? { WG: subgroupSize } : {};
   const y = empty(s, [rows], 'argmax', 'u32');
   const cost = { bytes: 4 * logits.size, shape: `${rows}x${v}` };
-  s.gpu.run('models/argmax', { logits, y }, { rows, v }, { groups: rows, cost });
+  s.gpu.run('models/argmax', { logits, y }, { rows, v }, { groups: rows, overrides, cost });
   return y;
 }

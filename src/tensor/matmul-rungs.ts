@@ -82,10 +82,10 @@ export const MATMUL: readonly MatmulRung[] = [
   {
     kernel: 'software/matmul_row',
     reads: 'strips',
-    ...tiles(1, 64),
+    ...tiles(1, 32),
     gelu: true,
     fits: (p, adapter) => aRow(p, adapter) && !p.transposeB,
-    overrides: (p) => ({ ODD: ODD(p), GELU: GELU(p), HALF: HALF(p) }),
+    overrides: (p, { subgroupSize }) => ({ ODD: ODD(p), GELU: GELU(p), HALF: HALF(p), WG: subgroupSize }),
   },
   // One row, b transposed: lanes along k read whole rows of a strip, 1.4 times as fast.
   {
