@@ -35,7 +35,7 @@ struct Params {
   a_first: u32, // first element of a
   c_stride: u32,
   c_first: u32,
-  accumulate: u32, // adds to what c holds
+  accumulate: u32, // 1: adds to what c holds, 2: to the residual
   b_strips: u32,
 }
 
@@ -44,7 +44,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> a1: array<f32>; // a once more
 @group(0) @binding(3) var b: texture_storage_2d_array<rgba32uint, read>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;
+@group(0) @binding(5) var<storage, read> residual: array<f32>; // laid out as c
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;
 
 // a[row, 4 q .. 4 q + 3], zero beyond K; start: where the row begins.
 fn quad_of_a(start: u32, q: u32) -> vec4f {
@@ -90,7 +91,9 @@ fn store(j: u32, total: vec4f, lane: u32) {
   let e = params.c_first + j + lane;
   var value = total[lane];
   if (params.biased == 1u) { value += bias[e]; }
-  if (params.accumulate == 1u) { c[e] += value; } else { c[e] = value; }
+  if (params.accumulate == 1u) { value += c[e]; }
+  if (params.accumulate == 2u) { value += residual[e]; }
+  c[e] = value;
 }
 
 @compute @workgroup_size(WG)

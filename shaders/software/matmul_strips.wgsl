@@ -50,7 +50,7 @@ struct Params {
   a_first: u32, // first element of a
   c_stride: u32,
   c_first: u32,
-  accumulate: u32, // adds to what c holds
+  accumulate: u32, // 1: adds to what c holds, 2: to the residual
   b_strips: u32,
 }
 
@@ -59,7 +59,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> a1: array<f32>; // a once more
 @group(0) @binding(3) var b: texture_storage_2d_array<rgba32uint, read>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;
+@group(0) @binding(5) var<storage, read> residual: array<f32>; // laid out as c
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;
 
 const FOUR = vec4u(0u, 1u, 2u, 3u);
 
@@ -198,6 +199,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
         let e = params.c_first + (top + i) * params.c_stride + col + j;
         var value = sum[j];
         if (params.accumulate == 1u) { value += c[e]; }
+        if (params.accumulate == 2u) { value += residual[e]; }
         if (GELU == 1u) { value = gelu(value); }
         c[e] = value;
       }

@@ -33,7 +33,7 @@ struct Params {
   a_first: u32, // first element of a
   c_stride: u32,
   c_first: u32,
-  accumulate: u32, // adds to what c holds
+  accumulate: u32, // 1: adds to what c holds, 2: to the residual
   b_strips: u32,
 }
 
@@ -42,7 +42,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read> a1: array<f32>; // a once more
 @group(0) @binding(3) var b: texture_2d_array<u32>;
 @group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read_write> c: array<f32>;
+@group(0) @binding(5) var<storage, read> residual: array<f32>; // laid out as c
+@group(0) @binding(6) var<storage, read_write> c: array<f32>;
 
 // a[row, 4 q .. 4 q + 3], zero beyond K; start: where the row begins.
 fn quad_of_a(start: u32, q: u32) -> vec4f {
@@ -156,7 +157,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(subgroup_invocation_id) la
       for (var j = 0u; j < 4u; j++) {
         if (col + j >= params.n) { break; }
         let e = params.c_first + row * params.c_stride + col + j;
-        if (params.accumulate == 1u) { c[e] += sum[j]; } else { c[e] = sum[j]; }
+        var value = sum[j];
+        if (params.accumulate == 1u) { value += c[e]; }
+        if (params.accumulate == 2u) { value += residual[e]; }
+        c[e] = value;
       }
     }
   }

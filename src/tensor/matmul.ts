@@ -52,7 +52,6 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
   const label = options.label ?? `${a.label} · ${b.label}`;
   const [aFirst, cFirst] = [options.window?.a ?? 0, options.window?.out ?? 0];
   const c = options.out ?? empty(s, [a.rows, n], label);
-  if (residual) s.gpu.copy(residual, c);
   const whole: Part = {
     ...{ m: a.rows, n, k, transposeB, dtype: b.dtype, aStride: a.cols, aFirst, strips: true },
     ...{ b, cFirst, accumulate },
@@ -64,12 +63,14 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
     const part = { ...whole, transposeB: transposeB !== strips.transposed };
     const rung = rungFor(s, part, options);
     activated = options.gelu === true && rung.gelu === true && !s.tape;
-    dispatch(s, rung, { ...part, gelu: activated }, { a, b: strips, c, bias });
-  } else
+    dispatch(s, rung, { ...part, gelu: activated }, { a, b: strips, c, bias, residual });
+  } else {
+    if (residual) s.gpu.copy(residual, c);
     partsOf(s, whole).forEach((part, i) => {
       const once = transposeB || i === 0 ? bias : undefined; // a sum over parts of K adds it once
       dispatch(s, rungFor(s, part, options), part, { a, b: part.b, c, bias: once });
     });
+  }
   s.tape?.record(c, residual ? [a, residual] : [a], (scope, dc) => [
     matmul(scope, dc, b, { transposeB: !transposeB, label: `d ${a.label}` }),
     dc,
@@ -97,12 +98,16 @@ function partsOf(s: Scope, whole: Part): Part[] {
   });
 }
 
-function dispatch(
-  s: Scope,
-  rung: MatmulRung,
-  part: Part,
-  { a, b, c, bias }: { a: Tensor; b: Tensor | Strips; c: Tensor; bias: Tensor | undefined },
-): void {
+interface Operands {
+  readonly a: Tensor;
+  readonly b: Tensor | Strips;
+  readonly c: Tensor;
+  readonly bias: Tensor | undefined;
+  /** What rungs that read strips add to; the others find it in c. */
+  readonly residual?: Tensor | undefined;
+}
+
+function dispatch(s: Scope, rung: MatmulRung, part: Part, { a, b, c, bias, residual }: Operands): void {
   const { m, n, k } = part;
   const params = {
     ...{ m, n, k },
@@ -111,14 +116,15 @@ function dispatch(
     a_first: part.aFirst,
     c_stride: c.cols,
     c_first: part.cFirst,
-    accumulate: part.accumulate ? 1 : 0,
+    accumulate: residual ? 2 : part.accumulate ? 1 : 0,
   };
   const operands = { a, bias: bias ?? a, c };
   const cost = { flops: 2 * m * n * k, bytes: part.b.bytes + 4 * m * (n + k), shape: `${m},${k},${n}` };
   const grid = gridOf<Product>(rung, part, s.gpu.adapter, cost);
-  if ('view' in b)
-    s.gpu.run(rung.kernel, { ...operands, a1: a, b: b.view }, { ...params, b_strips: b.across }, grid);
-  else if (rung.reads === 'quads') s.gpu.run(rung.kernel, { ...operands, a1: a, b, b2: b }, params, grid);
+  if ('view' in b) {
+    const bind = { ...operands, a1: a, b: b.view, residual: residual ?? a };
+    s.gpu.run(rung.kernel, bind, { ...params, b_strips: b.across }, grid);
+  } else if (rung.reads === 'quads') s.gpu.run(rung.kernel, { ...operands, a1: a, b, b2: b }, params, grid);
   else s.gpu.run(rung.kernel, { ...operands, b }, params, grid);
 }
 
