@@ -6,7 +6,8 @@
 // Work     one workgroup a row; thread j takes columns j, j + WG, ... WG is a power of two.
 // Cost     4 rows V bytes.
 // Numerics of equal logits the lowest id wins, in a thread and in the tree, so that the result does
-//          not depend on WG. NaN and infinity are told by their bits: WGSL promises nothing of them.
+//          not depend on WG. NaN and infinity are told by their bits: WGSL promises nothing of
+//          them.
 // Test     test/pick.test.ts
 
 override WG: u32 = 128u;
