@@ -4,31 +4,24 @@ import { join } from 'node:path';
 import { settleFacts } from '../src/data/conflicts.ts';
 import type { Fact } from '../src/data/fact.ts';
 import { readFacts } from '../src/data/read.ts';
-import type { FactsBatch } from '../src/edit/facts-record.ts';
 import { judgeSuccess } from '../src/edit/guard.ts';
 import type { Success } from '../src/edit/guard.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
-import { editRows } from '../src/edit/rows.ts';
 import { sentence } from '../src/edit/template.ts';
-import { UsageError } from '../src/errors.ts';
-import { bytesOf } from '../src/floats.ts';
-import type { TensorToWrite } from '../src/formats/safetensors.ts';
-import { writeSafetensors } from '../src/io/atomic.ts';
-import { writeFactsEdit } from '../src/io/edit-files.ts';
-import { sha256File } from '../src/io/file.ts';
-import { openRun } from '../src/io/run.ts';
+import { EditRefused, UsageError } from '../src/errors.ts';
+import { writeFactsRun } from '../src/io/facts-files.ts';
+import type { WrittenFacts } from '../src/io/facts-files.ts';
+import { readText } from '../src/io/file.ts';
+import { hashOf, memoryRun, openRun } from '../src/io/run.ts';
 import type { OpenRun } from '../src/io/run.ts';
-import { requestOf } from '../src/lab/evaluate.ts';
-import { BATCH_LINE, cutFacts, vectorOf, writeBatches } from '../src/lab/fact-batches.ts';
-import type { BatchLine, RunJournal } from '../src/lab/fact-batches.ts';
+import { BATCH_LINE, cutFacts, writeBatches } from '../src/lab/fact-batches.ts';
+import type { BatchLine } from '../src/lab/fact-batches.ts';
 import type { Rivals } from '../src/lab/metrics.ts';
 import { scoreRewrites } from '../src/lab/probes.ts';
-import { memoryJournal } from '../src/lab/sequence.ts';
 import { duration, percent, plural, short } from '../src/numerals.ts';
 import type { Report, Run } from './commands.ts';
-import { readText } from '../src/io/file.ts';
 import { FOLDERS } from './files.ts';
-import { hashOf, runMode } from './lab.ts';
+import { runMode, tellBatch } from './lab.ts';
 import { anchoredWriting, withFactsEditing } from './mass-options.ts';
 import type { FactsArguments, FactsEditing } from './mass-options.ts';
 import { reportTimings } from './session.ts';
@@ -107,15 +100,23 @@ async function write(
   const { model, timed, timings } = session;
   const { terminal } = run;
   const size = args.batch ?? facts.length;
+  const onCollapse = args.onCollapse ?? 'warn';
+  const there = journal.lines.length;
   const settings = {
     ...editing.settings,
     anchor: args.anchorNorm ?? null,
     facts: hashOf(facts),
     batch: editing.writing.kind === 'mass' ? size : 1,
+    on_collapse: onCollapse,
     dump: args.dump !== undefined,
   };
   journal.check(settings);
-  const { writing, anchor } = await anchoredWriting(editing, args, facts, journal.head?.anchor, run);
+  const { writing, anchor } = await anchoredWriting(
+    editing,
+    args,
+    { facts, size, known: journal.head?.anchor },
+    run,
+  );
   const bar = factsProgress(terminal, facts.length, batchesBefore(journal.lines));
   let lines: BatchLine[];
   let head: Head;
@@ -132,9 +133,11 @@ async function write(
         model,
         facts,
         {
-          writing,
-          size,
+          ...{ writing, size, onCollapse },
           keepAll: args.dump !== undefined,
+          onBatch: (line) => {
+            if (line.batch > there) tellBatch(line, onCollapse, run);
+          },
           onValues: bar.update,
           onPhase: (phase) => terminal.phase(phase),
           signal: run.signal,
@@ -143,6 +146,14 @@ async function write(
       ),
     );
     bar.stop();
+    const kept = lines.filter((line) => line.kept);
+    const error =
+      kept.length === 0
+        ? new EditRefused(
+            `edit: each of ${lines.length} batches would disable the model. Nothing was written. Try another method, or fewer facts.`,
+            'disabling',
+          )
+        : undefined;
     const after = (await asked(session, facts)).map(stateOf);
     const outcomes = facts.map((fact, i): Outcome => {
       const [was, is] = [head.before[i], after[i]];
@@ -153,18 +164,21 @@ async function write(
         success: successOf(was as State, is as State),
       };
     });
-    if (args.out !== undefined || args.dump !== undefined)
-      await timed('write', () => writeRun(editing, args, facts, { journal, lines }, run));
+    if (!error && (args.out !== undefined || args.dump !== undefined))
+      await timed('write', () =>
+        writeFactsRun(writtenFacts(editing, facts, journal, lines), args, run.signal),
+      );
     showLayers(terminal, lines);
     showOutcomes(terminal, outcomes, writing.method);
-    if (args.out !== undefined)
+    if (args.out !== undefined && !error)
       tellOut(
         terminal,
         args.out,
-        cutFacts(facts, { writing, size }).map(({ length }) => length),
+        kept.map(({ case_ids }) => case_ids.length),
       );
-    else terminal.say('The model itself is unchanged; --out FILE keeps these edits as a file.', '', 'dim');
-    if (args.dump !== undefined) terminal.say(`Wrote every matrix to ${args.dump}`);
+    else if (!error)
+      terminal.say('The model itself is unchanged; --out FILE keeps these edits as a file.', '', 'dim');
+    if (args.dump !== undefined && !error) terminal.say(`Wrote every matrix to ${args.dump}`);
     reportTimings(session, run);
     const took = outcomes.filter(({ success }) => success === 'took').length;
     const result = {
@@ -174,6 +188,7 @@ async function write(
       n: facts.length,
       batches: cutFacts(facts, { writing, size }).map(({ length }) => length),
       took,
+      refused: lines.flatMap((line) => (line.kept ? [] : line.case_ids)),
       covariances: editing.covariances,
       lines: lines.map(({ vectors: _vectors, ...line }) => line),
       facts: outcomes.map(({ fact, before, after: now, success }) => ({
@@ -188,134 +203,22 @@ async function write(
       out: args.out,
       dump: args.dump,
     };
-    return { ...session.about, result, timings_ms: timings };
+    return { ...session.about, result, timings_ms: timings, error };
   } finally {
     bar.stop();
   }
 }
 
-/** Of each batch its facts and updates, read from the journal one by one. */
-async function* batchesOf(
-  { session }: FactsEditing,
+/** What the files of a run are written from. */
+export function writtenFacts(
+  { session, covariances, settings, contextsSeed: seed, writing }: FactsEditing,
   facts: readonly Fact[],
-  { journal, lines }: Written,
-): AsyncGenerator<FactsBatch & { readonly of: (name: string) => Float32Array<ArrayBuffer> }> {
-  const { model } = session;
-  let [b, first] = [0, 0];
-  for await (const block of journal.vectors()) {
-    const line = lines[b] as BatchLine;
-    const of = (name: string): Float32Array<ArrayBuffer> => {
-      const found = vectorOf(line, block, name);
-      if (!found) throw new RangeError(`edit: batch ${line.batch} has no ${name}.`);
-      return found;
-    };
-    const requests = facts.slice(first, (first += line.case_ids.length)).map((fact) => {
-      const { prompt, subject, target } = requestOf(fact);
-      const { targetIds } = editRows(
-        model.tokenizer,
-        { prompt, subject, target },
-        ['{}'],
-        model.dims.context,
-      );
-      return { prompt, subject, target, targetIds };
-    });
-    const updates = line.layers.map(({ layer, rank }) => ({
-      layer,
-      rank,
-      U: of(`u.${layer}`),
-      Lambda: of(`lambda.${layer}`),
-    }));
-    yield { requests, updates, of };
-    b += 1;
-  }
-}
-
-/** Batches that were written, in a journal. */
-interface Written {
-  readonly journal: Pick<RunJournal<unknown, BatchLine>, 'vectors'>;
-  readonly lines: readonly BatchLine[];
-}
-
-/** A file a batch. @param pathOf batch `b`, from 0 */
-export async function writeFactsFiles(
-  editing: FactsEditing,
-  facts: readonly Fact[],
-  written: Written,
-  pathOf: (b: number) => string,
-): Promise<void> {
-  const { session, covariances, settings, contextsSeed: seed, writing } = editing;
+  journal: WrittenFacts['journal'],
+  lines: readonly BatchLine[],
+): WrittenFacts {
   const earlier = session.edits.map(({ id }) => id);
-  let b = 0;
-  for await (const { requests, updates } of batchesOf(editing, facts, written)) {
-    const path = pathOf(b++);
-    const circumstances = { method: writing.method, covariances, settings, seed, earlier };
-    await writeFactsEdit(path, session.model, [{ requests, updates }], circumstances);
-    earlier.push(await sha256File(path));
-  }
-}
-
-/** The edit file, and the dump. */
-async function writeRun(
-  editing: FactsEditing,
-  { out, dump }: EditFactsArguments,
-  facts: readonly Fact[],
-  written: Written,
-  { signal }: Run,
-): Promise<void> {
-  const { session, covariances, settings, contextsSeed: seed, writing, layers } = editing;
-  const batches: FactsBatch[] = [];
-  const tensors: TensorToWrite[] = [];
-  for await (const { requests, updates, of } of batchesOf(editing, facts, written)) {
-    const b = batches.push({ requests, updates }) - 1;
-    if (dump === undefined) continue;
-    const n = requests.length;
-    const matrix = (name: string, rows: number, values: Float32Array<ArrayBuffer>): void => {
-      tensors.push({ name, dtype: 'F32', shape: [rows, values.length / rows], data: bytesOf(values) });
-    };
-    matrix(`${b}.z`, n, of('z'));
-    for (const { layer, rank, U, Lambda } of updates) {
-      matrix(`${b}.${layer}.K`, n, of(`K.${layer}`));
-      matrix(`${b}.${layer}.R`, n, of(`R.${layer}`));
-      matrix(`${b}.${layer}.U`, U.length / rank, product(U, Lambda, rank));
-    }
-  }
-  const earlier = session.edits.map(({ id }) => id);
-  if (out !== undefined)
-    await writeFactsEdit(out, session.model, batches, {
-      method: writing.method,
-      covariances,
-      settings,
-      seed,
-      earlier,
-    });
-  if (dump !== undefined) {
-    const metadata = {
-      schema: 'palimpsest.dump/1',
-      method: writing.method,
-      layers: JSON.stringify(layers),
-    };
-    await writeSafetensors(dump, tensors, { metadata, signal });
-  }
-}
-
-/** U = u λ, [F, D] */
-function product(
-  u: Float32Array<ArrayBuffer>,
-  lambda: Float32Array<ArrayBuffer>,
-  rank: number,
-): Float32Array<ArrayBuffer> {
-  const [F, D] = [u.length / rank, lambda.length / rank];
-  const all = new Float32Array(F * D);
-  const row = new Float64Array(D);
-  for (let f = 0; f < F; f += 1) {
-    row.fill(0);
-    for (let r = 0; r < rank; r += 1) {
-      const scale = u[f * rank + r] as number;
-      for (let d = 0; d < D; d += 1) row[d] = (row[d] as number) + scale * (lambda[r * D + d] as number);
-    }
-    all.set(row, f * D);
-  }
-  return all;
+  const circumstances = { method: writing.method, covariances, settings, seed, earlier };
+  return { model: session.model, facts, journal, lines, circumstances };
 }
 
 /** What can be taken out again, said where the file is named. */
@@ -343,8 +246,7 @@ async function openFacts(
     return openRun<Head, BatchLine>(folder, { mode: runMode(args, run), head: HEAD, line: BATCH_LINE });
   if (args.resume)
     throw new UsageError('--resume: expected --out with the name that the run was begun with, found none.');
-  const memory = memoryJournal<Head, BatchLine>();
-  return Object.assign(memory, { close: () => Promise.resolve(), check: () => undefined });
+  return memoryRun<Head, BatchLine>();
 }
 
 type State = Head['before'][number];

@@ -1,29 +1,19 @@
 /** `palimpsest evaluate`: single edits over a data set, each taken back bit for bit; with --batch, all on the same weights. */
 import { rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import process from 'node:process';
-import * as v from 'valibot';
-import type { Fact } from '../src/data/fact.ts';
-import { METHODS, METHOD_TABLE } from '../src/edit/method.ts';
+import { resolve } from 'node:path';
+import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import { sentence } from '../src/edit/template.ts';
-import { Interrupted, ModelError, UsageError } from '../src/errors.ts';
-import { cacheFolder } from '../src/io/cache.ts';
+import { Interrupted, UsageError } from '../src/errors.ts';
+import { casesInCache, factsShard, openCases, readShards } from '../src/io/case-runs.ts';
 import { sha256File } from '../src/io/file.ts';
-import type { JournalOptions } from '../src/io/journal.ts';
-import { parseShard, shareOf } from '../src/io/shard.ts';
-import type { Shard } from '../src/io/shard.ts';
-import { openRun } from '../src/io/run.ts';
-import type { OpenRun } from '../src/io/run.ts';
-import { versions } from '../src/io/version.ts';
-import { parseJson } from '../src/json.ts';
-import { CASE, evaluate as evaluateFacts } from '../src/lab/evaluate.ts';
+import { evaluate as evaluateFacts } from '../src/lab/evaluate.ts';
 import type { CaseResult, EvaluateOptions } from '../src/lab/evaluate.ts';
 import { missingMeasures } from '../src/lab/metrics.ts';
 import type { PromptRow } from '../src/lab/probes.ts';
 import { dangerousEdits, sideEffects, summariseBefore, summariseMethod } from '../src/lab/summary.ts';
 import type { Dangerous, MethodSummary } from '../src/lab/summary.ts';
-import { inverseFrequencies } from '../src/lab/texts.ts';
+import { readReferences } from '../src/lab/texts.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { methodsFrom, singleFlags } from './edit-options.ts';
@@ -37,7 +27,6 @@ import {
   HELD_OUT_FLAG,
   LAB_FLAGS,
   factsFrom,
-  hashOf,
   runMode,
   settingsOf,
   withLab,
@@ -122,7 +111,7 @@ export const evaluate = command({
 async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
   const methods = methodsFrom(args);
   const { facts: all, name } = await factsFrom(args);
-  const shard = shardFrom(args, all);
+  const shard = factsShard(args, all);
   const facts = shard ? all.slice(shard.first, shard.first + shard.facts) : all;
   const references = await referencesFrom(args.references);
   const target = args.out === undefined ? undefined : resolve(args.out);
@@ -140,7 +129,7 @@ async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
     };
     const { journal, place } = kept
       ? { journal: kept, place: target }
-      : await casesInCache(settings, facts, run);
+      : await casesInCache(settings, facts, run.terminal);
     journal?.check(settings, facts);
     if (journal && !journal.head) await journal.begin({ schema: 1, settings });
     let finished = journal?.lines.length ?? 0;
@@ -205,133 +194,14 @@ function showCases(terminal: Terminal, cases: readonly CaseResult[], shown: Show
   showDangerous(terminal, dangerousEdits(cases));
 }
 
-/** A part of the facts: the `facts` from `first` on. */
-interface FactsShard extends Shard {
-  readonly first: number;
-  readonly facts: number;
-}
-
-/** @throws UsageError for a shard without facts, or without a folder that keeps it */
-function shardFrom({ shard: text, out }: EvaluateCommand, all: readonly Fact[]): FactsShard | undefined {
-  if (text === undefined) return undefined;
-  const shard = parseShard(text, process.env);
-  if (out === undefined)
-    throw new UsageError(
-      '--shard: expected --out with a folder that keeps its cases for the merge, found none.',
-    );
-  const counts = Array.from({ length: shard.of }, (_, index) => shareOf(all.length, { ...shard, index }));
-  const facts = counts[shard.index] ?? 0;
-  if (facts === 0)
-    throw new UsageError(
-      `--shard ${shard.index}/${shard.of}: expected a fact for every shard, there are only ${all.length}. Take fewer shards.`,
-    );
-  return { ...shard, first: counts.slice(0, shard.index).reduce((sum, n) => sum + n, 0), facts };
-}
-
-const SHARD_SETTINGS = v.looseObject({
-  methods: v.array(v.picklist(METHODS)),
-  measure: v.boolean(),
-  seed: v.number(),
-  model: v.looseObject({ id: v.string(), sha256: v.string() }),
-  shard: v.looseObject({
-    index: v.number(),
-    of: v.number(),
-    facts: v.number(),
-    missing: v.array(v.string()),
-  }),
-});
-
-type ShardSettings = v.InferOutput<typeof SHARD_SETTINGS>;
-
-/** A shard that is whole. */
-interface ShardPart {
-  readonly shard: ShardSettings['shard'];
-  readonly settings: ShardSettings;
-  /** All settings but the shard, to compare. */
-  readonly rest: string;
-  readonly cases: readonly CaseResult[];
-}
-
 /** `evaluate merge`: the cases of all shards as one evaluation. */
 async function mergeShards(folders: readonly string[], { terminal }: Run): Promise<Report> {
-  const parts: ShardPart[] = [];
-  for (const folder of folders) {
-    const journal = await openCases(folder, 'read');
-    await journal.close();
-    const { success, output: settings } = v.safeParse(SHARD_SETTINGS, journal.head?.settings);
-    const fault = (what: string): UsageError =>
-      new UsageError(`evaluate merge ${folder}: ${what}.`, 'bad_shard');
-    if (!success) throw fault('expected the folder that evaluate --shard i/n --out wrote, found none');
-    const { shard, ...others } = settings;
-    const rest = JSON.stringify(others);
-    if (journal.lines.length !== shard.facts)
-      throw fault(
-        `expected ${shard.facts} cases of shard ${shard.index}/${shard.of}, found ${journal.lines.length}: go on with it by --resume`,
-      );
-    const [first] = parts;
-    if (first && (first.rest !== rest || first.shard.of !== shard.of))
-      throw fault(`expected a shard of the same evaluation as ${folders[0]}, its settings are others`);
-    if (parts.some((part) => part.shard.index === shard.index))
-      throw fault(`expected every shard once, shard ${shard.index}/${shard.of} is there twice`);
-    parts.push({ shard, settings, rest, cases: journal.lines });
-  }
-  const [first] = parts;
-  if (!first) throw new UsageError('evaluate merge: expected the folders of shards, found none.');
-  const gone = Array.from({ length: first.shard.of }, (_, i) => i).filter(
-    (index) => !parts.some(({ shard }) => shard.index === index),
-  );
-  if (gone.length > 0)
-    throw new UsageError(
-      `evaluate merge: expected all ${first.shard.of} shards, ${gone.join(', ')} of 0 to ${first.shard.of - 1} ${gone.length === 1 ? 'is' : 'are'} missing.`,
-      'bad_shard',
-    );
-  const cases = parts.sort((a, b) => a.shard.index - b.shard.index).flatMap((part) => part.cases);
-  const { methods, measure, model, seed } = first.settings;
-  const missing = first.shard.missing.filter((reason) =>
-    parts.every(({ shard }) => shard.missing.includes(reason)),
-  );
+  const { cases, missing, settings } = await readShards(folders);
+  const { methods, measure, model, seed } = settings;
   const { id, sha256 } = model;
-  terminal.heading(`${cases.length} facts of ${plural(parts.length, 'shard')}, each on the unedited ${id}`);
+  terminal.heading(`${cases.length} facts of ${plural(folders.length, 'shard')}, each on the unedited ${id}`);
   showCases(terminal, cases, { methods, seed, missing, listOnly: !measure });
   return { model: { id, sha256 }, result: { ...resultOf(cases, methods, seed, !measure), missing } };
-}
-
-type Cases = OpenRun<
-  { readonly schema: 1; readonly settings: Readonly<Record<string, unknown>> },
-  CaseResult
->;
-
-const HEAD = v.looseObject({ schema: v.literal(1), settings: v.record(v.string(), v.unknown()) });
-
-function openCases(folder: string, mode: JournalOptions['mode']): Promise<Cases> {
-  // A measure that is no number must be none after a resume, too.
-  return openRun(folder, { mode, head: HEAD, line: CASE, nonFinite: 'object' });
-}
-
-/**
- * The cases of a run without a folder of its own, which an interrupted one goes on from: in the cache, by all that decides
- * its numbers, until the run is finished.
- */
-async function casesInCache(
-  settings: Readonly<Record<string, unknown>>,
-  facts: readonly Fact[],
-  { terminal }: Run,
-): Promise<{ journal?: Cases; place?: string }> {
-  const place = join(cacheFolder(), 'evaluate', hashOf([settings, facts, versions()]));
-  try {
-    const journal = await openCases(place, 'resume').catch((error: unknown) => {
-      if (!(error instanceof UsageError) || error.code !== 'damaged_run') throw error;
-      terminal.note(`palimpsest: ${place} is damaged and is begun anew.`);
-      return openCases(place, 'overwrite');
-    });
-    return { journal, place };
-  } catch (error) {
-    if (!(error instanceof UsageError) && !(error instanceof ModelError)) throw error;
-    terminal.warn(
-      `${error.message} This run goes on all the same, but what it finishes is not kept if it is stopped.`,
-    );
-    return {};
-  }
 }
 
 /** One method as `cli.md` has it; several under `methods`, each of that form. */
@@ -359,38 +229,11 @@ function resultOf(
   };
 }
 
-const REFERENCES = v.record(
-  v.string(),
-  v.record(v.string(), v.array(v.object({ text: v.optional(v.string()) }))),
-);
-
-/** ROME's file of texts about the objects: relation, then object, then texts. */
+/** ROME's file of texts about the objects. */
 export async function referencesFrom(path: string | undefined): Promise<EvaluateOptions['references']> {
   if (path === undefined) return undefined;
-  const fault = (found: string): UsageError =>
-    new UsageError(`--references ${path}: expected {relation: {object: [{"text"}]}}, found ${found}.`);
   const content = await readText(path, (what) => new UsageError(`--references ${path}: ${what}.`));
-  let json: unknown;
-  try {
-    json = parseJson(content);
-  } catch (error) {
-    throw fault((error as Error).message);
-  }
-  const { success, output, issues } = v.safeParse(REFERENCES, json, { abortEarly: true });
-  if (!success) throw fault(`${issues[0].received} at ${v.getDotPath(issues[0])}`);
-  // Relations and objects are named by the file: a record of either has `constructor` without being given it.
-  const texts = new Map(
-    Object.entries(output).flatMap(([relation, objects]) =>
-      Object.entries(objects).map(([object, list]) => [
-        JSON.stringify([relation, object]),
-        list.flatMap(({ text: one }) => one ?? []),
-      ]),
-    ),
-  );
-  const idf = inverseFrequencies([...texts.values()].map((list) => list.join(' ')));
-  const of = ({ relationId, targetNewId }: Fact): readonly string[] =>
-    texts.get(JSON.stringify([relationId, targetNewId])) ?? [];
-  return { idf, of };
+  return readReferences(content, `--references ${path}`);
 }
 
 /** A table a family of metrics, with 95 % intervals; families that no record has are left out. */

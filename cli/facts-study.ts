@@ -3,40 +3,55 @@ import { join, resolve } from 'node:path';
 import type { Fact } from '../src/data/fact.ts';
 import { settleFacts } from '../src/data/conflicts.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
+import { sentence } from '../src/edit/template.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
-import { openRun } from '../src/io/run.ts';
-import type { OpenRun } from '../src/io/run.ts';
-import { STUDY_HEAD, studyBatches, summariseJudged } from '../src/lab/batch-study.ts';
+import { writeBatchFiles } from '../src/io/facts-files.ts';
+import { hashOf, memoryRun, openRun } from '../src/io/run.ts';
+import { STUDY_HEAD, stepsOf, studyBatches, summariseJudged } from '../src/lab/batch-study.ts';
 import type { Judged, Measured, Study, StudyHead } from '../src/lab/batch-study.ts';
 import { BATCH_LINE, cutFacts } from '../src/lab/fact-batches.ts';
 import type { BatchLine } from '../src/lab/fact-batches.ts';
-import { heldOut } from '../src/lab/health.ts';
+import type { HealthNumbers } from '../src/lab/health.ts';
 import { missingMeasures } from '../src/lab/metrics.ts';
-import { memoryJournal } from '../src/lab/sequence.ts';
+import { makeReport } from '../src/lab/report/page.ts';
+import type { SequenceRun } from '../src/lab/report/study.ts';
 import type { Report, Run } from './commands.ts';
-import { factsProgress, writeFactsFiles } from './edit-facts.ts';
+import { factsProgress, writtenFacts } from './edit-facts.ts';
 import { readData } from '../src/io/file.ts';
 import { number } from './flags.ts';
-import { downstreamFrom, examplesFrom, factsFrom, hashOf, runMode } from './lab.ts';
+import {
+  downstreamFrom,
+  examplesFrom,
+  factsFrom,
+  followed,
+  runMode,
+  tellBatch,
+  thresholdsFrom,
+} from './lab.ts';
 import type { DownstreamArguments, LabArguments } from './lab.ts';
 import { massMethodOf } from './edit-options.ts';
 import { anchoredWriting, withFactsEditing } from './mass-options.ts';
 import type { FactsArguments, FactsEditing } from './mass-options.ts';
 import { reportTimings } from './session.ts';
+import type { Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { plural, short } from '../src/numerals.ts';
 
 const RIGHT = { align: 'right' } as const;
 const MEASURES = ['ES', 'PS', 'NS', 'S', 'EM', 'PM', 'NM'] as const;
 const MOST_ROWS = 12;
-/** Documents of the corpus whose perplexity is followed. */
-const HELD_OUT = 12;
 const FREE_TOKENS = 20;
+/** Edits listed as the largest. */
+const WORST = 5;
+/** Of a sequence, in edits: `--every`; and of its texts `--text-tokens`. */
+export const EVERY = 10;
+export const TEXT_TOKENS = 50;
 
 export interface StudyArguments
   extends Omit<LabArguments, 'method' | 'covariance'>, FactsArguments, DownstreamArguments {
   readonly out?: string | undefined;
   readonly resume: boolean;
+  readonly every?: number | undefined;
   readonly heldOut?: string | undefined;
   readonly freeTokens?: number | undefined;
 }
@@ -66,15 +81,22 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
   const corpus = await readData('--held-out', args.heldOut, 'wikitext.txt');
   const examples = await examplesFrom(args);
   const folder = args.out === undefined ? undefined : resolve(args.out);
-  const journal = await openStudy(folder, args, run);
+  const schemas = { head: STUDY_HEAD, line: BATCH_LINE, nonFinite: 'object' } as const;
+  const journal =
+    folder === undefined
+      ? memoryRun<StudyHead, BatchLine>()
+      : await openRun<StudyHead, BatchLine>(folder, { mode: runMode(args, run), ...schemas });
   try {
     return await withFactsEditing(args, run, async (editing) => {
       const { session, seed } = editing;
       const { model, timed } = session;
-      const lines = corpus.text.split('\n').filter((line) => line.trim() !== '');
-      const documents = heldOut(model, lines.slice(0, HELD_OUT));
+      const documents = followed(model, corpus.text);
       const size = args.batch ?? facts.length;
       const freeTokens = args.freeTokens ?? FREE_TOKENS;
+      const every = args.every ?? EVERY;
+      const textTokens = args.textTokens ?? TEXT_TOKENS;
+      const onCollapse = args.onCollapse ?? 'warn';
+      const thresholds = thresholdsFrom(args);
       const settings = {
         ...editing.settings,
         anchor: args.anchorNorm ?? null,
@@ -82,13 +104,20 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
         batch: size,
         held_out: hashOf(documents),
         free_tokens: freeTokens,
+        ...{ every, text_tokens: textTokens, on_collapse: onCollapse, thresholds },
         downstream: args.downstreamEvery ? [args.downstreamEvery, hashOf([...examples])] : null,
         seed,
       };
       journal.check(settings);
-      const { writing, anchor } = await anchoredWriting(editing, args, facts, journal.head?.anchor, run);
+      const { writing, anchor } = await anchoredWriting(
+        editing,
+        args,
+        { facts, size, known: journal.head?.anchor },
+        run,
+      );
       const done = journal.lines.reduce((sum, { case_ids }) => sum + case_ids.length, 0);
       if (done > 0) run.terminal.note(`palimpsest: going on from ${plural(done, 'fact')} in ${folder}`);
+      const there = journal.lines.length;
       const bar = factsProgress(run.terminal, facts.length, done);
       let study: Study;
       try {
@@ -98,7 +127,11 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
             facts,
             editing.layers,
             {
-              ...{ writing, size, documents, freeTokens, seed, signal: run.signal },
+              ...{ writing, size, documents, freeTokens, every, textTokens, onCollapse, thresholds, seed },
+              signal: run.signal,
+              onBatch: (line) => {
+                if (line.batch > there) tellBatch(line, onCollapse, run);
+              },
               downstream: downstreamFrom(args, examples, seed, run.signal),
               onValues: bar.update,
               onPhase: (phase) => run.terminal.phase(phase),
@@ -112,28 +145,15 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
       }
       if (folder !== undefined && keepEdits)
         await timed('write', () =>
-          writeFactsFiles(editing, facts, { journal, lines: study.lines }, (b) =>
-            join(folder, 'edits', `${String(b + 1).padStart(4, '0')}.safetensors`),
+          writeBatchFiles(writtenFacts(editing, facts, journal, study.lines), (batch) =>
+            join(folder, 'edits', `${String(batch).padStart(4, '0')}.safetensors`),
           ),
         );
-      return reported(editing, { study, facts, size, name, folder }, run);
+      return reported(editing, { study, facts, size, name, folder, hasReport: keepEdits }, run);
     });
   } finally {
     await journal.close();
   }
-}
-
-async function openStudy(
-  folder: string | undefined,
-  args: StudyArguments,
-  run: Run,
-): Promise<OpenRun<StudyHead, BatchLine>> {
-  if (folder !== undefined) {
-    const schemas = { head: STUDY_HEAD, line: BATCH_LINE, nonFinite: 'object' } as const;
-    return openRun<StudyHead, BatchLine>(folder, { mode: runMode(args, run), ...schemas });
-  }
-  const memory = memoryJournal<StudyHead, BatchLine>();
-  return Object.assign(memory, { close: () => Promise.resolve(), check: () => undefined });
 }
 
 interface Done {
@@ -142,61 +162,82 @@ interface Done {
   readonly size: number;
   readonly name: string;
   readonly folder: string | undefined;
+  readonly hasReport: boolean;
 }
 
 async function reported(editing: FactsEditing, done: Done, run: Run): Promise<Report> {
-  const { session, writing, seed } = editing;
-  const { study, facts, size, name, folder } = done;
-  const { before, written, end } = study;
+  const { session, writing, layers, seed } = editing;
+  const { study, facts, size, name, folder, hasReport } = done;
+  const { head, kept, written, end } = study;
+  const { terminal } = run;
+  const lines = stepsOf(study);
+  const ofKept = (cases: readonly Judged[]): Judged[] => cases.filter((_, i) => kept[i]);
   const summaries = {
-    before: summariseJudged(before.cases, seed),
-    written: summariseJudged(written, seed),
-    end: summariseJudged(end.cases, seed),
+    before: summariseJudged(head.before.cases, seed),
+    written: summariseJudged(ofKept(written), seed),
+    end: summariseJudged(ofKept(end.cases), seed),
   };
-  const forgotten = written.filter((one, i) => one.holds && !end.cases[i]?.holds).length;
-  const holding = end.cases.filter(({ holds }) => holds).length;
+  const survival = {
+    kept: ofKept(end.cases).length,
+    holding: ofKept(end.cases).filter(({ holds }) => holds).length,
+    edits: ofKept(end.cases),
+  };
+  const forgotten = written.filter((one, i) => kept[i] && one.holds && !end.cases[i]?.holds).length;
   const flat = Object.fromEntries(
     Object.entries(summaries).map(([title, { n, values, interval, free }]) => [
       title,
       { n, ...values, free, interval },
     ]),
   );
-  const of = ({ perplexity, layers, downstream }: Measured): object => ({ perplexity, layers, downstream });
+  const missing = missingMeasures(facts);
+  terminal.heading(
+    `${METHOD_TABLE[writing.method].title}: ${plural(facts.length, 'fact')} of ${name}, ${writing.kind === 'mass' ? `${size} at a time` : 'one after another'}, on the same weights`,
+  );
+  showJudged(terminal, summaries);
+  for (const reason of missing) terminal.say(reason, '', 'dim');
+  showSequence(terminal, { head, lines });
+  const sigma = Math.max(...end.layers.map(({ spectral_norm }) => spectral_norm));
+  terminal.say(
+    `${survival.holding} of ${plural(survival.kept, 'kept fact')} hold at the end; ${forgotten} that held when they were written no longer do. ` +
+      `The largest singular value of W - W0 is ${short(sigma)}.`,
+  );
+  if (folder !== undefined) {
+    await writeAtomic(join(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
+    const command = `palimpsest sequence --method ${writing.method} --count ${facts.length} --batch ${size}`;
+    const sequence = { method: writing.method, head, lines };
+    if (hasReport)
+      await session.timed('report', () =>
+        writeSequenceReport(folder, sequence, command, { session, layers }),
+      );
+    terminal.say(
+      `Wrote ${folder}: run.jsonl has a line a batch, end.json what holds${hasReport ? ', report.html the figures' : ''}.`,
+    );
+  }
+  reportTimings(session, run);
+  const of = ({ cases: _, ...measured }: Measured): object => measured;
   const result = {
     method: writing.method,
-    layers: editing.layers,
+    layers,
     n: facts.length,
     batches: cutFacts(facts, { writing, size }).map(({ length }) => length),
     ...flat,
-    holding,
+    kept: survival.kept,
+    refused: facts.filter((_, i) => !kept[i]).map(({ caseId }) => caseId),
+    holding: survival.holding,
     forgotten,
-    model_before: of(before),
+    lines,
+    model_before: of(head.before),
     model_end: of(end),
-    missing: missingMeasures(facts),
+    missing,
     cases: facts.map(({ caseId }, i) => ({
       case_id: caseId,
-      before: before.cases[i],
+      kept: kept[i],
+      before: head.before.cases[i],
       written: written[i],
       end: end.cases[i],
     })),
     folder,
   };
-  const { terminal } = run;
-  terminal.heading(
-    `${METHOD_TABLE[writing.method].title}: ${plural(facts.length, 'fact')} of ${name}, ${writing.kind === 'mass' ? `${size} at a time` : 'one after another'}, on the same weights`,
-  );
-  showJudged(terminal, summaries);
-  for (const reason of result.missing) terminal.say(reason, '', 'dim');
-  terminal.say(
-    `${holding} of ${plural(facts.length, 'fact')} hold at the end; ${forgotten} that held when they were written no longer do.`,
-  );
-  showWhole(terminal, study, facts);
-  if (folder !== undefined) {
-    const survival = { kept: facts.length, holding, edits: end.cases };
-    await writeAtomic(join(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
-    terminal.say(`Wrote ${folder}: run.jsonl has a line a batch, end.json what holds.`);
-  }
-  reportTimings(session, run);
   return { ...session.about, result, timings_ms: session.timings };
 }
 
@@ -223,37 +264,89 @@ function showJudged(
   );
 }
 
-/** How the model fares batch by batch. */
-function showWhole(terminal: Terminal, { before, lines, end }: Study, facts: readonly Fact[]): void {
-  const row = (title: string, measured: Measured, recent: readonly Judged[] | undefined): string[] => {
-    const sum = (of: (layer: Measured['layers'][number]) => number): number =>
-      Math.max(...measured.layers.map(of));
-    const share = recent && (100 * recent.filter(({ holds }) => holds).length) / recent.length;
-    return [
-      title,
-      measured.perplexity === null ? '' : short(measured.perplexity),
-      short(sum(({ relative_total }) => relative_total)),
-      short(sum(({ spectral_norm }) => spectral_norm)),
-      share === undefined ? '' : share.toFixed(1),
-    ];
-  };
-  let count = 0;
-  const rows = lines.map((line) => {
-    const measured = line.measured as Measured;
-    count += line.case_ids.length;
-    return row(String(count), measured, measured.cases);
-  });
-  const step = Math.ceil(rows.length / MOST_ROWS);
-  const heads = ['perplexity', '|ΔW|/|W|', 'largest σ of ΔW', 'hold, %'].map((title) => ({
-    title,
-    ...RIGHT,
-  }));
-  terminal.table(
-    [{ title: 'facts', ...RIGHT }, ...heads],
-    [
-      row('0', before, undefined),
-      ...rows.filter((_, i) => (rows.length - 1 - i) % step === 0),
-      row(`all ${facts.length}`, end, end.cases),
+/** `report.html` of a run, with its figures. */
+export async function writeSequenceReport(
+  folder: string,
+  sequence: SequenceRun,
+  command: string,
+  { session, layers }: { readonly session: Session; readonly layers: readonly number[] },
+): Promise<void> {
+  const { adapter, model } = session.about;
+  const edits = sequence.lines.at(-1)?.edit ?? 0;
+  const files = await makeReport({
+    title: `${METHOD_TABLE[sequence.method].title}: ${edits} edits on ${model.id}`,
+    about: [
+      ['model', `${model.id}; sha256 ${model.sha256.slice(0, 16)}`],
+      [layers.length === 1 ? 'edit layer' : 'edit layers', layers.join(', ')],
+      ['adapter', adapter.description],
     ],
+    command,
+    sequences: [sequence],
+  });
+  for (const [name, content] of files) await writeAtomic(join(folder, name), content);
+}
+
+/** The measurements of a run, and its largest edits or batches. */
+export function showSequence(terminal: Terminal, { head, lines }: Omit<SequenceRun, 'method'>): void {
+  const measured = lines.filter(({ metrics }) => metrics !== undefined);
+  // Of many measurements a few, the last among them.
+  const step = Math.ceil(measured.length / MOST_ROWS);
+  const shown = measured.filter((_, i) => (measured.length - 1 - i) % step === 0);
+  const { before } = head;
+  // Without true objects nothing can be compared: then by arg-max.
+  const took = measured.some(({ metrics }) => metrics?.recent.values.ES !== undefined) ? 'ES' : 'EM';
+  if (before.perplexity !== undefined) {
+    terminal.heading('The model while it is edited');
+    terminal.table(
+      [
+        { title: 'edits' },
+        ...['|W - W0|/|W0|', 'perplexity', 'entropy', `${took} recent`, `${took} earlier`, 'NS recent'].map(
+          (title) => ({ title, ...RIGHT }),
+        ),
+      ],
+      [
+        ['0', '0', ...language(before), '', '', ''],
+        ...shown.map((line) => [
+          String(line.edit),
+          short(line.relative_total),
+          ...language(line),
+          percent(line.metrics?.recent.values[took]),
+          percent(line.metrics?.earlier.values[took]),
+          percent(line.metrics?.recent.values.NS),
+        ]),
+      ],
+    );
+  }
+  const isSingle = lines.every((line) => 'prompt' in line);
+  terminal.heading(`The largest ${isSingle ? 'edits' : 'batches'}`);
+  const largest = lines.toSorted((a, b) => b.update_norm - a.update_norm).slice(0, WORST);
+  terminal.table(
+    [
+      { title: isSingle ? 'edit' : 'facts' },
+      { title: '|Δ|', ...RIGHT },
+      { title: 'cosine', ...RIGHT },
+      { title: 'verdict' },
+      { title: 'kept' },
+      ...(isSingle ? [{ title: 'fact' }] : []),
+    ],
+    largest.map((line) => [
+      'facts' in line && line.facts > 1 ? `${line.edit - line.facts + 1} to ${line.edit}` : `${line.edit}`,
+      short(line.update_norm),
+      line.cosine === undefined ? '' : short(line.cosine),
+      line.verdict,
+      line.kept ? 'yes' : 'no',
+      ...('prompt' in line
+        ? [`${sentence({ prompt: line.prompt, subject: `[${line.subject}]` })} → ${line.target_new}`]
+        : []),
+    ]),
   );
+  terminal.print();
+}
+
+function language({ perplexity, entropy }: HealthNumbers): [string, string] {
+  return [perplexity === undefined ? '' : short(perplexity), entropy === undefined ? '' : entropy.toFixed(3)];
+}
+
+function percent(value: number | undefined): string {
+  return value === undefined ? '' : value.toFixed(1);
 }

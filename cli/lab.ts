@@ -2,7 +2,6 @@
  * What the commands of a researcher share: a model to edit with thresholds of its own, the facts of a data file, C of many
  * layers, downstream tasks, and the settings of a run that is gone on with.
  */
-import { createHash } from 'node:crypto';
 import type { Fact } from '../src/data/fact.ts';
 import { readLabelled } from '../src/data/labelled.ts';
 import type { Labelled } from '../src/data/labelled.ts';
@@ -13,12 +12,16 @@ import { buildCovariance } from '../src/edit/covariance.ts';
 import type { EditSettings } from '../src/edit/edit.ts';
 import { THRESHOLDS } from '../src/edit/guard.ts';
 import type { Thresholds } from '../src/edit/guard.ts';
+import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Placed } from '../src/edit/pack-documents.ts';
 import { UsageError } from '../src/errors.ts';
+import type { Model } from '../src/models/model.ts';
 import { TASKS } from '../src/lab/downstream-tasks.ts';
 import type { TaskName } from '../src/lab/downstream-tasks.ts';
 import { runTask } from '../src/lab/downstream.ts';
-import type { SequenceOptions } from '../src/lab/sequence.ts';
+import type { BatchLine } from '../src/lab/fact-batches.ts';
+import { heldOut } from '../src/lab/health.ts';
+import type { SequenceLine, SequenceOptions } from '../src/lab/sequence.ts';
 import type { Run } from './commands.ts';
 import { withEditing } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
@@ -26,6 +29,7 @@ import { readData } from '../src/io/file.ts';
 import { FROM_0, FROM_1, choice, input, number, text } from './flags.ts';
 import type { Given } from './flags.ts';
 import type { ModelArguments, Session } from './session.ts';
+import { plural } from '../src/numerals.ts';
 
 const SHARE = { min: 0 } as const;
 
@@ -102,7 +106,46 @@ export function withLab<T>(args: LabArguments, run: Run, use: (lab: Lab) => Prom
   );
 }
 
-function thresholdsFrom(args: LabArguments): Thresholds {
+/** What the guard says of an edit, or of a batch of them. */
+interface Danger extends Pick<SequenceLine, 'verdict' | 'relative_update' | 'kept'> {
+  readonly cosine?: number | undefined;
+  /** Facts of a batch. */
+  readonly facts?: number | undefined;
+}
+
+/** Every dangerous edit is told of when it comes. */
+export function tellDanger(
+  name: string,
+  { verdict, cosine, relative_update, facts = 1, kept }: Danger,
+  onCollapse: string,
+  { terminal }: Run,
+): void {
+  if (verdict !== 'disabling') return;
+  const refusal = kept
+    ? onCollapse === 'warn'
+      ? 'It is kept; --on-collapse refuse leaves it out.'
+      : ''
+    : 'It was left out.';
+  const angle = cosine === undefined ? '' : `cosine ${cosine.toPrecision(3)} between key and u, `;
+  const share =
+    facts === 1
+      ? ''
+      : ` (as ${facts} edits ${(relative_update / Math.sqrt(facts)).toPrecision(3)} times each)`;
+  terminal.warn(
+    `${name}, disables the model: ${angle}update ${relative_update.toPrecision(3)} times as large as W${share}. ${refusal}`,
+  );
+}
+
+/** The same of a batch that was just written. */
+export function tellBatch(line: BatchLine, onCollapse: string, run: Run): void {
+  const { batch, method, case_ids, layers, verdict, cosine, kept } = line;
+  const facts = case_ids.length;
+  const relative_update = Math.max(...layers.map((layer) => layer.relative_update));
+  const name = `batch ${batch}, ${METHOD_TABLE[method].title} on ${plural(facts, 'fact')}`;
+  tellDanger(name, { verdict, cosine, relative_update, facts, kept }, onCollapse, run);
+}
+
+export function thresholdsFrom(args: Given<typeof LAB_FLAGS>): Thresholds {
   return {
     suspectCosine: args.suspectCosine ?? THRESHOLDS.suspectCosine,
     disablingCosine: args.disablingCosine ?? THRESHOLDS.disablingCosine,
@@ -139,11 +182,6 @@ export function settingsOf(
     data,
     from: args.from ?? 0,
   };
-}
-
-/** Of texts that are too long for a settings file. */
-export function hashOf(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
 }
 
 /** How a folder for a run is opened. */
@@ -191,10 +229,19 @@ async function* placed(texts: readonly string[]): AsyncGenerator<Placed<number>>
   for (const [index, text] of texts.entries()) yield { text, index, next: index + 1 };
 }
 
+/** Documents of the corpus whose perplexity is followed. */
+const HELD_OUT = 12;
+
 export const HELD_OUT_FLAG = input(
   '--held-out',
-  'text, a document a line, whose first 12 are followed [default: WikiText]',
+  `text, a document a line, whose first ${HELD_OUT} are followed [default: WikiText]`,
 );
+
+/** Ids of the first documents of a corpus, a line each. */
+export function followed(model: Model, corpus: string): number[][] {
+  const lines = corpus.split('\n').filter((line) => line.trim() !== '');
+  return heldOut(model, lines.slice(0, HELD_OUT));
+}
 
 export const PER_CLASS = 100;
 
@@ -216,11 +263,18 @@ export const DOWNSTREAM_FLAGS = {
 export type DownstreamArguments = Given<typeof DOWNSTREAM_FLAGS>;
 
 export async function examplesFrom(args: DownstreamArguments): Promise<Map<TaskName, readonly Labelled[]>> {
-  const examples = new Map<TaskName, readonly Labelled[]>();
-  if (!args.downstreamEvery) return examples;
-  for (const word of args.downstreamTasks?.split(',') ?? TASKS) {
+  if (!args.downstreamEvery) return new Map();
+  const tasks = args.downstreamTasks?.split(',').map((word) => {
     const task = TASKS.find((known) => known === word.trim());
     if (!task) throw new UsageError(`--downstream-tasks: expected ${TASKS.join(', ')}, found "${word}".`);
+    return task;
+  });
+  return readTasks(tasks ?? TASKS);
+}
+
+export async function readTasks(tasks: readonly TaskName[]): Promise<Map<TaskName, readonly Labelled[]>> {
+  const examples = new Map<TaskName, readonly Labelled[]>();
+  for (const task of tasks) {
     const { text: content, name } = await readData('--downstream-tasks', undefined, `glue/${task}.json`);
     examples.set(task, readLabelled(content, name));
   }

@@ -7,13 +7,15 @@ import { MASS_DEFAULTS, MASS_METHODS, METHOD_TABLE } from '../src/edit/method.ts
 import type { MassMethod, MassOptions } from '../src/edit/method.ts';
 import { openMetric } from '../src/edit/metric.ts';
 import type { Metric } from '../src/edit/metric.ts';
+import { anchoredAt, measureAnchor } from '../src/edit/writing.ts';
+import type { Writing } from '../src/edit/writing.ts';
 import { UsageError } from '../src/errors.ts';
 import { CONTEXT_GROUPS, cachedContexts, contextsFile } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import { cachedEigen } from '../src/io/eigen-cache.ts';
 import type { ManifestEntry } from '../src/io/models.ts';
-import { anchoredAt, measureAnchor } from '../src/lab/fact-batches.ts';
-import type { Writing } from '../src/lab/fact-batches.ts';
+import { requestOf } from '../src/lab/evaluate.ts';
+import { checkBatches } from '../src/lab/fact-batches.ts';
 import type { Run } from './commands.ts';
 import {
   contextsText,
@@ -148,7 +150,7 @@ async function withMass<T>(
 }
 
 /** A method for many facts but for its contexts: a metric of each layer, and how values are searched for. */
-export type MassWriting = Omit<Extract<Writing, { kind: 'mass' }>, 'contexts'>;
+type MassWriting = Omit<Extract<Writing, { kind: 'mass' }>, 'contexts'>;
 
 /** @throws UsageError for layers that there are not, or a covariance that cannot be used */
 export async function massWriting(
@@ -286,20 +288,27 @@ export async function sampledGroups(session: Session, run: Run, seed: number): P
 
 /**
  * The writing that was asked for, with the length of norm anchoring where that is to be measured: before anything is
- * written, and only once a run.
+ * written, and only once a run. What cannot be written is told first.
  *
  * @param known of the run that is gone on with
  */
 export async function anchoredWriting(
   { session, writing }: FactsEditing,
   { anchorNorm }: Pick<FactsArguments, 'anchorNorm'>,
-  facts: readonly Fact[],
-  known: number | undefined,
+  {
+    facts,
+    size,
+    known,
+  }: { readonly facts: readonly Fact[]; readonly size: number; readonly known: number | undefined },
   { terminal, signal }: Run,
 ): Promise<{ writing: Writing; anchor: number | undefined }> {
+  await checkBatches(session.model, facts, { writing, size, signal });
   if (anchorNorm !== 'measure') return { writing, anchor: undefined };
   const anchor =
-    known ?? (await session.timed('anchor', () => measureAnchor(session.model, writing, facts, signal)));
+    known ??
+    (await session.timed('anchor', () =>
+      measureAnchor(session.model, writing, facts.map(requestOf), signal),
+    ));
   terminal.note(`palimpsest: every value gets the length ${anchor.toPrecision(5)} (--anchor-norm)`);
   return { writing: anchoredAt(writing, anchor), anchor };
 }

@@ -2,18 +2,14 @@
 import { resolve } from 'node:path';
 import * as v from 'valibot';
 import { readFacts } from '../src/data/read.ts';
-import { readLabelled } from '../src/data/labelled.ts';
-import type { Labelled } from '../src/data/labelled.ts';
 import { MASS_METHODS } from '../src/edit/method.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
-import { openRun } from '../src/io/run.ts';
+import { hashOf, openRun } from '../src/io/run.ts';
 import type { OpenRun } from '../src/io/run.ts';
-import type { TaskName } from '../src/lab/downstream-tasks.ts';
 import { PAPER_PLAN, runPaper } from '../src/lab/paper.ts';
 import type { PaperPlan } from '../src/lab/paper.ts';
-import type { Writing } from '../src/lab/fact-batches.ts';
-import { heldOut } from '../src/lab/health.ts';
+import type { Writing } from '../src/edit/writing.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import { SEQUENCE_HEAD, SEQUENCE_LINE } from '../src/lab/sequence.ts';
@@ -25,16 +21,14 @@ import type { Report, Run } from './commands.ts';
 import { readData } from '../src/io/file.ts';
 import { FOLDERS } from './files.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, folderOr, input, number, text } from './flags.ts';
-import { factsFrom, hashOf, layerSolvers, runMode, settingsOf, withLab } from './lab.ts';
+import { factsFrom, followed, layerSolvers, readTasks, runMode, settingsOf, withLab } from './lab.ts';
 import type { LabArguments } from './lab.ts';
 import { groupsFrom, massSettings, massWriting, sampledGroups } from './mass-options.ts';
 import { reportTimings } from './session.ts';
 import type { Session } from './session.ts';
-import type { Progress, Terminal } from './terminal.ts';
+import { Steps } from './terminal.ts';
+import type { Terminal } from './terminal.ts';
 import { duration } from '../src/numerals.ts';
-
-/** Documents whose perplexity is followed. */
-const HELD_OUT = 12;
 
 const COUNT = { integer: true, min: 1 } as const;
 
@@ -97,7 +91,7 @@ export const paper = command({
     const texts = corpus.text.split('\n').filter((line) => line.trim() !== '');
     const plan = planOf(args);
     for (const method of plan.methods) await run.files.fills('--out', resolve(out, method), FOLDERS.run);
-    const examples = await readExamples(plan.tasks);
+    const examples = await readTasks(plan.tasks);
     return withLab(args, run, async ({ session, edit, covariance }) => {
       const { model, timed, timings } = session;
       const steps = new Steps(terminal);
@@ -105,7 +99,7 @@ export const paper = command({
       const layers = Array.from({ length: model.dims.layers }, (_, i) => i);
       const input = {
         facts,
-        documents: heldOut(model, texts.slice(0, HELD_OUT)),
+        documents: followed(model, corpus.text),
         examples,
         edit,
         solverAt: layerSolvers(session, texts, layers, signal),
@@ -204,7 +198,6 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
   const { facts, name } = await factsFrom(args);
   const plan = sequelPlanOf(args, facts.length);
   const corpus = await readData('--data', undefined, 'wikitext.txt');
-  const texts = corpus.text.split('\n').filter((line) => line.trim() !== '');
   const given = await groupsFrom(args);
   const out = resolve(args.out, 'sequel');
   await run.files.fills('--out', out, FOLDERS.run);
@@ -250,7 +243,7 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
       steps.at(step, done, total, ` (${Math.floor(100 * share)} % of the study${left})`);
     };
     const results = await journalOf<SequelLine>('results');
-    const documents = heldOut(model, texts.slice(0, HELD_OUT));
+    const documents = followed(model, corpus.text);
     const input = { facts, documents, writings, results, journalOf, onProgress, signal };
     const sequel = await timed('study', () => runSequel(model, input, plan).finally(steps.end));
     const { adapter } = session.about;
@@ -312,40 +305,4 @@ function commandOf(plan: PaperPlan, { method, model, out }: PaperArguments): str
     .filter((name) => plan[name] !== PAPER_PLAN[name])
     .map((name) => [name === 'seed' ? name : SIZES[name][0], plan[name]]);
   return ['palimpsest paper', ...[...given, ...sizes].map(([flag, value]) => `--${flag} ${value}`)].join(' ');
-}
-
-async function readExamples(tasks: readonly TaskName[]): Promise<Map<TaskName, readonly Labelled[]>> {
-  const examples = new Map<TaskName, readonly Labelled[]>();
-  for (const task of tasks) {
-    const { text: content, name } = await readData('--data', undefined, `glue/${task}.json`);
-    examples.set(task, readLabelled(content, name));
-  }
-  return examples;
-}
-
-/** One bar a step. */
-class Steps {
-  readonly #terminal: Terminal;
-  #step = '';
-  #bar: Progress | undefined;
-  #note = '';
-
-  constructor(terminal: Terminal) {
-    this.#terminal = terminal;
-  }
-
-  readonly at = (step: string, done: number, total: number, note = ''): void => {
-    this.#note = note;
-    if (step !== this.#step) {
-      this.end();
-      this.#step = step;
-      this.#bar = this.#terminal.progress(step, String, () => this.#note);
-    }
-    this.#bar?.update(done, total);
-  };
-
-  readonly end = (): void => {
-    this.#bar?.stop();
-    this.#bar = undefined;
-  };
 }

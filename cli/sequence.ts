@@ -4,15 +4,12 @@ import { resolve } from 'node:path';
 import type { Fact } from '../src/data/fact.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
-import { sentence } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeEdit } from '../src/io/edit-files.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { sha256File } from '../src/io/file.ts';
-import { openRun } from '../src/io/run.ts';
+import { hashOf, openRun } from '../src/io/run.ts';
 import type { OpenRun } from '../src/io/run.ts';
-import { heldOut } from '../src/lab/health.ts';
-import { makeReport } from '../src/lab/report/page.ts';
 import { SEQUENCE_HEAD, SEQUENCE_LINE, runSequence } from '../src/lab/sequence.ts';
 import type { SequenceHead, SequenceLine, SequenceOptions, Survivor } from '../src/lab/sequence.ts';
 import { missingMeasures } from '../src/lab/metrics.ts';
@@ -29,28 +26,32 @@ import {
   downstreamFrom,
   examplesFrom,
   factsFrom,
-  hashOf,
+  followed,
   runMode,
   settingsOf,
+  tellDanger,
   withLab,
 } from './lab.ts';
 import type { DownstreamArguments, Lab, LabArguments } from './lab.ts';
-import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
+import {
+  EVERY,
+  STUDY_FLAGS,
+  TEXT_TOKENS,
+  asksForBatches,
+  showSequence,
+  studyFacts,
+  writeSequenceReport,
+} from './facts-study.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, folderOr, number } from './flags.ts';
 import { singleFlags } from './edit-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
-import { percent as probability, plural, short } from '../src/numerals.ts';
+import { percent as probability, plural } from '../src/numerals.ts';
 
 const RIGHT = { align: 'right' } as const;
-const WORST = 5;
 /** Fallen edits that are listed. */
 const FALLEN = 10;
-const MOST_ROWS = 12;
 const COUNT = { integer: true, min: 0 } as const;
-/** Documents of the corpus whose perplexity is followed. */
-const HELD_OUT = 12;
-const EVERY = 10;
 const EDITS = 100;
 
 interface SequenceCommand extends LabArguments, DownstreamArguments {
@@ -150,16 +151,10 @@ async function sequenceIn(
   const { session, edit, thresholds, seed, contextsSeed } = lab;
   const { model, timed, timings, about } = session;
   const every = args.every ?? EVERY;
-  const documents = heldOut(
-    model,
-    corpus
-      .split('\n')
-      .filter((line) => line.trim() !== '')
-      .slice(0, HELD_OUT),
-  );
+  const documents = followed(model, corpus);
   const downstream = downstreamFrom(args, examples, seed, run.signal);
   const onCollapse = args.onCollapse ?? 'warn';
-  const textTokens = args.textTokens ?? 50;
+  const textTokens = args.textTokens ?? TEXT_TOKENS;
   const settings = {
     ...settingsOf(lab, args, name),
     method,
@@ -201,7 +196,8 @@ async function sequenceIn(
       },
       onLine: (line, total) => {
         lines.push(line);
-        told(line, onCollapse, run);
+        const { edit: number, subject } = line;
+        tellDanger(`edit ${number}, ${METHOD_TABLE[method].title} on "${subject}"`, line, onCollapse, run);
         bar.update(line.edit, total);
       },
       signal: run.signal,
@@ -210,10 +206,14 @@ async function sequenceIn(
   } finally {
     bar.stop();
   }
-  await timed('report', () => writeReport(folder, method, journal.head as SequenceHead, lines, lab));
+  const head = journal.head as SequenceHead;
+  const command = `palimpsest sequence --method ${method} --count ${lines.length}`;
+  await timed('report', () =>
+    writeSequenceReport(folder, { method, head, lines }, command, { session, layers: [edit.layer] }),
+  );
   const survival = survivalOf(survivors);
   await writeAtomic(resolve(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
-  showEnd(run.terminal, journal.head as SequenceHead, lines);
+  showSequence(run.terminal, { head, lines });
   showSurvival(run.terminal, survivors);
   for (const reason of missingMeasures(facts)) run.terminal.say(reason, '', 'dim');
   run.terminal.say(
@@ -266,99 +266,6 @@ function methodOf(args: LabArguments): Method {
   return args.method ?? 'r-rome';
 }
 
-/** Every dangerous edit is told of when it comes. */
-function told(
-  { edit, method, subject, verdict, cosine, relative_update, kept }: SequenceLine,
-  onCollapse: string,
-  { terminal }: Run,
-): void {
-  if (verdict !== 'disabling') return;
-  const refusal = kept
-    ? onCollapse === 'warn'
-      ? 'It is kept; --on-collapse refuse leaves it out.'
-      : ''
-    : 'It was left out.';
-  terminal.warn(
-    `edit ${edit}, ${METHOD_TABLE[method].title} on "${subject}", disables the model: cosine ${cosine.toPrecision(3)} between key and u, ` +
-      `update ${relative_update.toPrecision(3)} times as large as W. ${refusal}`,
-  );
-}
-
-async function writeReport(
-  folder: string,
-  method: Method,
-  head: SequenceHead,
-  lines: readonly SequenceLine[],
-  { session, edit }: Lab,
-): Promise<void> {
-  const { adapter, model } = session.about;
-  const files = await makeReport({
-    title: `${METHOD_TABLE[method].title}: ${lines.length} edits on ${model.id}`,
-    about: [
-      ['model', `${model.id}; sha256 ${model.sha256.slice(0, 16)}`],
-      ['edit layer', String(edit.layer)],
-      ['adapter', adapter.description],
-    ],
-    command: `palimpsest sequence --method ${method} --count ${lines.length}`,
-    sequences: [{ method, head, lines }],
-  });
-  for (const [name, content] of files) await writeAtomic(resolve(folder, name), content);
-}
-
-/** The measurements of a run, and its largest edits. */
-function showEnd(terminal: Terminal, head: SequenceHead, lines: readonly SequenceLine[]): void {
-  const measured = lines.filter(({ metrics }) => metrics !== undefined);
-  // Of many measurements a few, the last among them.
-  const step = Math.ceil(measured.length / MOST_ROWS);
-  const shown = measured.filter((_, i) => (measured.length - 1 - i) % step === 0);
-  const { before } = head;
-  // Without true objects nothing can be compared: then by arg-max.
-  const took = measured.some(({ metrics }) => metrics?.recent.values.ES !== undefined) ? 'ES' : 'EM';
-  if (before.perplexity !== undefined) {
-    terminal.heading('The model while it is edited');
-    terminal.table(
-      [
-        { title: 'edits' },
-        ...['|W - W0|/|W0|', 'perplexity', 'entropy', `${took} recent`, `${took} earlier`, 'NS recent'].map(
-          (title) => ({ title, ...RIGHT }),
-        ),
-      ],
-      [
-        ['0', '0', ...language(before), '', '', ''],
-        ...shown.map((line) => [
-          String(line.edit),
-          short(line.relative_total),
-          ...language(line),
-          percent(line.metrics?.recent.values[took]),
-          percent(line.metrics?.earlier.values[took]),
-          percent(line.metrics?.recent.values.NS),
-        ]),
-      ],
-    );
-  }
-  terminal.heading('The largest edits');
-  const largest = lines.toSorted((a, b) => b.update_norm - a.update_norm).slice(0, WORST);
-  terminal.table(
-    [
-      { title: 'edit' },
-      { title: '|Δ|', ...RIGHT },
-      { title: 'cosine', ...RIGHT },
-      { title: 'verdict' },
-      { title: 'kept' },
-      { title: 'fact' },
-    ],
-    largest.map(({ edit, update_norm, cosine, verdict, kept, prompt, subject, target_new }) => [
-      String(edit),
-      short(update_norm),
-      short(cosine),
-      verdict,
-      kept ? 'yes' : 'no',
-      `${sentence({ prompt, subject: `[${subject}]` })} → ${target_new}`,
-    ]),
-  );
-  terminal.print();
-}
-
 /** Which edits still hold after the last one. */
 function showSurvival(terminal: Terminal, survivors: readonly Survivor[]): void {
   const fallen = survivors.filter(({ holds }) => !holds);
@@ -386,12 +293,4 @@ function showSurvival(terminal: Terminal, survivors: readonly Survivor[]): void 
         ]),
     );
   terminal.print();
-}
-
-function language({ perplexity, entropy }: Pick<SequenceLine, 'perplexity' | 'entropy'>): [string, string] {
-  return [perplexity === undefined ? '' : short(perplexity), entropy === undefined ? '' : entropy.toFixed(3)];
-}
-
-function percent(value: number | undefined): string {
-  return value === undefined ? '' : value.toFixed(1);
 }

@@ -172,6 +172,33 @@ export class Terminal {
   }
 }
 
+/** One bar a step. */
+export class Steps {
+  readonly #terminal: Terminal;
+  #step = '';
+  #bar: Progress | undefined;
+  #note = '';
+
+  constructor(terminal: Terminal) {
+    this.#terminal = terminal;
+  }
+
+  readonly at = (step: string, done: number, total: number, note = ''): void => {
+    this.#note = note;
+    if (step !== this.#step) {
+      this.end();
+      this.#step = step;
+      this.#bar = this.#terminal.progress(step, String, () => this.#note);
+    }
+    this.#bar?.update(done, total);
+  };
+
+  readonly end = (): void => {
+    this.#bar?.stop();
+    this.#bar = undefined;
+  };
+}
+
 /** The library is loaded for work that takes long enough to be watched. */
 function barOf(what: string, stateOf: (done: number, total: number) => string): Progress {
   const start = performance.now();

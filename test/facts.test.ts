@@ -1,12 +1,16 @@
 /** Facts in batches: together as one by one, stopped and gone on with, their file in an edit list, and what is refused. */
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { settleFacts } from '../src/data/conflicts.ts';
 import { readFacts } from '../src/data/read.ts';
+import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
+import type { MassMethod } from '../src/edit/method.ts';
 import { names } from '../src/lab/batch-study.ts';
+import { checkBatches } from '../src/lab/fact-batches.ts';
+import type { Model } from '../src/models/model.ts';
 import { valueBatches } from '../src/edit/value-batches.ts';
 import { editRows } from '../src/edit/rows.ts';
 import { UsageError } from '../src/errors.ts';
@@ -162,10 +166,24 @@ test('z of a batch is z of each fact alone, also where searches end early', asyn
 
 test('evaluate --batch judges every fact when written and at the end; sequence --batch keeps its batches', async () => {
   await withFolder(async (folder) => {
-    const flags = [...QUICK, '--count', '4', '--batch', '2', '--free-tokens', '4'];
-    const data = golden('data/counterfact.json');
+    const sizes = [
+      '--count',
+      '4',
+      '--batch',
+      '2',
+      '--every',
+      '4',
+      '--text-tokens',
+      '12',
+      '--free-tokens',
+      '4',
+    ];
+    const run = ['sequence', golden('data/counterfact.json'), ...QUICK, ...sizes, '--json', '--out'];
     const out = join(folder, 'run');
-    const ended = await cli(['sequence', data, ...flags, '--out', out, '--json']);
+    // Every batch moves W by more than nothing.
+    const strict = ['--disabling-update', '1e-9', '--on-collapse', 'refuse'];
+    const left = join(folder, 'left-out');
+    const [ended, refused] = await Promise.all([cli([...run, out]), cli([...run, left, ...strict])]);
     assert.is(ended.code, 0, ended.stderr);
     const { result } = JSON.parse(ended.stdout);
     assert.equal([result.n, result.batches, result.written.n, result.end.n], [4, [2, 2], 4, 4]);
@@ -175,6 +193,19 @@ test('evaluate --batch judges every fact when written and at the end; sequence -
     // Nothing was written after the last batch; other rows beside these round otherwise.
     assert.equal([written.holds, written.free], [end.holds, end.free]);
     assert.ok(Math.abs(written.target_logprob - end.target_logprob) < 1e-4);
+    // Measured after four facts, and not after two.
+    const [early, late] = result.lines;
+    assert.equal([early.perplexity, early.verdict, early.kept, late.edit], [undefined, 'ok', true, 4]);
+    assert.ok(late.perplexity === result.model_end.perplexity && late.entropy > 0);
+    assert.is(late.metrics.recent.n, 4);
+    const report = await readFile(join(out, 'report.html'), 'utf8');
+    for (const words of [/MEMIT: 4 edits on facts/, /id="update-by-edit"/, /id="language-by-edit"/])
+      assert.match(report, words);
+    const { result: none } = JSON.parse(refused.stdout);
+    assert.match(refused.stderr, /batch 2, MEMIT on 2 facts, disables the model: update .* It was left out/);
+    assert.equal([none.kept, none.refused.length, none.end.n], [0, 4, 0]);
+    assert.is(none.model_end.layers[0].total_norm, 0, 'what is left out leaves W as it was');
+    await holdsOnly(left, [...(await readdir(left)).filter((name) => name !== 'edits')]);
     const [layer] = result.model_end.layers;
     assert.ok(layer.spectral_norm > 0 && layer.spectral_norm <= layer.total_norm);
     assert.ok(result.model_end.perplexity !== result.model_before.perplexity);
@@ -191,6 +222,53 @@ test('a text names the new object as a word, and not the true one before it', ()
   assert.is(names(' Paris, not Rome', fact), false);
   assert.is(names(' Romeo', fact), false);
   assert.is(names(' (rome)', { targetNew: 'Rome', targetTrue: null }), true);
+});
+
+test('edit --facts leaves a disabling batch out: alone it is refused, and nothing of its run stays', async () => {
+  await withFolder(async (folder) => {
+    const [facts, out] = [join(folder, 'f.txt'), join(folder, 'out.safetensors')];
+    await writeFile(facts, LINES[1]!);
+    const wild = [
+      '--learning-rate',
+      '500',
+      '--clamp',
+      '100000',
+      '--steps',
+      '2',
+      '--covariance-weight',
+      '1e-6',
+    ];
+    const flags = ['--method', 'memit', '--layers', '1', ...wild, '--on-collapse', 'refuse', '--out', out];
+    const { code, stdout, stderr } = await cli(['edit', '--facts', facts, ...flags, '--json']);
+    assert.is(code, 3, stderr);
+    assert.match(stderr, /batch 1, MEMIT on 1 fact, disables the model: update \S+ times as large as W/);
+    const { result, error } = JSON.parse(stdout);
+    assert.equal([result.refused, error.code], [[0], 'disabling']);
+    await holdsOnly(folder, ['f.txt']);
+  });
+});
+
+test('more past keys than memory has room for are refused before any work, and methods that keep none are not', async () => {
+  const model = await openFacts();
+  const room = 5;
+  const gpu = { maxBindingBytes: 4 * model.dims.F * room, adapter: model.gpu.adapter };
+  const { tokenizer, dims } = model;
+  const small = { gpu, tokenizer, dims } as unknown as Model;
+  const check = (method: MassMethod) =>
+    checkBatches(small, readFacts(LINES.join('\n'), 'f'), {
+      writing: {
+        kind: 'mass',
+        method,
+        contexts: [['{}']],
+        layers: [1],
+        metrics: new Map(),
+        value: MASS_VALUE_DEFAULTS,
+      },
+      size: 2,
+    });
+  for (const method of ['encore', 'alphaedit'] as const)
+    await throws(() => check(method), UsageError, 'at most 5 keys', '6 would come together', 'take memit');
+  await check('memit');
 });
 
 test('what cannot be written is said before the work begins', async () => {

@@ -81,6 +81,38 @@ test('evaluate --json: percentages with intervals, one object a case', async () 
   });
 });
 
+test('the shards of an evaluation, merged, are the evaluation; a merge without one of them is refused', async () => {
+  await withContexts(async (folder, words) => {
+    const run = ['evaluate', DATA, ...words, '--count', '3', '--text-tokens', '0', '--json'];
+    const [zero, one] = [join(folder, '0'), join(folder, '1')] as const;
+    const all = await Promise.all([
+      cli(run),
+      cli([...run, '--shard', '0/2', '--out', zero]),
+      cli([...run, '--shard', '1/2', '--out', one]),
+    ]);
+    for (const { code, stderr } of all) assert.is(code, 0, stderr);
+    const merged = await cli(['evaluate', 'merge', one, zero, '--json']);
+    assert.is(merged.code, 0, merged.stderr);
+    const { folder: _, ...whole } = (JSON.parse(all[0].stdout) as { result: Record<string, unknown> }).result;
+    const { result } = JSON.parse(merged.stdout) as { result: Record<string, unknown> };
+    assert.is((result['cases'] as unknown[]).length, 3);
+    near(result, whole, 'result');
+    const alone = await cli(['evaluate', 'merge', zero]);
+    assert.is(alone.code, 2);
+    assert.match(alone.stderr, /expected all 2 shards, 1 of 0 to 1 is missing/);
+  });
+});
+
+/** The same, but for what rounding makes of other facts beside one: a part in a thousand. */
+function near(got: unknown, want: unknown, path: string): void {
+  if (typeof want === 'number' && typeof got === 'number')
+    return assert.ok(Math.abs(got - want) <= 1e-3 * (1 + Math.abs(want)), `${path}: ${got}, whole ${want}`);
+  if (typeof want !== 'object' || want === null) return assert.equal(got, want, path);
+  const [a, b] = [got, want] as Record<string, unknown>[];
+  assert.equal(Object.keys(a ?? {}).sort(), Object.keys(b ?? {}).sort(), path);
+  for (const [key, value] of Object.entries(want)) near(a?.[key], value, `${path}.${key}`);
+}
+
 test('evaluate --find-disabling --method all lists by method and measures nothing', async () => {
   await withContexts(async (_, words) => {
     const more = ['--count', '1', '--method', 'all', '--find-disabling', '--suspect-cosine', '2'];

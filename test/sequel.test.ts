@@ -8,7 +8,7 @@ import { MASS_DEFAULTS } from '../src/edit/method.ts';
 import { openMetric } from '../src/edit/metric.ts';
 import { loadCovariance } from '../src/io/covariance-files.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
-import type { Writing } from '../src/lab/fact-batches.ts';
+import type { Writing } from '../src/edit/writing.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import { memoryJournal } from '../src/lab/sequence.ts';
 import { runSequel } from '../src/lab/sequel.ts';

@@ -28,6 +28,14 @@ export const THRESHOLDS: Thresholds = {
   disablingUpdate: 10,
 };
 
+/**
+ * A batch of so many facts, as if each were an edit of its own: changes that do not align add up to √n times the norm of
+ * one. Its keys share no divisor, so there is no cosine to look at.
+ */
+export function judgeBatch(relativeUpdate: number, facts: number, t?: Thresholds): Verdict {
+  return judge(Infinity, relativeUpdate / Math.sqrt(facts), t);
+}
+
 export function judge(cosine: number, relativeUpdate: number, t: Thresholds = THRESHOLDS): Verdict {
   const c = Math.abs(cosine);
   // Written so that NaN, which compares false with everything, is disabling.

@@ -1,5 +1,7 @@
 /** A run of a research command on disk: its journal, and whether what goes on is the run that was begun. */
+import { createHash } from 'node:crypto';
 import { UsageError } from '../errors.ts';
+import { memoryJournal } from '../lab/sequence.ts';
 import { openJournal } from './journal.ts';
 import type { Journal, JournalOptions } from './journal.ts';
 
@@ -44,6 +46,12 @@ export async function openRun<Head extends RunHead, Line>(
   };
 }
 
+/** A run that nothing outlives: without a folder. */
+export function memoryRun<Head extends RunHead, Line>(): OpenRun<Head, Line> {
+  const memory = memoryJournal<Head, Line>();
+  return Object.assign(memory, { close: () => Promise.resolve(), check: () => undefined });
+}
+
 /** @throws UsageError naming the first setting that differs, and both values */
 function sameSettings(stored: Settings, given: Settings, folder: string): void {
   // As JSON has them: undefined members fall away.
@@ -74,4 +82,9 @@ function sameFacts(lines: readonly RunLine[], facts: readonly RunFact[], folder:
       'other_run',
     );
   });
+}
+
+/** Of texts that are too long for a settings file. */
+export function hashOf(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
 }

@@ -12,25 +12,19 @@ import { frobenius, frobeniusDifference, spectralDifference } from '../edit/frob
 import { sentence } from '../edit/template.ts';
 import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
-import { mean } from '../statistics.ts';
+import { mean, norm } from '../statistics.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { writeBatches } from './fact-batches.ts';
 import type { BatchLine, BatchOptions, RunJournal } from './fact-batches.ts';
-import { perplexity } from './health.ts';
+import { Health } from './health.ts';
+import type { HealthNumbers, HealthOptions } from './health.ts';
 import { caseMetrics, holds, summarise } from './metrics.ts';
 import type { CaseMetrics, FactScores, Summary } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
 
-export interface StudyOptions extends Omit<BatchOptions, 'measure'> {
-  /** Ids of held-out documents. */
-  readonly documents: readonly (readonly number[])[];
+export interface StudyOptions extends Omit<BatchOptions, 'measure'>, Omit<HealthOptions, 'ask'> {
   /** Tokens that are generated after each prompt and paraphrase; 0 for none. */
   readonly freeTokens: number;
-  /** Downstream tasks, on the unedited model, after every so many batches (0: none between) and at the end. */
-  readonly downstream?:
-    { readonly every: number; readonly run: (model: Model) => Promise<unknown> } | undefined;
-  /** Of bootstrap intervals. */
-  readonly seed: number;
 }
 
 /** A fact on the weights as they were when it was asked. */
@@ -53,15 +47,9 @@ export interface LayerChange {
   readonly spectral_norm: number;
 }
 
-/** What the model as a whole has become. */
-export interface Whole {
-  readonly perplexity: number | null;
+/** In a line of the journal, under `measured`; what is due after so many facts only where it was. */
+export interface Measured extends HealthNumbers {
   readonly layers: readonly LayerChange[];
-  readonly downstream?: unknown;
-}
-
-/** In a line of the journal, under `measured`. */
-export interface Measured extends Whole {
   readonly cases: readonly Judged[];
 }
 
@@ -70,6 +58,9 @@ export interface StudyHead {
   readonly settings: Readonly<Record<string, unknown>>;
   /** The length of norm anchoring, where it was measured. */
   readonly anchor?: number | undefined;
+  /** |W₀| of all layers that are written, and the number of their elements. */
+  readonly weight_norm: number;
+  readonly elements: number;
   /** The unedited model. */
   readonly before: Measured;
 }
@@ -83,12 +74,16 @@ export const STUDY_HEAD = v.looseObject({
   schema: v.literal(1),
   settings: v.record(v.string(), v.unknown()),
   anchor: v.optional(v.number()),
+  weight_norm: v.number(),
+  elements: v.number(),
   before: MEASURED,
 });
 
 export interface Study {
-  readonly before: Measured;
+  readonly head: StudyHead;
   readonly lines: readonly BatchLine[];
+  /** Of every fact whether its batch stayed in the model. */
+  readonly kept: readonly boolean[];
   /** Every fact when its batch was written. */
   readonly written: readonly Judged[];
   /** Every fact after the last batch, on one model. */
@@ -107,40 +102,87 @@ export async function studyBatches(
   const weights = keepWeights(model, layers);
   try {
     const unedited = new Map<number, FactScores>();
-    const whole = async (isDue: boolean): Promise<Whole> => ({
-      perplexity: (await perplexity(model, options.documents)) ?? null,
-      layers: await changes(model, weights.before),
-      ...(options.downstream && isDue && { downstream: await options.downstream.run(model) }),
-    });
-    const ask = (asked: readonly Fact[]): Promise<Judged[]> => judge(model, asked, unedited, options);
+    // Facts are asked once of the same weights.
+    const asked = new Map<Fact, FactScores>();
+    const ask = async (wanted: readonly Fact[]): Promise<FactScores[]> => {
+      const open = wanted.filter((fact) => !asked.has(fact));
+      (await scoreFacts(model, open)).forEach((scores, i) => asked.set(open[i] as Fact, scores));
+      return wanted.map((fact) => asked.get(fact) as FactScores);
+    };
+    const cases = (some: readonly Fact[]): Promise<Judged[]> =>
+      judge(model, some, { ask, unedited }, options);
     // Asked again after a resume: metrics of later lines compare with them.
-    const first = await scoreFacts(model, facts);
+    const first = await ask(facts);
     facts.forEach((fact, i) => unedited.set(fact.caseId, first[i] as FactScores));
+    const health = new Health(model, facts, { ...options, ask });
     const head = journal.head ?? {
       schema: 1,
       settings,
       anchor,
-      before: { ...(await whole(true)), cases: await ask(facts) },
+      ...(await sizeOf(model, weights.before)),
+      before: {
+        ...(await health.before()),
+        layers: await changes(model, weights.before),
+        cases: await cases(facts),
+      },
     };
     if (!journal.head) await journal.begin(head);
-    const every = options.downstream?.every ?? 0;
-    const lines = await writeBatches(
-      model,
-      facts,
-      {
-        ...options,
-        measure: async (batch, number): Promise<Measured> => ({
-          cases: await ask(batch),
-          ...(await whole(every > 0 && number % every === 0)),
-        }),
-      },
-      journal,
-    );
-    const written = lines.flatMap(({ measured }) => (measured as Measured).cases);
-    return { before: head.before, lines, written, end: { ...(await whole(true)), cases: await ask(facts) } };
+    for (const { case_ids, kept } of journal.lines) health.note(...case_ids.map(() => kept));
+    const measure = async (batch: readonly Fact[], kept: boolean): Promise<Measured> => {
+      asked.clear();
+      health.note(...batch.map(() => kept));
+      return {
+        cases: await cases(batch),
+        layers: await changes(model, weights.before),
+        ...(await health.after()),
+      };
+    };
+    const there = journal.lines.length;
+    const lines = await writeBatches(model, facts, { ...options, measure }, journal);
+    if (lines.length === there) asked.clear(); // nothing was asked of these weights yet
+    const last = lines.at(-1)?.measured as Measured;
+    return {
+      head,
+      lines,
+      kept: lines.flatMap(({ case_ids, kept }) => case_ids.map(() => kept)),
+      written: lines.flatMap(({ measured }) => (measured as Measured).cases),
+      end: { ...last, cases: await cases(facts) },
+    };
   } finally {
     weights.revert();
   }
+}
+
+/** A batch as the reports of sequences have an edit: by the number of facts after it. */
+export interface BatchStep extends HealthNumbers, Pick<BatchLine, 'method' | 'verdict' | 'cosine' | 'kept'> {
+  readonly edit: number;
+  /** Of its own. */
+  readonly facts: number;
+  /** Over all layers; over the number of their elements; the largest over |W| of its layer. */
+  readonly update_norm: number;
+  readonly normalised_update: number;
+  readonly relative_update: number;
+  /** |W − W₀| / |W₀| over all layers. */
+  readonly relative_total: number;
+}
+
+/** The lines of a run, one a batch. */
+export function stepsOf({ head, lines }: Pick<Study, 'head' | 'lines'>): BatchStep[] {
+  let edit = 0;
+  return lines.map(({ method, verdict, cosine, kept, case_ids, layers, measured }) => {
+    const { cases: _, layers: moved, ...health } = measured as Measured;
+    const update_norm = norm(layers.map((layer) => layer.update_norm));
+    return {
+      ...health,
+      ...{ method, verdict, cosine, kept },
+      edit: (edit += case_ids.length),
+      facts: case_ids.length,
+      update_norm,
+      normalised_update: update_norm / head.elements,
+      relative_update: Math.max(...layers.map(({ relative_update }) => relative_update)),
+      relative_total: norm(moved.map(({ total_norm }) => total_norm)) / head.weight_norm,
+    };
+  });
 }
 
 /** Metrics over facts, and the mean of free generation in percent. */
@@ -154,6 +196,18 @@ export function summariseJudged(
   );
   const free = mean(cases.flatMap((one) => one.free ?? []));
   return { ...summary, ...(free !== undefined && { free: 100 * free }) };
+}
+
+async function sizeOf(
+  { gpu }: Model,
+  before: ReadonlyMap<number, Tensor>,
+): Promise<Pick<StudyHead, 'weight_norm' | 'elements'>> {
+  const norms: number[] = [];
+  for (const w of before.values()) norms.push(await frobenius(gpu, w));
+  return {
+    weight_norm: norm(norms),
+    elements: [...before.values()].reduce((sum, { size }) => sum + size, 0),
+  };
 }
 
 async function changes(model: Model, before: ReadonlyMap<number, Tensor>): Promise<LayerChange[]> {
@@ -174,10 +228,16 @@ async function changes(model: Model, before: ReadonlyMap<number, Tensor>): Promi
 async function judge(
   model: Model,
   facts: readonly Fact[],
-  unedited: ReadonlyMap<number, FactScores>,
+  {
+    ask,
+    unedited,
+  }: {
+    readonly ask: (facts: readonly Fact[]) => Promise<FactScores[]>;
+    readonly unedited: ReadonlyMap<number, FactScores>;
+  },
   { freeTokens, signal }: StudyOptions,
 ): Promise<Judged[]> {
-  const scores = await scoreFacts(model, facts);
+  const scores = await ask(facts);
   const free = freeTokens > 0 ? await writeFreely(model, facts, freeTokens, signal) : undefined;
   return facts.map((fact, i) => {
     const own = scores[i] as FactScores;

@@ -24,7 +24,7 @@ import type { CaseMetrics, FactScores, Rivals } from './metrics.ts';
 import { checkProbes, promptRows, scoreFacts } from './probes.ts';
 import type { PromptRow } from './probes.ts';
 import { consistency, measureTexts, writeTexts } from './texts.ts';
-import type { InverseFrequencies } from './texts.ts';
+import type { References } from './texts.ts';
 
 /** What every run of edits over facts takes. */
 export interface RunOptions {
@@ -42,8 +42,7 @@ export interface EvaluateOptions extends RunOptions {
   /** Tokens of a text, prompt included; 0 for none. Default 100. */
   readonly textTokens?: number | undefined;
   /** Reference texts of a fact, and the weights of their terms: what consistency compares with. */
-  readonly references?:
-    { readonly idf: InverseFrequencies; readonly of: (fact: Fact) => readonly string[] } | undefined;
+  readonly references?: References | undefined;
   /** Absent: nothing outlives the run. */
   readonly journal?: CaseJournal | undefined;
   readonly onCase?: (result: CaseResult, done: number, total: number) => void;

@@ -7,26 +7,24 @@
  */
 import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
-import { applyEdits } from '../edit/apply.ts';
+import { applyEdits, keepWeights } from '../edit/apply.ts';
 import { computeEdits } from '../edit/edit.ts';
-import type { Edit, EditSettings } from '../edit/edit.ts';
-import { findValues, writeFacts } from '../edit/mass.ts';
+import type { Edit, Update } from '../edit/edit.ts';
+import { VERDICTS, judge, judgeBatch } from '../edit/guard.ts';
+import type { Thresholds, Verdict } from '../edit/guard.ts';
+import { writeFacts } from '../edit/mass.ts';
 import type { MassEditOptions, PastKeys } from '../edit/mass.ts';
 import { MASS_METHODS, METHODS, METHOD_TABLE } from '../edit/method.ts';
 import type { MassMethod, Method } from '../edit/method.ts';
 import { editRows } from '../edit/rows.ts';
 import type { EditRows } from '../edit/rows.ts';
 import type { LowRankUpdate } from '../edit/update.ts';
+import { contextsOf } from '../edit/writing.ts';
+import type { Writing } from '../edit/writing.ts';
 import type { TraceRow } from '../edit/value-loss.ts';
 import { UsageError } from '../errors.ts';
-import { norm } from '../statistics.ts';
 import type { Model } from '../models/model.ts';
 import { checkFacts, requestOf } from './evaluate.ts';
-
-/** How a batch is written. */
-export type Writing =
-  | ({ readonly kind: 'mass' } & Omit<MassEditOptions, 'z' | 'onValues' | 'onPhase' | 'signal'>)
-  | { readonly kind: 'single'; readonly method: Method; readonly edit: EditSettings };
 
 export interface LayerLine {
   readonly layer: number;
@@ -44,6 +42,12 @@ export interface BatchLine {
   readonly batch: number;
   readonly method: Method | MassMethod;
   readonly case_ids: readonly number[];
+  /** Of the guard: the worst of its layers. */
+  readonly verdict: Verdict;
+  /** Between key and u, of a method for one fact. */
+  readonly cosine?: number | undefined;
+  /** false: a disabling batch was left out, and there are no vectors. */
+  readonly kept: boolean;
   readonly layers: readonly LayerLine[];
   /** Of each fact: steps of its search, and the loss it ended with. */
   readonly steps: readonly number[];
@@ -62,6 +66,9 @@ export const BATCH_LINE = v.looseObject({
   batch: v.number(),
   method: v.picklist([...METHODS, ...MASS_METHODS]),
   case_ids: v.array(v.number()),
+  verdict: v.picklist(VERDICTS),
+  cosine: v.optional(NUMBER),
+  kept: v.boolean(),
   layers: v.array(
     v.looseObject({
       layer: v.number(),
@@ -96,19 +103,17 @@ export interface BatchOptions {
   readonly firstZ?: Float32Array<ArrayBuffer> | undefined;
   /** z, K and R are kept in the journal too. */
   readonly keepAll?: boolean | undefined;
-  /** Asks the model about a batch that was just written; the answer stands in its line. */
-  readonly measure?: ((facts: readonly Fact[], batch: number) => Promise<unknown>) | undefined;
+  readonly thresholds?: Thresholds | undefined;
+  /** `refuse`: a disabling batch is computed, told of, and not kept. Default `warn`. */
+  readonly onCollapse?: 'warn' | 'refuse' | undefined;
+  /** Asks the model about a batch that was just written, or left out; the answer stands in its line. */
+  readonly measure?: ((facts: readonly Fact[], kept: boolean) => Promise<unknown>) | undefined;
   /** Called when a batch is on the disk, also with those that were there. */
   readonly onBatch?: ((line: BatchLine, model: Model) => Promise<void> | void) | undefined;
   /** Facts that have their values, of all. */
   readonly onValues?: ((done: number, total: number) => void) | undefined;
   readonly onPhase?: ((phase: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
-}
-
-/** Flat contexts of a way to write. */
-export function contextsOf(writing: Writing): readonly string[] {
-  return writing.kind === 'mass' ? writing.contexts.flat() : writing.edit.contexts;
 }
 
 /** Facts of each batch, in order. */
@@ -123,9 +128,24 @@ export function cutFacts(
 }
 
 /**
+ * Whether all facts can be written as they are to be, said before anything is computed.
+ *
+ * @throws UsageError naming the first fact that does not fit the model, or how many facts there is memory for
+ */
+export async function checkBatches(
+  model: Model,
+  facts: readonly Fact[],
+  options: Pick<BatchOptions, 'writing' | 'size' | 'signal'>,
+): Promise<void> {
+  const { writing, signal } = options;
+  await checkFacts(model, facts, contextsOf(writing), { measure: false, signal });
+  if (writing.kind === 'mass') checkMemory(model, writing, cutFacts(facts, options));
+}
+
+/**
  * Writes the facts that the journal does not hold yet into the model's weights, where all of them stay.
  *
- * @throws UsageError naming the first fact that does not fit the model, before any is written
+ * @throws as `checkBatches`, before any is written
  */
 export async function writeBatches(
   model: Model,
@@ -135,8 +155,7 @@ export async function writeBatches(
 ): Promise<BatchLine[]> {
   const { writing } = options;
   const batches = cutFacts(facts, options);
-  await checkFacts(model, facts, contextsOf(writing), { measure: false, signal: options.signal });
-  if (writing.kind === 'mass') checkMemory(model, writing, batches);
+  await checkBatches(model, facts, options);
   const past: PastKeys = new Map();
   const lines = [...journal.lines];
   let done = 0;
@@ -162,16 +181,18 @@ export async function writeBatches(
       onValues: (found) => options.onValues?.(before + found, facts.length),
     });
     const seconds = (performance.now() - start) / 1000;
+    const { verdict, cosine, kept } = wrote;
     const line: BatchLine = {
       batch: lines.length + 1,
       method: writing.method,
       case_ids: batch.map(({ caseId }) => caseId),
+      ...{ verdict, cosine, kept },
       layers: wrote.layers,
       steps: wrote.traces.map(({ length }) => length),
       loss: wrote.traces.map((trace) => trace.at(-1)?.loss ?? NaN),
       seconds,
       vectors: [...wrote.vectors.keys()],
-      ...(options.measure && { measured: await options.measure(batch, lines.length + 1) }),
+      ...(options.measure && { measured: await options.measure(batch, kept) }),
     };
     await journal.append(line, [...wrote.vectors.values()]);
     lines.push(line);
@@ -184,15 +205,15 @@ export async function writeBatches(
 
 /** A vector of a line's block by its name; undefined where there is none. */
 export function vectorOf(
-  line: BatchLine,
+  line: Pick<BatchLine, 'vectors'>,
   block: Vectors,
   name: string,
 ): Float32Array<ArrayBuffer> | undefined {
   return block[line.vectors.indexOf(name)];
 }
 
-interface Wrote {
-  readonly layers: LayerLine[];
+interface Wrote extends Pick<BatchLine, 'verdict' | 'cosine' | 'kept'> {
+  readonly layers: readonly LayerLine[];
   readonly traces: readonly (readonly TraceRow[])[];
   readonly vectors: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
 }
@@ -201,57 +222,102 @@ async function writeBatch(
   model: Model,
   facts: readonly Fact[],
   past: PastKeys,
-  { writing, firstZ: z, keepAll = false, onValues, onPhase, signal }: BatchOptions,
+  options: BatchOptions,
 ): Promise<Wrote> {
-  const vectors = new Map<string, Float32Array<ArrayBuffer>>();
-  const keep = ({ layer, U, Lambda }: LowRankUpdate): void => {
-    vectors.set(`u.${layer}`, U);
-    vectors.set(`lambda.${layer}`, Lambda);
-  };
-  if (writing.kind === 'single') {
-    const { method, edit: settings } = writing;
-    const [edit] = await computeEdits(model, facts.map(requestOf), {
-      ...settings,
-      methods: [method],
-      signal,
-    });
-    const { trace, updates, vectors: found } = edit as Edit;
-    const layers = [...updates.values()].map((update): LayerLine => {
-      keep(update);
-      if (keepAll) {
-        const row = METHOD_TABLE[method];
-        vectors.set('z', found.v_star);
-        vectors.set(`K.${update.layer}`, row.residual === 'mean' ? found.k_mean : found.k_prompt);
-        const value = row.residual === 'mean' ? found.v_mean : found.v_prompt;
-        vectors.set(
-          `R.${update.layer}`,
-          found.v_star.map((x, i) => x - (value[i] ?? NaN)),
-        );
-      }
-      const { layer, rank, updateNorm, relativeUpdate } = update;
-      return { layer, rank, update_norm: updateNorm, relative_update: relativeUpdate, undone: null };
-    });
-    await applyEdits(model, [...updates.values()]);
-    return { layers, traces: [trace], vectors };
+  const { writing } = options;
+  return writing.kind === 'single'
+    ? writeOne(model, facts, writing, options)
+    : writeMany(model, facts, past, writing, options);
+}
+
+/** Whether a batch stays in the model. */
+function isKept(verdict: Verdict, { onCollapse = 'warn' }: BatchOptions): boolean {
+  return verdict !== 'disabling' || onCollapse === 'warn';
+}
+
+async function writeOne(
+  model: Model,
+  facts: readonly Fact[],
+  { method, edit: settings }: Extract<Writing, { kind: 'single' }>,
+  options: BatchOptions,
+): Promise<Wrote> {
+  const { thresholds, keepAll = false, signal } = options;
+  const requests = facts.map(requestOf);
+  const [edit] = await computeEdits(model, requests, { ...settings, methods: [method], signal });
+  const { trace, updates, vectors: found } = edit as Edit;
+  const update = updates.get(method) as Update;
+  const { layer, rank, cosine, updateNorm, relativeUpdate } = update;
+  const verdict = judge(cosine, relativeUpdate, thresholds);
+  const kept = isKept(verdict, options);
+  const layers = [
+    { layer, rank, update_norm: updateNorm, relative_update: relativeUpdate, undone: null },
+  ] as const;
+  const wrote = { layers, traces: [trace], verdict, cosine, kept };
+  if (!kept) return { ...wrote, vectors: new Map() };
+  await applyEdits(model, [update]);
+  const vectors = vectorsOf([update]);
+  if (keepAll) {
+    const { residual } = METHOD_TABLE[method];
+    const value = residual === 'mean' ? found.v_mean : found.v_prompt;
+    vectors.set('z', found.v_star);
+    vectors.set(`K.${layer}`, residual === 'mean' ? found.k_mean : found.k_prompt);
+    vectors.set(
+      `R.${layer}`,
+      found.v_star.map((x, i) => x - (value[i] ?? NaN)),
+    );
   }
+  return { ...wrote, vectors };
+}
+
+async function writeMany(
+  model: Model,
+  facts: readonly Fact[],
+  past: PastKeys,
+  writing: Extract<Writing, { kind: 'mass' }>,
+  options: BatchOptions,
+): Promise<Wrote> {
+  const { firstZ: z, thresholds, keepAll = false, onValues, onPhase, signal } = options;
   const rows = facts.map((fact): EditRows =>
     editRows(model.tokenizer, requestOf(fact), contextsOf(writing), model.dims.context),
   );
-  const edit = await writeFacts(model, rows, { ...writing, z, onValues, onPhase, signal }, past);
-  for (const update of edit.layers) keep(update);
-  for (const [layer, keys] of edit.kept) vectors.set(`past.${layer}`, keys);
-  if (keepAll) {
-    vectors.set('z', edit.z);
-    for (const { layer, K, R } of edit.layers) vectors.set(`K.${layer}`, K).set(`R.${layer}`, R);
+  const weights = options.onCollapse === 'refuse' ? keepWeights(model, writing.layers) : undefined;
+  let isWritten = false;
+  try {
+    const grown = new Map(past);
+    const edit = await writeFacts(model, rows, { ...writing, z, onValues, onPhase, signal }, grown);
+    const largest = Math.max(...edit.layers.map(({ relativeUpdate }) => relativeUpdate));
+    const verdict = judgeBatch(largest, facts.length, thresholds);
+    isWritten = isKept(verdict, options);
+    const layers = edit.layers.map(({ layer, rank, updateNorm, relativeUpdate, undone }) => ({
+      layer,
+      rank,
+      update_norm: updateNorm,
+      relative_update: relativeUpdate,
+      undone,
+    }));
+    const wrote = { layers, traces: edit.traces, verdict, kept: isWritten };
+    if (!isWritten) return { ...wrote, vectors: new Map() };
+    for (const [layer, keys] of grown) past.set(layer, keys);
+    const vectors = vectorsOf(edit.layers);
+    for (const [layer, keys] of edit.kept) vectors.set(`past.${layer}`, keys);
+    if (keepAll) {
+      vectors.set('z', edit.z);
+      for (const { layer, K, R } of edit.layers) vectors.set(`K.${layer}`, K).set(`R.${layer}`, R);
+    }
+    return { ...wrote, vectors };
+  } finally {
+    if (isWritten) weights?.drop();
+    else weights?.revert();
   }
-  const layers = edit.layers.map(({ layer, rank, updateNorm, relativeUpdate, undone }) => ({
-    layer,
-    rank,
-    update_norm: updateNorm,
-    relative_update: relativeUpdate,
-    undone,
-  }));
-  return { layers, traces: edit.traces, vectors };
+}
+
+function vectorsOf(updates: readonly LowRankUpdate[]): Map<string, Float32Array<ArrayBuffer>> {
+  return new Map(
+    updates.flatMap(({ layer, U, Lambda }) => [
+      [`u.${layer}`, U] as const,
+      [`lambda.${layer}`, Lambda] as const,
+    ]),
+  );
 }
 
 /**
@@ -278,54 +344,4 @@ function checkMemory(
         : 'Write fewer facts, or take memit or emmet, which keep none.'),
     'too_many_keys',
   );
-}
-
-/** Facts whose values give the length of norm anchoring, at most. */
-const MOST_ANCHORS = 1000;
-/** Of the lengths that an anchor is the mean of, the longest are left out. */
-const LONGEST = 0.05;
-
-/** The mean length of the first rows [n, D], the longest twentieth left out. */
-export function anchorOf(rows: Float32Array, D: number, most: number): number {
-  const n = Math.min(most, rows.length / D);
-  const lengths = Array.from({ length: n }, (_, i) => norm(rows.subarray(i * D, (i + 1) * D))).sort(
-    (a, b) => a - b,
-  );
-  const kept = lengths.slice(0, Math.max(1, Math.ceil(n * (1 - LONGEST))));
-  return kept.reduce((sum, length) => sum + length, 0) / kept.length;
-}
-
-/**
- * The length that norm anchoring gives every value: that of v* of the facts on the model as it is, on average.
- *
- * @see NAS, arXiv 2602.02543: the mean over 1,000 edits of the unedited model, the longest 5 % left out
- */
-export async function measureAnchor(
-  model: Model,
-  writing: Writing,
-  facts: readonly Fact[],
-  signal?: AbortSignal,
-): Promise<number> {
-  const some = facts.slice(0, MOST_ANCHORS);
-  const { D } = model.dims;
-  if (writing.kind === 'mass') {
-    const rows = some.map((fact) =>
-      editRows(model.tokenizer, requestOf(fact), contextsOf(writing), model.dims.context),
-    );
-    return anchorOf(await findValues(model, rows, { ...writing, signal }), D, some.length);
-  }
-  const edits = await computeEdits(model, some.map(requestOf), {
-    ...writing.edit,
-    methods: [writing.method],
-    signal,
-  });
-  return anchorOf(Float32Array.from(edits.flatMap(({ vectors }) => [...vectors.v_star])), D, some.length);
-}
-
-/** The same writing with every value at that length. */
-export function anchoredAt(writing: Writing, anchorNorm: number | undefined): Writing {
-  if (anchorNorm === undefined) return writing;
-  return writing.kind === 'mass'
-    ? { ...writing, value: { ...writing.value, anchorNorm } }
-    : { ...writing, edit: { ...writing.edit, anchorNorm } };
 }

@@ -11,7 +11,7 @@ import { lookupSubject } from '../edit/rows.ts';
 import { readTemplate } from '../edit/template.ts';
 import type { Model } from '../models/model.ts';
 import { caseMetrics, averages } from './metrics.ts';
-import type { Summary } from './metrics.ts';
+import type { FactScores, Summary } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
 import { score } from './score.ts';
 import type { Score } from './score.ts';
@@ -27,6 +27,8 @@ export interface HealthOptions {
   readonly seed: number;
   /** Earlier facts that are asked again at most, evenly spread. Default 200. */
   readonly mostEarlier?: number | undefined;
+  /** How facts are asked; default `scoreFacts`. */
+  readonly ask?: ((facts: readonly Fact[]) => Promise<readonly FactScores[]>) | undefined;
   /** Downstream tasks, and after how many edits, as `every`. */
   readonly downstream?:
     { readonly every: number; readonly run: (model: Model) => Promise<unknown> } | undefined;
@@ -60,8 +62,9 @@ export class Health {
   readonly #facts: readonly Fact[];
   readonly #options: HealthOptions;
   readonly #prompts: readonly string[];
-  /** Of each edit so far. */
+  /** Of each edit so far; and how many there were after each step. */
   readonly #kept: boolean[] = [];
+  readonly #ends: number[] = [];
 
   constructor(model: Model, facts: readonly Fact[], options: HealthOptions) {
     this.#model = model;
@@ -73,9 +76,10 @@ export class Health {
       .map((ids) => model.tokenizer.decode([...ids.slice(0, PROMPT_TOKENS)]));
   }
 
-  /** Another edit is done. */
-  note(kept: boolean): void {
-    this.#kept.push(kept);
+  /** Another step is done: an edit, or a batch of them. */
+  note(...kept: readonly boolean[]): void {
+    this.#kept.push(...kept);
+    this.#ends.push(this.#kept.length);
   }
 
   /** The unedited model: before the first edit, not after it. */
@@ -87,15 +91,25 @@ export class Health {
     };
   }
 
-  /** After edit `n`, from 1: what is due then, and everything after the last. */
-  async after(n: number): Promise<HealthNumbers> {
+  /** After the step that was noted last: what is due then, and everything after the last edit. */
+  async after(): Promise<HealthNumbers> {
     const { every, downstream } = this.#options;
-    const due = (k: number): boolean => n === this.#facts.length || (k > 0 && n % k === 0);
-    const since = every > 0 ? Math.floor((n - 1) / every) * every : 0;
+    const last = this.#ends.length - 1;
+    const since = this.#ends.slice(0, last).findLast((_, step) => this.#isDue(every, step)) ?? 0;
     return {
-      ...(due(every) && { metrics: await this.#metrics(since, n), ...(await this.#language()) }),
-      ...(downstream && due(downstream.every) && { downstream: await downstream.run(this.#model) }),
+      ...(this.#isDue(every, last) && {
+        metrics: await this.#metrics(since, this.#kept.length),
+        ...(await this.#language()),
+      }),
+      ...(downstream &&
+        this.#isDue(downstream.every, last) && { downstream: await downstream.run(this.#model) }),
     };
+  }
+
+  /** Whether a step reached another multiple of `every`, or the last edit. */
+  #isDue(every: number, step: number): boolean {
+    const [before = 0, end = 0] = [this.#ends[step - 1], this.#ends[step]];
+    return end === this.#facts.length || (every > 0 && Math.floor(end / every) > Math.floor(before / every));
   }
 
   async #metrics(from: number, to: number): Promise<{ recent: FactMetrics; earlier: FactMetrics }> {
@@ -106,7 +120,8 @@ export class Health {
   }
 
   async #ask(facts: readonly Fact[]): Promise<FactMetrics> {
-    const scores = await scoreFacts(this.#model, facts);
+    const { ask = (some) => scoreFacts(this.#model, some) } = this.#options;
+    const scores = await ask(facts);
     return { n: facts.length, values: averages(scores.map((score) => caseMetrics(score))) };
   }
 

@@ -18,12 +18,14 @@ import { editRows } from '../edit/rows.ts';
 import type { EditRows } from '../edit/rows.ts';
 import { METHOD_TABLE } from '../edit/method.ts';
 import type { MassMethod, Method } from '../edit/method.ts';
+import { anchorOf, anchoredAt, contextsOf, measureAnchor } from '../edit/writing.ts';
+import type { Writing } from '../edit/writing.ts';
 import type { Model } from '../models/model.ts';
 import { norm } from '../statistics.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { requestOf } from './evaluate.ts';
-import { anchorOf, anchoredAt, contextsOf, measureAnchor, writeBatches } from './fact-batches.ts';
-import type { BatchLine, RunJournal, Writing } from './fact-batches.ts';
+import { writeBatches } from './fact-batches.ts';
+import type { BatchLine, RunJournal } from './fact-batches.ts';
 import { perplexity, spread } from './health.ts';
 import { averages, caseMetrics } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
@@ -331,7 +333,7 @@ class Sequel {
       const { z } = await this.#values(writing);
       return anchoredAt(writing, anchorOf(z, this.#model.dims.D, some.length));
     }
-    return anchoredAt(writing, await measureAnchor(this.#model, writing, some));
+    return anchoredAt(writing, await measureAnchor(this.#model, writing, some.map(requestOf)));
   }
 
   async #unedited(layers: readonly number[], use: (kept: KeptWeights) => Promise<void>): Promise<void> {

@@ -173,7 +173,7 @@ export async function runSequence(
         normalised_total: total / head.elements,
         relative_total: total / head.weight_norm,
         ...(await likelihood(model, fact)),
-        ...(await health.after(number)),
+        ...(await health.after()),
       };
       await journal.append(line, keep ? [update.U, update.Lambda] : []);
       options.onLine?.(line, facts.length);

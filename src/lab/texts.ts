@@ -1,5 +1,8 @@
 /** Seeded texts from the model, and what is measured on them: how much they say, how close they are to others. */
-import { ModelError } from '../errors.ts';
+import * as v from 'valibot';
+import type { Fact } from '../data/fact.ts';
+import { ModelError, UsageError } from '../errors.ts';
+import { parseJson } from '../json.ts';
 import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
 import { mean } from '../statistics.ts';
@@ -200,4 +203,46 @@ function splitWord(word: string): string[] {
   if (quoted !== undefined && quote !== undefined) return [...splitWord(quoted), quote];
   const [, stem, clitic] = CLITIC.exec(word) ?? [];
   return stem !== undefined && clitic !== undefined ? [stem, clitic] : [word];
+}
+
+const REFERENCES = v.record(
+  v.string(),
+  v.record(v.string(), v.array(v.object({ text: v.optional(v.string()) }))),
+);
+
+/** Reference texts of a fact, and the weights of their terms. */
+export interface References {
+  readonly idf: InverseFrequencies;
+  readonly of: (fact: Fact) => readonly string[];
+}
+
+/**
+ * ROME's file of texts about the objects: relation, then object, then texts.
+ *
+ * @throws UsageError saying what was found instead, and in what
+ */
+export function readReferences(content: string, name: string): References {
+  const fault = (found: string): UsageError =>
+    new UsageError(`${name}: expected {relation: {object: [{"text"}]}}, found ${found}.`);
+  let json: unknown;
+  try {
+    json = parseJson(content);
+  } catch (error) {
+    throw fault((error as Error).message);
+  }
+  const { success, output, issues } = v.safeParse(REFERENCES, json, { abortEarly: true });
+  if (!success) throw fault(`${issues[0].received} at ${v.getDotPath(issues[0])}`);
+  // Relations and objects are named by the file: a record of either has `constructor` without being given it.
+  const texts = new Map(
+    Object.entries(output).flatMap(([relation, objects]) =>
+      Object.entries(objects).map(([object, list]) => [
+        JSON.stringify([relation, object]),
+        list.flatMap(({ text: one }) => one ?? []),
+      ]),
+    ),
+  );
+  const idf = inverseFrequencies([...texts.values()].map((list) => list.join(' ')));
+  const of = ({ relationId, targetNewId }: Fact): readonly string[] =>
+    texts.get(JSON.stringify([relationId, targetNewId])) ?? [];
+  return { idf, of };
 }

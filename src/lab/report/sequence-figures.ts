@@ -1,5 +1,4 @@
 /** Figures of one edit after another: the size of each, what they do to the model, and what is left of them. */
-import type { Method } from '../../edit/method.ts';
 import { THRESHOLDS } from '../../edit/guard.ts';
 import { taskOf } from '../downstream-tasks.ts';
 import type { HealthNumbers } from '../health.ts';
@@ -8,8 +7,9 @@ import type { LinePanel } from './axes.ts';
 import { fixed } from './wording.ts';
 import type { DownstreamRow, Figure, SequenceRun, Study } from './study.ts';
 import { light, title } from './theme.ts';
+import type { AnyMethod } from './theme.ts';
 
-const methodsOf = (runs: readonly { readonly method?: Method | undefined }[]): Method[] =>
+const methodsOf = (runs: readonly { readonly method?: AnyMethod | undefined }[]): AnyMethod[] =>
   runs.flatMap(({ method }) => method ?? []);
 
 /** |Δ| of each edit. */

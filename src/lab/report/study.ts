@@ -1,6 +1,7 @@
 /** What a report tells: any of these may be missing, and then its figures are. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Method } from '../../edit/method.ts';
+import type { BatchStep, StudyHead } from '../batch-study.ts';
 import type { TaskResult } from '../downstream.ts';
 import type { CaseResult } from '../evaluate.ts';
 import type { SequelLine } from '../sequel.ts';
@@ -9,7 +10,7 @@ import type { StyleRow } from '../styles.ts';
 import type { LayerScore } from '../trace-average.ts';
 import type { AverageTracing } from '../trace-average.ts';
 import type { Tracing } from '../trace.ts';
-import type { Size } from './theme.ts';
+import type { AnyMethod, Size } from './theme.ts';
 
 export interface Study {
   readonly title: string;
@@ -30,10 +31,13 @@ export interface Study {
 }
 
 export interface SequenceRun {
-  readonly method: Method;
-  readonly head: SequenceHead;
-  readonly lines: readonly SequenceLine[];
+  readonly method: AnyMethod;
+  readonly head: SequenceHead | StudyHead;
+  readonly lines: readonly SequenceStep[];
 }
+
+/** An edit, or a batch of them. */
+export type SequenceStep = SequenceLine | BatchStep;
 
 /** What the report shows of a comparison of prompt styles. */
 export type StyleSize = Pick<StyleRow, 'style' | 'target' | 'method' | 'normalised_update'>;

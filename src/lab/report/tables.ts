@@ -6,7 +6,7 @@ import { summariseBefore, summariseMethod } from '../summary.ts';
 import type { MethodSummary } from '../summary.ts';
 import type { SequenceLine } from '../sequence.ts';
 import { bySize, escape, fixed, keepTogether, large, power, shorten } from './wording.ts';
-import type { SequenceRun, Study } from './study.ts';
+import type { SequenceRun, SequenceStep, Study } from './study.ts';
 import { title } from './theme.ts';
 import type { AnyMethod } from './theme.ts';
 
@@ -109,7 +109,7 @@ export function methodsTable({ evaluation }: Study): string {
 export function sequencesTable({ sequences = [] }: Study): string {
   const judged = (verdict: string) => (run: SequenceRun) =>
     `${run.lines.filter((line) => line.verdict === verdict).length}`;
-  const last = <T>({ lines }: SequenceRun, of: (line: SequenceLine) => T | undefined): T | undefined =>
+  const last = <T>({ lines }: SequenceRun, of: (line: SequenceStep) => T | undefined): T | undefined =>
     lines.flatMap((line) => of(line) ?? []).at(-1);
   return byColumn<SequenceRun>(
     'One edit after another on the same weights. Perplexity, of text that none of the edits is about: unedited, and at the last measurement. S: the score, in percent.',
@@ -190,7 +190,9 @@ export function worstSingleTable({ evaluation }: Study): string {
 
 export function worstSequenceTable({ sequences = [] }: Study): string {
   const edits = sequences.flatMap(({ lines }) =>
-    lines.map((line) => ({ ...line, where: `edit ${line.edit}, case ${line.case_id}` })),
+    lines.flatMap((line) =>
+      'prompt' in line ? [{ ...line, where: `edit ${line.edit}, case ${line.case_id}` }] : [],
+    ),
   );
   return worstTable(edits, (n) => `The ${n} edits of the sequences with the largest |Δ|.`);
 }
