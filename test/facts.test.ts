@@ -199,7 +199,12 @@ test('evaluate --batch judges every fact when written and at the end; sequence -
     assert.ok(late.perplexity === result.model_end.perplexity && late.entropy > 0);
     assert.is(late.metrics.recent.n, 4);
     const report = await readFile(join(out, 'report.html'), 'utf8');
-    for (const words of [/MEMIT: 4 edits on facts/, /id="update-by-edit"/, /id="language-by-edit"/])
+    for (const words of [
+      /MEMIT: 4 edits on facts/,
+      /4 facts in 2 batches: none of them suspect/,
+      /id="update-by-edit"/,
+      /id="language-by-edit"/,
+    ])
       assert.match(report, words);
     const { result: none } = JSON.parse(refused.stdout);
     assert.match(refused.stderr, /batch 2, MEMIT on 2 facts, disables the model: update .* It was left out/);

@@ -115,7 +115,7 @@ export function sequencesTable({ sequences = [] }: Study): string {
     'One edit after another on the same weights. Perplexity, of text that none of the edits is about: unedited, and at the last measurement. S: the score, in percent.',
     sequences.map((run) => [mark(run.method), run]),
     {
-      edits: ({ lines }) => `${lines.length}`,
+      edits: ({ lines }) => `${lines.at(-1)?.edit ?? 0}`,
       disabling: judged('disabling'),
       suspect: judged('suspect'),
       'median |Δ|': ({ lines }) => power(median(lines.map(({ normalised_update }) => normalised_update))),

@@ -24,8 +24,13 @@ function ofSequences({ sequences = [] }: Study): string[] {
       bad.length === 0
         ? 'none of them suspect or disabling'
         : `${bad.length} of them suspect or disabling, the first at edit ${bad[0]?.edit ?? 0}`;
+    const facts = lines.at(-1)?.edit ?? 0;
+    const all =
+      facts === lines.length
+        ? `${count(facts, 'edit')} in sequence`
+        : `${count(facts, 'fact')} in ${lines.length} ${lines.length === 1 ? 'batch' : 'batches'}`;
     return [
-      `<b>${title(method)}</b>, ${count(lines.length, 'edit')} in sequence: ${judged}. ` +
+      `<b>${title(method)}</b>, ${all}: ${judged}. ` +
         `The largest |Δ| is ${power(worst.normalised_update)}, at edit ${worst.edit}: ${fixed(times)} times the median.`,
     ];
   });
