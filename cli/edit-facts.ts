@@ -320,7 +320,7 @@ function showLayers(terminal: Terminal, lines: readonly BatchLine[]): void {
       String(rank),
       short(update_norm),
       short(relative_update),
-      undone === null ? '' : `${(100 * undone).toFixed(1)} %`,
+      !line.kept ? 'left out' : undone === null ? '' : `${(100 * undone).toFixed(1)} %`,
     ]),
   );
 }
