@@ -165,7 +165,7 @@ function checkFlags(args: Readonly<Record<string, unknown>> & { readonly sequel:
   const found = others.find((name) => args[name] !== undefined);
   if (found !== undefined)
     throw new UsageError(
-      `--${found}: expected ${args.sequel ? 'without' : 'with'} --sequel. See palimpsest paper --help.`,
+      `--${found}: expected it ${args.sequel ? 'without' : 'with'} --sequel. See palimpsest paper --help.`,
     );
 }
 
