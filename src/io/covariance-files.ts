@@ -7,13 +7,11 @@ import {
   checkCovariance,
   covarianceContent,
   covarianceFault,
-  type CovarianceFacts,
   type CovarianceFile,
-  covarianceFileName,
-  formatShards,
   readC,
   readMatrices,
 } from '../formats/covariance-file.ts';
+import { type CovarianceFacts, covarianceFileName, formatShards } from '../formats/covariance-identity.ts';
 import type { Matrices } from '../formats/checksum.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { type WriteOptions, writeSafetensors } from './atomic.ts';

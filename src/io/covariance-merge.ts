@@ -1,12 +1,7 @@
 /** Shards of one build brought together: S = Σ S_i, summed in float64, so that the order of the files does not matter. */
 import { UsageError } from '../errors.ts';
-import {
-  type CovarianceFacts,
-  type CovarianceFile,
-  covarianceKey,
-  readMatrices,
-  type Shards,
-} from '../formats/covariance-file.ts';
+import { type CovarianceFile, readMatrices } from '../formats/covariance-file.ts';
+import { type CovarianceFacts, covarianceKey, type Shards } from '../formats/covariance-identity.ts';
 import type { Matrices } from '../formats/checksum.ts';
 import type { WriteOptions } from './atomic.ts';
 import { covariancePath, openCovariance, writeCovariance } from './covariance-files.ts';

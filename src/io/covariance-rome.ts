@@ -2,7 +2,8 @@
 import { basename } from 'node:path';
 import { packSymmetric, unpackSymmetric } from '../edit/panels.ts';
 import { UsageError } from '../errors.ts';
-import { type CovarianceFacts, covarianceKey, readC } from '../formats/covariance-file.ts';
+import { readC } from '../formats/covariance-file.ts';
+import { type CovarianceFacts, covarianceKey } from '../formats/covariance-identity.ts';
 import { npzFault } from '../formats/npz.ts';
 import { readRomeStatistics, type RomeOrigin, romeStatisticsBytes } from '../formats/rome-statistics.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';

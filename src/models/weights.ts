@@ -9,7 +9,6 @@ import { isBlockType, largestOf, unitOf } from '../blocks.ts';
 import { isFloatDtype, widen as widenOnCpu } from '../floats.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { dequantise } from '../tensor/dequantise.ts';
 import { drawInto, narrow, widen } from '../tensor/elementwise.ts';
 import { matmul } from '../tensor/matmul.ts';
 import { keepInStrips } from '../tensor/strips.ts';
@@ -61,7 +60,7 @@ export async function loadWeights(
     let at = 0; // elements
     for await (const chunk of tensors.chunks(name, chunkBytes(unit))) {
       options.signal?.throwIfAborted();
-      place(owner.gpu, t, at, chunk, dtype);
+      await place(owner.gpu, t, at, chunk, dtype);
       at += (chunk.byteLength / unit.bytes) * unit.elements;
       done += chunk.byteLength;
       unsynced += chunk.byteLength;
@@ -130,7 +129,13 @@ function partsOf(name: string, { shape, parts }: TensorSpec, weight: Tensor): [s
 }
 
 /** Puts a chunk of elements into `t` from element `at` on, converting where storage and file differ. */
-function place(gpu: Gpu, t: Tensor, at: number, chunk: Uint8Array<ArrayBuffer>, dtype: string): void {
+async function place(
+  gpu: Gpu,
+  t: Tensor,
+  at: number,
+  chunk: Uint8Array<ArrayBuffer>,
+  dtype: string,
+): Promise<void> {
   if (dtype.toLowerCase() === t.dtype) {
     gpu.write(t, chunk, at * bytesOf(t.dtype));
     return;
@@ -141,7 +146,7 @@ function place(gpu: Gpu, t: Tensor, at: number, chunk: Uint8Array<ArrayBuffer>, 
   const n = (chunk.byteLength / unit.bytes) * unit.elements;
   const raw = empty(s, [Math.ceil(chunk.byteLength / 4)], 'chunk', 'u32');
   gpu.write(raw, chunk.byteLength % 4 === 0 ? chunk : padded(chunk));
-  const wide = wideOf(s, raw, n, dtype);
+  const wide = await wideOf(s, raw, n, dtype);
   // Not written in place: rows of a stacked tensor may begin where no binding can.
   const made = t.dtype === 'f16' ? narrow(s, wide) : wide;
   const target = new Tensor(t.block, [n], t.dtype, t.offset + at * bytesOf(t.dtype));
@@ -150,8 +155,9 @@ function place(gpu: Gpu, t: Tensor, at: number, chunk: Uint8Array<ArrayBuffer>, 
 }
 
 /** The numbers of a chunk in f32, made on the device. */
-function wideOf(s: Scope, raw: Tensor, n: number, dtype: string): Tensor {
-  if (isBlockType(dtype)) return dequantise(s, raw, n, dtype);
+async function wideOf(s: Scope, raw: Tensor, n: number, dtype: string): Promise<Tensor> {
+  // Few models have blocks of a few bits.
+  if (isBlockType(dtype)) return (await import('../tensor/dequantise.ts')).dequantise(s, raw, n, dtype);
   if (dtype === 'F32') return new Tensor(raw.block, [n]);
   const wide = empty(s, [n], 'chunk');
   widen(s, raw, wide, dtype === 'F16' ? 'F16' : 'BF16');
