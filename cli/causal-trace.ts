@@ -6,6 +6,7 @@ import { readBracketed } from '../src/edit/request.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { writeSweptLayer } from '../src/io/cache.ts';
+import { readData } from '../src/io/file.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import {
   chooseLayer,
@@ -24,7 +25,6 @@ import { command } from './commands.ts';
 import type { Run } from './commands.ts';
 import { contextsFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
-import { readData } from '../src/io/file.ts';
 import { FOLDERS } from './files.ts';
 import { EDIT_FLAGS, FROM_0, FROM_1, MODEL_FLAGS, folder, input, number, once } from './flags.ts';
 import { layerSolvers } from './lab.ts';
@@ -101,23 +101,21 @@ export const causalTrace = command({
       if (args.out !== undefined) await writeFigures(args.out, session, { trace, average, sweep });
       reportTimings(session, run);
       const choice = sweep && chooseLayer(sweep);
-      const edited = choice?.layer;
       if (choice && args.layer === undefined) await keepChoice(session, run, choice);
       if (trace && !average && !sweep)
         terminal.say(
           'One fact does not choose an edit layer: average over many with --facts 20, or edit at each layer with --sweep 5.',
         );
-      if (traced !== undefined && edited !== undefined && traced !== edited)
+      if (traced !== undefined && choice && traced !== choice.layer)
         terminal.say(
-          `Tracing points to layer ${traced}, edits work best at layer ${edited}. Go by the edits: tracing shows where a fact is recalled, which need not be where it is best written.`,
+          `Tracing points to layer ${traced}, edits work best at layer ${choice.layer}. Go by the edits: tracing shows where a fact is recalled, which need not be where it is best written.`,
         );
-      const recommended = edited ?? traced;
       const result = {
         ...trace,
         sites: TRACE_SITES,
         average,
         sweep,
-        recommended_layer: recommended,
+        recommended_layer: choice?.layer ?? traced,
       };
       return { ...session.about, result, timings_ms: timings };
     });

@@ -26,8 +26,7 @@ import type { Run } from './commands.ts';
 import { withEditing } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { readData } from '../src/io/file.ts';
-import { FROM_0, FROM_1, choice, input, number, text } from './flags.ts';
-import type { Given } from './flags.ts';
+import { FROM_0, FROM_1, type Given, choice, input, number, text } from './flags.ts';
 import type { ModelArguments, Session } from './session.ts';
 import { plural } from '../src/numerals.ts';
 
