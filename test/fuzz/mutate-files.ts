@@ -1,7 +1,7 @@
 /** Real files made wrong, each as what it is: safetensors, an archive, GGUF, a template, JSON, lines. */
 import { unzipSync, zipSync } from 'fflate';
 import { BLOCKS } from '../../src/blocks.ts';
-import { covarianceKey } from '../../src/formats/covariance-file.ts';
+import { covarianceKey } from '../../src/formats/covariance-identity.ts';
 import { checksumOf, sealed } from '../../src/formats/checksum.ts';
 import { readGguf } from '../../src/formats/gguf.ts';
 import { readSafetensors, safetensorsBytes } from '../../src/formats/safetensors.ts';
