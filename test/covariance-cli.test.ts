@@ -3,15 +3,14 @@ import { spawn } from 'node:child_process';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { withFolder } from './folder.ts';
 import { gpu } from './gpu.ts';
+import { COMMAND } from './process.ts';
 import { tinyDocuments } from './tiny.ts';
 
 const test = suite('covariance-cli');
-const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
 gpu.destroy(); // the adapter is needed in the processes below only
 
 interface Ended {
@@ -23,7 +22,7 @@ interface Ended {
 /** Runs one command with a cache of its own. */
 function run(cache: string, words: string[], input = '', env: Record<string, string> = {}): Promise<Ended> {
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ['--import', 'tsx', main, 'covariance', ...words], {
+    const child = spawn(process.execPath, [...COMMAND, 'covariance', ...words], {
       env: { ...process.env, PALIMPSEST_CACHE: cache, ...env },
     });
     let [out, err] = ['', ''];

@@ -17,7 +17,7 @@ import * as assert from 'uvu/assert';
 import { withFolder } from './folder.ts';
 import { withHub } from './hub-server.ts';
 import { FACTS, golden } from './model.ts';
-import { MAIN, unsealed } from './process.ts';
+import { COMMAND, unsealed } from './process.ts';
 
 const test = suite('kills');
 const SIGNALS = ['SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGINT'] as const;
@@ -27,7 +27,7 @@ const NAMED = process.argv.slice(2);
 const SHORT = ['export', 'evaluate', 'sequence'];
 const BUILT = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
 /** The study starts the built program, in a third of the time. */
-const PROGRAM = MOMENTS > 0 ? [BUILT] : ['--import', import.meta.resolve('tsx'), MAIN];
+const PROGRAM = MOMENTS > 0 ? [BUILT] : COMMAND;
 const AT_ONCE = MOMENTS > 0 ? 2 : 1;
 const COUNTERFACT = golden('data/counterfact.json');
 const FACT = ['The mother tongue of [Danielle Darrieux] is', 'English'];

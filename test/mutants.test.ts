@@ -58,7 +58,13 @@ test.after(() => copies.forEach((copy) => rmSync(copy, { recursive: true, force:
 /** Runs one test file in a copy. */
 function run(copy: string, name: string, only: RegExp | undefined): Promise<Ended> {
   return new Promise((resolve) => {
-    const env = { ...process.env, FORCE_COLOR: '0', PALIMPSEST_ONLY: only?.source ?? '' };
+    // From its sources: what is built is not mutated.
+    const env = {
+      ...process.env,
+      FORCE_COLOR: '0',
+      PALIMPSEST_BUILT: '',
+      PALIMPSEST_ONLY: only?.source ?? '',
+    };
     const child = spawn(process.execPath, ['--import', 'tsx', `test/${name}.test.ts`], { cwd: copy, env });
     let output = '';
     const timer = setTimeout(() => {

@@ -12,7 +12,7 @@ import { writeSafetensors } from '../src/io/atomic.ts';
 import { openCovariance } from '../src/io/covariance-files.ts';
 import { withFolder } from './folder.ts';
 import { golden } from './model.ts';
-import { MAIN, cli, unsealed } from './process.ts';
+import { COMMAND, cli, unsealed } from './process.ts';
 import type { Ended } from './process.ts';
 
 const test = suite('outputs');
@@ -41,7 +41,7 @@ function theEdit(): Promise<Buffer> {
 
 /** A line of a shell, in which `$P` is the command line. */
 function shell(line: string, folder: string): Promise<Ended> {
-  const env = { ...process.env, P: `${process.execPath} --import ${import.meta.resolve('tsx')} ${MAIN}` };
+  const env = { ...process.env, P: [process.execPath, ...COMMAND].join(' ') };
   return new Promise((resolve) => {
     execFile('bash', ['-c', line], { cwd: folder, env, timeout: 120_000 }, (error, stdout, stderr) =>
       resolve({ code: typeof error?.code === 'number' ? error.code : error ? null : 0, stdout, stderr }),

@@ -14,6 +14,7 @@ import * as assert from 'uvu/assert';
 import type { Argv } from 'yargs';
 import { COMMANDS } from '../cli/commands.ts';
 import type { Entry } from '../cli/commands.ts';
+import { COMMAND } from './process.ts';
 import { fenced } from './readme.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -87,9 +88,8 @@ for (const line of [...lines, ...helped]) {
 /** The command as a shell would start it, in the folder of this test and with a cache of its own. */
 function run(line: string): Promise<{ code: number | null; output: string }> {
   const words = [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
-  const tsx = fileURLToPath(import.meta.resolve('tsx'));
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, ['--import', tsx, `${root}cli/main.ts`, ...words], {
+    const child = spawn(process.execPath, [...COMMAND, ...words], {
       cwd: folder,
       // The cluster's scheduler is stood in for by the variable that it would set.
       env: { ...process.env, PALIMPSEST_CACHE: join(folder, 'cache'), SLURM_ARRAY_TASK_ID: '1' },
