@@ -87,22 +87,7 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
         ['|δ|', norm(vectors.delta)],
       ],
     },
-    {
-      title: 'The direction: where to write',
-      equation: [`C u ∝ ${uKey},   |u| = 1,   C = E[k kᵀ] over ordinary text`],
-      meaning:
-        'C weighs the key so that keys that are common in ordinary text barely overlap with u. C = L Lᵀ is factored once; each edit costs two triangular solves.',
-      shapes: [
-        ['C', `[${F}, ${F}]`],
-        ['u', `[${F}]`],
-      ],
-      shaders: ['edit/cholesky_1', 'edit/triangular_solve_lower', 'edit/triangular_solve_upper'],
-      numbers: [
-        ['tokens behind C', update.solved.tokens],
-        [`residual |C x − ${uKey}| / |${uKey}|`, update.solved.residual],
-        ['ridge', update.solved.ridge],
-      ],
-    },
+    direction(update, uKey, F),
     {
       title: `The update, by ${row.title}`,
       equation: [
@@ -144,6 +129,33 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
       ],
     },
   ];
+}
+
+function direction({ solved }: Update, key: string, F: number): ExplainStep {
+  const title = 'The direction: where to write';
+  const u = ['u', `[${F}]`] as const;
+  if (solved.tokens === 0)
+    return {
+      title,
+      equation: [`u = ${key} / |${key}|        (C = I)`],
+      meaning: `Without a covariance u is the key itself, and keys that are common in ordinary text are not spared. With one, C u ∝ ${key}.`,
+      shapes: [u],
+      shaders: ['edit/normalise'],
+      numbers: [],
+    };
+  return {
+    title,
+    equation: [`C u ∝ ${key},   |u| = 1,   C = E[k kᵀ] over ordinary text`],
+    meaning:
+      'C weighs the key so that keys that are common in ordinary text barely overlap with u. C = L Lᵀ is factored once; each edit costs two triangular solves.',
+    shapes: [['C', `[${F}, ${F}]`], u],
+    shaders: ['edit/cholesky_1', 'edit/triangular_solve_lower', 'edit/triangular_solve_upper'],
+    numbers: [
+      ['tokens behind C', solved.tokens],
+      [`residual |C x − ${key}| / |${key}|`, solved.residual],
+      ['ridge', solved.ridge],
+    ],
+  };
 }
 
 function describe(source: 'mean' | 'prompt'): string {
