@@ -36,9 +36,7 @@ export async function mergeCovariances(
 
   const facts = mergedFacts(first.facts, files);
   const sums = await sumOf(files, signal);
-  const matrices: Matrices = facts.shards
-    ? split(sums)
-    : { C: Float32Array.from(sums, (sum) => sum / facts.tokens) };
+  const matrices: Matrices = facts.shards ? split(sums) : { C: mean(sums, facts.tokens) };
   const path = out ?? (await covariancePath(facts));
   await writeCovariance(path, facts, matrices, { signal });
   const have = facts.shards?.indices;
@@ -139,9 +137,19 @@ async function sumOf(files: readonly CovarianceFile[], signal?: AbortSignal): Pr
   return sums as Float64Array;
 }
 
+// Neither by Float32Array.from: it makes a list of the numbers first, and C of GPT-J has more than a list may hold.
+
+/** C = S / tokens. */
+function mean(sums: Float64Array, tokens: number): Float32Array<ArrayBuffer> {
+  const C = new Float32Array(sums.length);
+  for (let i = 0; i < sums.length; i += 1) C[i] = (sums[i] as number) / tokens;
+  return C;
+}
+
 /** A float64 as two floats, with what little of it they cannot hold left out. */
 function split(sums: Float64Array): Matrices {
-  const high = Float32Array.from(sums);
-  const low = Float32Array.from(sums, (sum, i) => sum - (high[i] as number));
+  const high = new Float32Array(sums);
+  const low = new Float32Array(sums.length);
+  for (let i = 0; i < sums.length; i += 1) low[i] = (sums[i] as number) - (high[i] as number);
   return { 'S.high': high, 'S.low': low };
 }
