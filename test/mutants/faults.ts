@@ -214,7 +214,7 @@ export const FAULTS: readonly Mutant[] = [
     ...['checkProbes(model, fact)', 'undefined', 'checkFacts'],
   ),
   guard(
-    ...(['27: names of a file in an object', 'untrusted', /^what a file names/, 'cli/evaluate.ts'] as const),
+    ...(['27: names of a file in an object', 'untrusted', /^what a file names/, 'src/lab/texts.ts'] as const),
     ...[
       'texts.get($key) ?? []',
       'output[relationId!]?.[targetNewId!]?.flatMap((one) => one.text ?? []) ?? []',
