@@ -8,6 +8,7 @@ import type { EditRequest } from '../src/edit/request.ts';
 import type { EditRows } from '../src/edit/rows.ts';
 import { sentence } from '../src/edit/template.ts';
 import type { TraceRow } from '../src/edit/value-loss.ts';
+import type { EditedWeight } from '../src/models/architecture.ts';
 import type { Prediction } from '../src/models/predict.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { percent, plural, short } from '../src/numerals.ts';
@@ -144,14 +145,22 @@ function points(logprob: number): string {
   return percent(logprob).slice(0, -2).padStart(NUMBER_COLUMNS);
 }
 
-/** The norms of each update, whether it took, and whether it leaves the model whole. */
+/** The norms of each update, whether it took, and whether it leaves the model whole. `layout` is that of W in its file. */
 export function showNumbers(
   terminal: Terminal,
-  edit: Edit,
-  outcomes: readonly Outcome[],
-  solver: string,
+  {
+    edit,
+    outcomes,
+    solver,
+    layout,
+  }: {
+    readonly edit: Edit;
+    readonly outcomes: readonly Outcome[];
+    readonly solver: string;
+    readonly layout: EditedWeight['layout'];
+  },
 ): void {
-  terminal.heading('The update W += u lambda^T');
+  terminal.heading(`The update W += ${layout === 'in-out' ? 'u lambda^T' : 'lambda u^T'}`);
   const delta = short(norm(edit.vectors.delta));
   const judged = (word: keyof typeof COLOURS): Cell => ({
     text: word,

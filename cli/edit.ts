@@ -128,7 +128,8 @@ async function editIn(
       })),
     ]);
   }
-  showNumbers(terminal, edited, outcomes, solverTitle);
+  const { layout } = model.editedWeight(layer);
+  showNumbers(terminal, { edit: edited, outcomes, solver: solverTitle, layout });
   warnOfDanger(edited, run);
 
   terminal.print();
