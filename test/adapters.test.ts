@@ -212,6 +212,14 @@ test('merged: one file of all edits, read back in their order; it travels as an 
       'merge m',
       'r-rome',
     );
+    const [first] = records;
+    const short = { ...first!, Lambda: first!.Lambda.slice(0, -first!.rank) };
+    await throws(
+      () => mergeEdits([...edits, { file: 's', id: '', record: short }], {}),
+      UsageError,
+      'merge s',
+      `layer ${first!.layer}`,
+    );
   });
 });
 

@@ -2,7 +2,7 @@
 import { UsageError } from '../errors.ts';
 import { jsonIfAny } from '../json.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
-import { factsMetadata, factsTensors, isFactsRecord, targetsOf } from './facts-record.ts';
+import { factsMetadata, factsTensors, isFactsRecord, targetsOf, updatesOf } from './facts-record.ts';
 import type { FactsBatch, FactsRecord } from './facts-record.ts';
 import type { EditRecord } from './record.ts';
 
@@ -37,6 +37,7 @@ export function mergeEdits(
         `merge ${file}: expected method ${method} as ${first.file} has, found ${record.method}. A file says one method: name these files one by one with --edits, or in an edit list.`,
       );
   }
+  checkShapes(edits);
   const batches = edits.flatMap(({ record }): readonly FactsBatch[] =>
     isFactsRecord(record) ? record.batches : [{ requests: [record.request], updates: [record] }],
   );
@@ -61,6 +62,23 @@ export function mergeEdits(
     },
   );
   return { tensors: factsTensors(batches), metadata };
+}
+
+/** That all edits of a layer change one W: files of one model can still disagree where one of them was tampered with. */
+function checkShapes(edits: readonly EditToMerge[]): void {
+  const seen = new Map<number, { readonly file: string; readonly shape: string }>();
+  for (const { file, record } of edits)
+    for (const { layer, rank, U, Lambda } of updatesOf(record)) {
+      const tensor = targetsOf(record).find((target) => target.layer === layer)?.tensor;
+      const shape = `${tensor} [${U.length / rank}, ${Lambda.length / rank}]`;
+      const before = seen.get(layer) ?? { file, shape };
+      seen.set(layer, before);
+      if (before.shape !== shape)
+        throw new UsageError(
+          `merge ${file}: expected ${before.shape} in layer ${layer} as ${before.file} has, found ${shape}. Make the edit again.`,
+          'bad_edit_file',
+        );
+    }
 }
 
 /** Ids of the edits that a file was made on. */
