@@ -268,6 +268,24 @@ test('dangerous edits are listed without measuring, the largest first', async ()
   );
 });
 
+test('every case is kept as it ends, and a kept one is not edited again', async () => {
+  const model = await openFacts();
+  const given = facts.slice(0, 2);
+  const kept: CaseResult[] = [];
+  const append = async (result: CaseResult): Promise<void> => void kept.push(result);
+  const plan = quick({ methods: ['rome'], measure: false });
+  const cases = await evaluate(model, given, { ...plan, journal: { lines: [], append } });
+  assert.equal(kept, cases);
+  kept.length = 0;
+  const first = { ...cases[0]!, prompt: 'kept' };
+  const again = await evaluate(model, given, { ...plan, journal: { lines: [first], append } });
+  assert.is(again[0], first);
+  assert.equal(
+    kept.map(({ case_id }) => case_id),
+    [cases[1]!.case_id],
+  );
+});
+
 test('a fact that does not fit is named before any edit; an interrupt leaves the weights alone', async () => {
   const model = await openFacts();
   const before = await read(gpu, model.editedWeight(LAYER).tensor);

@@ -113,7 +113,7 @@ export const FAULTS: readonly Mutant[] = [
     ...['$json.replace(JSON_RAW, $f)', '$json'],
   ),
   guard(
-    ...(['12: evaluate keeps nothing', 'kills', /^evaluate/, 'src/lab/evaluate.ts'] as const),
+    ...(['12: evaluate keeps nothing', 'evaluate', /^every case is kept/, 'src/lab/evaluate.ts'] as const),
     ...['options.journal?.append(result)', 'undefined'],
   ),
   guard(
