@@ -381,8 +381,16 @@ test('a command loads its own files: an edit takes no part of the lab, --help no
   });
 });
 
-test('Ctrl-C in every phase: 130 and nothing half-written', async () => {
-  for (const phase of ['load', 'sample', 'contexts', 'value', 'verify', 'write']) {
+test('a signal in any phase: 130 and nothing half-written', async () => {
+  const phases = [
+    ['load', 'SIGHUP'],
+    ['sample', 'SIGINT'],
+    ['contexts', 'SIGTERM'],
+    ['value', 'SIGINT'],
+    ['verify', 'SIGHUP'],
+    ['write', 'SIGINT'],
+  ] as const;
+  for (const [phase, signal] of phases) {
     await withFolder(async (folder) => {
       const out = join(folder, 'edit.safetensors');
       const { code, stdout, stderr } = await run(
@@ -391,6 +399,7 @@ test('Ctrl-C in every phase: 130 and nothing half-written', async () => {
           // A cache of its own, or nothing would be sampled.
           env: { PALIMPSEST_CACHE: phase === 'sample' ? folder : cache },
           interruptAt: `palimpsest: ${phase} ...`,
+          signal,
           interrupts: phase === 'value' ? 2 : 1,
         },
       );

@@ -22,8 +22,9 @@ export interface Ended {
 
 export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
-  /** SIGINT as soon as stderr has this text in it, this many times. */
+  /** A signal, SIGINT if not told, as soon as stderr has this text in it, this many times. */
   readonly interruptAt?: string;
+  readonly signal?: NodeJS.Signals;
   readonly interrupts?: number;
   /** Stops reading stdout after the first piece, as `head` does. */
   readonly readOnce?: boolean;
@@ -32,7 +33,7 @@ export interface CliOptions {
 }
 
 export function cli(args: readonly string[], options: CliOptions = {}): Promise<Ended> {
-  const { env = {}, interruptAt, interrupts = 1, readOnce = false } = options;
+  const { env = {}, interruptAt, signal = 'SIGINT', interrupts = 1, readOnce = false } = options;
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [...COMMAND, ...args], {
       env: { ...process.env, ...env },
@@ -49,7 +50,7 @@ export function cli(args: readonly string[], options: CliOptions = {}): Promise<
       stderr += String(part);
       if (interruptAt === undefined || sent || !stderr.includes(interruptAt)) return;
       sent = true;
-      for (let i = 0; i < interrupts; i += 1) setTimeout(() => child.kill('SIGINT'), 300 * i); // sooner, it is one
+      for (let i = 0; i < interrupts; i += 1) setTimeout(() => child.kill(signal), 300 * i); // sooner, it is one
     });
     child.on('close', (code) => resolve({ code, stdout, stderr }));
   });

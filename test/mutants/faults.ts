@@ -333,14 +333,14 @@ export const FAULTS: readonly Mutant[] = [
   ),
   guard(
     ...(['38: a changed line of a run', 'journal', /^a head and lines/, 'src/io/journal-steps.ts'] as const),
-    ...['[bytesOf(start), bytesOf(rest.subarray(0, count)), line]', '[]'],
+    ...['crc === rest[count]', 'true'],
   ),
   guard(
     ...(['38: messages of any length', 'terminal', /^text from outside/, 'src/errors.ts'] as const),
     ...['printableLines(message)', 'message'],
   ),
   guard(
-    ...(['38: SIGHUP is not heard', 'kills', /^export, SIGHUP/, 'cli/main.ts'] as const),
+    ...(['38: SIGHUP is not heard', 'cli', /^a signal in any phase/, 'cli/main.ts'] as const),
     ...["['SIGINT', 'SIGTERM', 'SIGHUP'] as const", "['SIGINT', 'SIGTERM'] as const"],
   ),
   guard('38: caches without a HOME', 'hub', /^our own cache/, 'src/io/cache.ts', 'isAbsolute(path)', 'true'),
