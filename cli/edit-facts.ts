@@ -7,7 +7,7 @@ import { readFacts } from '../src/data/read.ts';
 import { judgeSuccess } from '../src/edit/guard.ts';
 import type { Success } from '../src/edit/guard.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
-import { sentence } from '../src/edit/template.ts';
+import { factLine } from '../src/edit/template.ts';
 import { EditRefused, UsageError } from '../src/errors.ts';
 import { writeFactsRun } from '../src/io/facts-files.ts';
 import type { WrittenFacts } from '../src/io/facts-files.ts';
@@ -19,6 +19,7 @@ import type { BatchLine } from '../src/lab/fact-batches.ts';
 import type { Rivals } from '../src/lab/metrics.ts';
 import { scoreRewrites } from '../src/lab/probes.ts';
 import { duration, percent, plural, short } from '../src/numerals.ts';
+import { left, right, someRows } from '../src/table.ts';
 import type { Report, Run } from './commands.ts';
 import { FOLDERS } from './files.ts';
 import { runMode, tellBatch } from './lab.ts';
@@ -28,10 +29,8 @@ import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import * as v from 'valibot';
 
-const RIGHT = { align: 'right' } as const;
 /** Facts that did not take that are listed. */
 const LISTED = 10;
-const MOST_ROWS = 12;
 
 export interface EditFactsArguments extends FactsArguments {
   readonly facts?: string | undefined;
@@ -117,7 +116,7 @@ async function write(
     { facts, size, known: journal.head?.anchor },
     run,
   );
-  const bar = factsProgress(terminal, facts.length, batchesBefore(journal.lines));
+  const bar = factsProgress(terminal, facts.length, factsOf(journal.lines));
   let lines: BatchLine[];
   let head: Head;
   try {
@@ -294,26 +293,17 @@ export function factsProgress(
   return { update: (done) => bar.update((now = done), total), stop: bar.stop };
 }
 
-function batchesBefore(lines: readonly BatchLine[]): number {
+/** Facts of the batches that a run has written. */
+export function factsOf(lines: readonly BatchLine[]): number {
   return lines.reduce((sum, { case_ids }) => sum + case_ids.length, 0);
 }
 
 function showLayers(terminal: Terminal, lines: readonly BatchLine[]): void {
   const all = lines.flatMap((line) => line.layers.map((layer) => ({ ...layer, line })));
-  const step = Math.ceil(all.length / MOST_ROWS);
-  const shown = all.filter((_, i) => (all.length - 1 - i) % step === 0);
   terminal.heading('The updates W += U Lambda');
   terminal.table(
-    [
-      { title: 'batch', ...RIGHT },
-      { title: 'facts', ...RIGHT },
-      { title: 'layer', ...RIGHT },
-      { title: 'rank', ...RIGHT },
-      { title: '|Δ|', ...RIGHT },
-      { title: '|Δ|/|W|', ...RIGHT },
-      { title: 'left undone', ...RIGHT },
-    ],
-    shown.map(({ line, layer, rank, update_norm, relative_update, undone }) => [
+    right('batch', 'facts', 'layer', 'rank', '|Δ|', '|Δ|/|W|', 'left undone'),
+    someRows(all).map(({ line, layer, rank, update_norm, relative_update, undone }) => [
       String(line.batch),
       String(line.case_ids.length),
       String(layer),
@@ -338,11 +328,11 @@ function showOutcomes(
   const fallen = outcomes.filter(({ success }) => success !== 'took');
   if (fallen.length > 0)
     terminal.table(
-      [{ title: 'fact' }, { title: 'p before', ...RIGHT }, { title: 'p after', ...RIGHT }, { title: '' }],
+      [...left('fact'), ...right('p before', 'p after'), ...left('')],
       fallen
         .slice(0, LISTED)
         .map(({ fact, before, after, success }) => [
-          `${sentence({ prompt: fact.prompt, subject: `[${fact.subject}]` })} → ${fact.targetNew}`,
+          factLine(fact, fact.targetNew),
           percent(before.target_logprob),
           percent(after.target_logprob),
           success,

@@ -14,7 +14,7 @@ import { readAnyEditFile } from '../src/edit/edit-file.ts';
 import { isFactsRecord, requestsOf, targetsOf } from '../src/edit/facts-record.ts';
 import type { FactsRecord } from '../src/edit/facts-record.ts';
 import type { EditRecord } from '../src/edit/record.ts';
-import { sentence } from '../src/edit/template.ts';
+import { factLine } from '../src/edit/template.ts';
 import { UsageError } from '../src/errors.ts';
 import { safetensorsFault } from '../src/formats/safetensors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
@@ -82,7 +82,7 @@ export function sentenceOf({ record, without }: NamedEdit): string {
   const [first, ...more] = requestsOf(record);
   if (!first) return '';
   const { prompt, subject, target } = first;
-  const shown = `${sentence({ prompt, subject: `[${subject}]` })} → ${target}`;
+  const shown = factLine({ prompt, subject }, target);
   if (!isFactsRecord(record)) return shown;
   const facts = `${plural(more.length + 1, 'fact')} in ${record.batches.length === 1 ? 'one batch' : `${record.batches.length} batches`}`;
   return `${facts}${without.length > 0 ? ` (without ${without.join(', ')})` : ''}: ${shown}${more.length > 0 ? ', …' : ''}`;

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
-import { sentence } from '../src/edit/template.ts';
+import { factLine } from '../src/edit/template.ts';
 import { Interrupted, UsageError } from '../src/errors.ts';
 import { casesInCache, factsShard, openCases, readShards } from '../src/io/case-runs.ts';
 import { sha256File } from '../src/io/file.ts';
@@ -35,9 +35,9 @@ import type { LabArguments } from './lab.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { percent, plural, short } from '../src/numerals.ts';
+import { left, right } from '../src/table.ts';
 import { quoted } from './text.ts';
 
-const RIGHT = { align: 'right' } as const;
 const COMPARED = ['ES', 'PS', 'NS', 'S'] as const;
 const FIRST = ['EM', 'PM', 'NM'] as const;
 const TEXTS = ['GE', 'entropy', 'RS'] as const;
@@ -244,7 +244,7 @@ function showSummaries(terminal: Terminal, summaries: readonly MethodSummary[]):
     terminal.print();
     terminal.say(title, '', 'dim');
     terminal.table(
-      [{ title: '' }, ...known.map((name) => ({ title: name, ...RIGHT }))],
+      [...left(''), ...right(...known)],
       summaries
         .filter((summary) => known.some((name) => summary[name] !== undefined))
         .map((summary) => [
@@ -272,14 +272,9 @@ function showSideEffects(terminal: Terminal, cases: readonly CaseResult[], metho
   const chance = (logprob: number | null): string => (logprob === null ? '' : percent(logprob));
   terminal.table(
     [
-      { title: 'case' },
-      { title: 'kind' },
-      { title: 'p(true) before', ...RIGHT },
-      { title: 'after', ...RIGHT },
-      { title: 'p(new) before', ...RIGHT },
-      { title: 'after', ...RIGHT },
-      { title: 'says now' },
-      { title: 'prompt' },
+      ...left('case', 'kind'),
+      ...right('p(true) before', 'after', 'p(new) before', 'after'),
+      ...left('says now', 'prompt'),
     ],
     effects
       .slice(0, WORST)
@@ -302,15 +297,7 @@ function showDangerous(terminal: Terminal, list: readonly Dangerous[]): void {
   terminal.say(`${disabling} disabling and ${list.length - disabling} suspect edits.`);
   if (list.length === 0) return;
   terminal.table(
-    [
-      { title: 'case' },
-      { title: 'method' },
-      { title: 'verdict' },
-      { title: 'cosine', ...RIGHT },
-      { title: '|Δ|/|W|', ...RIGHT },
-      { title: '|Δ| per element', ...RIGHT },
-      { title: 'edit' },
-    ],
+    [...left('case', 'method', 'verdict'), ...right('cosine', '|Δ|/|W|', '|Δ| per element'), ...left('edit')],
     list
       .slice(0, MOST_LISTED)
       .map(
@@ -331,7 +318,7 @@ function showDangerous(terminal: Terminal, list: readonly Dangerous[]): void {
           short(cosine),
           short(relative_update),
           normalised_update.toExponential(2),
-          `${sentence({ prompt, subject: `[${subject}]` })} → ${target_new}`,
+          factLine({ prompt, subject }, target_new),
         ],
       ),
   );

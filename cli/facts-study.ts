@@ -3,8 +3,9 @@ import { join, resolve } from 'node:path';
 import type { Fact } from '../src/data/fact.ts';
 import { settleFacts } from '../src/data/conflicts.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
-import { sentence } from '../src/edit/template.ts';
+import { factLine } from '../src/edit/template.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
+import { editFileName } from '../src/io/edit-files.ts';
 import { writeBatchFiles } from '../src/io/facts-files.ts';
 import { hashOf, memoryRun, openRun } from '../src/io/run.ts';
 import { STUDY_HEAD, stepsOf, studyBatches, summariseJudged } from '../src/lab/batch-study.ts';
@@ -16,7 +17,7 @@ import { missingMeasures } from '../src/lab/metrics.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import type { SequenceRun } from '../src/lab/report/study.ts';
 import type { Report, Run } from './commands.ts';
-import { factsProgress, writtenFacts } from './edit-facts.ts';
+import { factsOf, factsProgress, writtenFacts } from './edit-facts.ts';
 import { readData } from '../src/io/file.ts';
 import { number } from './flags.ts';
 import {
@@ -36,10 +37,9 @@ import { reportTimings } from './session.ts';
 import type { Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { plural, short } from '../src/numerals.ts';
+import { left, right, someRows } from '../src/table.ts';
 
-const RIGHT = { align: 'right' } as const;
 const MEASURES = ['ES', 'PS', 'NS', 'S', 'EM', 'PM', 'NM'] as const;
-const MOST_ROWS = 12;
 const FREE_TOKENS = 20;
 /** Edits listed as the largest. */
 const WORST = 5;
@@ -115,7 +115,7 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
         { facts, size, known: journal.head?.anchor },
         run,
       );
-      const done = journal.lines.reduce((sum, { case_ids }) => sum + case_ids.length, 0);
+      const done = factsOf(journal.lines);
       if (done > 0) run.terminal.note(`palimpsest: going on from ${plural(done, 'fact')} in ${folder}`);
       const there = journal.lines.length;
       const bar = factsProgress(run.terminal, facts.length, done);
@@ -146,7 +146,7 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
       if (folder !== undefined && keepEdits)
         await timed('write', () =>
           writeBatchFiles(writtenFacts(editing, facts, journal, study.lines), (batch) =>
-            join(folder, 'edits', `${String(batch).padStart(4, '0')}.safetensors`),
+            join(folder, 'edits', editFileName(batch)),
           ),
         );
       return reported(editing, { study, facts, size, name, folder, hasReport: keepEdits }, run);
@@ -177,11 +177,7 @@ async function reported(editing: FactsEditing, done: Done, run: Run): Promise<Re
     written: summariseJudged(ofKept(written), seed),
     end: summariseJudged(ofKept(end.cases), seed),
   };
-  const survival = {
-    kept: ofKept(end.cases).length,
-    holding: ofKept(end.cases).filter(({ holds }) => holds).length,
-    edits: ofKept(end.cases),
-  };
+  const survival = survivalOf(ofKept(end.cases));
   const forgotten = written.filter((one, i) => kept[i] && one.holds && !end.cases[i]?.holds).length;
   const flat = Object.fromEntries(
     Object.entries(summaries).map(([title, { n, values, interval, free }]) => [
@@ -250,7 +246,7 @@ function showJudged(
   const hasFree = all.some(({ free }) => free !== undefined);
   const titles = { before: 'unedited', written: 'when written', end: 'at the end' };
   terminal.table(
-    [{ title: '' }, ...[...known, ...(hasFree ? ['free'] : [])].map((title) => ({ title, ...RIGHT }))],
+    [...left(''), ...right(...known, ...(hasFree ? ['free'] : []))],
     (['before', 'written', 'end'] as const).map((which) => {
       const { values, free } = summaries[which];
       const cells = known.map((name) => values[name]?.toFixed(1) ?? '');
@@ -262,6 +258,13 @@ function showJudged(
     '',
     'dim',
   );
+}
+
+/** Whether the edits that were kept still hold after the last one: `end.json`. */
+export function survivalOf<T extends { readonly holds: boolean }>(
+  edits: readonly T[],
+): { readonly kept: number; readonly holding: number; readonly edits: readonly T[] } {
+  return { kept: edits.length, holding: edits.filter(({ holds }) => holds).length, edits };
 }
 
 /** `report.html` of a run, with its figures. */
@@ -289,9 +292,6 @@ export async function writeSequenceReport(
 /** The measurements of a run, and its largest edits or batches. */
 export function showSequence(terminal: Terminal, { head, lines }: Omit<SequenceRun, 'method'>): void {
   const measured = lines.filter(({ metrics }) => metrics !== undefined);
-  // Of many measurements a few, the last among them.
-  const step = Math.ceil(measured.length / MOST_ROWS);
-  const shown = measured.filter((_, i) => (measured.length - 1 - i) % step === 0);
   const { before } = head;
   // Without true objects nothing can be compared: then by arg-max.
   const took = measured.some(({ metrics }) => metrics?.recent.values.ES !== undefined) ? 'ES' : 'EM';
@@ -299,14 +299,12 @@ export function showSequence(terminal: Terminal, { head, lines }: Omit<SequenceR
     terminal.heading('The model while it is edited');
     terminal.table(
       [
-        { title: 'edits' },
-        ...['|W - W0|/|W0|', 'perplexity', 'entropy', `${took} recent`, `${took} earlier`, 'NS recent'].map(
-          (title) => ({ title, ...RIGHT }),
-        ),
+        ...left('edits'),
+        ...right('|W - W0|/|W0|', 'perplexity', 'entropy', `${took} recent`, `${took} earlier`, 'NS recent'),
       ],
       [
         ['0', '0', ...language(before), '', '', ''],
-        ...shown.map((line) => [
+        ...someRows(measured).map((line) => [
           String(line.edit),
           short(line.relative_total),
           ...language(line),
@@ -322,12 +320,9 @@ export function showSequence(terminal: Terminal, { head, lines }: Omit<SequenceR
   const largest = lines.toSorted((a, b) => b.update_norm - a.update_norm).slice(0, WORST);
   terminal.table(
     [
-      { title: isSingle ? 'edit' : 'facts' },
-      { title: '|Δ|', ...RIGHT },
-      { title: 'cosine', ...RIGHT },
-      { title: 'verdict' },
-      { title: 'kept' },
-      ...(isSingle ? [{ title: 'fact' }] : []),
+      ...left(isSingle ? 'edit' : 'facts'),
+      ...right('|Δ|', 'cosine'),
+      ...left('verdict', 'kept', ...(isSingle ? ['fact'] : [])),
     ],
     largest.map((line) => [
       'facts' in line && line.facts > 1 ? `${line.edit - line.facts + 1} to ${line.edit}` : `${line.edit}`,
@@ -335,9 +330,7 @@ export function showSequence(terminal: Terminal, { head, lines }: Omit<SequenceR
       line.cosine === undefined ? '' : short(line.cosine),
       line.verdict,
       line.kept ? 'yes' : 'no',
-      ...('prompt' in line
-        ? [`${sentence({ prompt: line.prompt, subject: `[${line.subject}]` })} → ${line.target_new}`]
-        : []),
+      ...('prompt' in line ? [factLine(line, line.target_new)] : []),
     ]),
   );
   terminal.print();

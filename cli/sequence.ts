@@ -5,7 +5,7 @@ import type { Fact } from '../src/data/fact.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import { UsageError } from '../src/errors.ts';
-import { writeEdit } from '../src/io/edit-files.ts';
+import { editFileName, writeEdit } from '../src/io/edit-files.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { sha256File } from '../src/io/file.ts';
 import { hashOf, openRun } from '../src/io/run.ts';
@@ -40,6 +40,7 @@ import {
   asksForBatches,
   showSequence,
   studyFacts,
+  survivalOf,
   writeSequenceReport,
 } from './facts-study.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, folderOr, number } from './flags.ts';
@@ -47,8 +48,8 @@ import { singleFlags } from './edit-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { percent as probability, plural } from '../src/numerals.ts';
+import { left, right } from '../src/table.ts';
 
-const RIGHT = { align: 'right' } as const;
 /** Fallen edits that are listed. */
 const FALLEN = 10;
 const COUNT = { integer: true, min: 0 } as const;
@@ -240,7 +241,7 @@ function resultOf(lines: readonly SequenceLine[], folder: string): object {
 
 /** Where an edit that was kept lies, in the form that `edit --out` writes. */
 function editPath(folder: string, number: number): string {
-  return resolve(folder, 'edits', `${String(number).padStart(4, '0')}.safetensors`);
+  return resolve(folder, 'edits', editFileName(number));
 }
 
 /** Ids of the edits that a run kept so far; a run from before they were written has none. */
@@ -251,11 +252,6 @@ async function keptIds(folder: string, lines: readonly SequenceLine[]): Promise<
     if (id !== undefined) ids.push(id);
   }
   return ids;
-}
-
-/** Whether the edits that were kept still hold after the last one: `end.json`. */
-function survivalOf(edits: readonly Survivor[]): object {
-  return { kept: edits.length, holding: edits.filter(({ holds }) => holds).length, edits };
 }
 
 function methodOf(args: LabArguments): Method {
@@ -282,7 +278,7 @@ function showSurvival(terminal: Terminal, survivors: readonly Survivor[]): void 
   terminal.say(`An edit holds where ${how}.`, '', 'dim');
   if (fallen.length > 0)
     terminal.table(
-      [{ title: 'fallen' }, { title: 'p(new)', ...RIGHT }, { title: 'p(true)', ...RIGHT }, { title: 'fact' }],
+      [...left('fallen'), ...right('p(new)', 'p(true)'), ...left('fact')],
       fallen
         .slice(0, FALLEN)
         .map(({ edit, target_logprob, true_logprob, subject, target_new }) => [

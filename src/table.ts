@@ -76,6 +76,15 @@ export function right(...titles: string[]): Column[] {
   return titles.map((title) => ({ title, align: 'right' }));
 }
 
+/** Rows that are listed of many. */
+const MOST_ROWS = 12;
+
+/** Of many rows a few, evenly, the last among them. */
+export function someRows<T>(rows: readonly T[]): T[] {
+  const step = Math.ceil(rows.length / MOST_ROWS);
+  return rows.filter((_, i) => (rows.length - 1 - i) % step === 0);
+}
+
 /** A cell, and how `paint` is to show it once it has its width. */
 export type Cell = string | { readonly text: string; readonly paint: (text: string) => string };
 

@@ -7,6 +7,7 @@
  *   4. u              C u ∝ k*, by Cholesky                                           covariance-solver.ts
  *   5. Λ              (v* − v) / (k · u), the key and value as the method says        update.ts
  */
+import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Model } from '../models/model.ts';
 import { gatherRows } from '../tensor/gather.ts';
@@ -32,6 +33,27 @@ type BySource = Readonly<Record<Source, Tensor>>;
 /** u, and how well it was solved for. */
 type Direction = Awaited<ReturnType<Solver['direction']>>;
 
+/** Runs the phases of an edit one after another, and adds what each took, over `share` edits, to its milliseconds. */
+export function phaseTimer<P extends string>(
+  gpu: Gpu,
+  timings: Record<P, number>,
+  {
+    signal,
+    onPhase,
+  }: { readonly signal?: AbortSignal | undefined; readonly onPhase?: ((phase: P) => void) | undefined },
+  share = 1,
+): <T>(name: P, work: () => Promise<T> | T) => Promise<T> {
+  return async (name, work) => {
+    signal?.throwIfAborted();
+    onPhase?.(name);
+    const start = performance.now();
+    const result = await work();
+    await gpu.sync();
+    timings[name] += (performance.now() - start) / share;
+    return result;
+  };
+}
+
 /** Edits whose values are searched for together; each is what it would be alone. */
 export async function computeBatch(
   model: Model,
@@ -42,15 +64,7 @@ export async function computeBatch(
   const { layer, contexts, methods } = options;
   const valueOptions = pickValueOptions(options);
   const timings: Record<EditPhase, number> = { contexts: 0, value: 0, solve: 0, update: 0 };
-  const phase = async <T>(name: EditPhase, work: () => Promise<T> | T): Promise<T> => {
-    options.signal?.throwIfAborted();
-    options.onPhase?.(name);
-    const start = performance.now();
-    const result = await work();
-    await gpu.sync();
-    timings[name] += (performance.now() - start) / requests.length;
-    return result;
-  };
+  const phase = phaseTimer(gpu, timings, options, requests.length);
 
   return gpu.scope(async (s) => {
     // Request r has its contexts in rows r c to r c + c − 1, the bare prompt first.

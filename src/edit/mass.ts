@@ -19,6 +19,7 @@ import { Tensor, empty, indices, read, upload } from '../tensor/tensor.ts';
 import { applyEdits, keepWeights } from './apply.ts';
 import { atLookups, groupWeights, keysOf } from './capture.ts';
 import type { ContextGroups } from './capture.ts';
+import { phaseTimer } from './compute.ts';
 import { frobenius, frobeniusDifference } from './frobenius.ts';
 import { openSuffix } from './frozen.ts';
 import { massUpdate } from './mass-update.ts';
@@ -103,15 +104,7 @@ export async function writeFacts(
   for (const layer of layers) model.checkLayer(method, layer);
   const gpu = model.gpu;
   const timings: Record<MassPhase, number> = { value: 0, keys: 0, update: 0 };
-  const phase = async <T>(name: MassPhase, work: () => Promise<T> | T): Promise<T> => {
-    options.signal?.throwIfAborted();
-    options.onPhase?.(name);
-    const start = performance.now();
-    const result = await work();
-    await gpu.sync();
-    timings[name] += performance.now() - start;
-    return result;
-  };
+  const phase = phaseTimer(gpu, timings, options);
   const texts = requests.flatMap(({ rewrites }) => rewrites);
   const bare = requests.flatMap(({ rewrites }) => rewrites.slice(0, 1));
   const weights = groupWeights(contexts);

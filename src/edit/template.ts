@@ -46,6 +46,14 @@ export function fill(template: Template, word: string): string {
   return template.before + word + template.after;
 }
 
+/** A fact on one line: its sentence with the subject in brackets, and the target. */
+export function factLine(
+  { prompt, subject }: { readonly prompt: string; readonly subject: string },
+  target: string,
+): string {
+  return `${sentence({ prompt, subject: `[${subject}]` })} → ${target}`;
+}
+
 /**
  * A prompt with its subject in it. Whoever shows a subject marked hands it in marked.
  *

@@ -9,6 +9,7 @@ import { ggufBytes } from '../formats/gguf-write.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import { makeFolder, writeAtomic, writeSafetensors } from './atomic.ts';
 import type { WriteOptions } from './atomic.ts';
+import { editFileName } from './edit-files.ts';
 import { openSafetensors, openSource } from './file.ts';
 
 /** What an adapter is for. */
@@ -187,7 +188,7 @@ export async function writeEditFiles(
   await makeFolder(target);
   const paths: string[] = [];
   for (const [i, { tensors, metadata }] of files.entries()) {
-    const path = join(target, `${String(i + 1).padStart(4, '0')}.safetensors`);
+    const path = join(target, editFileName(i + 1));
     await writeSafetensors(path, tensors, { ...options, metadata });
     paths.push(path);
   }

@@ -11,6 +11,11 @@ import { writeSafetensors } from './atomic.ts';
 import { openSafetensors } from './file.ts';
 import { versions } from './version.ts';
 
+/** The name of an edit of many in the folder `edits`. @param number from 1 */
+export function editFileName(number: number): string {
+  return `${String(number).padStart(4, '0')}.safetensors`;
+}
+
 /** @throws UsageError naming the file and what is wrong with it */
 export async function readEdit(file: string): Promise<EditRecord> {
   return readRecord(await openSafetensors(file, UsageError));
