@@ -208,7 +208,7 @@ export const EDIT_FLAGS = {
   stop: choice(
     '--stop',
     ['loss', 'probable'],
-    'when the search for a value ends early: at a small loss, or also once the target is the most probable',
+    'when the search for a value ends early: at a small loss, or also once the target is the most probable [default: loss; of paper --sequel probable]',
   ),
   'stop-after': number(
     '--stop-after',

@@ -53,6 +53,9 @@ const SIZE_FLAGS = Object.fromEntries(
   }),
 ) as Record<(typeof SIZES)[SizeName][0], ReturnType<typeof number>>;
 
+/** As in ENCORE (arXiv 2502.01636), whose study of many facts this follows: a search ends when every context says the target. */
+const SEQUEL_STOP = 'probable';
+
 const SEQUEL_ONLY = ['sizes', 'batch', 'judged', 'anchored'];
 
 export const paper = command({
@@ -82,7 +85,7 @@ export const paper = command({
       .options(SIZE_FLAGS),
   run: async (args, run) => {
     checkFlags(args);
-    if (args.sequel) return runSequelStudy(args, run);
+    if (args.sequel) return runSequelStudy({ ...args, stop: args.stop ?? SEQUEL_STOP }, run);
     const { out } = args;
     const { terminal, signal } = run;
     const data = await readData('--data', args.data, 'counterfact-100.json');
@@ -251,7 +254,7 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
       title: `Many facts in the model “${model.id}”`,
       about: [
         ['edit layer', `${edit.layer}; ${title}`],
-        ['records', `the first ${plan.sizes.at(-1)} of ${name}`],
+        ['records', `the first ${plan.sizes.at(-1)?.toLocaleString('en')} of ${name}`],
         ['batches', `of ${plan.batch}, where they come one after another`],
         ['contexts', `${contexts.flat().length} templates, for all methods`],
         ['adapter', `${adapter.description}${adapter.kind === 'software' ? ' (software)' : ''}`],
@@ -275,7 +278,7 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
 
 function sequelCommandOf({ sizes, batch, judged, anchored }: SequelPlan, args: SequelArguments): string {
   const { model, data } = args;
-  const words = { data, model, sizes: sizes.join(), batch, judged, anchored: anchored };
+  const words = { data, model, sizes: sizes.join(), batch, judged, anchored, stop: args.stop };
   const given = Object.entries(words).filter(([, value]) => value !== undefined);
   return ['palimpsest paper --sequel', ...given.map(([flag, value]) => `--${flag} ${value}`)].join(' ');
 }

@@ -84,7 +84,12 @@ export function factsCost({ sequel = [] }: Study): Figure | undefined {
         y: logarithmic('number'),
         anchored: false,
       },
-      { title: '‖W − W₀‖ / ‖W₀‖', of: ({ moved }) => moved, y: { scale: { zero: true } }, anchored: false },
+      {
+        title: 'How far the weights moved',
+        of: ({ moved }) => moved,
+        y: logarithmic('number'),
+        anchored: false,
+      },
     ],
   );
 }

@@ -123,7 +123,7 @@ export function sequencesTable({ sequences = [] }: Study): string {
         const [worst] = bySize(lines);
         return worst ? `${power(worst.normalised_update)}<small>edit ${worst.edit}</small>` : '';
       },
-      '‖W − W₀‖/‖W₀‖': ({ lines }) => fixed(lines.at(-1)?.relative_total, 2),
+      '‖W − W₀‖/‖W₀‖': ({ lines }) => large(lines.at(-1)?.relative_total, 2),
       perplexity: (run) =>
         `${large(run.head.before.perplexity)} → ${large(last(run, ({ perplexity }) => perplexity))}`,
       'S, last edits': (run) => fixed(last(run, ({ metrics }) => metrics?.recent.values.S)),
@@ -156,7 +156,7 @@ export function sequelTable({ sequel = [] }: Study): string {
       line.method ? line.facts.toLocaleString('en') : '0',
       ...[line.ES, line.PS, line.NS, line.S].map((value) => fixed(value)),
       large(line.perplexity),
-      fixed(line.moved, 2),
+      large(line.moved, 2),
       fixed(line.seconds, 2),
     ]),
     blocks: true,

@@ -113,10 +113,10 @@ export function fixed(x: number | null | undefined, digits = 1): string {
 }
 
 /** A number that may be large: `63.4`, `1,240`, `3.1×10⁷`. */
-export function large(x: number | null | undefined): string {
+export function large(x: number | null | undefined, digits = 1): string {
   return written(x, (number) => {
     if (number >= 1e5) return power(number);
-    return number >= 1000 ? Math.round(number).toLocaleString('en') : number.toFixed(1);
+    return number >= 1000 ? Math.round(number).toLocaleString('en') : number.toFixed(digits);
   });
 }
 
