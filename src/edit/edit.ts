@@ -127,19 +127,35 @@ export async function computeEdits(
   requests: readonly EditRequest[],
   options: EditsOptions,
 ): Promise<Edit[]> {
-  const { layer, contexts } = options;
-  model.checkLayer('edit', layer);
-  const rows =
-    options.rows ?? requests.map((request) => editRows(model.tokenizer, request, contexts, model.dims));
+  model.checkLayer('edit', options.layer);
+  const rows = rowsOf(model, requests, options);
   for (const one of rows) checkSize(model, one);
   const edits: Edit[] = [];
-  for (const batch of valueBatches(model.gpu, model.dims, layer, rows, options.memory)) {
+  for (const batch of searchedTogether(model, requests, { ...options, rows })) {
     const [first = 0] = batch;
     const mine = batch.map((i) => ({ request: requests[i] as EditRequest, rows: rows[i] as EditRows }));
     const onStep = options.onStep && stepOf(options.onStep, first);
     edits.push(...(await computeBatch(model, mine, { ...options, onStep })));
   }
   return edits;
+}
+
+/** Indices of the requests whose values `computeEdits` searches for at a time. */
+export function searchedTogether(
+  model: Model,
+  requests: readonly EditRequest[],
+  options: Pick<EditsOptions, 'contexts' | 'layer' | 'memory' | 'rows'>,
+): number[][] {
+  const rows = rowsOf(model, requests, options);
+  return valueBatches(model.gpu, model.dims, options.layer, rows, options.memory);
+}
+
+function rowsOf(
+  { tokenizer, dims }: Model,
+  requests: readonly EditRequest[],
+  { rows, contexts }: Pick<EditsOptions, 'contexts' | 'rows'>,
+): readonly EditRows[] {
+  return rows ?? requests.map((request) => editRows(tokenizer, request, contexts, dims));
 }
 
 function stepOf(onStep: NonNullable<EditsOptions['onStep']>, first: number): EditsOptions['onStep'] {

@@ -7,7 +7,7 @@
 import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { withUpdate } from '../edit/apply.ts';
-import { computeEdits } from '../edit/edit.ts';
+import { computeEdits, searchedTogether } from '../edit/edit.ts';
 import type { Edit, EditSettings, Update } from '../edit/edit.ts';
 import { VERDICTS, judge } from '../edit/guard.ts';
 import type { Thresholds } from '../edit/guard.ts';
@@ -82,9 +82,6 @@ export interface CaseResult {
   readonly methods: Readonly<Partial<Record<Method, MethodResult>>>;
 }
 
-/** Facts whose values are searched for at a time, so that results come before all of them are there. */
-const TOGETHER = 32;
-
 /** What of a case on the disk is relied on; a journal checks its lines with it. */
 export const CASE = v.looseObject({
   case_id: v.number(),
@@ -111,13 +108,13 @@ export async function evaluate(
 ): Promise<CaseResult[]> {
   await checkFacts(model, facts, options.edit.contexts, options);
   const results: CaseResult[] = [...(options.journal?.lines ?? [])].slice(0, facts.length);
-  for (let from = 0; from < facts.length; from += TOGETHER) {
-    const group = facts.slice(from, from + TOGETHER);
-    if (from + group.length <= results.length) continue;
-    // A group that was begun is searched for as a whole again: so its numbers are those of an unbroken run.
+  for (const batch of searchedTogether(model, facts.map(requestOf), options.edit)) {
+    if (batch.every((i) => i < results.length)) continue;
+    // A batch that was begun is searched for as a whole again: so its numbers are those of an unbroken run.
+    const group = batch.map((i) => facts[i] as Fact);
     const edits = await editFacts(model, group, options.methods, options);
     for (const [i, fact] of group.entries()) {
-      if (from + i < results.length) continue;
+      if ((batch[i] as number) < results.length) continue;
       options.signal?.throwIfAborted();
       const { edit, updates } = edits[i] as Edited;
       const [before] = options.measure === false ? [] : await scoreFacts(model, [fact]);
