@@ -18,9 +18,12 @@ import { covarianceSolver } from '../src/edit/covariance-solver.ts';
 import type { Method } from '../src/edit/method.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { explainEdit } from '../src/lab/explain.ts';
+import { storedTensors } from '../src/models/architecture.ts';
 import type { Hook } from '../src/models/architecture.ts';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
+import { readArchitecture } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
+import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { read } from '../src/tensor/tensor.ts';
 import type { Tensor } from '../src/tensor/tensor.ts';
 import { packSymmetric, unpackSymmetric } from '../src/edit/panels.ts';
@@ -200,3 +203,35 @@ for (const name of NAMES.filter((one) => only?.includes(one) ?? true)) {
   });
   test.run();
 }
+
+/** Switches that leave tensors out. Biases of a random checkpoint are zero, so a model without them computes the same. */
+const LEFT_OUT = [
+  ['gpt-neox', 'attention_bias'],
+  ['llama2', 'attention_bias'],
+  ['llama2', 'mlp_bias'],
+  ['qwen3', 'attention_bias'],
+] as const;
+
+const biases = suite('architectures: biases');
+for (const [name, field] of LEFT_OUT)
+  biases(`${name} without ${field} is ${name} with zeros for it, bit for bit`, async () => {
+    const json = (file: string): Record<string, unknown> =>
+      JSON.parse(readFileSync(golden(`architectures/${name}/${file}`), 'utf8')) as Record<string, unknown>;
+    const logits = [];
+    const biased = await readArchitecture(name, { ...json('config.json'), [field]: true });
+    const whole = randomCheckpoint(name, { architecture: biased, tokenizerJson: json('tokenizer.json') });
+    const bare = await readArchitecture(name, { ...json('config.json'), [field]: false });
+    assert.ok(storedTensors(bare).size < storedTensors(biased).size);
+    for (const architecture of [biased, bare]) {
+      const model = await Model.load(gpu, { ...whole, architecture });
+      logits.push(
+        await gpu.scope((s) => {
+          const batch = uploadBatch(s, packRows([[5, 7, 11, 13]]));
+          return read(gpu, model.logits(s, model.forward(s, batch)));
+        }),
+      );
+      model.destroy();
+    }
+    assert.equal(logits[1], logits[0]);
+  });
+biases.run();

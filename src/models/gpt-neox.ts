@@ -43,26 +43,26 @@ function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, va
   const w = (name: string): Tensor => weights(`gpt_neox.layers.${layer}.${name}`);
   const norm = (name: string, t: Tensor): Tensor =>
     layernorm(s, t, w(`${name}.weight`), w(`${name}.bias`), variant.eps);
-  const linear = (name: string, t: Tensor, more: MatmulOptions = {}): Tensor =>
-    matmul(s, t, w(`${name}.weight`), { transposeB: true, bias: w(`${name}.bias`), ...more });
-  const bare = variant.attentionBias ? {} : { bias: undefined };
+  const linear = (name: string, t: Tensor, biased: boolean, more: MatmulOptions = {}): Tensor => {
+    const bias = biased ? w(`${name}.bias`) : undefined;
+    return matmul(s, t, w(`${name}.weight`), { transposeB: true, bias, ...more });
+  };
+  const { attentionBias } = variant;
 
-  const qkv = run.show(
-    'qkv',
-    rope(s, linear('attention.query_key_value', norm('input_layernorm', x), bare), turn, heads, 'halves'),
-  );
+  const projected = linear('attention.query_key_value', norm('input_layernorm', x), attentionBias);
+  const qkv = run.show('qkv', rope(s, projected, turn, heads, 'halves'));
   if (stop === 'qkv') return qkv;
   const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
   const stream = run.wanted(x);
   const h = run.join('attention', stream, (residual) =>
-    linear('attention.dense', mixed, { ...bare, residual }),
+    linear('attention.dense', mixed, attentionBias, { residual }),
   );
 
   const n = norm('post_attention_layernorm', variant.parallel ? stream : h);
   const activate = variant.gelu === 'exact' ? geluErf : gelu;
-  const k = run.show('key', activate(s, linear('mlp.dense_h_to_4h', n)));
+  const k = run.show('key', activate(s, linear('mlp.dense_h_to_4h', n, true)));
   if (stop === 'key') return k;
-  return run.join('mlp', h, (residual) => linear('mlp.dense_4h_to_h', k, { residual }));
+  return run.join('mlp', h, (residual) => linear('mlp.dense_4h_to_h', k, true, { residual }));
 }
 
 /** A GPT-NeoX of these sizes. */
