@@ -19,7 +19,7 @@ import type { Model } from '../src/models/model.ts';
 import { TASKS } from '../src/lab/downstream-tasks.ts';
 import type { TaskName } from '../src/lab/downstream-tasks.ts';
 import { runTask } from '../src/lab/downstream.ts';
-import type { BatchLine } from '../src/lab/fact-batches.ts';
+import type { BatchLine } from '../src/lab/run-journal.ts';
 import { heldOut } from '../src/lab/health.ts';
 import type { SequenceLine, SequenceOptions } from '../src/lab/sequence.ts';
 import type { Run } from './commands.ts';

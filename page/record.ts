@@ -11,7 +11,9 @@ import { bytesOf } from '../src/floats.ts';
 import { safetensorsBytes } from '../src/formats/safetensors.ts';
 import { loadCovariance, loadModel, openGpu } from '../src/index.node.ts';
 import { versions } from '../src/io/version.ts';
-import { memoryJournal, runSequence } from '../src/lab/sequence.ts';
+import { memoryJournal } from '../src/lab/run-journal.ts';
+import { runSequence } from '../src/lab/sequence.ts';
+import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';
 import { readReplay, replay, turns } from './engine/breaking.ts';
 import { Engine } from './engine/engine.ts';
 import { traceStates } from './engine/pictures.ts';
@@ -60,7 +62,7 @@ const angles = await turns(engine, ANGLES);
 // 2. ROME's sequence, on the base model.
 const facts = readFacts(await data('counterfact-100.json'), 'counterfact-100.json').slice(0, EDITS + 1);
 const kept: Edit['updates'][] = [];
-const journal = memoryJournal();
+const journal = memoryJournal<SequenceHead, SequenceLine>();
 await runSequence(
   model,
   facts.slice(0, EDITS),

@@ -13,7 +13,7 @@ import {
   standsInFor,
 } from '../src/lab/bench/compare.ts';
 import { BENCH_CONTEXTS, contextsOfLength } from '../src/lab/bench/edit.ts';
-import { casesOf, deviation, parseShape, worstOf } from '../src/lab/bench/family.ts';
+import { casesOf, parseShape, prepared, worstOf } from '../src/lab/bench/family.ts';
 import type { BenchCase } from '../src/lab/bench/family.ts';
 import { matmulFamily } from '../src/lab/bench/matmul.ts';
 import { measure, measureAll, timingOf } from '../src/lab/bench/measure.ts';
@@ -43,7 +43,13 @@ test('a check passes what rounding explains, and no more, and says where and how
   const ratio = async (change: (x: number, i: number) => number): Promise<number> =>
     gpu.scope(async (s) => {
       const y = upload(s, want.map(change), [1000], 'y');
-      return (await deviation(gpu, y, (i) => want[i]!, { reduce: 4, scale: 0 })).ratio;
+      const check = prepared(
+        s,
+        () => y,
+        (i) => want[i]!,
+        { reduce: 4, scale: 0 },
+      ).check;
+      return (await check()).ratio;
     });
   assert.is(await ratio((x) => x), 0);
   assert.ok((await ratio((x) => x * (1 + 2 ** -23))) < 1);

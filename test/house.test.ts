@@ -70,7 +70,7 @@ test('no ten lines stand twice outside the shaders', () => {
 /** Where files are written: through the door for outputs, or into the project's own caches and runs. */
 const WRITERS = [
   'atomic',
-  'journal',
+  'run',
   'lock',
   'corpus-files',
   'covariance-files',

@@ -8,8 +8,8 @@ import { suite } from 'uvu';
 import * as v from 'valibot';
 import * as assert from 'uvu/assert';
 import { ModelError, UsageError } from '../src/errors.ts';
-import { openJournal } from '../src/io/journal.ts';
-import type { JournalOptions } from '../src/io/journal.ts';
+import { openRun } from '../src/io/run.ts';
+import type { JournalOptions } from '../src/io/run.ts';
 import { holdsOnly, throws, withFolder } from './folder.ts';
 
 const test = suite('journal');
@@ -22,7 +22,7 @@ const schemas = {
   line: v.object({ edit: v.number(), text: v.string() }),
 };
 const open = (folder: string, mode: JournalOptions['mode'] | boolean) =>
-  openJournal<{ name: string }, Line>(folder, {
+  openRun<{ name: string }, Line>(folder, {
     mode: typeof mode === 'string' ? mode : mode ? 'resume' : 'new',
     ...schemas,
   });
@@ -165,11 +165,11 @@ test('a run that never began leaves nothing, and numbers that JSON lacks come ba
     await holdsOnly(outer, []);
     const options = { mode: 'resume', head: v.object({}), line: v.unknown(), nonFinite: 'object' } as const;
     const line = { a: NaN, b: [Infinity, -Infinity, 1], c: 'NaN', d: null };
-    const journal = await openJournal<object, object>(folder, options);
+    const journal = await openRun<object, object>(folder, options);
     await journal.begin({});
     await journal.append(line);
     await journal.close();
-    const again = await openJournal<object, object>(folder, options);
+    const again = await openRun<object, object>(folder, options);
     assert.equal(again.lines, [line]);
     await again.close();
   });

@@ -10,7 +10,7 @@ import { loadCovariance } from '../src/io/covariance-files.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import type { Writing } from '../src/edit/writing.ts';
 import { makeReport } from '../src/lab/report/page.ts';
-import { memoryJournal } from '../src/lab/sequence.ts';
+import { memoryJournal } from '../src/lab/run-journal.ts';
 import { runSequel } from '../src/lab/sequel.ts';
 import type { SequelInput, SequelLine } from '../src/lab/sequel.ts';
 import { read } from '../src/tensor/tensor.ts';

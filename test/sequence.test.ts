@@ -12,8 +12,9 @@ import { readFacts } from '../src/data/read.ts';
 import type { Method } from '../src/edit/method.ts';
 import type { Solver } from '../src/edit/covariance-solver.ts';
 import { heldOut, perplexity } from '../src/lab/health.ts';
-import { memoryJournal, runSequence } from '../src/lab/sequence.ts';
-import type { SequenceLine, SequenceOptions } from '../src/lab/sequence.ts';
+import { memoryJournal } from '../src/lab/run-journal.ts';
+import { runSequence } from '../src/lab/sequence.ts';
+import type { SequenceHead, SequenceLine, SequenceOptions } from '../src/lab/sequence.ts';
 import { spread } from '../src/lab/health.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { goldenSolver } from './covariance.ts';
@@ -74,7 +75,7 @@ for (const method of ['rome', 'r-rome'] as const)
     const weight = model.editedWeight(LAYER).tensor;
     const [before, live] = [await read(gpu, weight), gpu.liveBytes];
     const documents = heldOut(model, corpus.slice(0, 12));
-    const journal = memoryJournal();
+    const journal = memoryJournal<SequenceHead, SequenceLine>();
     const lives = new Set<number>();
     const onLine = (): void => void lives.add(gpu.liveBytes);
     await runSequence(model, facts, options(method, documents, { onLine }), journal);
@@ -118,7 +119,7 @@ async function refuse(
   lines: readonly SequenceLine[],
   vectors: () => AsyncIterable<readonly Float32Array<ArrayBuffer>[]>,
 ): Promise<void> {
-  const again = memoryJournal();
+  const again = memoryJournal<SequenceHead, SequenceLine>();
   let i = 0;
   for await (const block of vectors()) {
     if (i === 16) break;
@@ -151,7 +152,7 @@ test('a run is measured at its end, and every kept edit asked again: by arg-max 
     [10, 2],
     [1, 1],
   ] as const) {
-    const journal = memoryJournal();
+    const journal = memoryJournal<SequenceHead, SequenceLine>();
     const kept: number[] = [];
     const survivors = await runSequence(
       model,

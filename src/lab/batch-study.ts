@@ -15,12 +15,13 @@ import type { Model } from '../models/model.ts';
 import { mean, norm } from '../statistics.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { writeBatches } from './fact-batches.ts';
-import type { BatchLine, BatchOptions, RunJournal } from './fact-batches.ts';
+import type { BatchOptions } from './fact-batches.ts';
 import { Health } from './health.ts';
 import type { HealthNumbers, HealthOptions } from './health.ts';
-import { caseMetrics, holds, summarise } from './metrics.ts';
+import { caseMetrics, holds, logprobs, summarise } from './metrics.ts';
 import type { CaseMetrics, FactScores, Summary } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
+import type { BatchLine, Entries, RunJournal } from './run-journal.ts';
 
 export interface StudyOptions extends Omit<BatchOptions, 'measure'>, Omit<HealthOptions, 'ask'> {
   /** Tokens that are generated after each prompt and paraphrase; 0 for none. */
@@ -53,31 +54,28 @@ export interface Measured extends HealthNumbers {
   readonly cases: readonly Judged[];
 }
 
-export interface StudyHead {
-  readonly schema: 1;
-  readonly settings: Readonly<Record<string, unknown>>;
+const HEAD = {
+  schema: v.literal(1),
+  settings: v.record(v.string(), v.unknown()),
   /** The length of norm anchoring, where it was measured. */
-  readonly anchor?: number | undefined;
+  anchor: v.optional(v.number()),
   /** |W₀| of all layers that are written, and the number of their elements. */
-  readonly weight_norm: number;
-  readonly elements: number;
-  /** The unedited model. */
-  readonly before: Measured;
-}
-
-const MEASURED = v.looseObject({
-  cases: v.array(v.looseObject({ case_id: v.number(), holds: v.boolean() })),
-});
+  weight_norm: v.number(),
+  elements: v.number(),
+};
 
 /** What of a run's head is relied on. */
 export const STUDY_HEAD = v.looseObject({
-  schema: v.literal(1),
-  settings: v.record(v.string(), v.unknown()),
-  anchor: v.optional(v.number()),
-  weight_norm: v.number(),
-  elements: v.number(),
-  before: MEASURED,
+  ...HEAD,
+  before: v.looseObject({
+    cases: v.array(v.looseObject({ case_id: v.number(), holds: v.boolean() })),
+  }),
 });
+
+export interface StudyHead extends Entries<typeof HEAD> {
+  /** The unedited model. */
+  readonly before: Measured;
+}
 
 export interface Study {
   readonly head: StudyHead;
@@ -101,7 +99,6 @@ export async function studyBatches(
 ): Promise<Study> {
   const weights = keepWeights(model, layers);
   try {
-    const unedited = new Map<number, FactScores>();
     // Facts are asked once of the same weights.
     const asked = new Map<Fact, FactScores>();
     const ask = async (wanted: readonly Fact[]): Promise<FactScores[]> => {
@@ -109,30 +106,46 @@ export async function studyBatches(
       (await scoreFacts(model, open)).forEach((scores, i) => asked.set(open[i] as Fact, scores));
       return wanted.map((fact) => asked.get(fact) as FactScores);
     };
-    const cases = (some: readonly Fact[]): Promise<Judged[]> =>
-      judge(model, some, { ask, unedited }, options);
     // Asked again after a resume: metrics of later lines compare with them.
     const first = await ask(facts);
-    facts.forEach((fact, i) => unedited.set(fact.caseId, first[i] as FactScores));
-    const health = new Health(model, facts, { ...options, ask });
-    const head = journal.head ?? {
-      schema: 1,
-      settings,
-      anchor,
-      ...(await sizeOf(model, weights.before)),
-      before: {
-        ...(await health.before()),
-        layers: await changes(model, weights.before),
-        cases: await cases(facts),
-      },
+    const unedited = new Map(facts.map((fact, i) => [fact.caseId, first[i]]));
+    const judge = async (some: readonly Fact[]): Promise<Judged[]> => {
+      const { freeTokens, signal } = options;
+      const scores = await ask(some);
+      const free = freeTokens > 0 ? await writeFreely(model, some, freeTokens, signal) : undefined;
+      return some.map((fact, i) => {
+        const own = scores[i] as FactScores;
+        return {
+          case_id: fact.caseId,
+          metrics: caseMetrics(own, unedited.get(fact.caseId)),
+          holds: holds(own.rewrite),
+          ...logprobs(own.rewrite),
+          free: free?.[i] ?? null,
+        };
+      });
     };
-    if (!journal.head) await journal.begin(head);
+    const health = new Health(model, facts, { ...options, ask });
+    if (!journal.head) {
+      const moves = await movesOf(model, weights.before);
+      await journal.begin({
+        schema: 1,
+        settings,
+        anchor,
+        weight_norm: norm(moves.map(({ size }) => size)),
+        elements: moves.reduce((sum, { w }) => sum + w.size, 0),
+        before: {
+          ...(await health.before()),
+          layers: await changes(model, weights.before),
+          cases: await judge(facts),
+        },
+      });
+    }
     for (const { case_ids, kept } of journal.lines) health.note(...case_ids.map(() => kept));
     const measure = async (batch: readonly Fact[], kept: boolean): Promise<Measured> => {
       asked.clear();
       health.note(...batch.map(() => kept));
       return {
-        cases: await cases(batch),
+        cases: await judge(batch),
         layers: await changes(model, weights.before),
         ...(await health.after()),
       };
@@ -142,11 +155,11 @@ export async function studyBatches(
     if (lines.length === there) asked.clear(); // nothing was asked of these weights yet
     const last = lines.at(-1)?.measured as Measured;
     return {
-      head,
+      head: journal.head as StudyHead,
       lines,
       kept: lines.flatMap(({ case_ids, kept }) => case_ids.map(() => kept)),
       written: lines.flatMap(({ measured }) => (measured as Measured).cases),
-      end: { ...last, cases: await cases(facts) },
+      end: { ...last, cases: await judge(facts) },
     };
   } finally {
     weights.revert();
@@ -198,58 +211,30 @@ export function summariseJudged(
   return { ...summary, ...(free !== undefined && { free: 100 * free }) };
 }
 
-async function sizeOf(
-  { gpu }: Model,
+/** Of each layer W, W₀ as it was before, |W − W₀| and |W₀|. */
+export async function movesOf(
+  model: Model,
   before: ReadonlyMap<number, Tensor>,
-): Promise<Pick<StudyHead, 'weight_norm' | 'elements'>> {
-  const norms: number[] = [];
-  for (const w of before.values()) norms.push(await frobenius(gpu, w));
-  return {
-    weight_norm: norm(norms),
-    elements: [...before.values()].reduce((sum, { size }) => sum + size, 0),
-  };
-}
-
-async function changes(model: Model, before: ReadonlyMap<number, Tensor>): Promise<LayerChange[]> {
-  const list: LayerChange[] = [];
+): Promise<{ layer: number; w: Tensor; w0: Tensor; moved: number; size: number }[]> {
+  const list = [];
   for (const [layer, w0] of before) {
     const w = model.editedWeight(layer).tensor;
-    const total = await frobeniusDifference(model.gpu, w, w0);
-    list.push({
-      layer,
-      total_norm: total,
-      relative_total: total / (await frobenius(model.gpu, w0)),
-      spectral_norm: total > 0 ? await spectralDifference(model.gpu, w, w0) : 0,
-    });
+    const moved = await frobeniusDifference(model.gpu, w, w0);
+    list.push({ layer, w, w0, moved, size: await frobenius(model.gpu, w0) });
   }
   return list;
 }
 
-async function judge(
-  model: Model,
-  facts: readonly Fact[],
-  {
-    ask,
-    unedited,
-  }: {
-    readonly ask: (facts: readonly Fact[]) => Promise<FactScores[]>;
-    readonly unedited: ReadonlyMap<number, FactScores>;
-  },
-  { freeTokens, signal }: StudyOptions,
-): Promise<Judged[]> {
-  const scores = await ask(facts);
-  const free = freeTokens > 0 ? await writeFreely(model, facts, freeTokens, signal) : undefined;
-  return facts.map((fact, i) => {
-    const own = scores[i] as FactScores;
-    return {
-      case_id: fact.caseId,
-      metrics: caseMetrics(own, unedited.get(fact.caseId)),
-      holds: holds(own.rewrite),
-      target_logprob: -own.rewrite.new.nll,
-      true_logprob: own.rewrite.true && -own.rewrite.true.nll,
-      free: free?.[i] ?? null,
-    };
-  });
+async function changes(model: Model, before: ReadonlyMap<number, Tensor>): Promise<LayerChange[]> {
+  const list: LayerChange[] = [];
+  for (const { layer, w, w0, moved, size } of await movesOf(model, before))
+    list.push({
+      layer,
+      total_norm: moved,
+      relative_total: moved / size,
+      spectral_norm: moved > 0 ? await spectralDifference(model.gpu, w, w0) : 0,
+    });
+  return list;
 }
 
 /** Rows that write at a time. */

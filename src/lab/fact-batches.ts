@@ -1,99 +1,27 @@
 /**
  * Facts written batch after batch into the same weights, resumable: `edit --facts`, `sequence --batch`, `evaluate --batch`.
  *
- * A run is replayed, not saved: its journal holds the updates of every batch, and adding them again in order gives the same
- * W, bit for bit, so a run that was killed goes on with the numbers that it would have had. Methods for one fact write one
- * after another: their batches are single facts.
+ * Methods for one fact write one after another: their batches are single facts.
  */
-import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { applyEdits, keepWeights } from '../edit/apply.ts';
 import { computeEdits } from '../edit/edit.ts';
 import type { Edit, Update } from '../edit/edit.ts';
-import { VERDICTS, judge, judgeBatch } from '../edit/guard.ts';
+import { judge, judgeBatch } from '../edit/guard.ts';
 import type { Thresholds, Verdict } from '../edit/guard.ts';
 import { writeFacts } from '../edit/mass.ts';
-import type { MassEditOptions, PastKeys } from '../edit/mass.ts';
-import { MASS_METHODS, METHODS, METHOD_TABLE } from '../edit/method.ts';
-import type { MassMethod, Method } from '../edit/method.ts';
+import type { LayerUpdate, PastKeys } from '../edit/mass.ts';
+import { METHOD_TABLE } from '../edit/method.ts';
 import { editRows } from '../edit/rows.ts';
 import type { EditRows } from '../edit/rows.ts';
-import type { LowRankUpdate } from '../edit/update.ts';
 import { contextsOf } from '../edit/writing.ts';
 import type { Writing } from '../edit/writing.ts';
 import type { TraceRow } from '../edit/value-loss.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
 import { checkFacts, requestOf } from './evaluate.ts';
-
-export interface LayerLine {
-  readonly layer: number;
-  readonly rank: number;
-  readonly update_norm: number;
-  /** Over |W| before the batch. */
-  readonly relative_update: number;
-  /** Part of R that the weight of C leaves undone; null for methods that write all of it. */
-  readonly undone: number | null;
-}
-
-/** A line of the journal. */
-export interface BatchLine {
-  /** From 1. */
-  readonly batch: number;
-  readonly method: Method | MassMethod;
-  readonly case_ids: readonly number[];
-  /** Of the guard: the worst of its layers. */
-  readonly verdict: Verdict;
-  /** Between key and u, of a method for one fact. */
-  readonly cosine?: number | undefined;
-  /** false: a disabling batch was left out, and there are no vectors. */
-  readonly kept: boolean;
-  readonly layers: readonly LayerLine[];
-  /** Of each fact: steps of its search, and the loss it ended with. */
-  readonly steps: readonly number[];
-  readonly loss: readonly number[];
-  readonly seconds: number;
-  /** What the vectors of this line are: `u.LAYER`, `lambda.LAYER`, `past.LAYER`, `z`, `K.LAYER`, `R.LAYER`. */
-  readonly vectors: readonly string[];
-  /** What was asked of the model when the batch was written. */
-  readonly measured?: unknown;
-}
-
-const NUMBER = v.nullable(v.number());
-
-/** What of a line is relied on; a journal checks it. */
-export const BATCH_LINE = v.looseObject({
-  batch: v.number(),
-  method: v.picklist([...METHODS, ...MASS_METHODS]),
-  case_ids: v.array(v.number()),
-  verdict: v.picklist(VERDICTS),
-  cosine: v.optional(NUMBER),
-  kept: v.boolean(),
-  layers: v.array(
-    v.looseObject({
-      layer: v.number(),
-      rank: v.number(),
-      update_norm: NUMBER,
-      relative_update: NUMBER,
-      undone: NUMBER,
-    }),
-  ),
-  steps: v.array(v.number()),
-  loss: v.array(NUMBER),
-  seconds: v.number(),
-  vectors: v.array(v.string()),
-});
-
-type Vectors = readonly Float32Array<ArrayBuffer>[];
-
-/** Where lines go: a run in a folder, or in memory. */
-export interface RunJournal<Head, Line> {
-  readonly head: Head | undefined;
-  readonly lines: readonly Line[];
-  readonly vectors: () => AsyncIterable<Vectors>;
-  readonly begin: (head: Head) => Promise<void>;
-  readonly append: (line: Line, vectors?: Vectors) => Promise<void>;
-}
+import { vectorOf } from './run-journal.ts';
+import type { BatchLine, RunJournal } from './run-journal.ts';
 
 export interface BatchOptions {
   readonly writing: Writing;
@@ -175,26 +103,24 @@ export async function writeBatches(
     options.signal?.throwIfAborted();
     const start = performance.now();
     const before = done;
-    const wrote = await writeBatch(model, batch, past, {
-      ...options,
-      firstZ: lines.length === 0 ? options.firstZ : undefined,
-      onValues: (found) => options.onValues?.(before + found, facts.length),
-    });
-    const seconds = (performance.now() - start) / 1000;
-    const { verdict, cosine, kept } = wrote;
+    const onValues = (found: number): void => options.onValues?.(before + found, facts.length);
+    const firstZ = lines.length === 0 ? options.firstZ : undefined;
+    const { traces, vectors, ...wrote } =
+      writing.kind === 'single'
+        ? await writeOne(model, batch, writing, options)
+        : await writeMany(model, batch, past, writing, { ...options, firstZ, onValues });
     const line: BatchLine = {
       batch: lines.length + 1,
       method: writing.method,
       case_ids: batch.map(({ caseId }) => caseId),
-      ...{ verdict, cosine, kept },
-      layers: wrote.layers,
-      steps: wrote.traces.map(({ length }) => length),
-      loss: wrote.traces.map((trace) => trace.at(-1)?.loss ?? NaN),
-      seconds,
-      vectors: [...wrote.vectors.keys()],
-      ...(options.measure && { measured: await options.measure(batch, kept) }),
+      ...wrote,
+      steps: traces.map(({ length }) => length),
+      loss: traces.map((trace) => trace.at(-1)?.loss ?? NaN),
+      seconds: (performance.now() - start) / 1000,
+      vectors: [...vectors.keys()],
+      ...(options.measure && { measured: await options.measure(batch, wrote.kept) }),
     };
-    await journal.append(line, [...wrote.vectors.values()]);
+    await journal.append(line, [...vectors.values()]);
     lines.push(line);
     done += batch.length;
     options.onValues?.(done, facts.length);
@@ -203,31 +129,15 @@ export async function writeBatches(
   return lines;
 }
 
-/** A vector of a line's block by its name; undefined where there is none. */
-export function vectorOf(
-  line: Pick<BatchLine, 'vectors'>,
-  block: Vectors,
-  name: string,
-): Float32Array<ArrayBuffer> | undefined {
-  return block[line.vectors.indexOf(name)];
+/** Facts as a way to write them reads them: in all of its contexts. */
+export function rowsOf({ tokenizer, dims }: Model, facts: readonly Fact[], writing: Writing): EditRows[] {
+  return facts.map((fact) => editRows(tokenizer, requestOf(fact), contextsOf(writing), dims.context));
 }
 
-interface Wrote extends Pick<BatchLine, 'verdict' | 'cosine' | 'kept'> {
-  readonly layers: readonly LayerLine[];
+/** What became of a batch: for its line, and the vectors by name; none of one that was left out. */
+interface Wrote extends Pick<BatchLine, 'verdict' | 'cosine' | 'kept' | 'layers'> {
   readonly traces: readonly (readonly TraceRow[])[];
   readonly vectors: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
-}
-
-async function writeBatch(
-  model: Model,
-  facts: readonly Fact[],
-  past: PastKeys,
-  options: BatchOptions,
-): Promise<Wrote> {
-  const { writing } = options;
-  return writing.kind === 'single'
-    ? writeOne(model, facts, writing, options)
-    : writeMany(model, facts, past, writing, options);
 }
 
 /** Whether a batch stays in the model. */
@@ -246,25 +156,23 @@ async function writeOne(
   const [edit] = await computeEdits(model, requests, { ...settings, methods: [method], signal });
   const { trace, updates, vectors: found } = edit as Edit;
   const update = updates.get(method) as Update;
-  const { layer, rank, cosine, updateNorm, relativeUpdate } = update;
-  const verdict = judge(cosine, relativeUpdate, thresholds);
+  const { layer, cosine } = update;
+  const verdict = judge(cosine, update.relativeUpdate, thresholds);
   const kept = isKept(verdict, options);
-  const layers = [
-    { layer, rank, update_norm: updateNorm, relative_update: relativeUpdate, undone: null },
-  ] as const;
-  const wrote = { layers, traces: [trace], verdict, cosine, kept };
+  const wrote = { verdict, cosine, kept, layers: [layerLine(update, null)], traces: [trace] };
   if (!kept) return { ...wrote, vectors: new Map() };
   await applyEdits(model, [update]);
   const vectors = vectorsOf([update]);
   if (keepAll) {
-    const { residual } = METHOD_TABLE[method];
-    const value = residual === 'mean' ? found.v_mean : found.v_prompt;
-    vectors.set('z', found.v_star);
-    vectors.set(`K.${layer}`, residual === 'mean' ? found.k_mean : found.k_prompt);
-    vectors.set(
-      `R.${layer}`,
-      found.v_star.map((x, i) => x - (value[i] ?? NaN)),
-    );
+    const isMean = METHOD_TABLE[method].residual === 'mean';
+    const value = isMean ? found.v_mean : found.v_prompt;
+    vectors
+      .set('z', found.v_star)
+      .set(`K.${layer}`, isMean ? found.k_mean : found.k_prompt)
+      .set(
+        `R.${layer}`,
+        found.v_star.map((x, i) => x - (value[i] ?? NaN)),
+      );
   }
   return { ...wrote, vectors };
 }
@@ -277,26 +185,18 @@ async function writeMany(
   options: BatchOptions,
 ): Promise<Wrote> {
   const { firstZ: z, thresholds, keepAll = false, onValues, onPhase, signal } = options;
-  const rows = facts.map((fact): EditRows =>
-    editRows(model.tokenizer, requestOf(fact), contextsOf(writing), model.dims.context),
-  );
   const weights = options.onCollapse === 'refuse' ? keepWeights(model, writing.layers) : undefined;
-  let isWritten = false;
+  let kept = false;
   try {
     const grown = new Map(past);
+    const rows = rowsOf(model, facts, writing);
     const edit = await writeFacts(model, rows, { ...writing, z, onValues, onPhase, signal }, grown);
     const largest = Math.max(...edit.layers.map(({ relativeUpdate }) => relativeUpdate));
     const verdict = judgeBatch(largest, facts.length, thresholds);
-    isWritten = isKept(verdict, options);
-    const layers = edit.layers.map(({ layer, rank, updateNorm, relativeUpdate, undone }) => ({
-      layer,
-      rank,
-      update_norm: updateNorm,
-      relative_update: relativeUpdate,
-      undone,
-    }));
-    const wrote = { layers, traces: edit.traces, verdict, kept: isWritten };
-    if (!isWritten) return { ...wrote, vectors: new Map() };
+    kept = isKept(verdict, options);
+    const layers = edit.layers.map((update) => layerLine(update, update.undone));
+    const wrote = { verdict, kept, layers, traces: edit.traces };
+    if (!kept) return { ...wrote, vectors: new Map() };
     for (const [layer, keys] of grown) past.set(layer, keys);
     const vectors = vectorsOf(edit.layers);
     for (const [layer, keys] of edit.kept) vectors.set(`past.${layer}`, keys);
@@ -306,18 +206,29 @@ async function writeMany(
     }
     return { ...wrote, vectors };
   } finally {
-    if (isWritten) weights?.drop();
+    if (kept) weights?.drop();
     else weights?.revert();
   }
 }
 
-function vectorsOf(updates: readonly LowRankUpdate[]): Map<string, Float32Array<ArrayBuffer>> {
-  return new Map(
-    updates.flatMap(({ layer, U, Lambda }) => [
-      [`u.${layer}`, U] as const,
-      [`lambda.${layer}`, Lambda] as const,
-    ]),
-  );
+function layerLine(
+  {
+    layer,
+    rank,
+    updateNorm,
+    relativeUpdate,
+  }: Pick<LayerUpdate, 'layer' | 'rank' | 'updateNorm' | 'relativeUpdate'>,
+  undone: number | null,
+): BatchLine['layers'][number] {
+  return { layer, rank, update_norm: updateNorm, relative_update: relativeUpdate, undone };
+}
+
+function vectorsOf(
+  updates: readonly Pick<LayerUpdate, 'layer' | 'U' | 'Lambda'>[],
+): Map<string, Float32Array<ArrayBuffer>> {
+  const vectors = new Map<string, Float32Array<ArrayBuffer>>();
+  for (const { layer, U, Lambda } of updates) vectors.set(`u.${layer}`, U).set(`lambda.${layer}`, Lambda);
+  return vectors;
 }
 
 /**
@@ -327,7 +238,7 @@ function vectorsOf(updates: readonly LowRankUpdate[]): Map<string, Float32Array<
  */
 function checkMemory(
   model: Model,
-  { method }: Pick<MassEditOptions, 'method'>,
+  { method }: Extract<Writing, { kind: 'mass' }>,
   batches: readonly (readonly Fact[])[],
 ): void {
   const { gpu, dims } = model;

@@ -59,6 +59,14 @@ export function holds(rivals: Rivals): boolean {
   return rivals.true ? prefers(rivals, 'new') : allFirst(rivals.new);
 }
 
+/** Per token; the true one null where there is none. */
+export function logprobs(rivals: Rivals): {
+  readonly target_logprob: number;
+  readonly true_logprob: number | null;
+} {
+  return { target_logprob: -rivals.new.nll, true_logprob: rivals.true && -rivals.true.nll };
+}
+
 /** @param before the unedited model's scores, for the agreement of locality answers */
 export function caseMetrics(after: FactScores, before?: FactScores): CaseMetrics {
   const { rewrite, paraphrase, neighborhood, tokens, locality } = after;

@@ -3,7 +3,7 @@ import type { Fact } from '../data/fact.ts';
 import type { Model } from '../models/model.ts';
 import type { Tokenizer } from '../models/tokenizer.ts';
 import { sentence } from '../edit/template.ts';
-import { holds, prefers } from './metrics.ts';
+import { holds, logprobs, prefers } from './metrics.ts';
 import type { FactScores, Rivals, TokenScore } from './metrics.ts';
 import { checkContinuation, score } from './score.ts';
 import type { Continuation, Score } from './score.ts';
@@ -95,23 +95,19 @@ export interface PromptRow {
 
 /** A row a prompt of the fact: the rewrite, its paraphrases, its neighbours. */
 export function promptRows(model: Model, fact: Fact, scores: FactScores): PromptRow[] {
-  const row = (kind: PromptRow['kind'], prompt: string, rivals: Rivals | undefined): PromptRow[] =>
-    rivals
-      ? [
-          {
-            kind,
-            prompt,
-            target_logprob: -rivals.new.nll,
-            true_logprob: rivals.true && -rivals.true.nll,
-            won: holds(rivals) ? 'target' : prefers(rivals, 'true') ? 'true' : null,
-            says: model.tokenizer.decodeAfter(rivals.new.predicted.slice(0, 1)),
-          },
-        ]
-      : [];
+  const row =
+    (kind: PromptRow['kind'], prompts: readonly string[]) =>
+    (rivals: Rivals, i: number): PromptRow => ({
+      kind,
+      prompt: prompts[i] ?? '',
+      ...logprobs(rivals),
+      won: holds(rivals) ? 'target' : prefers(rivals, 'true') ? 'true' : null,
+      says: model.tokenizer.decodeAfter(rivals.new.predicted.slice(0, 1)),
+    });
   return [
-    ...row('rewrite', sentence(fact), scores.rewrite),
-    ...fact.paraphrases.flatMap((prompt, i) => row('paraphrase', prompt, scores.paraphrase[i])),
-    ...fact.neighbours.flatMap((prompt, i) => row('neighbourhood', prompt, scores.neighborhood[i])),
+    ...[scores.rewrite].map(row('rewrite', [sentence(fact)])),
+    ...scores.paraphrase.map(row('paraphrase', fact.paraphrases)),
+    ...scores.neighborhood.map(row('neighbourhood', fact.neighbours)),
   ];
 }
 

@@ -12,52 +12,27 @@
 import type { Fact } from '../data/fact.ts';
 import { keepWeights } from '../edit/apply.ts';
 import type { KeptWeights } from '../edit/apply.ts';
-import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
 import { findValues, writeFacts } from '../edit/mass.ts';
-import { editRows } from '../edit/rows.ts';
-import type { EditRows } from '../edit/rows.ts';
-import { METHOD_TABLE } from '../edit/method.ts';
 import type { MassMethod, Method } from '../edit/method.ts';
-import { anchorOf, anchoredAt, contextsOf, measureAnchor } from '../edit/writing.ts';
+import { anchorOf, anchoredAt, measureAnchor } from '../edit/writing.ts';
 import type { Writing } from '../edit/writing.ts';
 import type { Model } from '../models/model.ts';
 import { norm } from '../statistics.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { movesOf } from './batch-study.ts';
 import { requestOf } from './evaluate.ts';
-import { writeBatches } from './fact-batches.ts';
-import type { BatchLine, RunJournal } from './fact-batches.ts';
+import { rowsOf, writeBatches } from './fact-batches.ts';
 import { perplexity, spread } from './health.ts';
 import { averages, caseMetrics } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
-
-/** How much of everything. */
-export interface SequelPlan {
-  /** Numbers of facts, ascending. */
-  readonly sizes: readonly number[];
-  /** Facts of a batch where they come batch after batch. */
-  readonly batch: number;
-  /** Facts that are judged at most, evenly spread over those that were written; all where it is not said. */
-  readonly judged?: number | undefined;
-  /** The most facts that are written one by one or batch after batch with norm anchoring, too: these take most time. */
-  readonly anchored: number;
-  /** Facts whose values on the unedited model give the length of norm anchoring. */
-  readonly calibrated: number;
-}
-
-export const SEQUEL_PLAN: SequelPlan = {
-  sizes: [1, 10, 100, 1000],
-  batch: 100,
-  anchored: 100,
-  calibrated: 100,
-};
-
-export type Way = 'one by one' | 'one batch' | 'batches';
+import type { BatchLine, RunJournal } from './run-journal.ts';
+import { WORK, isMass, nameOf, partsOf, workOf, workOfAsking } from './sequel-plan.ts';
+import type { Mass, Part, SequelPlan } from './sequel-plan.ts';
 
 /** The model after so many facts. */
 export interface SequelLine {
   /** undefined: the unedited model, asked about the most facts. */
   readonly method?: Method | MassMethod | undefined;
-  readonly way?: Way | undefined;
+  readonly way?: Part['way'] | undefined;
   readonly anchored: boolean;
   readonly facts: number;
   /** How many of them were asked, and in percent what came of it. */
@@ -73,12 +48,6 @@ export interface SequelLine {
   readonly moved?: number | undefined;
 }
 
-/** A part of the values of the unedited model. */
-export interface ValuesLine {
-  readonly facts: number;
-  readonly seconds: number;
-}
-
 export interface SequelInput {
   readonly facts: readonly Fact[];
   /** Ids of the documents whose perplexity is followed. */
@@ -87,9 +56,7 @@ export interface SequelInput {
   readonly writings: readonly Writing[];
   readonly results: Pick<RunJournal<unknown, SequelLine>, 'lines' | 'append'>;
   /** A journal for a part of the study, under a name. */
-  readonly journalOf: <Line>(
-    name: string,
-  ) => Promise<Pick<RunJournal<unknown, Line>, 'lines' | 'vectors' | 'append'>>;
+  readonly journalOf: <Line>(name: string) => Promise<Omit<RunJournal<unknown, Line>, 'begin'>>;
   readonly onProgress?: ((progress: SequelProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -103,33 +70,11 @@ export interface SequelProgress {
   readonly begun: number;
 }
 
-/**
- * About how long a fact takes, in searches of a value among many (0.6 s on two cores): by it the time left is estimated. A
- * single edit searches alone; a batch whose values are there writes in no time.
- */
-const WORK = { values: 1, batches: 1, 'one by one': 1.6, 'one batch': 0.01, judge: 0.05 } as const;
-
 /** All lines, those that were there too. The model is as it was, bit for bit. */
 export async function runSequel(model: Model, input: SequelInput, plan: SequelPlan): Promise<SequelLine[]> {
   const study = new Sequel(model, input, plan);
   await study.run();
   return study.lines;
-}
-
-type Mass = Extract<Writing, { kind: 'mass' }>;
-
-/** A method in one of its ways, and the numbers of facts after which the model is asked. */
-interface Part {
-  readonly writing: Writing;
-  readonly way: Way;
-  readonly anchored: boolean;
-  readonly sizes: readonly number[];
-}
-
-/** z of all facts on the unedited model, [n, D], and the seconds that one takes. */
-interface Values {
-  readonly z: Float32Array<ArrayBuffer>;
-  readonly seconds: number;
 }
 
 class Sequel {
@@ -138,7 +83,8 @@ class Sequel {
   readonly #input: SequelInput;
   readonly #plan: SequelPlan;
   readonly #facts: readonly Fact[];
-  #found: Promise<Values> | undefined;
+  /** z of all facts on the unedited model, [n, D], and the seconds that one takes. */
+  readonly #values = { z: new Float32Array(), seconds: 0 };
   readonly #work = { all: 0, done: 0, begun: 0 };
 
   constructor(model: Model, input: SequelInput, plan: SequelPlan) {
@@ -150,52 +96,24 @@ class Sequel {
   }
 
   async run(): Promise<void> {
-    const parts = this.#parts();
+    const parts = partsOf(this.#plan, this.#input.writings);
     const [first] = this.#input.writings.filter(isMass);
     const n = this.#facts.length;
     this.#work.all =
-      this.#asking([n]) +
+      workOfAsking(this.#plan, [n]) +
       (first ? n * WORK.values : 0) +
-      parts.reduce((sum, part) => sum + this.#cost(part), 0);
+      parts.reduce((sum, part) => sum + workOf(this.#plan, part), 0);
     const isAsked = this.#has({ anchored: false, facts: n });
     if (!isAsked) await this.#judge({ anchored: false }, n);
-    this.#note('unedited', [n, n], this.#asking([n]), isAsked);
-    if (first) await this.#values(first);
+    this.#note('unedited', [n, n], workOfAsking(this.#plan, [n]), isAsked);
+    if (first) await this.#findValues(first);
     for (const part of parts) {
       if (part.sizes.every((facts) => this.#has({ ...part, method: part.writing.method, facts })))
-        this.#note(nameOf(part), [n, n], this.#cost(part), true);
-      else if (part.way === 'one batch') await this.#oneBatch(part);
+        this.#note(nameOf(part), [n, n], workOf(this.#plan, part), true);
+      else if (isMass(part.writing) && part.way === 'one batch')
+        await this.#oneBatch({ ...part, writing: part.writing });
       else await this.#sequence(part);
     }
-  }
-
-  /** Unanchored first, and what is quick before what is slow, so that a study that is stopped has told most. */
-  #parts(): Part[] {
-    const { sizes, batch, anchored: most } = this.#plan;
-    // A batch of all is what one batch shows.
-    const several = sizes.filter((facts) => facts > batch && facts % batch === 0);
-    const { writings } = this.#input;
-    const mass = writings.filter(isMass);
-    const single = writings.filter((writing) => !isMass(writing));
-    return [false, true].flatMap((anchored) => {
-      const upTo = (list: readonly number[]) => list.filter((facts) => !anchored || facts <= most);
-      return [
-        ...mass.map((writing): Part => ({ writing, way: 'one batch', anchored, sizes })),
-        ...single.map((writing): Part => ({ writing, way: 'one by one', anchored, sizes: upTo(sizes) })),
-        ...mass.map((writing): Part => ({ writing, way: 'batches', anchored, sizes: upTo(several) })),
-      ];
-    });
-  }
-
-  #asking(sizes: readonly number[]): number {
-    const { judged = Infinity } = this.#plan;
-    return sizes.reduce((sum, facts) => sum + Math.min(facts, judged), 0) * WORK.judge;
-  }
-
-  #cost({ way, sizes }: Part): number {
-    const written =
-      way === 'one batch' ? sizes.reduce((sum, facts) => sum + facts, 0) : Math.max(0, ...sizes);
-    return written * WORK[way] + this.#asking(sizes);
   }
 
   /** @param isOld it was done before this run, so nothing is to be learnt of how long it takes */
@@ -217,79 +135,67 @@ class Sequel {
   }
 
   /** Searched for once, whatever the method. */
-  #values(writing: Mass): Promise<Values> {
-    this.#found ??= this.#findValues(writing);
-    return this.#found;
-  }
-
-  async #findValues(writing: Mass): Promise<Values> {
+  async #findValues(writing: Mass): Promise<void> {
     const { journalOf, signal } = this.#input;
     const { batch } = this.#plan;
-    const journal = await journalOf<ValuesLine>('values');
+    const journal = await journalOf<{ readonly facts: number; readonly seconds: number }>('values');
     const { D } = this.#model.dims;
     const n = this.#facts.length;
-    const all = new Float32Array(n * D);
+    const z = new Float32Array(n * D);
     let done = 0;
-    for await (const [z] of journal.vectors()) {
-      if (!z) continue;
-      all.set(z.subarray(0, all.length - done * D), done * D);
-      done = Math.min(n, done + z.length / D);
+    for await (const [some] of journal.vectors()) {
+      if (!some) continue;
+      z.set(some.subarray(0, z.length - done * D), done * D);
+      done = Math.min(n, done + some.length / D);
     }
     this.#note('values', [done, n], done * WORK.values, true);
-    const searched = { facts: 0, seconds: 0 };
-    const count = ({ facts, seconds }: ValuesLine): void => {
-      searched.facts += facts;
-      searched.seconds += seconds;
-    };
-    journal.lines.forEach(count);
+    const searched = [...journal.lines];
     while (done < n) {
       signal?.throwIfAborted();
       const start = performance.now();
-      const some = this.#rows(writing, this.#facts.slice(done, (Math.floor(done / batch) + 1) * batch));
-      const z = await findValues(this.#model, some, { ...writing, signal });
+      const some = this.#facts.slice(done, (Math.floor(done / batch) + 1) * batch);
+      const found = await findValues(this.#model, rowsOf(this.#model, some, writing), { ...writing, signal });
       const line = { facts: some.length, seconds: (performance.now() - start) / 1000 };
-      await journal.append(line, [z]);
-      count(line);
-      all.set(z, done * D);
+      await journal.append(line, [found]);
+      searched.push(line);
+      z.set(found, done * D);
       done += some.length;
       this.#note('values', [done, n], some.length * WORK.values);
     }
-    return { z: all, seconds: searched.seconds / searched.facts };
+    const sum = (of: 'facts' | 'seconds'): number => searched.reduce((total, line) => total + line[of], 0);
+    Object.assign(this.#values, { z, seconds: sum('seconds') / sum('facts') });
   }
 
-  #rows(writing: Mass, facts: readonly Fact[]): EditRows[] {
-    const { tokenizer, dims } = this.#model;
-    return facts.map((fact) => editRows(tokenizer, requestOf(fact), contextsOf(writing), dims.context));
-  }
-
-  /** z [facts, D] of the first facts as this part writes them, and the seconds that one took. */
-  async #known({ writing, anchored }: Part, facts: number): Promise<Values | undefined> {
-    if (!isMass(writing)) return undefined;
+  /** z [facts, D] of the first facts as this part writes them. */
+  #firstZ({ anchored }: Part, facts: number): Float32Array<ArrayBuffer> {
     const { D } = this.#model.dims;
-    const { z: all, seconds } = await this.#values(writing);
+    const { z: all } = this.#values;
     const z = all.slice(0, facts * D);
-    return { z: anchored ? scaled(z, D, anchorOf(all, D, this.#plan.calibrated)) : z, seconds };
+    return anchored ? scaled(z, D, anchorOf(all, D, this.#plan.calibrated)) : z;
   }
 
   /** All facts of each size at once. */
-  async #oneBatch(part: Part): Promise<void> {
+  async #oneBatch(part: Part & { readonly writing: Mass }): Promise<void> {
     const { writing, way, anchored, sizes } = part;
-    if (!isMass(writing)) return;
     const { method, layers } = writing;
     for (const facts of sizes) {
       const line = { method, way, anchored, facts };
       const isOld = this.#has(line);
-      if (!isOld) {
-        const { z, seconds } = (await this.#known(part, facts)) as Values;
+      if (!isOld)
         await this.#unedited(layers, async (kept) => {
+          const z = this.#firstZ(part, facts);
           const start = performance.now();
-          const rows = this.#rows(writing, this.#facts.slice(0, facts));
+          const rows = rowsOf(this.#model, this.#facts.slice(0, facts), writing);
           await writeFacts(this.#model, rows, { ...writing, z, signal: this.#input.signal });
-          const took = (performance.now() - start) / 1000 / facts + seconds;
-          await this.#judge({ ...line, seconds: took, moved: await this.#moved(kept) }, facts);
+          const seconds = (performance.now() - start) / 1000 / facts + this.#values.seconds;
+          await this.#judge({ ...line, seconds, moved: await this.#moved(kept) }, facts);
         });
-      }
-      this.#note(nameOf(part), [facts, Math.max(...sizes)], this.#cost({ ...part, sizes: [facts] }), isOld);
+      this.#note(
+        nameOf(part),
+        [facts, Math.max(...sizes)],
+        workOf(this.#plan, { ...part, sizes: [facts] }),
+        isOld,
+      );
     }
   }
 
@@ -297,31 +203,32 @@ class Sequel {
   async #sequence(part: Part): Promise<void> {
     const { writing: plain, way, anchored, sizes } = part;
     const { method } = plain;
-    const { signal } = this.#input;
+    const { signal, journalOf } = this.#input;
     const size = isMass(plain) ? this.#plan.batch : 1;
     const most = Math.max(...sizes);
-    const journal = await this.#input.journalOf<BatchLine>(
-      `${method}-${way.replaceAll(' ', '-')}${anchored ? '-anchored' : ''}`,
-    );
+    const name = `${method}-${way.replaceAll(' ', '-')}${anchored ? '-anchored' : ''}`;
+    const journal = await journalOf<BatchLine>(name);
     const writing = anchored ? await this.#anchoredWriting(plain) : plain;
-    const first = await this.#known(part, size);
+    const firstZ = isMass(plain) ? this.#firstZ(part, size) : undefined;
     const layers = isMass(writing) ? writing.layers : [writing.edit.layer];
     const there = journal.lines.length;
     await this.#unedited(layers, async (kept) => {
       let [facts, seconds] = [0, 0];
       const onBatch = async (line: BatchLine): Promise<void> => {
+        const n = line.case_ids.length;
         // Values that were there are counted as if this batch had searched for them.
-        if (facts === 0 && first) seconds += first.seconds * line.case_ids.length;
-        facts += line.case_ids.length;
+        if (facts === 0 && firstZ) seconds += this.#values.seconds * n;
+        facts += n;
         seconds += line.seconds;
         const found = { method, way, anchored, facts };
-        const isDue = sizes.includes(facts) && !this.#has(found);
+        const isSize = sizes.includes(facts);
+        const isDue = isSize && !this.#has(found);
         if (isDue)
           await this.#judge({ ...found, seconds: seconds / facts, moved: await this.#moved(kept) }, facts);
-        const work = line.case_ids.length * WORK[way] + (sizes.includes(facts) ? this.#asking([facts]) : 0);
+        const work = n * WORK[way] + (isSize ? workOfAsking(this.#plan, [facts]) : 0);
         this.#note(nameOf(part), [facts, most], work, line.batch <= there && !isDue);
       };
-      const options = { writing, size, firstZ: first?.z, onBatch, signal };
+      const options = { writing, size, firstZ, onBatch, signal };
       await writeBatches(this.#model, this.#facts.slice(0, most), options, journal);
     });
   }
@@ -329,10 +236,8 @@ class Sequel {
   /** The writing with values as long as those of the unedited model are on average. */
   async #anchoredWriting(writing: Writing): Promise<Writing> {
     const some = this.#facts.slice(0, this.#plan.calibrated);
-    if (isMass(writing)) {
-      const { z } = await this.#values(writing);
-      return anchoredAt(writing, anchorOf(z, this.#model.dims.D, some.length));
-    }
+    if (isMass(writing))
+      return anchoredAt(writing, anchorOf(this.#values.z, this.#model.dims.D, some.length));
     return anchoredAt(writing, await measureAnchor(this.#model, writing, some.map(requestOf)));
   }
 
@@ -346,14 +251,8 @@ class Sequel {
   }
 
   async #moved({ before }: KeptWeights): Promise<number> {
-    const { gpu } = this.#model;
-    const sums = { moved: 0, all: 0 };
-    for (const [layer, w0] of before) {
-      const w = this.#model.editedWeight(layer).tensor;
-      sums.moved += (await frobeniusDifference(gpu, w, w0)) ** 2;
-      sums.all += (await frobenius(gpu, w0 satisfies Tensor)) ** 2;
-    }
-    return Math.sqrt(sums.moved / sums.all);
+    const moves = await movesOf(this.#model, before);
+    return norm(moves.map(({ moved }) => moved)) / norm(moves.map(({ size }) => size));
   }
 
   /** Asks the model, as it is, about the first facts, and keeps the line. */
@@ -369,14 +268,6 @@ class Sequel {
     await this.#input.results.append(whole);
     this.lines.push(whole);
   }
-}
-
-function isMass(writing: Writing): writing is Mass {
-  return writing.kind === 'mass';
-}
-
-function nameOf({ writing, way, anchored }: Part): string {
-  return `${METHOD_TABLE[writing.method].title}, ${way}${anchored ? ', anchored' : ''}`;
 }
 
 /** Every row [D] at a length. */

@@ -11,7 +11,6 @@ import { applyEdits, keepWeights } from '../edit/apply.ts';
 import type { Edit, Update } from '../edit/edit.ts';
 import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
 import { updateNumbers } from '../edit/record.ts';
-import type { UpdateNumbers } from '../edit/record.ts';
 import { VERDICTS } from '../edit/guard.ts';
 import { METHODS } from '../edit/method.ts';
 import type { Method } from '../edit/method.ts';
@@ -19,12 +18,13 @@ import type { Model } from '../models/model.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkFacts, editFacts } from './evaluate.ts';
 import type { Edited, RunOptions } from './evaluate.ts';
-import type { RunJournal } from './fact-batches.ts';
 import { Health } from './health.ts';
 import type { HealthNumbers, HealthOptions } from './health.ts';
-import { holds } from './metrics.ts';
+import { holds, logprobs } from './metrics.ts';
 import type { Rivals } from './metrics.ts';
 import { scoreRewrites } from './probes.ts';
+import { NUMBER } from './run-journal.ts';
+import type { Entries, RunJournal } from './run-journal.ts';
 
 export interface SequenceOptions extends HealthOptions, RunOptions {
   readonly method: Method;
@@ -35,52 +35,28 @@ export interface SequenceOptions extends HealthOptions, RunOptions {
   readonly onLine?: (line: SequenceLine, total: number) => void;
 }
 
-/** A line of `run.jsonl`; numbers that are no longer finite are null there. */
-export interface SequenceLine extends HealthNumbers, UpdateNumbers {
-  /** From 1. */
-  readonly edit: number;
-  readonly case_id: number;
-  readonly method: Method;
-  readonly prompt: string;
-  readonly subject: string;
-  readonly target_new: string;
-  /** |W − W0| after this edit. */
-  readonly total_norm: number;
-  /** Over the number of elements of W, as the paper's |Δ|. */
-  readonly normalised_total: number;
-  /** Over the norm of W0; `relative_update` is over that of the W that the update is written to. */
-  readonly relative_total: number;
-  readonly kept: boolean;
-  /** The fact is as it was written, on the weights as they are after this line: see `holds`. */
-  readonly took: boolean;
-  /** Per token, on the same weights. */
-  readonly target_logprob: number;
-  readonly true_logprob: number | null;
-}
+const HEAD = {
+  schema: v.literal(1),
+  /** What the run was started with; resuming with anything else is refused. */
+  settings: v.record(v.string(), v.unknown()),
+  weight_norm: v.number(),
+  elements: v.number(),
+};
+
+/** What of a run's files is relied on; a journal checks them with it. */
+export const SEQUENCE_HEAD = v.looseObject({
+  ...HEAD,
+  before: v.looseObject({ perplexity: v.optional(v.nullable(v.number())) }),
+});
 
 /** What is written before the first edit. */
-export interface SequenceHead {
-  readonly schema: 1;
-  /** What the run was started with; resuming with anything else is refused. */
-  readonly settings: Readonly<Record<string, unknown>>;
-  readonly weight_norm: number;
-  readonly elements: number;
+export interface SequenceHead extends Entries<typeof HEAD> {
   /** The unedited model. */
   readonly before: HealthNumbers;
 }
 
-/** What of a run's files is relied on; a journal checks them with it. */
-export const SEQUENCE_HEAD = v.looseObject({
-  schema: v.literal(1),
-  settings: v.record(v.string(), v.unknown()),
-  weight_norm: v.number(),
-  elements: v.number(),
-  before: v.looseObject({ perplexity: v.optional(v.nullable(v.number())) }),
-});
-
-const NUMBER = v.nullable(v.number());
-
-export const SEQUENCE_LINE = v.looseObject({
+const LINE = {
+  /** From 1. */
   edit: v.number(),
   case_id: v.number(),
   method: v.picklist(METHODS),
@@ -88,12 +64,26 @@ export const SEQUENCE_LINE = v.looseObject({
   subject: v.string(),
   target_new: v.string(),
   ...{ divisor: NUMBER, cosine: NUMBER, lambda_norm: NUMBER, update_norm: NUMBER, normalised_update: NUMBER },
-  ...{ relative_update: NUMBER, total_norm: NUMBER, normalised_total: NUMBER, relative_total: NUMBER },
-  ...{ target_logprob: NUMBER, true_logprob: NUMBER },
+  relative_update: NUMBER,
+  /** |W − W0| after this edit. */
+  total_norm: NUMBER,
+  /** Over the number of elements of W, as the paper's |Δ|. */
+  normalised_total: NUMBER,
+  /** Over the norm of W0; `relative_update` is over that of the W that the update is written to. */
+  relative_total: NUMBER,
+  /** Per token, on the weights as they are after this line; the true one null where the record names none. */
+  target_logprob: NUMBER,
+  true_logprob: v.nullable(v.number()),
   verdict: v.picklist(VERDICTS),
   kept: v.boolean(),
+  /** The fact is as it was written, on the same weights: see `holds`. */
   took: v.boolean(),
-});
+};
+
+export const SEQUENCE_LINE = v.looseObject(LINE);
+
+/** A line of `run.jsonl`; numbers that are no longer finite are null there. */
+export type SequenceLine = HealthNumbers & Entries<typeof LINE>;
 
 /** Vectors of a line are [U, Λ] of rank 1, or none when the edit was not kept. */
 export type SequenceJournal = RunJournal<SequenceHead, SequenceLine>;
@@ -160,6 +150,7 @@ export async function runSequence(
       }
       health.note(keep);
       const total = await frobeniusDifference(gpu, w, w0);
+      const [rivals] = (await scoreRewrites(model, [fact])) as [Rivals];
       const line: SequenceLine = {
         edit: number,
         case_id: fact.caseId,
@@ -172,75 +163,30 @@ export async function runSequence(
         total_norm: total,
         normalised_total: total / head.elements,
         relative_total: total / head.weight_norm,
-        ...(await likelihood(model, fact)),
+        took: holds(rivals),
+        ...logprobs(rivals),
         ...(await health.after()),
       };
       await journal.append(line, keep ? [update.U, update.Lambda] : []);
       options.onLine?.(line, facts.length);
     }
-    return await survivorsOf(model, written);
+    const ends = await scoreRewrites(
+      model,
+      written.map(({ fact }) => fact),
+    );
+    return written.map(({ number, fact }, i) => {
+      const rivals = ends[i] as Rivals;
+      return {
+        edit: number,
+        case_id: fact.caseId,
+        subject: fact.subject,
+        target_new: fact.targetNew,
+        by: rivals.true ? 'comparison' : 'arg-max',
+        holds: holds(rivals),
+        ...logprobs(rivals),
+      };
+    });
   } finally {
     weights.revert();
   }
-}
-
-async function likelihood(
-  model: Model,
-  fact: Fact,
-): Promise<Pick<SequenceLine, 'took' | 'target_logprob' | 'true_logprob'>> {
-  const [rivals] = (await scoreRewrites(model, [fact])) as [Rivals];
-  return { took: holds(rivals), ...logprobs(rivals) };
-}
-
-async function survivorsOf(
-  model: Model,
-  written: readonly { readonly number: number; readonly fact: Fact }[],
-): Promise<Survivor[]> {
-  const asked = await scoreRewrites(
-    model,
-    written.map(({ fact }) => fact),
-  );
-  return written.map(({ number, fact }, i) => {
-    const rivals = asked[i] as Rivals;
-    return {
-      edit: number,
-      case_id: fact.caseId,
-      subject: fact.subject,
-      target_new: fact.targetNew,
-      by: rivals.true ? 'comparison' : 'arg-max',
-      holds: holds(rivals),
-      ...logprobs(rivals),
-    };
-  });
-}
-
-function logprobs(rivals: Rivals): Pick<SequenceLine, 'target_logprob' | 'true_logprob'> {
-  return { target_logprob: -rivals.new.nll, true_logprob: rivals.true && -rivals.true.nll };
-}
-
-/** A journal that nothing outlives. */
-export function memoryJournal<Head = SequenceHead, Line = SequenceLine>(): RunJournal<Head, Line> & {
-  readonly lines: Line[];
-} {
-  const lines: Line[] = [];
-  const blocks: (readonly Float32Array<ArrayBuffer>[])[] = [];
-  let head: Head | undefined;
-  return {
-    get head() {
-      return head;
-    },
-    lines,
-    vectors: async function* () {
-      yield* blocks;
-    },
-    begin: (made) => {
-      head = made;
-      return Promise.resolve();
-    },
-    append: (line, vectors = []) => {
-      lines.push(line);
-      blocks.push(vectors);
-      return Promise.resolve();
-    },
-  };
 }

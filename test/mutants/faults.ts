@@ -332,7 +332,7 @@ export const FAULTS: readonly Mutant[] = [
     ...['sha256 === hashOf(contexts)', 'true'],
   ),
   guard(
-    ...(['38: a changed line of a run', 'journal', /^a head and lines/, 'src/io/journal-steps.ts'] as const),
+    ...(['38: a changed line of a run', 'journal', /^a head and lines/, 'src/io/journal.ts'] as const),
     ...['crc === rest[count]', 'true'],
   ),
   guard(

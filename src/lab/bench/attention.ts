@@ -31,13 +31,7 @@ const heads = headBlocks({ H: HEADS, KV: HEADS, S: SIZE });
 /** The rungs of a pass that this adapter can run, fastest first: one forward, or two backward. */
 function rungsFor({ adapter }: Gpu, { backward, cached }: Rows): readonly Rungs[] {
   const stride = cached > 0 ? 3 * D : 0;
-  const shape = {
-    tokens: 1,
-    heads,
-    cached: cached > 0,
-    cacheStride: stride,
-    cacheKeys: stride / 3,
-  };
+  const shape = { tokens: 1, heads, cached: cached > 0, cacheStride: stride, cacheKeys: stride / 3 };
   const fits = (rung: AttentionRung): boolean =>
     rung.fits({ ...shape, tiles: 1, tileSize: rung.tile ?? 2 }, adapter);
   if (!backward) return ATTENTION.filter(fits).map((forward) => ({ forward }));
@@ -60,7 +54,8 @@ function attentionCase(c: Rows, rungs: Rungs): BenchCase {
   };
 }
 
-function prepareAttention(s: Scope, { rows, cached, fresh, backward }: Rows, rungs: Rungs): Prepared {
+function prepareAttention(s: Scope, c: Rows, rungs: Rungs): Prepared {
+  const { rows, cached, fresh, backward } = c;
   const length = cached + fresh;
   const lists = Array.from({ length: rows }, () => Array.from({ length }, () => 0));
   const batch = uploadBatch(s, packRows(lists, { from: lists.map(() => cached) }), rungs.forward?.tile);
@@ -77,7 +72,7 @@ function prepareAttention(s: Scope, { rows, cached, fresh, backward }: Rows, run
   };
   const options: AttentionOptions = { heads, rungs, cache: cached > 0 ? cache : undefined };
 
-  const reference = attentionReference({ own, earlier, slopes, heads: HEADS, size: SIZE, cached, fresh });
+  const reference = attentionReference(c, own, earlier, slopes);
   const bound = { reduce: SIZE + length, scale: backward ? 30 : 6 };
   if (!backward) return prepared(s, (scope) => attention(scope, qkv, batch, options), reference.out, bound);
   const logsumexps = Float32Array.from({ length: tokens * HEADS }, (_, e) =>
@@ -111,79 +106,69 @@ export const attentionFamily: Family = {
       .flatMap((c) => rungsFor(gpu, c).map((rungs) => attentionCase(c, rungs))),
 };
 
-interface AttentionCase {
-  /** [rows · fresh, 3D], [rows · cached, 3D] and [rows · fresh, D] */
-  readonly own: Float32Array;
-  readonly earlier: Float32Array;
-  readonly slopes: Float32Array;
-  readonly heads: number;
-  readonly size: number;
-  readonly cached: number;
-  readonly fresh: number;
-}
-
+/** Element e of out [T, D], log Σ exp of query i and head h, and element e of dqkv [T, 3D]. */
 interface AttentionReference {
-  /** Element e of out [T, D]. */
   readonly out: (e: number) => number;
-  /** Of query i and head h. */
   readonly logsumexp: (i: number, h: number) => number;
-  /** Element e of dqkv [T, 3D]. */
   readonly gradient: (e: number) => number;
 }
 
 /**
  *   p_ij = softmax_j(q_i·k_j / √S) ,  out_i = Σ_j p_ij v_j
  *   ds_ij = p_ij (dout_i·v_j − dout_i·out_i) / √S ,  dq_i = Σ_j ds_ij k_j ,  dk_j = Σ_i ds_ij q_i ,  dv_j = Σ_i p_ij dout_i
+ *
+ * @param own, earlier, slopes [rows · fresh, 3D], [rows · cached, 3D] and [rows · fresh, D]
  */
-function attentionReference(c: AttentionCase): AttentionReference {
-  const { heads, size, cached, fresh } = c;
-  const D = heads * size;
+function attentionReference(
+  { cached, fresh }: Rows,
+  own: Float32Array,
+  earlier: Float32Array,
+  slopes: Float32Array,
+): AttentionReference {
   const rowOf = (i: number): number => Math.floor(i / fresh);
-  const keys = (i: number): number => cached + (i % fresh) + 1;
-  /** Column `part`·D + h·S + s of the j-th token that row b holds. */
+  /** Of part 0, 1, 2 (q, k, v) and head h, number s of the j-th token that row b holds. */
   const at = (b: number, j: number, part: number, h: number, s: number): number => {
-    const column = part * D + h * size + s;
-    const [of, token] = j < cached ? [c.earlier, b * cached + j] : [c.own, b * fresh + j - cached];
-    return of[token * 3 * D + column] ?? NaN;
+    const [of, token] = j < cached ? [earlier, b * cached + j] : [own, b * fresh + j - cached];
+    return of[token * 3 * D + part * D + h * SIZE + s] ?? NaN;
   };
   const dot = (x: (s: number) => number, y: (s: number) => number): number => {
     let sum = 0;
-    for (let s = 0; s < size; s += 1) sum += x(s) * y(s);
+    for (let s = 0; s < SIZE; s += 1) sum += x(s) * y(s);
     return sum;
   };
-  const lse = (i: number, h: number): number => {
-    const all = scores(i, h);
+  const scores = (i: number, h: number): number[] => {
+    const [b, place] = [rowOf(i), cached + (i % fresh)];
+    const score = (_: unknown, j: number): number =>
+      dot(
+        (s) => at(b, place, 0, h, s),
+        (s) => at(b, j, 1, h, s),
+      ) / Math.sqrt(SIZE);
+    return Array.from({ length: place + 1 }, score);
+  };
+  const logsumexp = (i: number, h: number, all = scores(i, h)): number => {
     const top = Math.max(...all);
     return top + Math.log(all.reduce((sum, a) => sum + Math.exp(a - top), 0));
   };
-  const scores = (i: number, h: number): number[] => {
-    const q = (s: number): number => at(rowOf(i), cached + (i % fresh), 0, h, s);
-    return Array.from(
-      { length: keys(i) },
-      (_, j) => dot(q, (s) => at(rowOf(i), j, 1, h, s)) / Math.sqrt(size),
-    );
-  };
   const weights = (i: number, h: number): number[] => {
     const all = scores(i, h);
-    const top = Math.max(...all);
-    const sum = all.reduce((total, a) => total + Math.exp(a - top), 0);
-    return all.map((a) => Math.exp(a - top) / sum);
+    const lse = logsumexp(i, h, all);
+    return all.map((a) => Math.exp(a - lse));
   };
-  const slope = (i: number, h: number) => (s: number) => c.slopes[i * D + h * size + s] ?? NaN;
+  const slope = (i: number, h: number) => (s: number) => slopes[i * D + h * SIZE + s] ?? NaN;
   const dScores = (i: number, h: number): number[] => {
     const p = weights(i, h);
     const along = p.map((_, j) => dot(slope(i, h), (s) => at(rowOf(i), j, 2, h, s)));
     const mean = p.reduce((sum, weight, j) => sum + weight * (along[j] ?? NaN), 0);
-    return p.map((weight, j) => (weight * ((along[j] ?? NaN) - mean)) / Math.sqrt(size));
+    return p.map((weight, j) => (weight * ((along[j] ?? NaN) - mean)) / Math.sqrt(SIZE));
   };
 
   const out = (e: number): number => {
-    const [i, h, s] = [Math.floor(e / D), Math.floor((e % D) / size), e % size];
+    const [i, h, s] = [Math.floor(e / D), Math.floor((e % D) / SIZE), e % SIZE];
     return weights(i, h).reduce((sum, weight, j) => sum + weight * at(rowOf(i), j, 2, h, s), 0);
   };
   const gradient = (e: number): number => {
     const [i, column] = [Math.floor(e / (3 * D)), e % (3 * D)];
-    const [part, h, s] = [Math.floor(column / D), Math.floor((column % D) / size), column % size];
+    const [part, h, s] = [Math.floor(column / D), Math.floor((column % D) / SIZE), column % SIZE];
     const [b, place] = [rowOf(i), cached + (i % fresh)];
     if (part === 0) return dScores(i, h).reduce((sum, ds, j) => sum + ds * at(b, j, 1, h, s), 0);
     let sum = 0;
@@ -193,5 +178,5 @@ function attentionReference(c: AttentionCase): AttentionReference {
     }
     return sum;
   };
-  return { out, logsumexp: lse, gradient };
+  return { out, logsumexp, gradient };
 }

@@ -28,11 +28,11 @@ export const BENCH_CONTEXTS: readonly string[] = [
     'In the old city',
     'She was born there',
     'One of many others',
-  ].map((text) => `${text}. {}`),
-  ...['It is said again', 'The old town is', 'He came back home', 'Two years later he', 'As we know it'].map(
-    (text) => `${text}. {}`,
-  ),
-  ...[
+    'It is said again',
+    'The old town is',
+    'He came back home',
+    'Two years later he',
+    'As we know it',
     'The first of them was built in the north',
     'He was one of those who came back home',
     'It was one of the largest in the state',
@@ -180,32 +180,28 @@ export function scalingFigure(
   sizes: readonly SizePoint[],
   lengths: readonly LengthPoint[],
 ): TopLevelSpec {
-  const line = { type: 'line', point: true } as const;
+  const mark = { type: 'line', point: true } as const;
   // Room for the names of the outermost points.
   const log = { scale: { type: 'log', nice: false, padding: 24 }, type: 'quantitative' } as const;
-  const seconds = { field: 'seconds', title: 'seconds of an edit', ...log } as const;
+  const y = { field: 'seconds', title: 'seconds of an edit', ...log } as const;
   const label = { type: 'text', dy: -10 } as const;
+  const panel = { width: 260, height: 220 };
   return {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     title,
     background: 'white',
     hconcat: [
       {
-        width: 260,
-        height: 220,
+        ...panel,
         data: { values: [...sizes] },
-        encoding: {
-          x: { field: 'parameters', title: 'parameters', axis: { format: '~s' }, ...log },
-          y: seconds,
-        },
-        layer: [{ mark: line }, { mark: label, encoding: { text: { field: 'size' } } }],
+        encoding: { x: { field: 'parameters', title: 'parameters', axis: { format: '~s' }, ...log }, y },
+        layer: [{ mark }, { mark: label, encoding: { text: { field: 'size' } } }],
       },
       {
-        width: 260,
-        height: 220,
+        ...panel,
         data: { values: [...lengths] },
-        encoding: { x: { field: 'tokens', title: 'tokens of a context', ...log }, y: seconds },
-        mark: line,
+        encoding: { x: { field: 'tokens', title: 'tokens of a context', ...log }, y },
+        mark,
       },
     ],
   };

@@ -87,32 +87,29 @@ export interface Bound {
   readonly scale: number;
 }
 
-/** A case whose runs make a tensor, compared with `want`, element by element in float64. */
-export function prepared(
+/**
+ * A case whose runs give `result`, compared with `want`, element by element in float64; `numbersOf` reads what is no tensor.
+ *
+ * @param want element i of the result in float64; those that came may help to say it
+ */
+export function prepared<Result>(
   s: Scope,
-  run: (s: Scope) => Tensor,
-  want: (i: number) => number,
+  run: (s: Scope) => Result,
+  want: (i: number, got: ArrayLike<number>) => number,
   bound: Bound,
+  numbersOf = async (result: Awaited<Result>): Promise<ArrayLike<number>> => read(s.gpu, result as Tensor),
 ): Prepared {
-  return { run, check: () => deviation(s.gpu, run(s), want, bound) };
+  const check = async (): Promise<Deviation> => {
+    const got = await numbersOf(await run(s));
+    return worstOf(got, (i) => want(i, got), bound);
+  };
+  return { run, check };
 }
 
 /**
  * The element that is furthest from float64, in units of 4 ε √reduce (scale + |want|), the bound that all tests of the
  * engine use; at a sample of places where there are many.
- *
- * @param want element i of the result in float64
  */
-export async function deviation(
-  gpu: Gpu,
-  result: Tensor,
-  want: (i: number) => number,
-  bound: Bound,
-): Promise<Deviation> {
-  const got = await read(gpu, result);
-  return worstOf(got, want, bound);
-}
-
 export function worstOf(
   got: ArrayLike<number>,
   want: (i: number) => number,

@@ -11,10 +11,10 @@ import type { SecondMomentRung } from '../../edit/second-moment.ts';
 import type { Gpu } from '../../gpu/context.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { drawInto } from '../../tensor/elementwise.ts';
-import { empty, read, upload } from '../../tensor/tensor.ts';
+import { empty, upload } from '../../tensor/tensor.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
-import { numbers, shortName, worstOf } from './family.ts';
-import type { BenchCase, Deviation, Family } from './family.ts';
+import { numbers, prepared, shortName } from './family.ts';
+import type { BenchCase, Family } from './family.ts';
 
 /** Row and column of element e of the packed panels of order f. */
 function placeOf(e: number, f: number): readonly [i: number, j: number] {
@@ -115,11 +115,7 @@ function secondMomentCase(tokens: number, f: number, rung: SecondMomentRung): Be
         for (let t = 0; t < tokens; t += 1) total += (data[t * f + i] ?? NaN) * (data[t * f + j] ?? NaN);
         return total;
       };
-      const check = async (): Promise<Deviation> => {
-        run(s);
-        return worstOf(await readPanels(s.gpu, sum), want, { reduce: tokens, scale: 1 });
-      };
-      return { run, check };
+      return prepared(s, run, want, { reduce: tokens, scale: 1 }, () => readPanels(s.gpu, sum));
     },
   };
 }
@@ -150,23 +146,18 @@ function choleskyCase(f: number, rung: CholeskyRung): BenchCase {
     prepare: (s) => {
       const c = positiveDefinite(s, f);
       const run = (scope: Scope) => factorise(scope, c, { rung });
-      const check = async (): Promise<Deviation> => {
-        const { l } = await run(s);
-        const packed = await readPanels(s.gpu, l);
+      // The product of the factor, as if the adapter had multiplied it, against C itself.
+      const want = (e: number, packed: ArrayLike<number>): number => {
         const at = (i: number, k: number): number => {
           const p = Math.floor(k / BLOCK);
-          return packed[(panelRow(p, l.n) + i - BLOCK * p) * BLOCK + (k % BLOCK)] ?? NaN;
+          return packed[(panelRow(p, c.n) + i - BLOCK * p) * BLOCK + (k % BLOCK)] ?? NaN;
         };
-        // The product of the factor, as if the adapter had multiplied it, against C itself.
-        const excess = (e: number): number => {
-          const [i, j] = placeOf(e, f);
-          let sum = 0;
-          for (let k = 0; k <= Math.min(i, j); k += 1) sum += at(i, k) * at(j, k);
-          return sum - element(i, j, f);
-        };
-        return worstOf(packed, (e) => (packed[e] ?? NaN) - excess(e), { reduce: f, scale: 3 });
+        const [i, j] = placeOf(e, f);
+        let sum = 0;
+        for (let k = 0; k <= Math.min(i, j); k += 1) sum += at(i, k) * at(j, k);
+        return (packed[e] ?? NaN) - (sum - element(i, j, f));
       };
-      return { run, check };
+      return prepared(s, run, want, { reduce: f, scale: 3 }, ({ l }) => readPanels(s.gpu, l));
     },
   };
 }
@@ -201,12 +192,9 @@ function triangularCase(f: number): BenchCase {
       const data = numbers(f, 1);
       const b = upload(s, data, [f], 'b');
       const run = (scope: Scope): Tensor => triangularSolves(scope, factor, b);
-      const check = async (): Promise<Deviation> => {
-        const x = await read(s.gpu, run(s));
-        const residual = (i: number): number => rowTimes(i, x, f) - (data[i] ?? NaN);
-        return worstOf(x, (i) => (x[i] ?? NaN) - residual(i), { reduce: f, scale: 3 });
-      };
-      return { run, check };
+      const want = (i: number, x: ArrayLike<number>): number =>
+        (x[i] ?? NaN) - (rowTimes(i, x, f) - (data[i] ?? NaN));
+      return prepared(s, run, want, { reduce: f, scale: 3 });
     },
   };
 }
@@ -222,9 +210,8 @@ function productCase(f: number): BenchCase {
       const c = positiveDefinite(s, f);
       const x = Float64Array.from(numbers(f, 2));
       const run = (scope: Scope): Promise<Float64Array> => symmetricProduct(scope, c, x);
-      const check = async (): Promise<Deviation> =>
-        worstOf(Float32Array.from(await run(s)), (i) => rowTimes(i, x, f), { reduce: 1, scale: 0 });
-      return { run, check };
+      const want = (i: number): number => rowTimes(i, x, f);
+      return prepared(s, run, want, { reduce: 1, scale: 0 }, async (y) => Float32Array.from(y));
     },
   };
 }

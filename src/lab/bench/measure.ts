@@ -104,17 +104,17 @@ export async function* measureAll(
   }
 }
 
-export interface RunTime {
-  readonly wall: number;
-  readonly timestamps?: number | undefined;
-}
-
 /**
  * ms of one run, out of `count` in a row.
  *
  * @param only count the timestamps of this kernel alone
  */
-export async function runs(gpu: Gpu, prepared: Prepared, count: number, only?: string): Promise<RunTime> {
+export async function runs(
+  gpu: Gpu,
+  prepared: Prepared,
+  count: number,
+  only?: string,
+): Promise<{ readonly wall: number; readonly timestamps?: number | undefined }> {
   const start = performance.now();
   gpu.timer.start();
   for (let i = 0; i < count; i += 1) {
