@@ -11,7 +11,7 @@ import { benchEdit, contextsOfLength, scalingFigure } from '../src/lab/bench/edi
 import type { LengthPoint, SizePoint } from '../src/lab/bench/edit.ts';
 import { parseShape } from '../src/lab/bench/family.ts';
 import type { Family } from '../src/lab/bench/family.ts';
-import { loadRenderer } from '../src/lab/report/render.ts';
+import { loadRenderer } from '../src/lab/report/theme.ts';
 import { MODEL_SIZES } from '../src/models/random-checkpoint.ts';
 import type { ModelSize } from '../src/models/random-checkpoint.ts';
 import { STORAGES } from '../src/models/storage.ts';

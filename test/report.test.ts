@@ -7,7 +7,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compile } from 'vega-lite';
 import { makeReport } from '../src/lab/report/page.ts';
-import { loadRenderer } from '../src/lab/report/render.ts';
+import { loadRenderer } from '../src/lab/report/theme.ts';
 import { PALETTE, RAMP } from '../src/lab/report/theme.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import { bySize } from '../src/lab/report/wording.ts';

@@ -1,6 +1,5 @@
 /** The parts that figures are put together from: axes, the marks of methods, and panels. */
 import type { TopLevelSpec } from 'vega-lite';
-import type { Figure } from './study.ts';
 import { RAISED } from './wording.ts';
 import { SHAPES, WIDTH, light, title } from './theme.ts';
 import type { AnyMethod, Size } from './theme.ts';
@@ -106,44 +105,4 @@ export function panels<T>(
   const columns = size === 'wide' ? Math.min(most, list.length) : 1;
   const width = Math.floor((WIDTH[size] - axes(columns) - GAP * (columns - 1)) / columns);
   return { columns, spacing: GAP, concat: list.map((one, i) => draw(one, width, i % columns === 0)) };
-}
-
-/** A quantity that is drawn as lines in a small panel of its own. */
-export interface LinePanel<Line> {
-  readonly title: string;
-  /** undefined, or not finite, where the line has not measured it. */
-  readonly of: (line: Line) => number | undefined;
-  /** Scale and axis. */
-  readonly y: { readonly scale: object; readonly axis?: object };
-}
-
-/**
- * Panels of lines, of those quantities that were measured at all.
- *
- * @param points of a panel: the rows that it draws, each with its `value` and the title of its method
- * @param look   the channel x, how large panels and points are, and further channels
- */
-export function linePanels<P extends Pick<LinePanel<never>, 'title' | 'y'>>(
-  words: Omit<Figure, 'draw'>,
-  list: readonly P[],
-  points: (panel: P) => readonly { readonly value: number | undefined; readonly method: string }[],
-  { x, height, point, more = {} }: { x: object; height: number; point: number; more?: object },
-): Figure | undefined {
-  const drawn = list.map((panel) => ({ ...panel, values: points(panel) }));
-  const measured = drawn.filter(({ values }) => values.length > 0);
-  if (measured.length === 0) return undefined;
-  const methods = (Object.keys(SHAPES) as AnyMethod[]).filter((method) =>
-    measured.some(({ values }) => values.some((value) => value.method === title(method))),
-  );
-  const encoding = { ...byMethod(methods, { offset: 14 }), ...more };
-  const layout = { columns: 2, axes: (columns: number) => 48 * columns };
-  return {
-    ...words,
-    draw: (size) =>
-      panels(size, measured, layout, ({ title: heading, values, y }, width) => ({
-        ...{ title: heading, width, height, data: { values: [...values] } },
-        mark: { type: 'line', point: { size: point } },
-        encoding: { x, y: quantity('value', null, y), ...encoding },
-      })),
-  };
 }

@@ -1,8 +1,135 @@
-/** Figures of single edits, each of the unedited model. */
+/** Figures of edits: the size of each in a sequence and alone, what is left of the model, and how v* was found. */
+import { THRESHOLDS } from '../../edit/guard.ts';
 import type { Method } from '../../edit/method.ts';
-import { byMethod, logarithmic, positive, quantity, rings } from './axes.ts';
-import type { Figure, Study, StyleSize } from './study.ts';
+import { taskOf } from '../downstream-tasks.ts';
+import { EDIT, byMethod, logarithmic, positive, quantity, rings } from './axes.ts';
+import type { DownstreamRow, Figure, Study, StyleSize } from './study.ts';
 import { WIDTH, light, title } from './theme.ts';
+import type { AnyMethod } from './theme.ts';
+import { fixed } from './wording.ts';
+
+const methodsOf = (runs: readonly { readonly method?: AnyMethod | undefined }[]): AnyMethod[] =>
+  runs.flatMap(({ method }) => method ?? []);
+
+/** |Δ| of each edit. */
+export function updateByEdit({ sequences = [] }: Study): Figure | undefined {
+  const lines = sequences.flatMap(({ method, lines }) =>
+    lines.map(({ edit, normalised_update: update, verdict }) => ({
+      edit,
+      update,
+      method: title(method),
+      verdict,
+    })),
+  );
+  const values = positive(lines, 'update');
+  const head = sequences[0]?.head;
+  if (!head || values.length === 0) return undefined;
+  // Where the guard's second measure calls an update disabling.
+  const limit = (THRESHOLDS.disablingUpdate * head.weight_norm) / head.elements;
+  const reached = values.some(({ update }) => update > limit);
+  const y = quantity('update', '|Δ|, one edit', logarithmic('power'));
+  const mark = { type: 'rule', stroke: light('alarm') } as const;
+  return {
+    name: 'update-by-edit',
+    title: 'How far each edit moves the weights',
+    caption:
+      '|Δ| is the Frobenius norm of one update over the number of elements of W, as published. Ringed edits were judged suspect or disabling.' +
+      (reached
+        ? ` Above the dashed line an update is ${THRESHOLDS.disablingUpdate} times as large as the unedited W.`
+        : ''),
+    draw: () => ({
+      height: 280,
+      data: { values },
+      layer: [
+        { mark: 'point', encoding: { x: EDIT, y, ...byMethod(methodsOf(sequences)) } },
+        ...(reached ? [{ data: { values: [{ update: limit }] }, mark, encoding: { y } }] : []),
+        ...rings(values, { x: EDIT, y }),
+      ],
+    }),
+  };
+}
+
+/** The accumulated change. */
+export function totalByEdit({ sequences = [] }: Study): Figure | undefined {
+  if (!sequences.some(({ lines }) => lines.length > 0)) return undefined;
+  const values = sequences.flatMap(({ method, lines }) =>
+    [{ edit: 0, relative_total: 0 }, ...lines].map(({ edit, relative_total: total }) => ({
+      edit,
+      total,
+      method: title(method),
+    })),
+  );
+  const y = quantity('total', '‖W − W₀‖ / ‖W₀‖', {});
+  return {
+    name: 'total-by-edit',
+    title: 'How far the weights have moved in all',
+    caption:
+      'The norm of W − W₀ after each edit, in norms of the unedited W₀. A step upwards is one edit that alone moved more than all before it.',
+    draw: () => ({
+      height: 240,
+      data: { values },
+      mark: { type: 'line', interpolate: 'step-after' },
+      encoding: { x: EDIT, y, color: byMethod(methodsOf(sequences)).color },
+    }),
+  };
+}
+
+/** Where more answers than this name no class, in percent, a model does not do the task. */
+const MOST_INVALID = 90;
+
+/** Downstream tasks before and after. */
+export function downstream({ downstream: rows = [] }: Study): Figure | undefined {
+  if (rows.length === 0) return undefined;
+  const name = 'downstream';
+  const heading = 'Other tasks, before and after the sequence';
+  const nameOf = ({ result }: DownstreamRow): string => taskOf(result.task, 'glue').title;
+  const unedited = rows.filter(({ method }) => method === undefined);
+  if (unedited.length > 0 && unedited.every(({ result }) => result.invalid > MOST_INVALID)) {
+    const shares = unedited.map((row) => `${nameOf(row)} ${fixed(row.result.invalid, 0)} %`);
+    return {
+      name,
+      title: heading,
+      caption: `Not drawn: already before the first edit the model answers none of these few-shot tasks, so no edit could be seen to harm them. Answers that name no class: ${shares.join(', ')}. A larger model is needed here.`,
+    };
+  }
+  const methods = [...new Set(methodsOf(rows))];
+  const tasks = [...new Set(rows.map(nameOf))];
+  const values = tasks.flatMap((task) =>
+    [undefined, ...methods].flatMap((method) => {
+      const mine = rows.filter((row) => nameOf(row) === task && row.method === method);
+      const last = mine.toSorted((a, b) => b.edit - a.edit)[0];
+      return last ? [{ task, state: method ? title(method) : 'unedited', f1: last.result.f1 }] : [];
+    }),
+  );
+  const constants = rows.map((row) => ({ task: nameOf(row), f1: row.result.constant_f1 }));
+  const marks = byMethod(methods, { field: 'state', unedited: true, offset: 14 });
+  const x = quantity('f1', 'weighted F1, %', {
+    scale: { domain: [0, 100] },
+    axis: { grid: true, tickCount: 5 },
+  });
+  const y = { field: 'task', type: 'nominal', title: null, sort: tasks, axis: { grid: true } } as const;
+  return {
+    name,
+    title: heading,
+    caption:
+      'Weighted F1, percent, of few-shot tasks that no edit is about. The grey bar is what always giving one answer scores: a point on it says nothing.',
+    draw: () => ({
+      height: 50 * tasks.length + 60,
+      layer: [
+        {
+          data: { values: constants },
+          mark: { type: 'tick', thickness: 5, size: 26, color: light('axis') },
+          encoding: { x, y },
+        },
+        {
+          data: { values },
+          mark: { type: 'point', size: 80 },
+          encoding: { x, y, yOffset: { field: 'state', sort: marks.color.scale.domain }, ...marks },
+        },
+      ],
+    }),
+  };
+}
 
 /** The paper's scatter: a disabling edit is a large |Δ| with a low entropy. */
 export function entropyByUpdate({ evaluation }: Study): Figure | undefined {

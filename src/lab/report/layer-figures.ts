@@ -1,13 +1,11 @@
 /** Figures of where a model keeps its facts: causal tracing, and edits at each layer. */
 import { sentence } from '../../edit/template.ts';
-import { bestLayer } from '../trace-average.ts';
-import { TOKEN_KINDS, recommendedLayer } from '../trace-average.ts';
+import { TOKEN_KINDS, bestLayer, recommendedLayer } from '../trace-average.ts';
 import type { TraceSite } from '../trace-runs.ts';
 import { panels, quantity } from './axes.ts';
 import { count, fixed } from './wording.ts';
-import { textWidth } from './render.ts';
 import type { Figure, Study } from './study.ts';
-import { RAMP, light } from './theme.ts';
+import { RAMP, light, textWidth } from './theme.ts';
 import type { Size } from './theme.ts';
 
 /** Effects of one site: [row][layer]. */

@@ -1,21 +1,22 @@
 /** The report as one HTML file that needs nothing else: style, figures and tables are in it. */
 import { printableJson } from '../../printable.ts';
-import { entropyByUpdate, lossCurves, styles } from './edit-figures.ts';
-import { sweep, traceAverage, traceFact } from './layer-figures.ts';
-import { escape, findings, keepTogether } from './wording.ts';
-import { complete, loadRenderer, standalone, withOwnIds } from './render.ts';
-import {
-  downstream,
-  forgetting,
-  languageByEdit,
-  metricsByEdit,
-  totalByEdit,
-  updateByEdit,
-} from './sequence-figures.ts';
-import { factsAnchored, factsCost, factsMetrics } from './sequel-figures.ts';
+import * as edits from './edit-figures.ts';
+import * as layers from './layer-figures.ts';
+import * as lines from './line-figures.ts';
 import type { Figure, Study } from './study.ts';
 import { methodsTable, sequelTable, sequencesTable, worstSequenceTable, worstSingleTable } from './tables.ts';
-import { FONT, PALETTE, SHAPES, WIDTH, darkRules } from './theme.ts';
+import {
+  FONT,
+  PALETTE,
+  SHAPES,
+  WIDTH,
+  complete,
+  darkRules,
+  loadRenderer,
+  standalone,
+  withOwnIds,
+} from './theme.ts';
+import { escape, findings, keepTogether } from './wording.ts';
 
 /** Files of a report by name, text each. */
 type ReportFiles = ReadonlyMap<string, string>;
@@ -31,11 +32,23 @@ const SECTIONS: readonly Section[] = [
   {
     heading: 'One edit after another',
     tables: [sequencesTable],
-    figures: [updateByEdit, totalByEdit, languageByEdit, metricsByEdit, forgetting, downstream],
+    figures: [
+      ...[edits.updateByEdit, edits.totalByEdit],
+      ...[lines.languageByEdit, lines.metricsByEdit, lines.forgetting],
+      edits.downstream,
+    ],
   },
-  { heading: 'Many facts', tables: [sequelTable], figures: [factsMetrics, factsCost, factsAnchored] },
-  { heading: 'Single edits', tables: [methodsTable], figures: [entropyByUpdate, styles, lossCurves] },
-  { heading: 'Where to edit', tables: [], figures: [traceAverage, traceFact, sweep] },
+  {
+    heading: 'Many facts',
+    tables: [sequelTable],
+    figures: [lines.factsMetrics, lines.factsCost, lines.factsAnchored],
+  },
+  {
+    heading: 'Single edits',
+    tables: [methodsTable],
+    figures: [edits.entropyByUpdate, edits.styles, edits.lossCurves],
+  },
+  { heading: 'Where to edit', tables: [], figures: [layers.traceAverage, layers.traceFact, layers.sweep] },
   { heading: 'The worst edits', tables: [worstSingleTable, worstSequenceTable], figures: [] },
 ];
 

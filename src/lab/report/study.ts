@@ -7,8 +7,7 @@ import type { CaseResult } from '../evaluate.ts';
 import type { SequelLine } from '../sequel.ts';
 import type { SequenceHead, SequenceLine } from '../sequence.ts';
 import type { StyleRow } from '../styles.ts';
-import type { LayerScore } from '../trace-average.ts';
-import type { AverageTracing } from '../trace-average.ts';
+import type { AverageTracing, LayerScore } from '../trace-average.ts';
 import type { Tracing } from '../trace.ts';
 import type { AnyMethod, Size } from './theme.ts';
 
