@@ -78,7 +78,7 @@ export const SHAPES: Readonly<Record<AnyMethod, string>> = {
 const label = { labelColor: light('soft'), labelFontSize: 12 };
 const heading = { titleColor: light('ink'), titleFontSize: 12.5, titleFontWeight: 500 } as const;
 
-export const THEME: Config = {
+const THEME: Config = {
   background: 'transparent',
   font: FONT,
   padding: { left: 2, right: 6, top: 4, bottom: 2 },
