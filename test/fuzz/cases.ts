@@ -163,7 +163,10 @@ const COMPUTING: readonly Case[] = [
     ['predict', 'the river of stone', ...ON_MODEL, '--edits', 'a.safetensors'],
     [...MODEL, 'a.safetensors'],
   ),
-  one('predict-run', 1, ['predict', 'the river', ...ON_MODEL, '--edits', 'run'], RUN, { reads: ['run'] }),
+  // Of a run it reads the edits alone.
+  one('predict-run', 1, ['predict', 'the river', ...ON_MODEL, '--edits', 'run'], ['run/edits'], {
+    reads: ['run'],
+  }),
   one(
     'predict-facts',
     1,
