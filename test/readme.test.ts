@@ -4,7 +4,7 @@
  * is run as it stands.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
@@ -66,6 +66,11 @@ async function examples(entries: readonly Entry[]): Promise<string[]> {
 
 const helped = (await examples(COMMANDS)).map((line) => line.replace(/^\$0 /, ''));
 
+test.before(() => {
+  // The reader's own facts.
+  const facts = ['The mother tongue of {} is,Danielle Darrieux,English', '{} was created by,Apple A5,Google'];
+  writeFileSync(join(folder, 'facts.csv'), `prompt,subject,target\n${facts.join('\n')}\n`);
+});
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
 test('there are commands in the README', () => {
