@@ -98,12 +98,8 @@ export async function writeGgufAdapter(
       { name: `blk.${layer}.ffn_down.weight.lora_b`, shape: [B.length / rank, rank], values: B },
     ]),
   );
-  await writeAtomic(join(folder, GGUF_ADAPTER), pieces(bytes), options);
+  await writeAtomic(join(folder, GGUF_ADAPTER), bytes, options);
   return [GGUF_ADAPTER];
-}
-
-async function* pieces(bytes: Iterable<Uint8Array>): AsyncGenerator<Uint8Array, void, void> {
-  yield* bytes;
 }
 
 /**
@@ -133,7 +129,8 @@ async function readPeft(path: string): Promise<EditFileParts[]> {
     const [, layer, which] = /\.(?:h|layers)\.(\d+)\..*\.lora_([AB])\.weight$/.exec(name) ?? [];
     if (layer === undefined || (which !== 'A' && which !== 'B')) continue;
     const { shape } = file.info(name);
-    place(found, Number(layer), which, shape[which === 'A' ? 0 : 1] ?? 0, await file.readFloats(name));
+    const rank = shape[which === 'A' ? 0 : 1] ?? 0;
+    found.set(Number(layer), { ...found.get(Number(layer)), [which]: await file.readFloats(name), rank });
   }
   return fromLayers(found, file.metadata[EDITS_KEY], path);
 }
@@ -148,20 +145,11 @@ async function readGgufAdapter(path: string): Promise<EditFileParts[]> {
     const { shape, dtype, bytes } = file.info(name);
     if (layer === undefined || dtype !== 'F32') continue;
     const values = new Float32Array((await file.read(name, 0, bytes)).buffer);
-    place(found, Number(layer), which === 'a' ? 'A' : 'B', shape[which === 'a' ? 0 : 1] ?? 0, values);
+    const [part, rank = 0] = which === 'a' ? (['A', shape[0]] as const) : (['B', shape[1]] as const);
+    found.set(Number(layer), { ...found.get(Number(layer)), [part]: values, rank });
   }
   const words = file.metadata.get(EDITS_KEY);
   return fromLayers(found, typeof words === 'string' ? words : undefined, path);
-}
-
-function place(
-  found: Found,
-  layer: number,
-  which: 'A' | 'B',
-  rank: number,
-  values: Float32Array<ArrayBuffer>,
-): void {
-  found.set(layer, { ...found.get(layer), [which]: values, rank });
 }
 
 function fromLayers(found: Found, words: string | undefined, path: string): EditFileParts[] {

@@ -25,7 +25,7 @@ export interface WriteOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-type Content = string | Uint8Array | AsyncIterable<Uint8Array>;
+type Content = string | Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 
 /**
  * Writes `path` through a temporary file beside it, making missing folders.
@@ -44,11 +44,9 @@ export async function writeAtomic(
   if (place.kind === 'fifo' || place.kind === 'device') return pour(path, place.kind, content, signal);
   const target = place.path;
   const folder = dirname(target);
-  const disk = diskOf(target, folder);
+  const disk = diskOf(target);
   if (place.kind !== 'file' && place.kind !== 'nothing')
-    await disk(
-      Promise.reject(Object.assign(new Error(), { code: place.kind === 'folder' ? 'EISDIR' : 'ENXIO' })),
-    );
+    throw diskError({ code: place.kind === 'folder' ? 'EISDIR' : 'ENXIO' }, target);
   await disk(mkdir(folder, { recursive: true }));
   await removeLeftovers(target);
   await withTemporary(target, async (temporary) => {
@@ -68,14 +66,12 @@ export async function writeAtomic(
 /** Names the errors of the system while one file is written. */
 type Disk = (<T>(step: Promise<T>) => Promise<T>) & { written: number };
 
-function diskOf(target: string, folder: string): Disk {
-  const disk: Disk = Object.assign(
-    async <T>(step: Promise<T>): Promise<T> =>
-      step.catch((error: unknown) => {
-        throw diskError(error, target, folder, disk.written);
-      }),
-    { written: 0 },
-  );
+function diskOf(target: string): Disk {
+  const disk = async <T>(step: Promise<T>): Promise<T> =>
+    step.catch((error: unknown) => {
+      throw diskError(error, target, disk.written);
+    });
+  disk.written = 0;
   return disk;
 }
 
@@ -105,7 +101,7 @@ async function pour(
   content: Content,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const disk = diskOf(path, dirname(path));
+  const disk = diskOf(path);
   if (kind === 'device') {
     const file = await disk(open(path, 'w'));
     return writeAll(file, content, disk, signal).finally(() => file.close());
@@ -118,14 +114,14 @@ async function pour(
     try {
       fd = openSync(path, flags);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENXIO') throw diskError(error, path, dirname(path), 0);
+      if ((error as NodeJS.ErrnoException).code !== 'ENXIO') throw diskError(error, path);
       await pause(LOOK_MS); // nobody reads it yet
     }
   }
   const socket = new Socket({ fd, readable: false, writable: true });
   await pipeline(pieces(content), socket, signal ? { signal } : {}).catch((error: unknown) => {
     signal?.throwIfAborted();
-    throw isSystemError(error) ? diskError(error, path, dirname(path), 0) : error;
+    throw isSystemError(error) ? diskError(error, path) : error;
   });
 }
 
@@ -151,12 +147,16 @@ export async function withTemporary<T>(target: string, use: (temporary: string) 
 const HOST = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
 const TEMPORARY = /^([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp$/;
 
-/** Removes what processes of this machine left beside `target` that were killed while they wrote it. */
-export async function removeLeftovers(target: string): Promise<void> {
+/**
+ * Removes what processes of this machine left beside `target` that were killed while they wrote it.
+ *
+ * @param alone nobody else can be writing: what other machines left goes, too
+ */
+export async function removeLeftovers(target: string, alone = false): Promise<void> {
   const start = `${basename(target)}.`;
   for (const name of await readdir(dirname(target)).catch(() => [])) {
     const [, host, pid] = (name.startsWith(start) && TEMPORARY.exec(name.slice(start.length))) || [];
-    if (host === HOST && !isAlive(Number(pid)))
+    if (host !== undefined && (alone || (host === HOST && !isAlive(Number(pid)))))
       await rm(join(dirname(target), name), { recursive: true, force: true });
   }
 }
@@ -170,7 +170,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-function pieces(content: Content): Iterable<Uint8Array> | AsyncIterable<Uint8Array> {
+function pieces(content: Content): Exclude<Content, string | Uint8Array> {
   if (typeof content === 'string') return [new TextEncoder().encode(content)];
   return content instanceof Uint8Array ? [content] : content;
 }
@@ -187,7 +187,7 @@ export async function writeSafetensors(
 /** @throws UsageError naming the folder, when there is none and none can be made */
 export async function makeFolder(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true }).catch((error: unknown) => {
-    throw diskError(error, folder, dirname(folder), 0);
+    throw diskError(error, folder);
   });
 }
 
@@ -213,13 +213,13 @@ const REASONS: Readonly<Record<string, string>> = {
   EPIPE: 'whoever read it has stopped',
 };
 
-function diskError(error: unknown, target: string, folder: string, written: number): UsageError {
+function diskError(error: unknown, target: string, written = 0): UsageError {
   const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
   const full = code === 'ENOSPC' || code === 'EDQUOT';
   const reason = `${REASONS[code] ?? 'the system refused it'} (${code}${full ? `, after ${written} bytes` : ''})`;
   const advice = full ? 'Free space there, or choose another folder.' : 'Choose a folder you may write to.';
   return new UsageError(
-    `write ${target}: expected a writable folder with enough space, but in ${folder} ${reason}. ` +
+    `write ${target}: expected a writable folder with enough space, but in ${dirname(target)} ${reason}. ` +
       `Nothing was written. ${advice}`,
     'unwritable',
     { cause: error },

@@ -52,17 +52,15 @@ export async function casesInCache(
   }
 }
 
-/** A part of the facts: the `facts` from `first` on. */
-interface FactsShard extends Shard {
-  readonly first: number;
-  readonly facts: number;
-}
-
-/** @throws UsageError for a shard without facts, or without a folder that keeps it */
+/**
+ * A part of the facts: the `facts` from `first` on.
+ *
+ * @throws UsageError for a shard without facts, or without a folder that keeps it
+ */
 export function factsShard(
   { shard: text, out }: { readonly shard?: string | undefined; readonly out?: string | undefined },
   all: readonly Fact[],
-): FactsShard | undefined {
+): (Shard & { readonly first: number; readonly facts: number }) | undefined {
   if (text === undefined) return undefined;
   const shard = parseShard(text, process.env);
   if (out === undefined)
@@ -93,29 +91,15 @@ const SHARD_SETTINGS = v.looseObject({
 
 type ShardSettings = v.InferOutput<typeof SHARD_SETTINGS>;
 
-/** A shard that is whole. */
-interface ShardPart {
-  readonly shard: ShardSettings['shard'];
-  readonly settings: ShardSettings;
-  /** All settings but the shard, to compare. */
-  readonly rest: string;
-  readonly cases: readonly CaseResult[];
-}
-
-interface MergedShards {
-  readonly cases: readonly CaseResult[];
-  /** Why measures are missing, where no shard has them. */
-  readonly missing: readonly string[];
-  readonly settings: ShardSettings;
-}
-
 /**
- * The cases of all shards, in their order.
+ * The cases of all shards, in their order; and why measures are missing, where no shard has them.
  *
  * @throws UsageError for a folder that is no whole shard, a shard of another evaluation, or one that is missing
  */
-export async function readShards(folders: readonly string[]): Promise<MergedShards> {
-  const parts: ShardPart[] = [];
+export async function readShards(
+  folders: readonly string[],
+): Promise<{ cases: CaseResult[]; missing: string[]; settings: ShardSettings }> {
+  const parts: { settings: ShardSettings; cases: readonly CaseResult[] }[] = [];
   for (const folder of folders) {
     const journal = await openCases(folder, 'read');
     await journal.close();
@@ -123,32 +107,34 @@ export async function readShards(folders: readonly string[]): Promise<MergedShar
     const fault = (what: string): UsageError =>
       new UsageError(`evaluate merge ${folder}: ${what}.`, 'bad_shard');
     if (!success) throw fault('expected the folder that evaluate --shard i/n --out wrote, found none');
-    const { shard, ...others } = settings;
-    const rest = JSON.stringify(others);
+    const { shard } = settings;
     if (journal.lines.length !== shard.facts)
       throw fault(
         `expected ${shard.facts} cases of shard ${shard.index}/${shard.of}, found ${journal.lines.length}: go on with it by --resume`,
       );
     const [first] = parts;
-    if (first && (first.rest !== rest || first.shard.of !== shard.of))
+    if (first && (restOf(first.settings) !== restOf(settings) || first.settings.shard.of !== shard.of))
       throw fault(`expected a shard of the same evaluation as ${folders[0]}, its settings are others`);
-    if (parts.some((part) => part.shard.index === shard.index))
+    if (parts.some((part) => part.settings.shard.index === shard.index))
       throw fault(`expected every shard once, shard ${shard.index}/${shard.of} is there twice`);
-    parts.push({ shard, settings, rest, cases: journal.lines });
+    parts.push({ settings, cases: journal.lines });
   }
   const [first] = parts;
   if (!first) throw new UsageError('evaluate merge: expected the folders of shards, found none.');
-  const gone = Array.from({ length: first.shard.of }, (_, i) => i).filter(
-    (index) => !parts.some(({ shard }) => shard.index === index),
-  );
+  const { of, missing: reasons } = first.settings.shard;
+  parts.sort((a, b) => a.settings.shard.index - b.settings.shard.index);
+  const there = parts.map(({ settings }) => settings.shard);
+  const gone = Array.from({ length: of }, (_, i) => i).filter((i) => !there.some(({ index }) => index === i));
   if (gone.length > 0)
     throw new UsageError(
-      `evaluate merge: expected all ${first.shard.of} shards, ${gone.join(', ')} of 0 to ${first.shard.of - 1} ${gone.length === 1 ? 'is' : 'are'} missing.`,
+      `evaluate merge: expected all ${of} shards, ${gone.join(', ')} of 0 to ${of - 1} ${gone.length === 1 ? 'is' : 'are'} missing.`,
       'bad_shard',
     );
-  const cases = parts.sort((a, b) => a.shard.index - b.shard.index).flatMap((part) => part.cases);
-  const missing = first.shard.missing.filter((reason) =>
-    parts.every(({ shard }) => shard.missing.includes(reason)),
-  );
-  return { cases, missing, settings: first.settings };
+  const missing = reasons.filter((reason) => there.every((shard) => shard.missing.includes(reason)));
+  return { cases: parts.flatMap(({ cases }) => cases), missing, settings: first.settings };
+}
+
+/** All settings but the shard, to compare. */
+function restOf({ shard: _, ...rest }: ShardSettings): string {
+  return JSON.stringify(rest);
 }

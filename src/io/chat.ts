@@ -54,17 +54,6 @@ export async function askInChat(
   );
 }
 
-interface Job {
-  readonly template: string;
-  readonly values: Fields;
-}
-
-/** What came of it: the text, or what stood against it. */
-interface Rendered {
-  readonly text?: string;
-  readonly fault?: string;
-}
-
 /** What the process does; a text, as Node runs a file of TypeScript only once it is built. */
 const PROGRAM = `
   let input = '';
@@ -81,8 +70,11 @@ const PROGRAM = `
   process.stdout.write(JSON.stringify(found));
 `;
 
-/** In a process of its own: memory that a worker lacks ends all of them. */
-async function rendered(job: Job, signal: AbortSignal | undefined): Promise<Rendered> {
+/** The text, or what stood against it. In a process of its own: memory that a worker lacks ends all of them. */
+async function rendered(
+  job: { readonly template: string; readonly values: Fields },
+  signal: AbortSignal | undefined,
+): Promise<{ readonly text?: string; readonly fault?: string }> {
   const words = [`--max-old-space-size=${MOST_MEGABYTES}`, '--input-type=module', '--eval', PROGRAM];
   const child = spawn(process.execPath, words, { stdio: ['pipe', 'pipe', 'ignore'] });
   let late = false;
@@ -95,7 +87,7 @@ async function rendered(job: Job, signal: AbortSignal | undefined): Promise<Rend
     child.stdin.end(JSON.stringify({ ...job, jinja, longest: LONGEST_TEXT }));
     const [output, code] = await Promise.all([text(child.stdout), once(child, 'close')]);
     signal?.throwIfAborted();
-    if (code[0] === 0) return parseJson(output) as Rendered;
+    if (code[0] === 0) return parseJson(output) as { text?: string; fault?: string };
     return { fault: `it takes more than ${late ? `${MOST_MS / 1000} s` : `${MOST_MEGABYTES} MB`}` };
   } finally {
     clearTimeout(timer);

@@ -6,11 +6,12 @@
  *   covariance/MODEL/SHA/build-KEY.state              unfinished: sums and place in the corpus
  *   covariance/MODEL/SHA/build-KEY.lock               while a process is at work on it
  */
-import { readdir, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { CovarianceBuild } from '../edit/covariance.ts';
 import { Interrupted, UsageError } from '../errors.ts';
 import { covarianceKey } from '../formats/covariance-identity.ts';
+import { removeLeftovers } from './atomic.ts';
 import type { Corpus } from './corpus-files.ts';
 import { type CorpusPosition, documents } from './corpus.ts';
 import { covarianceFolder, modelName, unlessDamaged, writeCovariance } from './covariance-files.ts';
@@ -47,56 +48,43 @@ export async function* buildFiles(job: BuildJob): AsyncGenerator<BuildEvent, voi
   const folder = covarianceFolder(modelName(job.checkpoint.id), await job.checkpoint.sha256(), job.cache);
   const targets = await targetsOf(job, folder);
   if (!job.restart) {
-    const there: (BuiltFile | undefined)[] = [];
+    const files: BuiltFile[] = [];
+    const notices: string[] = [];
     for (const target of targets) {
-      const notices: string[] = [];
+      const find = (): Promise<BuiltFile | undefined> => finished(target);
       // A file of the cache that is damaged is built again; one that the user named is theirs to judge.
       const [found] =
         job.out === undefined
-          ? await unlessDamaged(
-              target.path,
-              () => finished(target),
-              (text) => notices.push(text),
-            )
-          : [await finished(target)];
-      for (const text of notices) yield { kind: 'notice', text };
-      there.push(found);
+          ? await unlessDamaged(target.path, find, (text) => notices.push(text))
+          : [await find()];
+      if (found) files.push(found);
     }
-    const files = there.filter((file) => file !== undefined);
+    for (const text of notices) yield { kind: 'notice', text };
     if (files.length === targets.length) return yield { kind: 'finished', files };
   }
   const key = await buildKey(targets.map(({ identity }) => identity));
-  const path = join(folder, `build-${key}.state`);
   const lock = await takeLock(join(folder, `build-${key}.lock`));
   try {
-    await removeLeftovers(path);
-    if (job.restart) await rm(path, { force: true });
-    const resume = await readState(path, key, job.layers);
-    if (resume) {
-      checkResumable(job, resume, path);
-      yield { kind: 'resumed', tokens: resume.tokens };
-    }
-    yield* sum(job, { key, path, lock, targets, resume });
+    yield* sum(job, targets, { path: join(folder, `build-${key}.state`), key, lock });
   } finally {
     await lock.release();
   }
 }
 
-interface Work {
-  readonly key: string;
-  /** Of the state. */
-  readonly path: string;
-  readonly lock: Lock;
-  readonly targets: readonly Target[];
-  readonly resume: CorpusBuild | undefined;
-}
-
-/** Runs the corpus through the model, and writes the files. */
+/** Runs the corpus through the model from where an earlier state ends, and writes the files. */
 async function* sum(
   job: BuildJob,
-  { key, path, lock, targets, resume }: Work,
+  targets: readonly Target[],
+  { path, key, lock }: { readonly path: string; readonly key: string; readonly lock: Lock },
 ): AsyncGenerator<BuildEvent, void, void> {
   const { model, corpus, tokens: wanted, signal } = job;
+  await removeLeftovers(path, true);
+  if (job.restart) await rm(path, { force: true });
+  const resume = await readState(path, key, job.layers);
+  if (resume) {
+    checkResumable(job, resume, path);
+    yield { kind: 'resumed', tokens: resume.tokens };
+  }
   const scope = model.gpu.open();
   try {
     const sums: CorpusSums = new CovarianceBuild(scope, model, { ...job, resume });
@@ -156,12 +144,4 @@ function whatIsKept(path: string, tokens: number): Interrupted {
   return new Interrupted(
     `interrupted: ${tokens} tokens are kept in ${path}. The same command goes on from there; with --tokens ${tokens} it ends there.`,
   );
-}
-
-/** Temporary files of a process that was killed while it wrote. The lock is held: nobody writes now. */
-async function removeLeftovers(path: string): Promise<void> {
-  const [folder, name] = [dirname(path), basename(path)];
-  for (const file of await readdir(folder).catch(() => [])) {
-    if (file.startsWith(`${name}.`) && file.endsWith('.tmp')) await rm(join(folder, file), { force: true });
-  }
 }

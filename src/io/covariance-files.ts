@@ -46,8 +46,8 @@ export function covarianceFolder(model: string, sha256: string, cache = cacheFol
 }
 
 /** Where in the cache a file of these facts lies. */
-export async function covariancePath(facts: CovarianceFacts, cache?: string): Promise<string> {
-  return join(covarianceFolder(facts.model, facts.modelSha256, cache), await covarianceFileName(facts));
+export async function covariancePath(facts: CovarianceFacts): Promise<string> {
+  return join(covarianceFolder(facts.model, facts.modelSha256), await covarianceFileName(facts));
 }
 
 /** A hub id as it is; of a folder, the last part of its path. */
@@ -97,13 +97,6 @@ async function differences(facts: CovarianceFacts, checkpoint: Checkpoint, layer
   ];
 }
 
-export interface FindOptions {
-  readonly manifest?: Manifest;
-  readonly cache?: string;
-  /** What is worth a word. */
-  readonly onNotice?: ((text: string) => void) | undefined;
-}
-
 /** What a file of the cache gives; nothing of one that is damaged, which is out of the way from then on. */
 export async function unlessDamaged<T>(
   path: string,
@@ -136,34 +129,41 @@ export async function findCovariance(
   checkpoint: Checkpoint,
   layer: number,
   entry?: ManifestEntry,
-  options: FindOptions = {},
+  {
+    manifest,
+    cache: folder = cacheFolder(),
+    onNotice,
+  }: {
+    readonly manifest?: Manifest;
+    readonly cache?: string;
+    readonly onNotice?: ((text: string) => void) | undefined;
+  } = {},
 ): Promise<string> {
   const tried: string[] = [];
   if (entry?.folder !== undefined) {
     const bundled = entry.covariance?.[`layer-${layer}`];
     if (bundled) {
-      const { root } = options.manifest ?? (await readManifest());
-      const folder = join(root, entry.folder);
-      await verifyFile(folder, bundled.file, bundled);
-      return join(folder, bundled.file);
+      const { root } = manifest ?? (await readManifest());
+      const own = join(root, entry.folder);
+      await verifyFile(own, bundled.file, bundled);
+      return join(own, bundled.file);
     }
     tried.push('the files that came with the model');
   }
-  const cache = join(options.cache ?? cacheFolder(), 'covariance');
+  const cache = join(folder, 'covariance');
   const name = (await checkpoint.sha256()).slice(0, 12);
   tried.push(join(cache, '*', name, `layer-${layer}.*.safetensors`));
   const found: CovarianceFile[] = [];
   for (const model of await readdir(cache).catch(() => [])) {
-    const folder = join(cache, model, name);
-    for (const file of await readdir(folder).catch(() => [])) {
+    for (const file of await readdir(join(cache, model, name)).catch(() => [])) {
       if (!file.startsWith(`layer-${layer}.`) || !file.endsWith('.safetensors')) continue;
-      const path = join(folder, file);
-      found.push(...(await unlessDamaged(path, () => openCovariance(path), options.onNotice)));
+      const path = join(cache, model, name, file);
+      found.push(...(await unlessDamaged(path, () => openCovariance(path), onNotice)));
     }
   }
   const whole = found.filter(({ facts }) => !facts.shards);
   for (const file of whole.sort((a, b) => b.facts.tokens - a.facts.tokens)) {
-    const [read] = await unlessDamaged(file.name, () => readMatrices(file), options.onNotice);
+    const [read] = await unlessDamaged(file.name, () => readMatrices(file), onNotice);
     if (read) return file.name;
   }
   throw new EditRefused(

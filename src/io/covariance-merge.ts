@@ -6,18 +6,11 @@ import type { Matrices } from '../formats/checksum.ts';
 import type { WriteOptions } from './atomic.ts';
 import { covariancePath, openCovariance, writeCovariance } from './covariance-files.ts';
 
-export interface MergedFile {
-  readonly path: string;
-  readonly key: string;
-  readonly facts: CovarianceFacts;
-  /** Shards that are still to come; with none, the file is the covariance of the whole corpus. */
-  readonly missing: readonly number[];
-}
-
 /**
  * Merges parts, some of which may be merged ones themselves.
  *
  * @param out where to; undefined: the cache
+ * @returns also the shards that are still to come; with none, the file is the covariance of the whole corpus
  * @throws UsageError naming the files that do not go together: other model, layer or corpus, or the same shard twice
  * @throws ModelError when one is damaged
  */
@@ -25,16 +18,20 @@ export async function mergeCovariances(
   paths: readonly string[],
   out?: string,
   { signal }: WriteOptions = {},
-): Promise<MergedFile> {
+): Promise<{ path: string; key: string; facts: CovarianceFacts; missing: readonly number[] }> {
   const files: CovarianceFile[] = [];
   for (const path of paths) files.push(await openCovariance(path));
   const [first, ...rest] = files;
   if (!first) throw new UsageError('covariance merge: expected the files of all shards, got none.');
-  for (const file of files) checkPart(file);
+  for (const { name, facts } of files)
+    if (!facts.shards)
+      throw new UsageError(
+        `covariance merge: expected parts written with --shard, but ${name} is the covariance of a whole corpus. Leave it out.`,
+      );
   for (const other of rest) checkTogether(first, other);
   checkDisjoint(files);
 
-  const facts = mergedFacts(first.facts, files);
+  const facts = mergedFacts(first, files);
   const sums = await sumOf(files, signal);
   const matrices: Matrices = facts.shards ? split(sums) : { C: mean(sums, facts.tokens) };
   const path = out ?? (await covariancePath(facts));
@@ -44,13 +41,6 @@ export async function mergeCovariances(
     ? Array.from({ length: facts.shards.of }, (_, i) => i).filter((i) => !have.includes(i))
     : [];
   return { path, key: await covarianceKey(facts), facts, missing };
-}
-
-function checkPart({ name, facts }: CovarianceFile): void {
-  if (facts.shards) return;
-  throw new UsageError(
-    `covariance merge: expected parts written with --shard, but ${name} is the covariance of a whole corpus. Leave it out.`,
-  );
 }
 
 /** What shards of one build have in common, in words for messages. */
@@ -101,7 +91,7 @@ function checkDisjoint(files: readonly CovarianceFile[]): void {
   }
 }
 
-function mergedFacts(first: CovarianceFacts, files: readonly CovarianceFile[]): CovarianceFacts {
+function mergedFacts({ facts: first }: CovarianceFile, files: readonly CovarianceFile[]): CovarianceFacts {
   const sum = (count: (facts: CovarianceFacts) => number): number =>
     files.reduce((total, { facts }) => total + count(facts), 0);
   const indices = files.flatMap(({ facts }) => facts.shards?.indices ?? []).sort((a, b) => a - b);

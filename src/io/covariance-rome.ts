@@ -12,25 +12,24 @@ import { covariancePath, modelName, openCovariance, writeCovariance } from './co
 import { openSource, sha256File } from './file.ts';
 import { tokenizerHash, weightsHash } from './model-folder.ts';
 
-export interface ImportOptions extends WriteOptions {
-  /** The layer they are of; undefined: as the archive or its name says. */
-  readonly layer?: number | undefined;
-  /** Where to; undefined: the cache. */
-  readonly out?: string | undefined;
-}
-
 /**
  * Turns ROME's statistics into a covariance file.
  *
  * An archive of our own says which layer and weights it is of, one of ROME's has the layer in its name.
  *
+ * @param layer the one they are of; undefined: as the archive or its name says
+ * @param out   where to; undefined: the cache
  * @throws UsageError when the archive is damaged, of another size than the model's keys, of another layer or of other
  *   weights than it should be, or when nothing says which layer it is of
  */
 export async function importRome(
   npz: string,
   checkpoint: Checkpoint,
-  { layer: wanted, out, signal }: ImportOptions = {},
+  {
+    layer: wanted,
+    out,
+    signal,
+  }: WriteOptions & { readonly layer?: number | undefined; readonly out?: string | undefined } = {},
 ): Promise<{ path: string; key: string; facts: CovarianceFacts }> {
   const source = await openSource(npz, npzFault(npz));
   const fault = (what: string): UsageError =>

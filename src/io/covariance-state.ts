@@ -13,9 +13,6 @@ export type CorpusBuild = BuildState<CorpusPosition>;
 
 const FORMAT = 'palimpsest covariance state';
 
-/** What is kept of a build beside its sums. */
-type Progress = Omit<CorpusBuild, 'sums'>;
-
 const COUNT = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const PROGRESS = v.object({
   tokens: COUNT,
@@ -73,13 +70,9 @@ export async function readState(
       throw fault('its numbers are damaged, their checksum differs');
     sums.push({ layer, high, low });
   }
-  return { ...readProgress(progress, fault), sums };
-}
-
-function readProgress(text: string, fault: (what: string) => Error): Progress {
-  const json = jsonFrom(text, (found) => fault(`"progress": expected JSON, found ${found}`));
+  const json = jsonFrom(progress, (what) => fault(`"progress": expected JSON, found ${what}`));
   const { success, output, issues } = v.safeParse(PROGRESS, json, { abortEarly: true });
-  if (success) return { ...output, position: output.position };
+  if (success) return { ...output, position: output.position, sums };
   throw fault(`"progress": ${v.getDotPath(issues[0])}: ${issues[0].message}`);
 }
 

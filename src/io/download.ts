@@ -13,11 +13,11 @@ export interface RemoteFile {
   readonly oid: string;
 }
 
-export interface DownloadOptions {
-  readonly headers?: Readonly<Record<string, string>>;
+interface DownloadOptions {
+  readonly headers: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
   /** Bytes that are on the disk now, those of an earlier run included. */
-  readonly onBytes?: ((bytes: number) => void) | undefined;
+  readonly onBytes: (bytes: number) => void;
 }
 
 /** A server that sends nothing for so long has gone. */
@@ -33,7 +33,7 @@ export async function download(
   url: string,
   target: string,
   file: RemoteFile,
-  { headers = {}, signal, onBytes }: DownloadOptions = {},
+  options: DownloadOptions,
 ): Promise<void> {
   const partial = `${target}.incomplete`;
   await mkdir(dirname(target), { recursive: true });
@@ -43,9 +43,9 @@ export async function download(
     await rm(partial, { force: true });
     from = 0;
   }
-  onBytes?.(from);
-  if (from < file.size) await receive(url, partial, file, { from, headers, signal, onBytes });
-  await verify(partial, file, signal);
+  options.onBytes(from);
+  if (from < file.size) await receive(url, partial, file, from, options);
+  await verify(partial, file, options.signal);
   await rename(partial, target);
 }
 
@@ -53,7 +53,8 @@ async function receive(
   url: string,
   partial: string,
   { path, size }: RemoteFile,
-  { from, headers, signal, onBytes }: DownloadOptions & { readonly from: number },
+  from: number,
+  { headers, signal, onBytes }: DownloadOptions,
 ): Promise<void> {
   const silence = new AbortController();
   let timer: NodeJS.Timeout | undefined;
@@ -76,7 +77,7 @@ async function receive(
         heard();
         if (at + bytes.length > size) throw damaged(path, `expected ${size} bytes, the server sends more`);
         await disk.write(bytes);
-        onBytes?.((at += bytes.length));
+        onBytes((at += bytes.length));
       }
     } catch (error) {
       if (error instanceof ModelError) await rm(partial, { force: true });
@@ -100,22 +101,18 @@ async function receive(
 const SILENCE = new Error(`it sent nothing for ${SILENT_MS / 1000} seconds`);
 
 async function verify(partial: string, file: RemoteFile, signal?: AbortSignal): Promise<void> {
-  const actual = await oidOf(partial, file.oid.length === 64 ? 'sha256' : 'git', signal);
+  const isGit = file.oid.length !== 64;
+  const hash = createHash(isGit ? 'sha1' : 'sha256');
+  if (isGit) hash.update(`blob ${(await stat(partial)).size}\0`);
+  for await (const piece of createReadStream(partial, { highWaterMark: 2 ** 20, signal }))
+    hash.update(piece as Uint8Array);
+  const actual = hash.digest('hex');
   if (actual === file.oid) return;
   await rm(partial, { force: true });
-  const kind = file.oid.length === 64 ? 'sha256' : 'git blob';
+  const kind = isGit ? 'git blob' : 'sha256';
   throw damaged(file.path, `expected ${kind} ${file.oid}, got ${actual}`);
 }
 
 function damaged(path: string, what: string): ModelError {
   return new ModelError(`download ${path}: ${what}. It was removed: fetch it again.`, 'checksum');
-}
-
-/** Hash of a file, sha256 or as git names it. */
-async function oidOf(path: string, kind: 'sha256' | 'git', signal?: AbortSignal): Promise<string> {
-  const hash = createHash(kind === 'git' ? 'sha1' : 'sha256');
-  if (kind === 'git') hash.update(`blob ${(await stat(path)).size}\0`);
-  for await (const piece of createReadStream(path, { highWaterMark: 2 ** 20, signal }))
-    hash.update(piece as Uint8Array);
-  return hash.digest('hex');
 }

@@ -29,14 +29,9 @@ export async function writeFactsEdit(
   circumstances: Omit<FactsCircumstances, 'versions'>,
 ): Promise<void> {
   const tensors = factsTensors(batches);
-  const {
-    id,
-    sha256,
-    storage,
-    gpu: { adapter },
-  } = model;
+  const { id, sha256, storage, gpu } = model;
   const tensorOf = (layer: number): string => model.editedWeight(layer).name;
-  const about = { id, sha256, storage, tensorOf, adapter: adapter.description };
+  const about = { id, sha256, storage, tensorOf, adapter: gpu.adapter.description };
   const metadata = factsMetadata(about, batches, { ...circumstances, versions: versions() });
   await writeSafetensors(file, tensors, { metadata: await sealed(metadata, tensors) });
 }

@@ -40,11 +40,6 @@ export interface ExportOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface Exported {
-  readonly sha256: string;
-  readonly rounded: number;
-}
-
 /**
  * Writes `to`, which must be new or empty. Tensors that do not change keep their dtype and bytes; names stay as stored,
  * shards stay shards.
@@ -52,7 +47,11 @@ export interface Exported {
  * @returns sha256 of the new weights, as `openWeights` has it, and how much of the change was rounded away
  * @throws UsageError when `to` is there already or cannot be written
  */
-export async function exportCheckpoint(from: string, to: string, options: ExportOptions): Promise<Exported> {
+export async function exportCheckpoint(
+  from: string,
+  to: string,
+  options: ExportOptions,
+): Promise<{ readonly sha256: string; readonly rounded: number }> {
   const { path: target } = await placeOf(to);
   await checkNew(target, to);
   try {
@@ -63,14 +62,15 @@ export async function exportCheckpoint(from: string, to: string, options: Export
       for (const name of await readdir(from))
         if (COPIED.includes(name)) await copyFile(join(from, name), join(temporary, name));
       if (options.dtype === 'f32') await declareFloat32(join(temporary, 'config.json'));
-      const rounding = new Rounding();
+      const rounding = { lost: 0, change: 0 };
       const files = (await weightsFiles(from)) ?? [];
       await writeWeights(from, temporary, files, options, rounding);
       const written = await openWeights(temporary, files);
       const sha256 = await written.sha256();
       options.signal?.throwIfAborted();
       await rename(temporary, target);
-      return { sha256, rounded: rounding.share };
+      const { lost, change } = rounding;
+      return { sha256, rounded: change > 0 ? Math.sqrt(lost / change) : 0 };
     });
   } catch (error) {
     if (!isSystemError(error)) throw error;
@@ -89,6 +89,12 @@ async function declareFloat32(path: string): Promise<void> {
   if (declared.length > 0 && declared.every((name) => config[name] === 'float32')) return;
   for (const name of declared.length > 0 ? declared : ['torch_dtype']) config[name] = 'float32';
   await writeFile(path, `${JSON.stringify(config, undefined, 2)}\n`);
+}
+
+/** How much of a change is lost where it is stored in fewer bits: squares of |stored − W'| and of |W' − W|, Frobenius. */
+interface Rounding {
+  lost: number;
+  change: number;
 }
 
 async function writeWeights(
@@ -133,29 +139,16 @@ function toWrite(
     const before = await file.readFloats(name);
     const after = await change(name, shape, before.slice());
     const stored = narrow(keep, after);
-    rounding.note(before, after, widen(keep, stored));
+    const kept = widen(keep, stored);
+    for (let i = 0; i < after.length; i += 1) {
+      const x = after[i] as number;
+      rounding.lost += ((kept[i] as number) - x) ** 2;
+      rounding.change += (x - (before[i] as number)) ** 2;
+    }
     yield stored;
     passed(bytes);
   };
   return { name, dtype: keep, shape, data };
-}
-
-/** How much of a change is lost where it is stored in fewer bits: |stored − W'| over |W' − W|, Frobenius. */
-class Rounding {
-  #lost = 0;
-  #change = 0;
-
-  note(before: Float32Array, after: Float32Array, stored: Float32Array): void {
-    for (let i = 0; i < after.length; i += 1) {
-      const x = after[i] as number;
-      this.#lost += ((stored[i] as number) - x) ** 2;
-      this.#change += (x - (before[i] as number)) ** 2;
-    }
-  }
-
-  get share(): number {
-    return this.#change > 0 ? Math.sqrt(this.#lost / this.#change) : 0;
-  }
 }
 
 /** The index of the new shards: the same files, their new sizes. */

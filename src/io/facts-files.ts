@@ -21,14 +21,8 @@ export interface WrittenFacts {
   readonly circumstances: Omit<FactsCircumstances, 'versions'> & { readonly earlier: readonly string[] };
 }
 
-interface WrittenBatch extends FactsBatch {
-  /** From 1. */
-  readonly batch: number;
-  readonly of: (name: string) => Float32Array<ArrayBuffer>;
-}
-
-/** Of each batch that was kept its facts and updates, read from the journal one by one. */
-async function* batchesOf({ model, facts, journal, lines }: WrittenFacts): AsyncGenerator<WrittenBatch> {
+/** Of each batch that was kept its number from 1, facts and updates, and all vectors, read from the journal one by one. */
+async function* batchesOf({ model, facts, journal, lines }: WrittenFacts) {
   let [b, first] = [0, 0];
   for await (const block of journal.vectors()) {
     const { batch, case_ids, kept, layers, ...line } = lines[b++] as BatchLine;
@@ -40,10 +34,8 @@ async function* batchesOf({ model, facts, journal, lines }: WrittenFacts): Async
       return found;
     };
     const requests = mine.map((fact) => {
-      const { prompt, subject, target } = requestOf(fact);
-      const words = { prompt, subject, target };
-      const { targetIds } = editRows(model.tokenizer, words, ['{}'], model.dims.context);
-      return { ...words, targetIds };
+      const words = requestOf(fact);
+      return { ...words, targetIds: editRows(model.tokenizer, words, ['{}'], model.dims.context).targetIds };
     });
     const updates = layers.map(({ layer, rank }) => ({
       layer,

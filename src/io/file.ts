@@ -176,10 +176,10 @@ export async function readText(path: string, fault: (what: string) => Error): Pr
   return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readWhole(path, MOST_DATA_BYTES, fault));
 }
 
-/** Of the project's own data: in a clone, and in the published package. */
-const DATA_FOLDERS = ['../../data/', '../../../data/'].map((folder) =>
-  fileURLToPath(new URL(folder, import.meta.url)),
-);
+/** Where a file of the package may lie: above `src/` in a clone, above `dist/` where it is installed. */
+export function ownPaths(path: string): string[] {
+  return ['../../', '../../../'].map((up) => fileURLToPath(new URL(up + path, import.meta.url)));
+}
 
 /**
  * Text of a file that the user named, or else of one that comes with the project.
@@ -194,8 +194,8 @@ export async function readData(
 ): Promise<{ text: string; name: string }> {
   const fault = (what: string): UsageError => new UsageError(`${flag}: ${named}: ${what}.`);
   if (named !== undefined) return { text: await readText(named, fault), name: named };
-  for (const folder of DATA_FOLDERS) {
-    const text = await readFile(folder + own, 'utf8').catch(() => undefined);
+  for (const path of ownPaths(`data/${own}`)) {
+    const text = await readFile(path, 'utf8').catch(() => undefined);
     if (text !== undefined) return { text, name: own };
   }
   throw new UsageError(

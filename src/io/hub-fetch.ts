@@ -12,20 +12,17 @@ import type { RemoteFile } from './download.ts';
 import { openHub } from './hub-api.ts';
 import type { Hub } from './hub-api.ts';
 import { findSnapshot, isCommit, repositoryFolder } from './hub-cache.ts';
-import type { HubModel, HubProgress } from './hub.ts';
+import type { HubModel, HubOptions } from './hub.ts';
 import { takeLock } from './lock.ts';
 import { CONVERT, OPTIONAL_FILES, PICKLE, REQUIRED_FILES } from './model-folder.ts';
 import { INDEX_FILE, WEIGHTS_FILE, readIndex } from './weights-files.ts';
 
-export interface Wanted {
+interface Wanted extends Pick<HubOptions, 'onProgress' | 'onNotice' | 'signal'> {
   readonly cache: string;
   /** As from `cacheIds`. */
   readonly ids: readonly string[];
   readonly revision: string;
   readonly env: Environment;
-  readonly onProgress?: ((progress: HubProgress) => void) | undefined;
-  readonly onNotice?: ((text: string) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -47,13 +44,12 @@ export async function fetchModel(wanted: Wanted): Promise<HubModel> {
     wanted.onNotice?.(`waiting for ${holder}, which fetches this model`);
   const lock = await takeLock(join(repository, 'palimpsest.lock'), { wait: { signal, onWait } });
   try {
-    const folder = join(repository, 'snapshots', commit);
     // Whoever held the lock may have fetched it.
     const now = await findSnapshot(cache, [hub.name], commit);
-    if (now?.missing.length !== 0) await fetchFiles(hub, commit, repository, folder, wanted);
+    if (now?.missing.length !== 0) await fetchFiles(hub, commit, repository, wanted);
     signal?.throwIfAborted();
     await writeRef(repository, revision, commit);
-    return { folder, commit };
+    return { folder: join(repository, 'snapshots', commit), commit };
   } finally {
     await lock.release();
   }
@@ -63,17 +59,11 @@ async function fetchFiles(
   hub: Hub,
   commit: string,
   repository: string,
-  folder: string,
   { signal, onProgress }: Wanted,
 ): Promise<void> {
-  const offered = await hub.files(commit, [
-    ...REQUIRED_FILES,
-    ...OPTIONAL_FILES,
-    WEIGHTS_FILE,
-    INDEX_FILE,
-    PICKLE,
-    `${PICKLE}.index.json`,
-  ]);
+  const folder = join(repository, 'snapshots', commit);
+  const possible = [WEIGHTS_FILE, INDEX_FILE, PICKLE, `${PICKLE}.index.json`];
+  const offered = await hub.files(commit, [...REQUIRED_FILES, ...OPTIONAL_FILES, ...possible]);
   const has = (path: string): boolean => offered.some((file) => file.path === path);
   const lacking = REQUIRED_FILES.filter((path) => !has(path));
   if (!has(WEIGHTS_FILE) && !has(INDEX_FILE))
@@ -88,7 +78,14 @@ async function fetchFiles(
   const get = async (files: readonly RemoteFile[]): Promise<void> => {
     for (const file of files) {
       const onBytes = (bytes: number): void => onProgress?.({ file: file.path, bytes: done + bytes, total });
-      await fetchFile(hub, commit, repository, folder, file, { signal, onBytes });
+      // A blob under its hash, and a link to it under the file's name.
+      const blob = join(repository, 'blobs', file.oid);
+      const found = await stat(blob).catch(() => undefined);
+      const options = { signal, onBytes, headers: hub.headers };
+      if (found?.size !== file.size) await download(hub.url(commit, file.path), blob, file, options);
+      await mkdir(folder, { recursive: true });
+      await rm(join(folder, file.path), { force: true });
+      await symlink(join('..', '..', 'blobs', file.oid), join(folder, file.path));
       onBytes(file.size);
       done += file.size;
     }
@@ -108,25 +105,6 @@ async function fetchFiles(
     );
   total += sum(shards);
   await get([...own.filter(({ path }) => path !== INDEX_FILE), ...shards]);
-}
-
-/** One file as a blob under its hash, and a link to it under its name. */
-async function fetchFile(
-  hub: Hub,
-  commit: string,
-  repository: string,
-  folder: string,
-  file: RemoteFile,
-  options: { readonly signal?: AbortSignal | undefined; readonly onBytes: (bytes: number) => void },
-): Promise<void> {
-  const blob = join(repository, 'blobs', file.oid);
-  const found = await stat(blob).catch(() => undefined);
-  if (found?.size !== file.size)
-    await download(hub.url(commit, file.path), blob, file, { ...options, headers: hub.headers });
-  await mkdir(folder, { recursive: true });
-  const pointer = join(folder, file.path);
-  await rm(pointer, { force: true });
-  await symlink(join('..', '..', 'blobs', file.oid), pointer);
 }
 
 async function withoutSafetensors(hub: Hub, pickle: boolean): Promise<ModelError> {

@@ -4,7 +4,7 @@ import { crc32 } from 'node:zlib';
 import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
 import { bytesOf } from '../floats.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import type { Vectors } from '../lab/run-journal.ts';
 
 const PIECE_BYTES = 2 ** 20;
@@ -127,12 +127,7 @@ function revived(_: string, value: unknown): unknown {
 
 /** A head or a line, checked. @throws UsageError for what the schema does not allow */
 export function readForm<T>(schema: v.GenericSchema, text: Uint8Array, path: string, what: string): T {
-  let json: unknown;
-  try {
-    json = parseJson(text, { reviver: revived });
-  } catch (error) {
-    throw damaged(path, `JSON in ${what}`, (error as Error).message);
-  }
+  const json = jsonFrom(text, (came) => damaged(path, `JSON in ${what}`, came), { reviver: revived });
   const found = v.safeParse(schema, json);
   if (found.success) return found.output as T;
   const [issue] = found.issues;

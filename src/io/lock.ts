@@ -43,23 +43,22 @@ export interface Lock {
 const REFRESH_MS = 20_000;
 const WAIT_MS = 100;
 const ATTEMPTS = 20;
+/** A holder on another machine that has not refreshed its lock for so long is gone. */
 const SILENT_MS = 10 * 60_000;
-
-export interface LockOptions {
-  /** A holder on another machine that has not refreshed its lock for so long is gone. Default 10 minutes. */
-  readonly silentMs?: number;
-  /** Waits until the lock is free, and says once for whom; absent: a lock that is held is an error. */
-  readonly wait?: { readonly signal: AbortSignal | undefined; readonly onWait: (holder: string) => void };
-}
 
 /**
  * Takes the lock, or says who has it.
  *
+ * @param wait until the lock is free, and says once for whom; absent: a lock that is held is an error
  * @throws ModelError `locked` naming the process, its machine and since when; UsageError where no lock file can be
  */
 export async function takeLock(
   path: string,
-  { silentMs = SILENT_MS, wait }: LockOptions = {},
+  {
+    wait,
+  }: {
+    readonly wait?: { readonly signal: AbortSignal | undefined; readonly onWait: (holder: string) => void };
+  } = {},
 ): Promise<Lock> {
   const mine: Holder = {
     id: randomBytes(8).toString('hex'),
@@ -74,7 +73,7 @@ export async function takeLock(
     const holder = await readHolder(path);
     if (holder === undefined) {
       await checkFree(path, attempt);
-    } else if (attempt < ATTEMPTS && (await isGone(path, holder, silentMs))) {
+    } else if (attempt < ATTEMPTS && (await isGone(path, holder))) {
       await takeAway(path, holder);
     } else if (wait) {
       if (!waited) wait.onWait(`process ${holder.pid} on ${holder.host}`);
@@ -146,10 +145,10 @@ async function readHolder(path: string): Promise<Holder | undefined> {
   }
 }
 
-async function isGone(path: string, { pid, host, born }: Holder, silentMs: number): Promise<boolean> {
+async function isGone(path: string, { pid, host, born }: Holder): Promise<boolean> {
   if (host === hostname()) return !isAlive(pid) || (born !== '' && birth(pid) !== born);
   const refreshed = await stat(path).catch(() => undefined);
-  return refreshed === undefined || Date.now() - refreshed.mtimeMs > silentMs;
+  return refreshed === undefined || Date.now() - refreshed.mtimeMs > SILENT_MS;
 }
 
 /** When a process began, in ticks since the machine did; Linux only. */

@@ -23,20 +23,20 @@ const MOST_BYTES = {
 } as const;
 const MOST_VALUES = 3_000_000;
 
-export interface OpenOptions {
-  /** What the user called the model; the folder when absent. */
-  readonly id?: string;
-  /** Sizes and checksums of its files, by name; they are verified before anything else is read. */
-  readonly files?: Readonly<Record<string, FileCheck>> | undefined;
-}
-
 /**
  * Opens a folder: files present, config of an architecture that we know, every tensor there with the right shape. No tensor is read.
  *
+ * @param id    what the user called the model; the folder when absent
+ * @param files sizes and checksums of its files, by name; they are verified before anything else is read
  * @throws ModelError naming the file or the tensors, what was expected and what to do
  */
-export async function openCheckpoint(folder: string, options: OpenOptions = {}): Promise<Checkpoint> {
-  const { id = folder, files = {} } = options;
+export async function openCheckpoint(
+  folder: string,
+  {
+    id = folder,
+    files = {},
+  }: { readonly id?: string; readonly files?: Readonly<Record<string, FileCheck>> | undefined } = {},
+): Promise<Checkpoint> {
   await checkFolder(id, folder);
   for (const [name, check] of Object.entries(files)) await verifyFile(folder, name, check);
   // The config comes next: of another architecture one wants to hear just that, not which of its files are missing.

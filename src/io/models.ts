@@ -1,13 +1,12 @@
 /** The models that can be named: those that came with the program, known ones, folders, and ids of the Hugging Face hub. */
 import { readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { ModelError, UsageError } from '../errors.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { readSweptLayer } from './cache.ts';
-import { exists } from './file.ts';
+import { exists, ownPaths } from './file.ts';
 import type { HubOptions } from './hub.ts';
 import { isGguf, openCheckpoint, openGguf } from './model-folder.ts';
 
@@ -18,6 +17,7 @@ const Check = v.object({
 
 /** A known model lies in a `folder` beside the manifest, or on the hub under the id `hub`. */
 const POSITIVE = v.pipe(v.number(), v.gtValue(0));
+const LAYER = v.pipe(v.number(), v.integer(), v.minValue(0));
 const MASS = {
   covariance_weight: POSITIVE,
   epsilon: POSITIVE,
@@ -33,15 +33,15 @@ const Entry = v.pipe(
     /** Commit on the hub; without it, the branch `main`. */
     revision: v.optional(v.string()),
     /** The layer whose MLP is edited when nothing else is said, counted from 0. */
-    edit_layer: v.pipe(v.number(), v.integer(), v.minValue(0)),
+    edit_layer: LAYER,
     /** Those that many facts at once are spread over. */
-    edit_layers: v.optional(v.array(v.pipe(v.number(), v.integer(), v.minValue(0)))),
+    edit_layers: v.optional(v.array(LAYER)),
     /** What methods for many facts take on this model, where the papers' numbers are not for it. */
     mass: v.optional(v.record(v.string(), v.partial(v.object(MASS)))),
     /** κ: the longest δ, in lengths of v0. */
-    clamp: v.pipe(v.number(), v.gtValue(0)),
+    clamp: POSITIVE,
     steps: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1))),
-    learning_rate: v.optional(v.pipe(v.number(), v.gtValue(0))),
+    learning_rate: v.optional(POSITIVE),
     weight_decay: v.optional(v.pipe(v.number(), v.minValue(0))),
     kl_factor: v.optional(v.pipe(v.number(), v.minValue(0))),
     /** Where these settings come from. */
@@ -73,12 +73,10 @@ export async function readManifest(path?: string): Promise<Manifest> {
       `manifest ${file}: ${what}. The installation is incomplete: reinstall it.`,
       'bad_manifest',
     );
-  let json: unknown;
-  try {
-    json = parseJson(await readFile(file));
-  } catch (error) {
-    throw fault((error as Error).message);
-  }
+  const content = await readFile(file).catch((error: Error) => {
+    throw fault(error.message);
+  });
+  const json = jsonFrom(content, fault);
   const models = v.safeParse(v.record(v.string(), Entry), json);
   if (models.success) return { root: dirname(file), models: models.output };
   const [issue] = models.issues;
@@ -89,8 +87,7 @@ export async function readManifest(path?: string): Promise<Manifest> {
 
 /** The manifest lies in `weights/`, beside `src/` or, in the published package, beside `dist/`. */
 async function bundledManifest(): Promise<string> {
-  const near = fileURLToPath(new URL('../../weights/manifest.json', import.meta.url));
-  const published = fileURLToPath(new URL('../../../weights/manifest.json', import.meta.url));
+  const [near, published] = ownPaths('weights/manifest.json') as [string, string];
   return (await exists(near)) ? near : published;
 }
 
@@ -146,10 +143,6 @@ function refuseRevision(model: string, { revision }: HubOptions): void {
   );
 }
 
-export interface OpenedModel extends FoundModel {
-  readonly checkpoint: Checkpoint;
-}
-
 /** Of a model that the manifest does not know: what is known of its shape, else the layer that a sweep of it named. */
 async function settingsOf(checkpoint: Checkpoint): Promise<ManifestEntry | undefined> {
   const { knownSettings } = await import('../models/known-settings.ts');
@@ -160,7 +153,10 @@ async function settingsOf(checkpoint: Checkpoint): Promise<ManifestEntry | undef
 }
 
 /** Finds a model and opens its files; no tensor is read. @throws as `findModel` and `openCheckpoint` */
-export async function openModel(model: string, options: HubOptions = {}): Promise<OpenedModel> {
+export async function openModel(
+  model: string,
+  options: HubOptions = {},
+): Promise<FoundModel & { readonly checkpoint: Checkpoint }> {
   const found = await findModel(model, options);
   const { id, folder, entry } = found;
   const checkpoint = isGguf(folder)

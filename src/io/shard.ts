@@ -34,42 +34,31 @@ export function shareOf(tokens: number, { index, of }: Shard): number {
   return Math.floor(tokens / of) + (index < tokens % of ? 1 : 0);
 }
 
-interface Scheduled {
-  readonly index: number;
-  readonly of: number | undefined;
-  readonly source: string;
-  readonly value: string;
-}
+/** Variables of SLURM, Kubernetes and Open MPI: which of the processes this is, and how many there are. */
+const SCHEDULERS = [
+  ['SLURM_ARRAY_TASK_ID', 'SLURM_ARRAY_TASK_COUNT'],
+  ['JOB_COMPLETION_INDEX', undefined],
+  ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'],
+] as const;
 
-function scheduled(env: Env): Scheduled {
+/** What the scheduler says, and where. */
+function scheduled(env: Env): { index: number; of: number | undefined; source: string; value: string } {
   const number = (name: string): number | undefined => {
     const value = env[name];
     if (value === undefined || value === '') return undefined;
     if (/^\d+$/.test(value)) return Number(value);
     throw new UsageError(`--shard auto: ${name}: expected a whole number, found "${value}".`);
   };
-  const slurm = number('SLURM_ARRAY_TASK_ID');
-  if (slurm !== undefined) {
-    // Arrays may begin anywhere and go in steps: --array=1-8, --array=0-30:10.
-    const [first, step] = [number('SLURM_ARRAY_TASK_MIN') ?? 0, number('SLURM_ARRAY_TASK_STEP') ?? 1];
-    return {
-      index: (slurm - first) / step,
-      of: number('SLURM_ARRAY_TASK_COUNT'),
-      source: 'SLURM_ARRAY_TASK_ID',
-      value: String(slurm),
-    };
+  for (const [source, count] of SCHEDULERS) {
+    const found = number(source);
+    if (found === undefined) continue;
+    // Arrays of SLURM may begin anywhere and go in steps: --array=1-8, --array=0-30:10.
+    const isArray = source === 'SLURM_ARRAY_TASK_ID';
+    const first = isArray ? (number('SLURM_ARRAY_TASK_MIN') ?? 0) : 0;
+    const step = isArray ? (number('SLURM_ARRAY_TASK_STEP') ?? 1) : 1;
+    const of = count === undefined ? undefined : number(count);
+    return { index: (found - first) / step, of, source, value: String(found) };
   }
-  const kubernetes = number('JOB_COMPLETION_INDEX');
-  if (kubernetes !== undefined)
-    return { index: kubernetes, of: undefined, source: 'JOB_COMPLETION_INDEX', value: String(kubernetes) };
-  const mpi = number('OMPI_COMM_WORLD_RANK');
-  if (mpi !== undefined)
-    return {
-      index: mpi,
-      of: number('OMPI_COMM_WORLD_SIZE'),
-      source: 'OMPI_COMM_WORLD_RANK',
-      value: String(mpi),
-    };
   throw new UsageError(
     '--shard auto: expected SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX or OMPI_COMM_WORLD_RANK in the environment, found none. Write --shard i/n.',
   );

@@ -15,7 +15,7 @@ export interface Mount {
   readonly folder: string;
 }
 
-export interface ServeOptions {
+interface ServeOptions {
   /** 0: any free one. */
   readonly port: number;
   readonly host: string;

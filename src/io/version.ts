@@ -3,15 +3,11 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
+import { ownPaths } from './file.ts';
 
 /** package.json lies above `src/`, or above `dist/` in the published package. */
 export function readVersion(): string {
-  for (const up of ['../..', '../../..']) {
-    const found = versionIn(fileURLToPath(new URL(`${up}/package.json`, import.meta.url)), 'palimpsest');
-    if (found) return found;
-  }
-  return 'unknown';
+  return ownPaths('package.json').flatMap((path) => versionIn(path, 'palimpsest') ?? [])[0] ?? 'unknown';
 }
 
 /** Written into edit files and printed by `doctor`. */

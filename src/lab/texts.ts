@@ -2,7 +2,7 @@
 import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { ModelError, UsageError } from '../errors.ts';
-import { parseJson } from '../json.ts';
+import { jsonFrom } from '../json.ts';
 import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
 import { mean } from '../statistics.ts';
@@ -224,12 +224,7 @@ export interface References {
 export function readReferences(content: string, name: string): References {
   const fault = (found: string): UsageError =>
     new UsageError(`${name}: expected {relation: {object: [{"text"}]}}, found ${found}.`);
-  let json: unknown;
-  try {
-    json = parseJson(content);
-  } catch (error) {
-    throw fault((error as Error).message);
-  }
+  const json = jsonFrom(content, fault);
   const { success, output, issues } = v.safeParse(REFERENCES, json, { abortEarly: true });
   if (!success) throw fault(`${issues[0].received} at ${v.getDotPath(issues[0])}`);
   // Relations and objects are named by the file: a record of either has `constructor` without being given it.
