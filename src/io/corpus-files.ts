@@ -61,23 +61,18 @@ export async function openCorpus(paths: readonly string[], options: CorpusOption
   const close = async (): Promise<void> => {
     for (const path of spooled) await rm(path, { force: true });
   };
-  const spool = async (path: string, stream: Readable): Promise<void> => {
-    const copy = `${join(options.spool, `stdin.${process.pid}-${randomBytes(6).toString('hex')}`)}.tmp`;
-    spooled.push(copy);
-    await spoolStream(path, copy, stream, options);
-    found.push({ path: copy, format: options.format ?? 'text' });
-  };
   try {
     for (const path of paths) {
-      if (path === '-') {
-        if (names.includes('stdin')) throw twice('-');
-        await spool(path, options.stdin ?? process.stdin);
-        names.push('stdin');
-        continue;
-      }
-      if ((await placeOf(path)).kind === 'fifo') {
-        await spool(path, openFifo(path));
-        names.push(basename(path));
+      const isStdin = path === '-';
+      if (isStdin && names.includes('stdin')) throw twice('-');
+      if (isStdin || (await placeOf(path)).kind === 'fifo') {
+        const stream = isStdin ? (options.stdin ?? process.stdin) : openFifo(path);
+        const name = `stdin.${process.pid}-${randomBytes(6).toString('hex')}.tmp`;
+        const copy = join(options.spool, name);
+        spooled.push(copy);
+        await spoolStream(path, copy, stream, options);
+        found.push({ path: copy, format: options.format ?? 'text' });
+        names.push(isStdin ? 'stdin' : basename(path));
         continue;
       }
       for (const file of await listFiles(path)) {
@@ -88,7 +83,7 @@ export async function openCorpus(paths: readonly string[], options: CorpusOption
       names.push(basename(resolve(path)));
     }
     const files: CorpusFile[] = [];
-    for (const file of found) files.push(await hashFile(file.path, file.format, options));
+    for (const { path, format } of found) files.push(await hashFile(path, format, options));
     const [first] = files;
     const list = files.map(({ sha256, format }) => `${sha256} ${format}\n`).join('');
     return {
@@ -128,12 +123,9 @@ async function listFiles(path: string): Promise<string[]> {
     throw new UsageError(
       `corpus ${path}: expected a folder with .txt or .jsonl files, there are none in it or below.`,
     );
-  return names.sort(byCodePoints).map((name) => join(path, name));
-}
-
-/** The same order on every system and in every language. */
-function byCodePoints(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  // By code points: the same order on every system and in every language.
+  names.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  return names.map((name) => join(path, name));
 }
 
 async function hashFile(path: string, format: CorpusFormat, options: CorpusOptions): Promise<CorpusFile> {

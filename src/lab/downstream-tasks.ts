@@ -11,7 +11,6 @@ export const TASKS = ['sst2', 'mrpc', 'cola', 'rte', 'nli'] as const;
 export type TaskName = (typeof TASKS)[number];
 
 export interface Task {
-  readonly name: TaskName;
   readonly title: string;
   /** The example as a question that ends where the answer begins. */
   readonly ask: (texts: readonly string[]) => string;
@@ -20,75 +19,69 @@ export interface Task {
   readonly shots: readonly Labelled[];
 }
 
-const one = (text: string, label: number): Labelled => ({ texts: [text], label });
-const two = (first: string, second: string, label: number): Labelled => ({ texts: [first, second], label });
+const shot = (label: number, ...texts: string[]): Labelled => ({ texts, label });
 
 const ENTAILMENT: readonly string[] = ['True', 'False'];
 const PARAPHRASE: readonly string[] = ['No', 'Yes'];
 
 const ALL: Readonly<Record<TaskName, Task>> = {
   sst2: {
-    name: 'sst2',
     title: 'SST-2',
     ask: ([text = '']) => `Review : ${text}\nSentiment :`,
     answers: ['negative', 'positive'],
     shots: [
-      one('a warm and clever film that earns every laugh', 1),
-      one('two long hours without a single idea', 0),
-      one('the cast seems as bored as we are', 0),
-      one('beautifully shot and quietly moving', 1),
+      shot(1, 'a warm and clever film that earns every laugh'),
+      shot(0, 'two long hours without a single idea'),
+      shot(0, 'the cast seems as bored as we are'),
+      shot(1, 'beautifully shot and quietly moving'),
     ],
   },
   mrpc: {
-    name: 'mrpc',
     title: 'MRPC',
     ask: ([first = '', second = '']) =>
       `Are the sentences paraphrases of each other.\nSentence 1: ${first}\nSentence 2: ${second}\nAnswer:`,
     answers: PARAPHRASE,
     shots: [
-      two('The shop opened its doors on Monday .', 'On Monday the shop opened .', 1),
-      two('Shares rose by two percent .', 'The company named a new director .', 0),
-      two('He was born in a small village .', 'A small village was his birthplace .', 1),
-      two('The storm closed two airports .', 'The storm was the first of the year .', 0),
-      two('The talks ended without a deal .', 'No deal was reached in the talks .', 1),
-      two('Sales fell in the spring .', 'Sales had grown for ten years .', 0),
+      shot(1, 'The shop opened its doors on Monday .', 'On Monday the shop opened .'),
+      shot(0, 'Shares rose by two percent .', 'The company named a new director .'),
+      shot(1, 'He was born in a small village .', 'A small village was his birthplace .'),
+      shot(0, 'The storm closed two airports .', 'The storm was the first of the year .'),
+      shot(1, 'The talks ended without a deal .', 'No deal was reached in the talks .'),
+      shot(0, 'Sales fell in the spring .', 'Sales had grown for ten years .'),
     ],
   },
   cola: {
-    name: 'cola',
     title: 'CoLA',
     ask: ([text = '']) => `Is this sentence linguistically acceptable?\nSentence : ${text}\nAnswer :`,
     answers: PARAPHRASE,
     shots: [
-      one('The children have eaten all the bread.', 1),
-      one('The children has eat bread the all.', 0),
-      one('Who did you say that called?', 0),
-      one('She wondered what he would do next.', 1),
-      one('The book was read it by Mary.', 0),
-      one('Nobody knows where the key is.', 1),
+      shot(1, 'The children have eaten all the bread.'),
+      shot(0, 'The children has eat bread the all.'),
+      shot(0, 'Who did you say that called?'),
+      shot(1, 'She wondered what he would do next.'),
+      shot(0, 'The book was read it by Mary.'),
+      shot(1, 'Nobody knows where the key is.'),
     ],
   },
   rte: {
-    name: 'rte',
     title: 'RTE',
     ask: ([first = '', second = '']) => `${first}\nquestion: ${second} True or False?\nanswer:`,
     answers: ENTAILMENT,
     shots: [
-      two('The museum, built in 1902, lies on the river.', 'The museum was built in 1902.', 0),
-      two('The minister met farmers in the north.', 'The minister is a farmer.', 1),
-      two('Anna sold her car to a neighbour last week.', 'A neighbour bought the car of Anna.', 0),
+      shot(0, 'The museum, built in 1902, lies on the river.', 'The museum was built in 1902.'),
+      shot(1, 'The minister met farmers in the north.', 'The minister is a farmer.'),
+      shot(0, 'Anna sold her car to a neighbour last week.', 'A neighbour bought the car of Anna.'),
     ],
   },
   nli: {
-    name: 'nli',
     title: 'NLI',
     ask: ([first = '', second = '']) => `${first} entails the ${second} True or False? Answer:`,
     answers: ENTAILMENT,
     shots: [
-      two('The bridge was closed after the flood.', 'Nobody could cross the bridge.', 0),
-      two('Two bands played in the hall.', 'The hall was empty.', 1),
-      two('He has taught physics for ten years.', 'He is a teacher.', 0),
-      two('The train to Lyon was late.', 'The train to Lyon was early.', 1),
+      shot(0, 'The bridge was closed after the flood.', 'Nobody could cross the bridge.'),
+      shot(1, 'Two bands played in the hall.', 'The hall was empty.'),
+      shot(0, 'He has taught physics for ten years.', 'He is a teacher.'),
+      shot(1, 'The train to Lyon was late.', 'The train to Lyon was early.'),
     ],
   },
 };

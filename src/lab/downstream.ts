@@ -61,12 +61,9 @@ export async function runTask(
     signal?.throwIfAborted();
     const shots = asked[from]?.shots;
     const batch = asked.slice(from, from + most).filter((prompt) => prompt.shots === shots);
-    const texts = await answer(
-      model,
-      batch.map(({ ids }) => ids),
-      signal,
-    );
-    const likely = await likelier(model, task, batch);
+    const prompts = batch.map(({ ids }) => ids);
+    const texts = await answer(model, prompts, signal);
+    const likely = await likelier(model, task, prompts);
     batch.forEach(({ i }, b) => {
       answers[i] = parseAnswer(task, texts[b] ?? '');
       choices[i] = likely[b] ?? -1;
@@ -138,12 +135,10 @@ function fitPrompt(
   texts: readonly string[],
 ): { ids: number[]; shots: number; cut: boolean } {
   const room = model.dims.context - ANSWER_TOKENS;
-  for (let shots = task.shots.length; shots >= 0; shots -= 1) {
+  for (let shots = task.shots.length; ; shots -= 1) {
     const ids = model.tokenizer.encode(promptOf(task, texts, shots));
-    if (ids.length <= room) return { ids, shots, cut: false };
-    if (shots === 0) return { ids: ids.slice(-room), shots, cut: true };
+    if (ids.length <= room || shots === 0) return { ids: ids.slice(-room), shots, cut: ids.length > room };
   }
-  throw new RangeError('downstream: unreachable.');
 }
 
 function batchRows({ dims }: Model): number {
@@ -155,12 +150,12 @@ function batchRows({ dims }: Model): number {
 async function likelier(
   model: Model,
   task: Task,
-  prompts: readonly { readonly ids: readonly number[] }[],
+  prompts: readonly (readonly number[])[],
 ): Promise<number[]> {
   // Every prompt ends as this one does, so its answers have these tokens.
   const asked = task.ask([]);
   const words = task.answers.map((word) => model.tokenizer.encodeTarget(asked, word).target);
-  const items = prompts.flatMap(({ ids }) => words.map((target) => ({ prompt: ids, target })));
+  const items = prompts.flatMap((prompt) => words.map((target) => ({ prompt, target })));
   const scores = await score(model, items);
   return prompts.map((_, b) => {
     const mine = scores.slice(b * words.length, (b + 1) * words.length).map(({ nll }) => nll);

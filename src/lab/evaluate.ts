@@ -23,6 +23,7 @@ import { caseMetrics } from './metrics.ts';
 import type { CaseMetrics, FactScores, Rivals } from './metrics.ts';
 import { checkProbes, promptRows, scoreFacts } from './probes.ts';
 import type { PromptRow } from './probes.ts';
+import type { RunJournal } from './run-journal.ts';
 import { consistency, measureTexts, writeTexts } from './texts.ts';
 import type { References } from './texts.ts';
 
@@ -43,8 +44,8 @@ export interface EvaluateOptions extends RunOptions {
   readonly textTokens?: number | undefined;
   /** Reference texts of a fact, and the weights of their terms: what consistency compares with. */
   readonly references?: References | undefined;
-  /** Absent: nothing outlives the run. */
-  readonly journal?: CaseJournal | undefined;
+  /** Where cases go as they are finished, and those of an earlier part of the run. Absent: nothing outlives the run. */
+  readonly journal?: Pick<RunJournal<unknown, CaseResult>, 'lines' | 'append'> | undefined;
   readonly onCase?: (result: CaseResult, done: number, total: number) => void;
 }
 
@@ -93,12 +94,6 @@ export const CASE = v.looseObject({
   before: v.optional(v.looseObject({ prompts: v.array(v.looseObject({})) })),
   methods: v.record(v.picklist(METHODS), v.looseObject({ verdict: v.picklist(VERDICTS) })),
 });
-
-/** Where cases go as they are finished, and those of an earlier part of the run. */
-export interface CaseJournal {
-  readonly lines: readonly CaseResult[];
-  readonly append: (result: CaseResult) => Promise<void>;
-}
 
 /** @throws UsageError naming the first fact that the model cannot hold, before any of them is edited */
 export async function evaluate(

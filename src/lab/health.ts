@@ -35,11 +35,8 @@ export interface HealthOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface FactMetrics {
-  /** Facts that were asked. */
-  readonly n: number;
-  readonly values: Summary['values'];
-}
+/** Of the facts that were asked. */
+type FactMetrics = Pick<Summary, 'n' | 'values'>;
 
 export interface HealthNumbers {
   /** Of the edits since the last such line, and of those before: what is forgotten shows there. Kept edits only. */

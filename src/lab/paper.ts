@@ -6,7 +6,7 @@
  */
 import type { Fact } from '../data/fact.ts';
 import type { Labelled } from '../data/labelled.ts';
-import type { EditOptions } from '../edit/edit.ts';
+import type { EditSettings } from '../edit/edit.ts';
 import type { Method } from '../edit/method.ts';
 import type { Solver } from '../edit/covariance-solver.ts';
 import type { Model } from '../models/model.ts';
@@ -21,9 +21,8 @@ import { runSequence } from './sequence.ts';
 import type { SequenceHead, SequenceJournal, SequenceOptions } from './sequence.ts';
 import { compareStyles, variantsOf } from './styles.ts';
 import type { StyleRow } from './styles.ts';
-import { sweepLayers } from './trace-average.ts';
+import { knownFacts, sweepLayers, traceFacts } from './trace-average.ts';
 import type { LayerScore } from './trace-average.ts';
-import { knownFacts, traceFacts } from './trace-average.ts';
 import type { Tracing } from './trace.ts';
 
 /** How much of everything. */
@@ -67,7 +66,7 @@ interface PaperInput {
   /** Ids of the documents whose perplexity is followed. */
   readonly documents: readonly (readonly number[])[];
   readonly examples: ReadonlyMap<TaskName, readonly Labelled[]>;
-  readonly edit: Omit<EditOptions, 'methods' | 'signal'>;
+  readonly edit: EditSettings;
   /** C of other layers, for the sweep. */
   readonly solverAt: (layer: number) => Promise<Solver>;
   /** Where a sequence is kept, and what it must have been begun with; absent: in memory. */

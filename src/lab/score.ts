@@ -5,7 +5,6 @@
  * tokens that predict a target get logits.
  */
 import { UsageError } from '../errors.ts';
-import type { Scope } from '../gpu/scope.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
 import { logsumexp } from '../models/losses.ts';
 import type { Model } from '../models/model.ts';
@@ -108,7 +107,11 @@ async function scoreBatch(model: Model, items: readonly Continuation[]): Promise
   });
 }
 
-/** nll of every look-up, and the first choice at every place. */
+/**
+ * nll of every look-up, and the first choice at every place.
+ *
+ * @param limit of each row: logits are read from here on
+ */
 async function runPlaces(
   model: Model,
   rows: readonly (readonly number[])[],
@@ -120,45 +123,35 @@ async function runPlaces(
   const nll = new Float64Array(looked.length);
   const first = new Uint32Array(places.length);
   await gpu.scope(async (s) => {
-    const { x, tokenOf } = forwardShared(s, model, rows, limit);
+    // The residual stream after the last block, of all tokens that no beginning covers.
+    const { prefixes, from: starts, cacheStart } = sharePrefixes(rows, limit);
+    const cache = prefixCache(s, model, prefixes);
+    const batch = packRows(rows, { from: starts, cacheStart });
+    const x = model.forward(s, uploadBatch(s, batch), { cache });
+    const tokens = places.map(
+      ({ row, position }) => (batch.rowStarts[row] ?? 0) + position - (starts[row] ?? 0),
+    );
     const most = Math.max(1, Math.floor(LOGIT_BYTES / (4 * model.dims.V)));
     for (let from = 0; from < places.length; from += most) {
       const to = Math.min(places.length, from + most);
-      const mine = looked.flatMap(({ place }, i) => (place >= from && place < to ? [i] : []));
+      const mine = looked.flatMap(({ place, target }, i) =>
+        place >= from && place < to ? [{ i, row: place - from, target }] : [],
+      );
       await gpu.scope(async (inner) => {
-        const tokens = places.slice(from, to).map(({ row, position }) => tokenOf(row, position));
-        const logits = model.logits(inner, x, indices(inner, tokens, 'places'));
+        const logits = model.logits(inner, x, indices(inner, tokens.slice(from, to), 'places'));
         const lse = logsumexp(inner, logits);
-        const rowIndex = indices(
-          inner,
-          mine.map((i) => (looked[i]?.place ?? 0) - from),
-          'rows',
-        );
-        const targets = indices(
-          inner,
-          mine.map((i) => looked[i]?.target ?? 0),
-          'targets',
-        );
-        const losses = nllAt(inner, logits, rowIndex, targets, lse);
+        const list = (of: 'row' | 'target'): Tensor =>
+          indices(
+            inner,
+            mine.map((one) => one[of]),
+            `${of}s`,
+          );
+        const losses = nllAt(inner, logits, list('row'), list('target'), lse);
         const best = argmaxRows(inner, logits);
-        (await read(gpu, losses)).forEach((loss, i) => (nll[mine[i] ?? 0] = loss));
+        (await read(gpu, losses)).forEach((loss, m) => (nll[mine[m]?.i ?? 0] = loss));
         first.set(await readU32(gpu, best), from);
       });
     }
   });
   return { nll, first };
-}
-
-/** The residual stream after the last block, of all tokens that no beginning covers. */
-function forwardShared(
-  s: Scope,
-  model: Model,
-  rows: readonly (readonly number[])[],
-  limit: readonly number[],
-): { x: Tensor; tokenOf: (row: number, position: number) => number } {
-  const { prefixes, from, cacheStart } = sharePrefixes(rows, limit);
-  const cache = prefixCache(s, model, prefixes);
-  const batch = packRows(rows, { from, cacheStart });
-  const x = model.forward(s, uploadBatch(s, batch), { cache });
-  return { x, tokenOf: (row, position) => (batch.rowStarts[row] ?? 0) + position - (from[row] ?? 0) };
 }

@@ -9,7 +9,7 @@
  */
 import type { Fact } from '../data/fact.ts';
 import { computeEdit } from '../edit/edit.ts';
-import type { EditOptions } from '../edit/edit.ts';
+import type { EditSettings } from '../edit/edit.ts';
 import type { Method } from '../edit/method.ts';
 import { updateNumbers } from '../edit/record.ts';
 import type { UpdateNumbers } from '../edit/record.ts';
@@ -17,12 +17,10 @@ import type { Model } from '../models/model.ts';
 import { sentence } from '../edit/template.ts';
 import { score } from './score.ts';
 
-export type Style = 'completion' | 'question';
-
 export interface StyleRow extends UpdateNumbers {
   readonly case_id: number;
   readonly source: Fact['source'];
-  readonly style: Style;
+  readonly style: 'completion' | 'question';
   readonly target: 'new' | 'true';
   readonly prompt: string;
   readonly subject: string;
@@ -36,24 +34,22 @@ export interface StyleRow extends UpdateNumbers {
 
 interface StyleOptions {
   readonly methods: readonly Method[];
-  readonly edit: Omit<EditOptions, 'methods' | 'signal'>;
+  readonly edit: EditSettings;
   /** Which targets to write. */
-  readonly targets: readonly ('new' | 'true')[];
+  readonly targets: readonly StyleRow['target'][];
   readonly onRow?: (row: StyleRow) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
-interface Variant {
-  readonly style: Style;
-  readonly target: 'new' | 'true';
+interface Variant extends Pick<StyleRow, 'style' | 'target'> {
   readonly fact: Fact;
 }
 
 /** All ways in which a fact can be written: as it is, as a question where one is known, with either object. */
-export function variantsOf(fact: Fact, targets: readonly ('new' | 'true')[]): Variant[] {
-  const asIs: Style = fact.prompt.trimEnd().endsWith('?') ? 'question' : 'completion';
+export function variantsOf(fact: Fact, targets: StyleOptions['targets']): Variant[] {
+  const asIs = fact.prompt.trimEnd().endsWith('?') ? 'question' : 'completion';
   const question = asIs === 'completion' ? questionOf(fact.prompt) : undefined;
-  const styles: [Style, string][] = [[asIs, fact.prompt]];
+  const styles: [StyleRow['style'], string][] = [[asIs, fact.prompt]];
   if (question !== undefined) styles.push(['question', question]);
   return styles.flatMap(([style, prompt]) =>
     targets.flatMap((target): Variant[] => {

@@ -15,6 +15,23 @@ export type MethodSummary = {
   readonly suspect?: number;
 } & Summary['values'];
 
+/** The methods of some case, in the order in which they come. */
+export function methodsOf(cases: readonly CaseResult[]): Method[] {
+  return [...new Set(resultsOf(cases).map(({ method }) => method))];
+}
+
+/** Every result of every case, or of one method. */
+export function resultsOf(
+  cases: readonly CaseResult[],
+  only?: Method,
+): { case: CaseResult; method: Method; result: MethodResult }[] {
+  return cases.flatMap((one) =>
+    (Object.entries(one.methods) as [Method, MethodResult][]).flatMap(([method, result]) =>
+      only === undefined || method === only ? [{ case: one, method, result }] : [],
+    ),
+  );
+}
+
 export function summariseMethod(cases: readonly CaseResult[], method: Method, seed: number): MethodSummary {
   const results = resultsOf(cases, method).map(({ result }) => result);
   const measures = results.flatMap(({ metrics, GE, RS, entropy }) =>
@@ -35,16 +52,6 @@ export function summariseBefore(cases: readonly CaseResult[], seed: number): Met
     seed,
   );
   return { n, method: 'before', ...values, interval };
-}
-
-function resultsOf(
-  cases: readonly CaseResult[],
-  method: Method,
-): { case: CaseResult; result: MethodResult }[] {
-  return cases.flatMap((one) => {
-    const result = one.methods[method];
-    return result ? [{ case: one, result }] : [];
-  });
 }
 
 /** A prompt that an edit turned to the worse. */
@@ -90,15 +97,14 @@ export interface Dangerous extends Pick<
 
 /** All edits that are not `ok`, the largest update first. */
 export function dangerousEdits(cases: readonly CaseResult[]): Dangerous[] {
-  const list = cases.flatMap(({ case_id, prompt, subject, target_new, methods }) =>
-    (Object.entries(methods) as [Method, MethodResult][]).flatMap(([method, result]) => {
-      const { verdict, cosine, relative_update, normalised_update, entropy } = result;
-      const fact = { method, case_id, prompt, subject, target_new };
-      return verdict === 'ok'
-        ? []
-        : [{ ...fact, verdict, cosine, relative_update, normalised_update, entropy }];
-    }),
-  );
+  const list = resultsOf(cases).flatMap(({ case: one, method, result }): Dangerous[] => {
+    const { case_id, prompt, subject, target_new } = one;
+    const { verdict, cosine, relative_update, normalised_update, entropy } = result;
+    const fact = { method, case_id, prompt, subject, target_new };
+    return verdict === 'ok'
+      ? []
+      : [{ ...fact, verdict, cosine, relative_update, normalised_update, entropy }];
+  });
   return list.sort((a, b) => size(b.relative_update) - size(a.relative_update));
 }
 

@@ -7,25 +7,19 @@ import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
 import { mean } from '../statistics.ts';
 
-export interface TextOptions {
-  /** Tokens of a text, its prompt included. Published: 100. */
-  readonly tokens: number;
-  readonly seed: number;
-  readonly signal?: AbortSignal | undefined;
-}
-
 const TOP_K = 5;
 
 /**
  * One text a prompt, the prompt included, each token drawn from the 5 most likely. The draws depend on the seed and the
  * prompt's place only, so that the texts of two methods differ by the methods alone.
  *
+ * @param tokens of a text, its prompt included; published: 100
  * @returns undefined where the model has no finite logits any more
  */
 export async function writeTexts(
   model: Model,
   prompts: readonly string[],
-  { tokens, seed, signal }: TextOptions,
+  { tokens, seed, signal }: { tokens: number; seed: number; signal?: AbortSignal | undefined },
 ): Promise<string[] | undefined> {
   if (prompts.length === 0) return [];
   const window = model.dims.context;
@@ -46,15 +40,13 @@ export async function writeTexts(
   }
 }
 
-export interface TextMeasures {
-  /** × 100, as tables print it. */
-  readonly GE: number;
-  /** Normalised entropy of the words, 0..1. */
-  readonly entropy: number;
-}
-
-/** undefined where there are no texts; a model without finite logits says nothing: 0. */
-export function measureTexts(texts: readonly string[] | undefined): TextMeasures | undefined {
+/**
+ * GE × 100, as tables print it, and the normalised entropy of the words, 0 to 1. undefined where there are no texts; a model
+ * without finite logits says nothing: 0.
+ */
+export function measureTexts(
+  texts: readonly string[] | undefined,
+): { readonly GE: number; readonly entropy: number } | undefined {
   if (!texts) return { GE: 0, entropy: 0 };
   const [ge, entropy] = [fluency(texts), normalisedEntropy(texts)];
   return ge === undefined || entropy === undefined ? undefined : { GE: 100 * ge, entropy };

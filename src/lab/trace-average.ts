@@ -146,7 +146,7 @@ export interface LayerScore {
   readonly ES: number;
   readonly NS: number;
   /** Absent where the facts have no paraphrases. */
-  readonly PS?: number;
+  readonly PS?: number | undefined;
   /** Harmonic mean of those there are. */
   readonly score: number;
 }
@@ -186,8 +186,8 @@ export async function sweepLayers(
       n: cases.length,
       ES,
       NS,
-      ...(PS === undefined ? {} : { PS }),
-      score: harmonicMean([ES, NS, ...(PS === undefined ? [] : [PS])]) ?? 0,
+      PS,
+      score: harmonicMean([ES, NS, PS ?? []].flat()) ?? 0,
     };
     scores.push(found);
     onLayer?.(found, scores.length);

@@ -16,6 +16,7 @@ import { predict } from '../models/predict.ts';
 import { PrefixCache } from '../models/prefix-cache.ts';
 import { Random } from '../models/random.ts';
 import { restoreRows } from '../models/restore-rows.ts';
+import { mean } from '../statistics.ts';
 import { add } from '../tensor/elementwise.ts';
 import { gatherRows } from '../tensor/gather.ts';
 import { indices, read, empty } from '../tensor/tensor.ts';
@@ -36,13 +37,7 @@ export interface Runs {
   readonly cache: PrefixCache;
 }
 
-export function startRuns(
-  s: Scope,
-  model: Model,
-  text: TraceText,
-  samples: number,
-  noise: (shape: { samples: number; tokens: number; width: number }) => Tensor,
-): Runs {
+export function startRuns(s: Scope, model: Model, text: TraceText, samples: number, noise: Tensor): Runs {
   const clean: Record<TraceSite, Tensor[]> = { state: [], mlp: [], attention: [] };
   const keep = (list: Tensor[]): Hook => {
     return (inner, layer, t) => void (list[layer] = inner.keep(t, s));
@@ -56,9 +51,8 @@ export function startRuns(
   });
 
   const many = uploadBatch(s, packRows(Array.from({ length: samples }, () => text.ids)));
-  const shape = { samples, tokens: text.ids.length, width: model.dims.D };
   const cache = new PrefixCache(model.architecture);
-  const x = add(s, model.embed(s, many), noise(shape), 'corrupted');
+  const x = add(s, model.embed(s, many), noise, 'corrupted');
   const states = [x];
   model.forward(s, many, {
     x,
@@ -76,7 +70,7 @@ export async function baselines(
   const starts = (rows: number): number[] => Array.from({ length: rows }, (_, r) => r * T);
   return model.gpu.scope(async (s) => ({
     clean: (await probabilities(s, model, clean.state.at(-1) as Tensor, text, starts(1)))[0] ?? NaN,
-    corrupted: mean(await probabilities(s, model, states.at(-1) as Tensor, text, starts(samples))),
+    corrupted: mean(await probabilities(s, model, states.at(-1) as Tensor, text, starts(samples))) ?? NaN,
   }));
 }
 
@@ -110,14 +104,9 @@ export async function restore(
       i < to ? restoreRows(inner, y, clean[site][i] as Tensor, rows, sources) : undefined;
     const hooks: Hooks = site === 'state' ? {} : { [site]: put };
     const x = model.forward(s, device, { x: start, from: first, cache, hooks });
-    const p = await probabilities(
-      s,
-      model,
-      x,
-      text,
-      starts.map((row, r) => row - (tokens[r] ?? 0)),
-    );
-    return cells.map((_, c) => mean(p.slice(c * samples, (c + 1) * samples)));
+    const firsts = starts.map((row, r) => row - (tokens[r] ?? 0));
+    const p = await probabilities(s, model, x, text, firsts);
+    return cells.map((_, c) => mean(p.slice(c * samples, (c + 1) * samples)) ?? NaN);
   });
 }
 
@@ -132,20 +121,13 @@ async function probabilities(
   const places = starts.flatMap((start) => object.map((_, t) => start + promptLength - 1 + t));
   const logits = model.logits(s, x, indices(s, places, 'places'));
   const all = indices(s, [...places.keys()], 'rows');
-  const targets = indices(
-    s,
-    starts.flatMap(() => object),
-    'targets',
-  );
+  const wanted = starts.flatMap(() => object);
+  const targets = indices(s, wanted, 'targets');
   const nll = await read(model.gpu, nllAt(s, logits, all, targets));
   const n = object.length;
   return starts.map((_, r) =>
     Math.exp(-nll.subarray(r * n, (r + 1) * n).reduce((sum, loss) => sum + loss, 0)),
   );
-}
-
-function mean(list: readonly number[]): number {
-  return list.reduce((sum, x) => sum + x, 0) / list.length;
 }
 
 export interface TraceRequest {

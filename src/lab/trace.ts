@@ -87,15 +87,16 @@ export async function traceFact(
   let [clean, corrupted] = [NaN, 0];
   for (const [i, part] of parts.entries()) {
     const share = part.samples / samples;
-    const progress = (done: number, total: number): void =>
-      onProgress?.(i * total + done, parts.length * total);
-    const found = await tracePart(model, text, part, { ...options, window, onProgress: progress });
+    const found = await tracePart(model, text, part, {
+      ...{ ...options, sites, window },
+      onProgress: (done, total) => onProgress?.(i * total + done, parts.length * total),
+      onEffect: (site, token, layer, effect) => {
+        const row = effects[site]?.[token];
+        if (row) row[layer] = (row[layer] ?? 0) + share * effect;
+      },
+    });
     clean = found.clean;
     corrupted += share * found.corrupted;
-    for (const { site, token, layer, effect } of found.effects) {
-      const row = effects[site]?.[token];
-      if (row) row[layer] = (row[layer] ?? 0) + share * effect;
-    }
   }
   if (!Number.isFinite(corrupted))
     throw new UsageError(
@@ -136,57 +137,45 @@ export function sampleParts(
   }));
 }
 
-/** What restoring one site of one layer at one token brings. */
-interface Effect {
-  readonly site: TraceSite;
-  readonly token: number;
-  readonly layer: number;
-  readonly effect: number;
+interface PartOptions extends TraceOptions {
+  readonly sites: readonly TraceSite[];
+  readonly window: number;
+  /** Told what restoring one site of one layer at one token brings. */
+  readonly onEffect: (site: TraceSite, token: number, layer: number, effect: number) => void;
 }
 
 async function tracePart(
   model: Model,
   text: TraceText,
   { from, samples }: Part,
-  {
-    noise,
-    seed = 0,
-    window,
-    sites = TRACE_SITES,
-    onProgress,
-    signal,
-  }: TraceOptions & { readonly window: number },
-): Promise<{ clean: number; corrupted: number; effects: Effect[] }> {
-  const { layers, D } = model.dims;
+  { noise, seed = 0, window, sites, onProgress, onEffect, signal }: PartOptions,
+): Promise<{ clean: number; corrupted: number }> {
+  const { layers, D, V } = model.dims;
   return model.gpu.scope(async (s) => {
-    const runs = startRuns(s, model, text, samples, (shape) =>
-      upload(
-        s,
-        subjectNoise({ ...shape, from }, text.subject, noise, seed),
-        [samples * text.ids.length, D],
-        'noise',
-      ),
+    const shape = { samples, tokens: text.ids.length, width: D, from };
+    const drawn = subjectNoise(shape, text.subject, noise, seed);
+    const runs = startRuns(
+      s,
+      model,
+      text,
+      samples,
+      upload(s, drawn, [samples * text.ids.length, D], 'noise'),
     );
     const { clean, corrupted } = await baselines(model, runs);
-    const chunks = cellChunks(text, samples, model.dims.V);
+    const chunks = cellChunks(text, samples, V);
     const total = chunks.length * sites.length * layers;
-    const effects: Effect[] = [];
     let done = 0;
-    for (const cells of chunks) {
-      for (const site of sites) {
+    for (const cells of chunks)
+      for (const site of sites)
         for (let layer = 0; layer < layers; layer += 1) {
           signal?.throwIfAborted();
           const layersOf =
             site === 'state' ? ([layer, layer + 1] as const) : windowAround(layer, window, layers);
           const restored = await restore(model, runs, cells, site, layersOf);
-          restored.forEach((p, c) =>
-            effects.push({ site, token: cells[c] ?? 0, layer, effect: p - corrupted }),
-          );
+          restored.forEach((p, c) => onEffect(site, cells[c] ?? 0, layer, p - corrupted));
           onProgress?.((done += 1), total);
         }
-      }
-    }
-    return { clean, corrupted, effects };
+    return { clean, corrupted };
   });
 }
 

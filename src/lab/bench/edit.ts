@@ -8,9 +8,7 @@ import type { Solver } from '../../edit/covariance-solver.ts';
 import type { Model } from '../../models/model.ts';
 import { median } from '../../statistics.ts';
 import { timingOf } from './measure.ts';
-import type { Timing } from './measure.ts';
 import { traced } from './tokens.ts';
-import type { Trace } from './tokens.ts';
 
 /** One request in 21 contexts, as many tokens as sampled ones have. */
 const BENCH_REQUEST: EditRequest = {
@@ -74,32 +72,13 @@ export interface EditBenchOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface EditBench {
-  readonly contexts: number;
-  /** Tokens of one step. */
-  readonly stepTokens: number;
-  /** Forward passes that were run: fewer than asked for where the loss was low enough. */
-  readonly steps: number;
-  /** |C x − k| / |k|; 0 where C = I. */
-  readonly residual: number;
-  /** ms of the first edit: pipelines are made, buffers found. */
-  readonly cold: number;
-  readonly edit: Timing;
-  /** Medians, ms. */
-  readonly phases: Readonly<Record<EditPhase, number>>;
-  /** With `--no-freeze`, and how many times longer: the median of ratios run by run. */
-  readonly whole: { readonly edit: Timing; readonly stepTokens: number; readonly ratio: number } | undefined;
-  /** Of one more edit; absent where the adapter has no timestamps. */
-  readonly trace: Trace | undefined;
-}
-
 interface Timed {
   readonly edit: Edit;
   readonly ms: number;
 }
 
 /** @throws UsageError for a layer that is not there */
-export async function benchEdit(model: Model, options: EditBenchOptions): Promise<EditBench> {
+export async function benchEdit(model: Model, options: EditBenchOptions) {
   const {
     layer,
     contexts = BENCH_CONTEXTS,
@@ -134,11 +113,16 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
   const again = async (): Promise<number> => (await once(true)).ms;
   return {
     contexts: contexts.length,
+    /** Tokens of one step. */
     stepTokens: last.stepTokens,
+    /** Forward passes that were run: fewer than asked for where the loss was low enough. */
     steps: last.trace.length,
+    /** |C x − k| / |k|; 0 where C = I. */
     residual: last.updates.get('r-rome')?.solved.residual ?? NaN,
+    /** ms of the first edit: pipelines are made, buffers found. */
     cold: cold.ms,
     edit: timingOf(list.map(({ ms }) => ms)),
+    /** Medians, ms. */
     phases: {
       contexts: phase('contexts'),
       value: phase('value'),
@@ -153,7 +137,8 @@ export async function benchEdit(model: Model, options: EditBenchOptions): Promis
   };
 }
 
-function compared(frozen: readonly Timed[], wholes: readonly Timed[]): NonNullable<EditBench['whole']> {
+/** With `--no-freeze`, and how many times longer: the median of ratios run by run. */
+function compared(frozen: readonly Timed[], wholes: readonly Timed[]) {
   return {
     edit: timingOf(wholes.map(({ ms }) => ms)),
     stepTokens: wholes[0]?.edit.stepTokens ?? 0,

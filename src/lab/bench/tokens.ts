@@ -7,7 +7,6 @@ import type { Model } from '../../models/model.ts';
 import { kernelTime, profileOf } from '../profile.ts';
 import type { KernelTime, ProfileRow } from '../profile.ts';
 import { timingOf } from './measure.ts';
-import type { Timing } from './measure.ts';
 
 /** One traced run: its ms, and its dispatches by kernel and shape. */
 export interface Trace {
@@ -26,19 +25,6 @@ export async function traced({ gpu }: Model, once: () => Promise<number>): Promi
   return { wall, kernels: kernelTime(rows), rows };
 }
 
-export interface CovarianceBench {
-  readonly tokens: number;
-  readonly documents: number;
-  /** ms of a batch */
-  readonly batch: Timing;
-  readonly tokensPerSecond: number;
-  /** Useful flops of a token: forward up to the key, and half of F². */
-  readonly flopsPerToken: number;
-  /** Useful flops a second. */
-  readonly rate: number;
-  readonly trace: Trace | undefined;
-}
-
 const DOCUMENT_TOKENS = 256;
 const MOST_TOKENS = 2048;
 
@@ -51,7 +37,7 @@ export async function benchCovariance(
     end = Infinity,
     signal,
   }: { layer: number; runs?: number | undefined; end?: number; signal: AbortSignal },
-): Promise<CovarianceBench> {
+) {
   const { gpu, dims } = model;
   const documents = Math.max(
     1,
@@ -79,7 +65,13 @@ export async function benchCovariance(
     const tokensPerSecond = (documents * length) / (batch.median / 1000);
     const flopsPerToken = usefulFlops(model.architecture, layer, length);
     return {
-      ...{ tokens: documents * length, documents, batch, tokensPerSecond, flopsPerToken },
+      tokens: documents * length,
+      documents,
+      /** ms of a batch */
+      batch,
+      tokensPerSecond,
+      /** Useful flops of a token: forward up to the key, and half of F²; and of a second. */
+      flopsPerToken,
       rate: flopsPerToken * tokensPerSecond,
       trace: performance.now() < end ? await traced(model, once) : undefined,
     };
@@ -100,16 +92,6 @@ function usefulFlops({ tensors, dims, editedWeight }: Architecture, layer: numbe
   return 2 * weights + (layer + 1) * 4 * H * S * ((length + 1) / 2) + F * F;
 }
 
-export interface GenerateBench {
-  readonly prompts: number;
-  /** ms of a step that adds one token to every prompt */
-  readonly step: Timing;
-  readonly tokensPerSecond: number;
-  /** Weights read in a step, and how fast that was, in bytes and bytes a second. */
-  readonly bytes: number;
-  readonly rate: number;
-}
-
 const PROMPT_TOKENS = 16;
 const NEW_TOKENS = 14;
 const ROUNDS = 4;
@@ -117,11 +99,13 @@ const ROUNDS = 4;
 /**
  * Greedy, for each number of prompts in turns, so that a slow minute of the machine slows them alike. The first two
  * tokens of a run, which compute the prompts and compile, are not counted.
+ *
+ * @returns of each number ms of a step that adds one token to every prompt, and the bytes of weights read in it, and a second
  */
 export async function benchGenerate(
   model: Model,
   { prompts, end = Infinity, signal }: { prompts: readonly number[]; end?: number; signal: AbortSignal },
-): Promise<GenerateBench[]> {
+) {
   const steps = prompts.map((): number[] => []);
   for (let round = 0; round < ROUNDS && (round === 0 || performance.now() < end); round += 1)
     for (const [i, count] of prompts.entries()) steps[i]?.push(...(await stepsOf(model, count, signal)));

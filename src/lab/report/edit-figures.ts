@@ -1,7 +1,7 @@
 /** Figures of edits: the size of each in a sequence and alone, what is left of the model, and how v* was found. */
 import { THRESHOLDS } from '../../edit/guard.ts';
-import type { Method } from '../../edit/method.ts';
 import { taskOf } from '../downstream-tasks.ts';
+import { resultsOf } from '../summary.ts';
 import { EDIT, byMethod, logarithmic, positive, quantity, rings } from './axes.ts';
 import type { DownstreamRow, Figure, Study, StyleSize } from './study.ts';
 import { WIDTH, light, title } from './theme.ts';
@@ -133,12 +133,10 @@ export function downstream({ downstream: rows = [] }: Study): Figure | undefined
 
 /** The paper's scatter: a disabling edit is a large |Δ| with a low entropy. */
 export function entropyByUpdate({ evaluation }: Study): Figure | undefined {
-  const results = (evaluation?.cases ?? []).flatMap(({ case_id, methods }) =>
-    (Object.keys(methods) as Method[]).flatMap((method) => {
-      const { normalised_update: update = NaN, entropy, verdict } = methods[method] ?? {};
-      return entropy === undefined ? [] : [{ case: case_id, method, update, entropy, verdict }];
-    }),
-  );
+  const results = resultsOf(evaluation?.cases ?? []).flatMap(({ case: { case_id }, method, result }) => {
+    const { normalised_update: update, entropy, verdict } = result;
+    return entropy === undefined ? [] : [{ case: case_id, method, update, entropy, verdict }];
+  });
   const values = positive(results, 'update').map((row) => ({ ...row, method: title(row.method) }));
   if (values.length === 0) return undefined;
   const x = quantity('update', '|Δ|, one edit', logarithmic('power'));

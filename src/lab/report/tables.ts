@@ -1,8 +1,7 @@
 /** The report's tables: methods on single edits, sequences, and the edits that did most harm. */
-import type { Method } from '../../edit/method.ts';
 import { sentence } from '../../edit/template.ts';
 import { median } from '../../statistics.ts';
-import { summariseBefore, summariseMethod } from '../summary.ts';
+import { methodsOf, resultsOf, summariseBefore, summariseMethod } from '../summary.ts';
 import type { MethodSummary } from '../summary.ts';
 import type { SequenceLine } from '../sequence.ts';
 import { bySize, escape, fixed, keepTogether, large, power, shorten } from './wording.ts';
@@ -14,31 +13,27 @@ import type { AnyMethod } from './theme.ts';
 const WORST = 10;
 const EXCERPT = 220;
 
-interface Column {
-  /** HTML, as all cells: whoever makes them escapes what came from outside. */
-  readonly title: string;
-  /** Numbers are set to the right. */
-  readonly number?: boolean;
-}
-
 interface Table {
   readonly caption: string;
-  readonly columns: readonly Column[];
+  /** Titles; as all cells in HTML: whoever makes them escapes what came from outside. */
+  readonly columns: readonly string[];
+  /** Columns that hold words, besides the first. All others hold numbers, set to the right. */
+  readonly words?: readonly string[];
   readonly rows: readonly (readonly string[])[];
   /** On a phone each row becomes a block, with the column's name before each value. */
   readonly blocks?: boolean;
 }
 
 /** Blank without rows. */
-function write({ caption, columns, rows, blocks = false }: Table): string {
+function write({ caption, columns, words = [], rows, blocks = false }: Table): string {
   if (rows.length === 0) return '';
-  const kind = ({ number = false }: Column): string => (number ? ' class="n"' : '');
-  const head = columns.map((column) => `<th scope="col"${kind(column)}>${column.title}</th>`);
+  const kind = (title: string, c: number): string => (c > 0 && !words.includes(title) ? ' class="n"' : '');
+  const head = columns.map((title, c) => `<th scope="col"${kind(title, c)}>${title}</th>`);
   const body = rows.map((row) => {
-    const cells = columns.map((column, c) =>
+    const cells = columns.map((title, c) =>
       c === 0
         ? `<th scope="row">${row[c] ?? ''}</th>`
-        : `<td${kind(column)} data-name="${column.title.replace(/<[^>]*>/g, '')}">${row[c] ?? ''}</td>`,
+        : `<td${kind(title, c)} data-name="${title.replace(/<[^>]*>/g, '')}">${row[c] ?? ''}</td>`,
     );
     return `<tr>${cells.join('')}</tr>`;
   });
@@ -59,7 +54,7 @@ function byColumn<T>(
   if (columns.length === 0) return '';
   return write({
     caption,
-    columns: [{ title: '' }, ...columns.map(([title]) => ({ title, number: true }))],
+    columns: ['', ...columns.map(([title]) => title)],
     rows: Object.entries(rows).map(([name, cell]) => [name, ...columns.map(([, column]) => cell(column))]),
   });
 }
@@ -77,7 +72,7 @@ const METRICS = {
 
 export function methodsTable({ evaluation }: Study): string {
   const { cases = [], seed = 0 } = evaluation ?? {};
-  const methods = [...new Set(cases.flatMap(({ methods }) => Object.keys(methods) as Method[]))];
+  const methods = methodsOf(cases);
   const before = summariseBefore(cases, seed);
   const columns = methods.map((method) => {
     const updates = cases.flatMap(({ methods }) => methods[method]?.normalised_update ?? []);
@@ -142,13 +137,7 @@ export function sequelTable({ sequel = [] }: Study): string {
       `The model after the last fact, asked ${asked}. ES, PS, NS, S in percent; perplexity of text that none of them is about; seconds a fact, everything that writing takes. ` +
       'Values on the unedited model are the same for MEMIT, EMMET, ENCORE and AlphaEdit: they were searched for once, and their mean time is counted for each. ' +
       'Anchored: values brought to the mean length that they have on the unedited model.',
-    columns: [
-      { title: 'method' },
-      ...['facts', 'ES', 'PS', 'NS', 'S', 'perplexity', '‖W − W₀‖/‖W₀‖', 's a fact'].map((name) => ({
-        title: name,
-        number: true,
-      })),
-    ],
+    columns: ['method', 'facts', 'ES', 'PS', 'NS', 'S', 'perplexity', '‖W − W₀‖/‖W₀‖', 's a fact'],
     rows: sequel.map((line) => [
       line.method
         ? `${mark(line.method)}<small>${line.way ?? ''}${line.anchored ? ', anchored' : ''}</small>`
@@ -173,12 +162,10 @@ type ListedEdit = Pick<
 };
 
 export function worstSingleTable({ evaluation }: Study): string {
-  const edits = (evaluation?.cases ?? []).flatMap(({ methods, case_id, ...fact }) =>
-    (Object.keys(methods) as Method[]).flatMap((method): ListedEdit[] => {
-      const result = methods[method];
-      return result
-        ? [{ ...fact, ...result, method, where: `case ${case_id}`, text: result.texts?.[0] }]
-        : [];
+  const edits = resultsOf(evaluation?.cases ?? []).map(
+    ({ case: { case_id, ...fact }, method, result }): ListedEdit => ({
+      ...{ ...fact, ...result, method, where: `case ${case_id}` },
+      text: result.texts?.[0],
     }),
   );
   return worstTable(
@@ -201,13 +188,8 @@ function worstTable(edits: readonly ListedEdit[], caption: (n: number) => string
   const worst = bySize(edits).slice(0, WORST);
   return write({
     caption: `${caption(worst.length)} The subject is underlined. Cosine: of the angle between key and u; near 0 an update must be huge.`,
-    columns: [
-      { title: 'edit' },
-      { title: 'method' },
-      { title: '|Δ|', number: true },
-      { title: 'cosine', number: true },
-      { title: 'verdict' },
-    ],
+    columns: ['edit', 'method', '|Δ|', 'cosine', 'verdict'],
+    words: ['method', 'verdict'],
     rows: worst.map(
       ({ method, where, target_new, normalised_update, cosine, verdict, text = '', ...fact }) => [
         `${marked(fact)} <b>${escape(target_new)}</b><small>${escape(where)}</small>` +

@@ -1,8 +1,7 @@
 /** What the report says in words: what the numbers say, in sentences, and how numbers and text are written. */
-import type { Method } from '../../edit/method.ts';
 import { median } from '../../statistics.ts';
 import { printableLines } from '../../printable.ts';
-import { summariseMethod } from '../summary.ts';
+import { methodsOf, summariseMethod } from '../summary.ts';
 import { bestLayer, recommendedLayer } from '../trace-average.ts';
 import type { Study } from './study.ts';
 import { title } from './theme.ts';
@@ -53,7 +52,7 @@ function ofManyFacts({ sequel = [] }: Study): string[] {
 
 function ofSingleEdits({ evaluation }: Study): string[] {
   const { cases = [], seed = 0 } = evaluation ?? {};
-  const methods = [...new Set(cases.flatMap(({ methods }) => Object.keys(methods) as Method[]))];
+  const methods = methodsOf(cases);
   if (methods.length === 0) return [];
   const each = methods.map((method) => {
     const { S, ES, disabling = 0 } = summariseMethod(cases, method, seed);
