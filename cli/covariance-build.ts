@@ -8,7 +8,7 @@ import { type CovarianceFacts, formatShards } from '../src/formats/covariance-id
 import type { Gpu } from '../src/gpu/context.ts';
 import { buildFiles } from '../src/io/covariance-build.ts';
 import type { CorpusSums } from '../src/io/covariance-build.ts';
-import type { BuildJob, BuiltFile } from '../src/io/covariance-targets.ts';
+import type { BuildJob, BuiltFile } from '../src/io/covariance-build.ts';
 import { openCovariance } from '../src/io/covariance-files.ts';
 import { duration, short } from '../src/numerals.ts';
 import type { Run } from './commands.ts';

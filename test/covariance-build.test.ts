@@ -19,7 +19,7 @@ import { openCheckpoint } from '../src/io/model-folder.ts';
 import { openCorpus } from '../src/io/corpus-files.ts';
 import { documents } from '../src/io/corpus.ts';
 import type { BuildEvent } from '../src/io/covariance-build.ts';
-import type { BuildJob } from '../src/io/covariance-targets.ts';
+import type { BuildJob } from '../src/io/covariance-build.ts';
 import { mergeCovariances } from '../src/io/covariance-merge.ts';
 import { readMatrices } from '../src/formats/covariance-file.ts';
 import { findCovariance, loadCovariance, openCovariance } from '../src/io/covariance-files.ts';

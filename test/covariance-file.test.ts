@@ -8,7 +8,7 @@ import { packSymmetric, unpackSymmetric } from '../src/edit/panels.ts';
 import { EditRefused, ModelError, UsageError } from '../src/errors.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { gpt2 } from '../src/models/gpt2.ts';
-import { buildKey } from '../src/io/covariance-targets.ts';
+import { buildKey } from '../src/io/covariance-build.ts';
 import { readState, writeState } from '../src/io/covariance-state.ts';
 import { panelTensors, readMatrices } from '../src/formats/covariance-file.ts';
 import { covarianceKey, formatShards, parseShards } from '../src/formats/covariance-identity.ts';

@@ -1,7 +1,7 @@
 /** A covariance build run to its end. */
 import { buildFiles } from '../src/io/covariance-build.ts';
 import type { BuildEvent } from '../src/io/covariance-build.ts';
-import type { BuildJob, BuiltFile } from '../src/io/covariance-targets.ts';
+import type { BuildJob, BuiltFile } from '../src/io/covariance-build.ts';
 
 /** @param onEvent told of all that happens */
 export async function runBuild(

@@ -7,6 +7,8 @@ import { METHODS } from '../edit/method.ts';
 import { ModelError, UsageError } from '../errors.ts';
 import { CASE } from '../lab/evaluate.ts';
 import type { CaseResult } from '../lab/evaluate.ts';
+import { RUN_HEAD } from '../lab/run-journal.ts';
+import type { Entries } from '../lab/run-journal.ts';
 import { cacheFolder } from './cache.ts';
 import { hashOf, openRun } from './run.ts';
 import type { JournalOptions, OpenRun } from './run.ts';
@@ -14,16 +16,11 @@ import { parseShard, shareOf } from './shard.ts';
 import type { Shard } from './shard.ts';
 import { versions } from './version.ts';
 
-type Cases = OpenRun<
-  { readonly schema: 1; readonly settings: Readonly<Record<string, unknown>> },
-  CaseResult
->;
-
-const HEAD = v.looseObject({ schema: v.literal(1), settings: v.record(v.string(), v.unknown()) });
+type Cases = OpenRun<Entries<typeof RUN_HEAD>, CaseResult>;
 
 export function openCases(folder: string, mode: JournalOptions['mode']): Promise<Cases> {
   // A measure that is no number must be none after a resume, too.
-  return openRun(folder, { mode, head: HEAD, line: CASE, nonFinite: 'object' });
+  return openRun(folder, { mode, head: v.looseObject(RUN_HEAD), line: CASE, nonFinite: 'object' });
 }
 
 /**

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { ModelError, UsageError } from '../errors.ts';
 import { type Safetensors, readSafetensors, safetensorsFault } from '../formats/safetensors.ts';
 import { type ByteSource, type ErrorClass, FormatFault } from '../formats/source.ts';
+import type { FileCheck } from './models.ts';
 
 /** A read takes at most 2 GiB. */
 const READ_BYTES = 2 ** 30;
@@ -130,12 +131,6 @@ export async function sha256File(path: string): Promise<string> {
     );
   }
   return hash.digest('hex');
-}
-
-/** What a file must be. */
-export interface FileCheck {
-  readonly sha256: string;
-  readonly bytes: number;
 }
 
 /**

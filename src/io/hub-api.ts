@@ -13,38 +13,26 @@ const MOST_BYTES = { weights: 2 ** 40, other: 64 * 2 ** 20 };
 /** Names in one question. */
 const AT_ONCE = 100;
 
-export interface Hub {
-  /** The id with its owner. */
-  readonly name: string;
-  readonly headers: Readonly<Record<string, string>>;
-  commitOf(revision: string): Promise<string>;
-  /** Those of the named files that there are. */
-  files(revision: string, names: readonly string[]): Promise<RemoteFile[]>;
-  url(revision: string, path: string): string;
-  /** Pull requests, as revisions. */
-  proposals(): Promise<string[]>;
-}
+/** One model on the hub. */
+export type Hub = Awaited<ReturnType<typeof openHub>>;
 
 /**
  * @param ids    as from `cacheIds`
  * @param signal ends every question at once
  */
-export async function openHub(
-  ids: readonly string[],
-  env: Environment,
-  signal: AbortSignal | undefined,
-): Promise<Hub> {
+export async function openHub(ids: readonly string[], env: Environment, signal: AbortSignal | undefined) {
   const { modelInfo, pathsInfo } = await import('@huggingface/hub');
   const name = ids.find((id) => id.includes('/')) ?? (ids[0] as string);
   const token = await hubToken(env);
   const hubUrl = hubEndpoint(env);
   const fetch = boundedFetch(signal);
   const common = { hubUrl, fetch, ...(token ? { accessToken: token } : {}) };
-  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const headers: Readonly<Record<string, string>> = token ? { authorization: `Bearer ${token}` } : {};
   return {
+    /** The id with its owner. */
     name,
     headers,
-    commitOf: async (revision) => {
+    commitOf: async (revision: string): Promise<string> => {
       const { sha } = await modelInfo({ name, revision, additionalFields: ['sha'], ...common });
       if (isCommit(String(sha))) return String(sha);
       throw untrusted(
@@ -52,7 +40,8 @@ export async function openHub(
         `the commit of ${revision}: expected 40 hexadecimal digits, found ${JSON.stringify(sha)}`,
       );
     },
-    files: async (revision, names) => {
+    /** Those of the named files that there are. */
+    files: async (revision: string, names: readonly string[]): Promise<RemoteFile[]> => {
       const found: RemoteFile[] = [];
       for (let at = 0; at < names.length; at += AT_ONCE) {
         const paths = names.slice(at, at + AT_ONCE);
@@ -61,8 +50,9 @@ export async function openHub(
       }
       return found;
     },
-    url: (revision, path) => `${hubUrl}/${name}/resolve/${revision}/${path}`,
-    proposals: async () => {
+    url: (revision: string, path: string): string => `${hubUrl}/${name}/resolve/${revision}/${path}`,
+    /** Pull requests, as revisions. */
+    proposals: async (): Promise<string[]> => {
       const answer = await fetch(`${hubUrl}/api/models/${name}/refs?include_pull_requests=1`, { headers });
       const refs = v.safeParse(REFS, answer.ok ? await answer.json() : undefined);
       return refs.success ? refs.output.pullRequests.map(({ ref }) => ref) : [];

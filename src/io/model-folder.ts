@@ -6,7 +6,8 @@ import { ModelError } from '../errors.ts';
 import { type Architecture, storedTensors } from '../models/architecture.ts';
 import { type Checkpoint, checkTensors, readArchitecture } from '../models/checkpoint.ts';
 import { jsonFrom } from '../json.ts';
-import { type FileCheck, openSource, readWhole, sha256File, verifyFile } from './file.ts';
+import { openSource, readWhole, sha256File, verifyFile } from './file.ts';
+import type { FileCheck } from './models.ts';
 import { INDEX_FILE, WEIGHTS_FILE, isFile, openWeights, weightsFiles } from './weights-files.ts';
 
 /** Without these, and weights, a folder is no checkpoint. */

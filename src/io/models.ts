@@ -15,6 +15,9 @@ const Check = v.object({
   bytes: v.pipe(v.number(), v.safeInteger()),
 });
 
+/** What a file must be. */
+export type FileCheck = Readonly<v.InferOutput<typeof Check>>;
+
 /** A known model lies in a `folder` beside the manifest, or on the hub under the id `hub`. */
 const POSITIVE = v.pipe(v.number(), v.gtValue(0));
 const LAYER = v.pipe(v.number(), v.integer(), v.minValue(0));

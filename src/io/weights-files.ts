@@ -52,20 +52,16 @@ export async function weightsFiles(folder: string): Promise<string[] | undefined
   return (await readIndex(index)).files;
 }
 
-export interface Weights {
-  readonly tensors: TensorFile;
-  /** The files, sorted by name. */
-  readonly files: readonly string[];
-  /** Of one file its sha256. Of shards the sha256 of what `sha256sum` prints of them, in the order of their names. */
-  readonly sha256: () => Promise<string>;
-}
-
 /**
  * Opens the headers of all files; no tensor is read.
  *
+ * @returns also sha256: of one file its own; of shards that of what `sha256sum` prints of them, in the order of their names
  * @throws ModelError when a shard is missing, two hold one tensor, or the index names what is not there
  */
-export async function openWeights(folder: string, files: readonly string[]): Promise<Weights> {
+export async function openWeights(
+  folder: string,
+  files: readonly string[],
+): Promise<{ readonly tensors: TensorFile; readonly sha256: () => Promise<string> }> {
   const opened = new Map<string, Safetensors>();
   for (const name of files) {
     const path = join(folder, name);
@@ -91,7 +87,6 @@ export async function openWeights(folder: string, files: readonly string[]): Pro
   const holder = (name: string): Safetensors =>
     holders.get(name) ?? (opened.values().next().value as Safetensors); // which says what it has
   return {
-    files,
     tensors: {
       names: () => [...holders.keys()],
       info: (name) => holder(name).info(name),

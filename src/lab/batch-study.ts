@@ -21,6 +21,7 @@ import type { HealthNumbers, HealthOptions } from './health.ts';
 import { caseMetrics, holds, logprobs, summarise } from './metrics.ts';
 import type { CaseMetrics, FactScores, Summary } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
+import { RUN_HEAD } from './run-journal.ts';
 import type { BatchLine, Entries, RunJournal } from './run-journal.ts';
 
 export interface StudyOptions extends Omit<BatchOptions, 'measure'>, Omit<HealthOptions, 'ask'> {
@@ -55,8 +56,7 @@ export interface Measured extends HealthNumbers {
 }
 
 const HEAD = {
-  schema: v.literal(1),
-  settings: v.record(v.string(), v.unknown()),
+  ...RUN_HEAD,
   /** The length of norm anchoring, where it was measured. */
   anchor: v.optional(v.number()),
   /** |W₀| of all layers that are written, and the number of their elements. */

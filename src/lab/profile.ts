@@ -20,13 +20,13 @@ function summed(rows: readonly ProfileRow[]): ProfileRow[] {
   const sums = new Map<string, ProfileRow>();
   for (const row of rows) {
     const key = `${row.kernel} ${row.shape}`;
-    const sum = sums.get(key) ?? { ...row, count: 0, ms: 0, flops: 0, bytes: 0 };
+    const { count, ms, flops, bytes } = sums.get(key) ?? { count: 0, ms: 0, flops: 0, bytes: 0 };
     sums.set(key, {
-      ...sum,
-      count: sum.count + row.count,
-      ms: sum.ms + row.ms,
-      flops: sum.flops + row.flops,
-      bytes: sum.bytes + row.bytes,
+      ...row,
+      count: count + row.count,
+      ms: ms + row.ms,
+      flops: flops + row.flops,
+      bytes: bytes + row.bytes,
     });
   }
   return [...sums.values()].sort((a, b) => b.ms - a.ms);
@@ -67,7 +67,7 @@ export function kernelTime(rows: readonly ProfileRow[]): KernelTime {
   };
 }
 
-export interface ProfileArguments {
+interface ProfileArguments {
   readonly trace?: boolean | undefined;
   readonly traceAll?: boolean | undefined;
 }
@@ -122,12 +122,9 @@ export class Profiler {
 
   /** Every dispatch, tab-separated. */
   lines(): string {
-    const rows = this.#found.map(({ kernel, shape, ms: time, flops, bytes }) => [
-      ...[kernel, shape, time, flops, bytes],
-    ]);
-    return [['kernel', 'shape', 'ms', 'flops', 'bytes'], ...rows]
-      .map((row) => `${row.join('\t')}\n`)
-      .join('');
+    const names = ['kernel', 'shape', 'ms', 'flops', 'bytes'] as const;
+    const rows = this.#found.map((time) => names.map((name) => time[name]));
+    return [names, ...rows].map((row) => `${row.join('\t')}\n`).join('');
   }
 }
 

@@ -52,6 +52,9 @@ export type Entries<E extends v.ObjectEntries> = Readonly<v.InferOutput<v.Object
 /** A number; in a file it is null where it was not finite. */
 export const NUMBER = v.nullable(v.number()) as v.GenericSchema<number>;
 
+/** What every head says: what the run was started with. Resuming with anything else is refused. */
+export const RUN_HEAD = { schema: v.literal(1), settings: v.record(v.string(), v.unknown()) };
+
 const LAYER = {
   layer: v.number(),
   rank: v.number(),

@@ -23,7 +23,7 @@ import type { HealthNumbers, HealthOptions } from './health.ts';
 import { holds, logprobs } from './metrics.ts';
 import type { Rivals } from './metrics.ts';
 import { scoreRewrites } from './probes.ts';
-import { NUMBER } from './run-journal.ts';
+import { NUMBER, RUN_HEAD } from './run-journal.ts';
 import type { Entries, RunJournal } from './run-journal.ts';
 
 export interface SequenceOptions extends HealthOptions, RunOptions {
@@ -35,13 +35,7 @@ export interface SequenceOptions extends HealthOptions, RunOptions {
   readonly onLine?: (line: SequenceLine, total: number) => void;
 }
 
-const HEAD = {
-  schema: v.literal(1),
-  /** What the run was started with; resuming with anything else is refused. */
-  settings: v.record(v.string(), v.unknown()),
-  weight_norm: v.number(),
-  elements: v.number(),
-};
+const HEAD = { ...RUN_HEAD, weight_norm: v.number(), elements: v.number() };
 
 /** What of a run's files is relied on; a journal checks them with it. */
 export const SEQUENCE_HEAD = v.looseObject({

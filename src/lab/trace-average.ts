@@ -99,17 +99,16 @@ export function averageTracings(tracings: readonly Tracing[]): AverageTracing {
   };
 }
 
-/** The two layers whose MLP windows at the subject's last token restore most, and how far they lie apart. */
-export interface LayerContrast {
-  readonly layer: number;
-  readonly next: number;
-  /** Mean over the facts of the effect at `layer` minus that at `next`. */
-  readonly difference: number;
-  /** Half the width of its 95 % interval; NaN for fewer than 3 facts. */
-  readonly margin: number;
-}
-
-export function layerContrast({ effects, facts }: AverageTracing): LayerContrast | undefined {
+/**
+ * The two layers whose MLP windows at the subject's last token restore most, and how far they lie apart.
+ *
+ * @returns also the mean over the facts of the effect at `layer` minus that at `next`, and half the width of its 95 %
+ *   interval, NaN for fewer than 3 facts
+ */
+export function layerContrast({
+  effects,
+  facts,
+}: AverageTracing): { layer: number; next: number; difference: number; margin: number } | undefined {
   const row = effects.mlp?.['last subject token'] ?? [];
   const [layer, next] = [...row.keys()].sort((a, b) => (row[b] ?? NaN) - (row[a] ?? NaN));
   if (layer === undefined || next === undefined) return undefined;
