@@ -79,13 +79,20 @@ async function readContexts<T>(
   schema: v.GenericSchema<unknown, T>,
 ): Promise<T | 'damaged' | undefined> {
   if (!(await exists(path))) return undefined;
+  const json = await readJson(path);
+  if (Array.isArray(json)) return undefined; // as version 0.1.0 wrote them: nothing says that they are whole
+  const { success, output } = v.safeParse(v.object({ contexts: schema, sha256: v.string() }), json);
+  if (!success) return 'damaged';
+  const { contexts, sha256 } = output;
+  return sha256 === hashOf(contexts) ? contexts : 'damaged';
+}
+
+/** undefined for a file that is not there, or no JSON. */
+async function readJson(path: string): Promise<unknown> {
   try {
-    const json = parseJson(await readWhole(path, MOST_BYTES, (what) => new Error(what)));
-    if (Array.isArray(json)) return undefined; // as version 0.1.0 wrote them: nothing says that they are whole
-    const { contexts, sha256 } = v.parse(v.object({ contexts: schema, sha256: v.string() }), json);
-    return sha256 === hashOf(contexts) ? contexts : 'damaged';
+    return parseJson(await readWhole(path, MOST_BYTES, (what) => new Error(what)));
   } catch {
-    return 'damaged';
+    return undefined;
   }
 }
 
@@ -106,13 +113,9 @@ const layersFolder = (): string => join(cacheFolder(), 'layers');
 export async function readSweptLayer(sha256: () => Promise<string>): Promise<number | undefined> {
   const files = await readdir(layersFolder()).catch(() => []);
   if (files.length === 0) return undefined;
-  const path = join(layersFolder(), `${await sha256()}.json`);
-  try {
-    const kept = await readWhole(path, MOST_BYTES, (what) => new Error(what));
-    return v.parse(SWEPT, parseJson(kept)).layer;
-  } catch {
-    return undefined; // not there, or damaged: as if there were none
-  }
+  const kept = await readJson(join(layersFolder(), `${await sha256()}.json`));
+  const swept = v.safeParse(SWEPT, kept);
+  return swept.success ? swept.output.layer : undefined;
 }
 
 /** Keeps what a sweep found; a cache that cannot be written is no error. */

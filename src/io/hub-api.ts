@@ -88,14 +88,11 @@ function checkFiles(model: string, names: readonly string[], answer: unknown): R
         `${path}: ${v.getDotPath(issue) ?? ''}: expected ${issue.expected}, found ${issue.received}`,
       );
     }
-    const { lfs } = file.output;
-    const found = lfs
-      ? { path, size: lfs.size, oid: lfs.oid }
-      : { path, size: file.output.size, oid: file.output.oid };
+    const { size, oid } = file.output.lfs ?? file.output;
     const most = path.endsWith('.safetensors') ? MOST_BYTES.weights : MOST_BYTES.other;
-    if (found.size > most && !path.startsWith('pytorch_model'))
-      throw untrusted(model, `${path}: expected at most ${most} bytes, found ${found.size}`);
-    return found;
+    if (size > most && !path.startsWith('pytorch_model'))
+      throw untrusted(model, `${path}: expected at most ${most} bytes, found ${size}`);
+    return { path, size, oid };
   });
 }
 

@@ -38,7 +38,13 @@ export async function openCheckpoint(
     files = {},
   }: { readonly id?: string; readonly files?: Readonly<Record<string, FileCheck>> | undefined } = {},
 ): Promise<Checkpoint> {
-  await checkFolder(id, folder);
+  const found = await stat(folder).catch(() => undefined);
+  if (!found?.isDirectory())
+    throw new ModelError(
+      `model ${id}: expected a folder with ${ALL_FILES}, but ${folder} ${found ? 'is a file, not a folder' : 'does not exist'}. ` +
+        'Give --model such a folder or a hub id such as openai-community/gpt2.',
+      'no_model',
+    );
   for (const [name, check] of Object.entries(files)) await verifyFile(folder, name, check);
   // The config comes next: of another architecture one wants to hear just that, not which of its files are missing.
   const architecture = await readArchitecture(id, await readJson(id, folder, 'config.json'));
@@ -95,17 +101,6 @@ async function readTokenizerConfig(id: string, folder: string): Promise<unknown>
   if (!(await has('chat_template.jinja'))) return config;
   const chat_template = new TextDecoder().decode(await read(id, folder, 'chat_template.jinja'));
   return { ...(config as object), chat_template };
-}
-
-async function checkFolder(id: string, folder: string): Promise<void> {
-  const found = await stat(folder).catch(() => undefined);
-  if (found?.isDirectory()) return;
-  const what = found ? 'is a file, not a folder' : 'does not exist';
-  throw new ModelError(
-    `model ${id}: expected a folder with ${ALL_FILES}, but ${folder} ${what}. ` +
-      'Give --model such a folder or a hub id such as openai-community/gpt2.',
-    'no_model',
-  );
 }
 
 async function absent(id: string, folder: string, name: string): Promise<ModelError> {

@@ -203,12 +203,9 @@ export function summariseJudged(
   cases: readonly Judged[],
   seed: number,
 ): Summary & { readonly free?: number } {
-  const summary = summarise(
-    cases.map(({ metrics }) => metrics),
-    seed,
-  );
+  const measures = cases.map(({ metrics }) => metrics);
   const free = mean(cases.flatMap((one) => one.free ?? []));
-  return { ...summary, ...(free !== undefined && { free: 100 * free }) };
+  return { ...summarise(measures, seed), ...(free !== undefined && { free: 100 * free }) };
 }
 
 /** Of each layer W, W₀ as it was before, |W − W₀| and |W₀|. */
@@ -257,11 +254,8 @@ async function writeFreely(
   const hits = facts.map(() => [] as number[]);
   for (let from = 0; from < rows.length; from += WRITERS) {
     const group = rows.slice(from, from + WRITERS);
-    const added = await generate(
-      model,
-      group.map(({ ids }) => ids),
-      { tokens, topK: 1, seed: 0, signal },
-    );
+    const prompts = group.map(({ ids }) => ids);
+    const added = await generate(model, prompts, { tokens, topK: 1, seed: 0, signal });
     group.forEach(({ fact, i }, b) => hits[i]?.push(Number(names(tokenizer.decode(added[b] ?? []), fact))));
   }
   return hits.map((list) => mean(list) ?? NaN);

@@ -110,16 +110,15 @@ export class Health {
   }
 
   async #metrics(from: number, to: number): Promise<{ recent: FactMetrics; earlier: FactMetrics }> {
+    const { ask = (some) => scoreFacts(this.#model, some), mostEarlier = MOST_EARLIER } = this.#options;
+    const measure = async (facts: readonly Fact[]): Promise<FactMetrics> => {
+      const scores = await ask(facts);
+      return { n: facts.length, values: averages(scores.map((score) => caseMetrics(score))) };
+    };
     const kept = (a: number, b: number): Fact[] =>
       this.#facts.slice(a, b).filter((_, i) => this.#kept[a + i]);
-    const earlier = spread(kept(0, from), this.#options.mostEarlier ?? MOST_EARLIER);
-    return { recent: await this.#ask(kept(from, to)), earlier: await this.#ask(earlier) };
-  }
-
-  async #ask(facts: readonly Fact[]): Promise<FactMetrics> {
-    const { ask = (some) => scoreFacts(this.#model, some) } = this.#options;
-    const scores = await ask(facts);
-    return { n: facts.length, values: averages(scores.map((score) => caseMetrics(score))) };
+    const earlier = spread(kept(0, from), mostEarlier);
+    return { recent: await measure(kept(from, to)), earlier: await measure(earlier) };
   }
 
   async #language(): Promise<HealthNumbers> {

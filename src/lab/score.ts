@@ -11,7 +11,6 @@ import type { Model } from '../models/model.ts';
 import { argmaxRows, nllAt } from '../models/pick.ts';
 import { prefixCache } from '../models/prefix-cache.ts';
 import { indices, read, readU32 } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
 import { sharePrefixes } from '../models/shared-prefix.ts';
 
 export interface Continuation {
@@ -68,90 +67,80 @@ export async function score(model: Model, items: readonly Continuation[]): Promi
   return scores;
 }
 
-/** A token whose logits are wanted, and the targets that are looked up there. */
+/** A token whose logits are wanted, and what the model puts first after it. */
 interface Place {
   readonly row: number;
   readonly position: number;
+  first: number;
+}
+
+/** A target that is looked up at a place. */
+interface Look {
+  readonly place: Place;
+  readonly target: number;
+  nll: number;
 }
 
 async function scoreBatch(model: Model, items: readonly Continuation[]): Promise<Score[]> {
   const rows: number[][] = [];
   const limit: number[] = []; // logits are read from here on: these tokens cannot be left to the first pass
-  const places: Place[] = [];
   const rowOf = new Map<string, number>();
-  const placeOf = new Map<string, number>();
-  const looked: { place: number; target: number }[] = [];
-  for (const { prompt, target } of items) {
+  const places = new Map<string, Place>();
+  const looked = items.map(({ prompt, target }) => {
     const ids = [...prompt, ...target.slice(0, -1)];
     const key = ids.join();
     const row = rowOf.get(key) ?? rows.push(ids) - 1;
     rowOf.set(key, row);
     limit[row] = Math.min(limit[row] ?? Infinity, prompt.length - 1);
-    target.forEach((id, t) => {
+    return target.map((id, t): Look => {
       const position = prompt.length - 1 + t;
       const at = `${row} ${position}`;
-      const place = placeOf.get(at) ?? places.push({ row, position }) - 1;
-      placeOf.set(at, place);
-      looked.push({ place, target: id });
+      const place = places.get(at) ?? { row, position, first: -1 };
+      places.set(at, place);
+      return { place, target: id, nll: NaN };
     });
-  }
-  const { nll, first } = await runPlaces(model, rows, limit, places, looked);
-  let at = 0;
-  return items.map(({ target }) => {
-    const mine = looked.slice(at, at + target.length);
-    const sum = nll.subarray(at, at + target.length).reduce((total, x) => total + x, 0);
-    at += target.length;
-    const predicted = mine.map(({ place }) => first[place] ?? -1);
-    const hits = target.filter((id, t) => predicted[t] === id).length;
-    return { nll: sum / target.length, predicted, hits };
   });
+  await look(model, rows, limit, [...places.values()], looked.flat());
+  return looked.map((list) => ({
+    nll: list.reduce((sum, { nll }) => sum + nll, 0) / list.length,
+    predicted: list.map(({ place }) => place.first),
+    hits: list.filter(({ place, target }) => place.first === target).length,
+  }));
 }
 
-/**
- * nll of every look-up, and the first choice at every place.
- *
- * @param limit of each row: logits are read from here on
- */
-async function runPlaces(
+/** Runs the rows, and fills in the first choice at every place and the nll of every target. */
+async function look(
   model: Model,
   rows: readonly (readonly number[])[],
   limit: readonly number[],
   places: readonly Place[],
-  looked: readonly { readonly place: number; readonly target: number }[],
-): Promise<{ nll: Float64Array; first: Uint32Array }> {
+  looked: readonly Look[],
+): Promise<void> {
   const { gpu } = model;
-  const nll = new Float64Array(looked.length);
-  const first = new Uint32Array(places.length);
   await gpu.scope(async (s) => {
-    // The residual stream after the last block, of all tokens that no beginning covers.
     const { prefixes, from: starts, cacheStart } = sharePrefixes(rows, limit);
     const cache = prefixCache(s, model, prefixes);
     const batch = packRows(rows, { from: starts, cacheStart });
+    // The residual stream after the last block, of all tokens that no beginning covers.
     const x = model.forward(s, uploadBatch(s, batch), { cache });
-    const tokens = places.map(
-      ({ row, position }) => (batch.rowStarts[row] ?? 0) + position - (starts[row] ?? 0),
-    );
+    const tokenOf = ({ row, position }: Place): number =>
+      (batch.rowStarts[row] ?? 0) + position - (starts[row] ?? 0);
     const most = Math.max(1, Math.floor(LOGIT_BYTES / (4 * model.dims.V)));
     for (let from = 0; from < places.length; from += most) {
-      const to = Math.min(places.length, from + most);
-      const mine = looked.flatMap(({ place, target }, i) =>
-        place >= from && place < to ? [{ i, row: place - from, target }] : [],
-      );
+      const some = places.slice(from, from + most);
+      const indexOf = new Map(some.map((place, i) => [place, i]));
+      const mine = looked.filter(({ place }) => indexOf.has(place));
+      const lookedAt = mine.map(({ place }) => indexOf.get(place) ?? 0);
+      const wanted = mine.map(({ target }) => target);
       await gpu.scope(async (inner) => {
-        const logits = model.logits(inner, x, indices(inner, tokens.slice(from, to), 'places'));
+        const logits = model.logits(inner, x, indices(inner, some.map(tokenOf), 'places'));
         const lse = logsumexp(inner, logits);
-        const list = (of: 'row' | 'target'): Tensor =>
-          indices(
-            inner,
-            mine.map((one) => one[of]),
-            `${of}s`,
-          );
-        const losses = nllAt(inner, logits, list('row'), list('target'), lse);
+        const targets = indices(inner, wanted, 'targets');
+        const losses = nllAt(inner, logits, indices(inner, lookedAt, 'rows'), targets, lse);
         const best = argmaxRows(inner, logits);
-        (await read(gpu, losses)).forEach((loss, m) => (nll[mine[m]?.i ?? 0] = loss));
-        first.set(await readU32(gpu, best), from);
+        (await read(gpu, losses)).forEach((loss, i) => ((mine[i] as Look).nll = loss));
+        (await readU32(gpu, best)).forEach((id, i) => ((some[i] as Place).first = id));
       });
     }
   });
-  return { nll, first };
 }

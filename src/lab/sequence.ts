@@ -164,10 +164,8 @@ export async function runSequence(
       await journal.append(line, keep ? [update.U, update.Lambda] : []);
       options.onLine?.(line, facts.length);
     }
-    const ends = await scoreRewrites(
-      model,
-      written.map(({ fact }) => fact),
-    );
+    const kept = written.map(({ fact }) => fact);
+    const ends = await scoreRewrites(model, kept);
     return written.map(({ number, fact }, i) => {
       const rivals = ends[i] as Rivals;
       return {

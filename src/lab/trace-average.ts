@@ -206,12 +206,11 @@ export interface SweepChoice {
 
 /** @returns undefined where no layer takes any edit */
 export function chooseLayer(scores: readonly LayerScore[]): SweepChoice | undefined {
-  const layer = bestLayer(scores);
-  const best = scores.find((one) => one.layer === layer);
-  if (!best || layer === undefined || !(best.score > 0)) return undefined;
+  const best = bestOf(scores);
+  if (!best || !(best.score > 0)) return undefined;
   const oneFact = 100 / best.n;
   const alike = scores.filter((one) => one !== best && best.score - one.score <= oneFact);
-  return { layer, score: best.score, alike: alike.map((one) => one.layer), n: best.n };
+  return { layer: best.layer, score: best.score, alike: alike.map((one) => one.layer), n: best.n };
 }
 
 /** Layers enough to see where edits work: all of a small model, of a deep one eight, over its lower two thirds. */
@@ -225,7 +224,10 @@ export function layersToSweep(layers: number, also?: number): number[] {
 
 /** The layer with the best score, the lower one among equals. */
 export function bestLayer(scores: readonly LayerScore[]): number | undefined {
-  let best: LayerScore | undefined;
-  for (const candidate of scores) if (!best || candidate.score > best.score) best = candidate;
-  return best?.layer;
+  return bestOf(scores)?.layer;
+}
+
+function bestOf(scores: readonly LayerScore[]): LayerScore | undefined {
+  const most = Math.max(...scores.map(({ score }) => score));
+  return scores.find(({ score }) => score === most);
 }

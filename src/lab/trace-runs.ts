@@ -84,10 +84,8 @@ export async function restore(
 ): Promise<number[]> {
   const T = text.ids.length;
   const tokens = cells.flatMap((token) => Array<number>(samples).fill(token));
-  const batch = packRows(
-    tokens.map(() => text.ids),
-    { from: tokens, cacheStart: tokens.map((_, r) => (r % samples) * T) },
-  );
+  const lists = tokens.map(() => text.ids);
+  const batch = packRows(lists, { from: tokens, cacheStart: tokens.map((_, r) => (r % samples) * T) });
   const starts = [...batch.rowStarts.subarray(0, -1)];
   return model.gpu.scope(async (s) => {
     const device = uploadBatch(s, batch);

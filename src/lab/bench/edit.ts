@@ -46,11 +46,8 @@ export const BENCH_CONTEXTS: readonly string[] = [
 
 /** Contexts of about `tokens` tokens each, `count` of them, the bare prompt first. */
 export function contextsOfLength(tokens: number, count: number): string[] {
-  const words = ' and the other one'
-    .repeat(Math.ceil(tokens / 4))
-    .split(' ')
-    .slice(1, tokens + 1);
-  const text = words.join(' ');
+  const words = ['and', 'the', 'other', 'one'];
+  const text = Array.from({ length: tokens }, (_, i) => words[i % words.length]).join(' ');
   return ['{}', ...Array.from({ length: count - 1 }, () => `${text}. {}`)];
 }
 
