@@ -25,7 +25,7 @@ import { exportRome, importRome } from '../src/io/covariance-rome.ts';
 import { readManifest } from '../src/io/models.ts';
 import type { Manifest } from '../src/io/models.ts';
 import { readRomeStatistics } from '../src/formats/rome-statistics.ts';
-import { FileSource } from '../src/io/file.ts';
+import { openSource } from '../src/io/file.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
 import { parseShard, shareOf } from '../src/io/shard.ts';
 import { tensorsBelow, tokenizerHash, weightsHash } from '../src/io/model-folder.ts';
@@ -328,7 +328,9 @@ test('to ROME’s archive and back: the same matrix to rounding, tokens and docu
     const path = await write(folder);
     const archive = join(folder, 'c.npz');
     await exportRome(path, archive);
-    const { covariance, size, tokens, documents } = await readRomeStatistics(await FileSource.open(archive));
+    const { covariance, size, tokens, documents } = await readRomeStatistics(
+      await openSource(archive, Error),
+    );
     assert.equal([size, tokens, documents], [F, 1000, 30]);
     const want = unpackSymmetric(panels(), F);
     assert.ok(relativeError(covariance, want) <= 1e-7);
@@ -357,7 +359,7 @@ test('to ROME’s archive and back: the same matrix to rounding, tokens and docu
     const { panels: six } = await loadCovariance(numpy.path, narrow, 1);
     assert.equal(
       unpackSymmetric(six, 6),
-      (await readRomeStatistics(await FileSource.open(npz('stored')))).covariance,
+      (await readRomeStatistics(await openSource(npz('stored'), Error))).covariance,
     );
     await throws(() => importRome(npz('stored'), narrow, { out }), UsageError, 'Say it with --layer');
     const { layers } = narrow.architecture.dims;

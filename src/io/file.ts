@@ -13,41 +13,37 @@ import type { FileCheck } from './models.ts';
 /** A read takes at most 2 GiB. */
 const READ_BYTES = 2 ** 30;
 
-/** A file by its path. It is opened for each read, and refused once it is no longer the file that it was. */
-export class FileSource implements ByteSource {
-  readonly name: string;
-  readonly size: number;
-  readonly #mtimeMs: number;
-
-  private constructor(path: string, size: number, mtimeMs: number) {
-    this.name = path;
-    this.size = size;
-    this.#mtimeMs = mtimeMs;
-  }
-
-  /** @throws FormatFault when there is no such file, or it cannot be read */
-  static async open(path: string): Promise<FileSource> {
-    return withFile(path, async (file) => {
-      const found = await file.stat();
-      if (!found.isFile()) throw new FormatFault('expected a file, it is none (EISDIR)');
-      return new FileSource(path, found.size, found.mtimeMs);
-    });
-  }
-
-  async read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    return withFile(this.name, async (file) => {
-      const { size, mtimeMs } = await file.stat();
-      if (size !== this.size || mtimeMs !== this.#mtimeMs)
-        throw new FormatFault('it was changed while in use');
-      const out = new Uint8Array(length);
-      for (let at = 0; at < length;) {
-        const { bytesRead } = await file.read(out, at, Math.min(length - at, READ_BYTES), offset + at);
-        if (bytesRead === 0) throw new FormatFault(`it ends at byte ${offset + at}, before what it lists`);
-        at += bytesRead;
-      }
-      return out;
-    });
-  }
+/**
+ * Opens a file to read it in pieces. It is opened for each read, and refused once it is no longer the file that it was.
+ *
+ * @throws what `fault` makes of a file that is missing or cannot be read
+ */
+export async function openSource(path: string, fault: (what: string) => Error): Promise<ByteSource> {
+  const opened = withFile(path, async (file) => {
+    const found = await file.stat();
+    if (!found.isFile()) throw new FormatFault('expected a file, it is none (EISDIR)');
+    return found;
+  });
+  const { size, mtimeMs } = await opened.catch((error: unknown) => {
+    throw error instanceof FormatFault ? fault(error.message) : error;
+  });
+  return {
+    name: path,
+    size,
+    read: (offset, length) =>
+      withFile(path, async (file) => {
+        const now = await file.stat();
+        if (now.size !== size || now.mtimeMs !== mtimeMs)
+          throw new FormatFault('it was changed while in use');
+        const out = new Uint8Array(length);
+        for (let at = 0; at < length;) {
+          const { bytesRead } = await file.read(out, at, Math.min(length - at, READ_BYTES), offset + at);
+          if (bytesRead === 0) throw new FormatFault(`it ends at byte ${offset + at}, before what it lists`);
+          at += bytesRead;
+        }
+        return out;
+      }),
+  };
 }
 
 async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>): Promise<T> {
@@ -61,13 +57,6 @@ async function withFile<T>(path: string, use: (file: FileHandle) => Promise<T>):
   } finally {
     await file?.close();
   }
-}
-
-/** Opens a file to read it in pieces. @throws what `fault` makes of a file that is missing or cannot be read */
-export async function openSource(path: string, fault: (what: string) => Error): Promise<FileSource> {
-  return FileSource.open(path).catch((error: unknown) => {
-    throw error instanceof FormatFault ? fault(error.message) : error;
-  });
 }
 
 /**

@@ -158,11 +158,10 @@ const runTasks: Step<TaskResult[]> = async (model, { examples, onProgress, signa
 /** Facts of which both styles are known. */
 const runStyles: Step<StyleRow[]> = async (model, input, { styled, methods }) => {
   const { edit, onProgress, signal } = input;
-  const targets = ['new', 'true'] as const;
-  const facts = input.facts.filter((fact) => variantsOf(fact, targets).length === 4).slice(0, styled);
+  const facts = input.facts.filter((fact) => variantsOf(fact).length === 4).slice(0, styled);
   let done = 0;
   const onRow = (): void => onProgress?.('prompt styles', (done += 1), 4 * facts.length * methods.length);
-  return compareStyles(model, facts, { methods, edit, targets, onRow, signal });
+  return compareStyles(model, facts, { methods, edit, onRow, signal });
 };
 
 /** The average over facts that the model knows, and the one that shows most. */

@@ -48,7 +48,9 @@ export function partsOf({ sizes, batch, anchored: most }: SequelPlan, writings: 
   return [false, true].flatMap((anchored) => {
     const upTo = (list: readonly number[]) => list.filter((facts) => !anchored || facts <= most);
     return [
-      ...mass.map((writing): Part => ({ writing, way: 'one batch', anchored, sizes })),
+      ...mass.flatMap((writing) =>
+        sizes.map((facts): Part => ({ writing, way: 'one batch', anchored, sizes: [facts] })),
+      ),
       ...single.map((writing): Part => ({ writing, way: 'one by one', anchored, sizes: upTo(sizes) })),
       ...mass.map((writing): Part => ({ writing, way: 'batches', anchored, sizes: upTo(several) })),
     ];
@@ -61,9 +63,8 @@ export function workOfAsking({ judged = Infinity }: SequelPlan, sizes: readonly 
 }
 
 /** The work of a part, its questions included. */
-export function workOf(plan: SequelPlan, { way, sizes }: Pick<Part, 'way' | 'sizes'>): number {
-  const written = way === 'one batch' ? sizes.reduce((sum, facts) => sum + facts, 0) : Math.max(0, ...sizes);
-  return written * WORK[way] + workOfAsking(plan, sizes);
+export function workOf(plan: SequelPlan, { way, sizes }: Part): number {
+  return Math.max(0, ...sizes) * WORK[way] + workOfAsking(plan, sizes);
 }
 
 export function isMass(writing: Writing): writing is Mass {

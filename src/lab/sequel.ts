@@ -12,7 +12,7 @@
 import type { Fact } from '../data/fact.ts';
 import { keepWeights } from '../edit/apply.ts';
 import type { KeptWeights } from '../edit/apply.ts';
-import { findValues, writeFacts } from '../edit/mass.ts';
+import { findValues } from '../edit/mass.ts';
 import type { MassMethod, Method } from '../edit/method.ts';
 import { anchorOf, anchoredAt, measureAnchor } from '../edit/writing.ts';
 import type { Writing } from '../edit/writing.ts';
@@ -24,6 +24,7 @@ import { rowsOf, writeBatches } from './fact-batches.ts';
 import { perplexity, spread } from './health.ts';
 import { averages, caseMetrics } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
+import { memoryJournal } from './run-journal.ts';
 import type { BatchLine, RunJournal } from './run-journal.ts';
 import { WORK, isMass, nameOf, partsOf, workOf, workOfAsking } from './sequel-plan.ts';
 import type { Mass, Part, SequelPlan } from './sequel-plan.ts';
@@ -110,9 +111,7 @@ class Sequel {
     for (const part of parts) {
       if (part.sizes.every((facts) => this.#has({ ...part, method: part.writing.method, facts })))
         this.#note(nameOf(part), [n, n], workOf(this.#plan, part), true);
-      else if (isMass(part.writing) && part.way === 'one batch')
-        await this.#oneBatch({ ...part, writing: part.writing });
-      else await this.#sequence(part);
+      else await this.#write(part);
     }
   }
 
@@ -174,63 +173,43 @@ class Sequel {
     return anchored ? scaled(z, D, anchorOf(all, D, this.#plan.calibrated)) : z;
   }
 
-  /** All facts of each size at once. */
-  async #oneBatch(part: Part & { readonly writing: Mass }): Promise<void> {
-    const { writing, way, anchored, sizes } = part;
-    const { method, layers } = writing;
-    for (const facts of sizes) {
-      const line = { method, way, anchored, facts };
-      const isOld = this.#has(line);
-      if (!isOld)
-        await this.#unedited(layers, async (kept) => {
-          const z = this.#firstZ(part, facts);
-          const start = performance.now();
-          const rows = rowsOf(this.#model, this.#facts.slice(0, facts), writing);
-          await writeFacts(this.#model, rows, { ...writing, z, signal: this.#input.signal });
-          const seconds = (performance.now() - start) / 1000 / facts + this.#values.seconds;
-          await this.#judge({ ...line, seconds, moved: await this.#moved(kept) }, facts);
-        });
-      this.#note(
-        nameOf(part),
-        [facts, Math.max(...sizes)],
-        workOf(this.#plan, { ...part, sizes: [facts] }),
-        isOld,
-      );
-    }
-  }
-
-  /** Fact after fact, or batch after batch, judged at each size on the way. */
-  async #sequence(part: Part): Promise<void> {
+  /** Fact after fact, batch after batch, or all at once; judged at each size on the way. */
+  async #write(part: Part): Promise<void> {
     const { writing: plain, way, anchored, sizes } = part;
     const { method } = plain;
     const { signal, journalOf } = this.#input;
-    const size = isMass(plain) ? this.#plan.batch : 1;
     const most = Math.max(...sizes);
+    const isOne = way === 'one batch';
+    const size = isOne ? most : isMass(plain) ? this.#plan.batch : 1;
     const name = `${method}-${way.replaceAll(' ', '-')}${anchored ? '-anchored' : ''}`;
-    const journal = await journalOf<BatchLine>(name);
+    // With its values there, one batch is written again sooner than read.
+    const journal = isOne ? memoryJournal<unknown, BatchLine>() : await journalOf<BatchLine>(name);
     const writing = anchored ? await this.#anchoredWriting(plain) : plain;
     const firstZ = isMass(plain) ? this.#firstZ(part, size) : undefined;
-    const layers = isMass(writing) ? writing.layers : [writing.edit.layer];
     const there = journal.lines.length;
-    await this.#unedited(layers, async (kept) => {
-      let [facts, seconds] = [0, 0];
-      const onBatch = async (line: BatchLine): Promise<void> => {
-        const n = line.case_ids.length;
-        // Values that were there are counted as if this batch had searched for them.
-        if (facts === 0 && firstZ) seconds += this.#values.seconds * n;
-        facts += n;
-        seconds += line.seconds;
-        const found = { method, way, anchored, facts };
-        const isSize = sizes.includes(facts);
-        const isDue = isSize && !this.#has(found);
-        if (isDue)
-          await this.#judge({ ...found, seconds: seconds / facts, moved: await this.#moved(kept) }, facts);
-        const work = n * WORK[way] + (isSize ? workOfAsking(this.#plan, [facts]) : 0);
-        this.#note(nameOf(part), [facts, most], work, line.batch <= there && !isDue);
-      };
+    const total = Math.max(...(isOne ? this.#plan.sizes : sizes));
+    const kept = keepWeights(this.#model, isMass(writing) ? writing.layers : [writing.edit.layer]);
+    let [facts, seconds] = [0, 0];
+    const onBatch = async (line: BatchLine): Promise<void> => {
+      const n = line.case_ids.length;
+      // Values that were there are counted as if this batch had searched for them.
+      if (facts === 0 && firstZ) seconds += this.#values.seconds * n;
+      facts += n;
+      seconds += line.seconds;
+      const found = { method, way, anchored, facts };
+      const isSize = sizes.includes(facts);
+      const isDue = isSize && !this.#has(found);
+      if (isDue)
+        await this.#judge({ ...found, seconds: seconds / facts, moved: await this.#moved(kept) }, facts);
+      const work = n * WORK[way] + (isSize ? workOfAsking(this.#plan, [facts]) : 0);
+      this.#note(nameOf(part), [facts, total], work, line.batch <= there && !isDue);
+    };
+    try {
       const options = { writing, size, firstZ, onBatch, signal };
       await writeBatches(this.#model, this.#facts.slice(0, most), options, journal);
-    });
+    } finally {
+      kept.revert();
+    }
   }
 
   /** The writing with values as long as those of the unedited model are on average. */
@@ -239,15 +218,6 @@ class Sequel {
     if (isMass(writing))
       return anchoredAt(writing, anchorOf(this.#values.z, this.#model.dims.D, some.length));
     return anchoredAt(writing, await measureAnchor(this.#model, writing, some.map(requestOf)));
-  }
-
-  async #unedited(layers: readonly number[], use: (kept: KeptWeights) => Promise<void>): Promise<void> {
-    const kept = keepWeights(this.#model, layers);
-    try {
-      await use(kept);
-    } finally {
-      kept.revert();
-    }
   }
 
   async #moved({ before }: KeptWeights): Promise<number> {

@@ -35,8 +35,6 @@ export interface StyleRow extends UpdateNumbers {
 interface StyleOptions {
   readonly methods: readonly Method[];
   readonly edit: EditSettings;
-  /** Which targets to write. */
-  readonly targets: readonly StyleRow['target'][];
   readonly onRow?: (row: StyleRow) => void;
   readonly signal?: AbortSignal | undefined;
 }
@@ -46,13 +44,13 @@ interface Variant extends Pick<StyleRow, 'style' | 'target'> {
 }
 
 /** All ways in which a fact can be written: as it is, as a question where one is known, with either object. */
-export function variantsOf(fact: Fact, targets: StyleOptions['targets']): Variant[] {
+export function variantsOf(fact: Fact): Variant[] {
   const asIs = fact.prompt.trimEnd().endsWith('?') ? 'question' : 'completion';
   const question = asIs === 'completion' ? questionOf(fact.prompt) : undefined;
   const styles: [StyleRow['style'], string][] = [[asIs, fact.prompt]];
   if (question !== undefined) styles.push(['question', question]);
   return styles.flatMap(([style, prompt]) =>
-    targets.flatMap((target): Variant[] => {
+    (['new', 'true'] as const).flatMap((target): Variant[] => {
       const text = target === 'new' ? fact.targetNew : fact.targetTrue;
       return text === null ? [] : [{ style, target, fact: { ...fact, prompt, targetNew: text } }];
     }),
@@ -63,10 +61,10 @@ export function variantsOf(fact: Fact, targets: StyleOptions['targets']): Varian
 export async function compareStyles(
   model: Model,
   facts: readonly Fact[],
-  { methods, edit, targets, onRow, signal }: StyleOptions,
+  { methods, edit, onRow, signal }: StyleOptions,
 ): Promise<StyleRow[]> {
   const rows: StyleRow[] = [];
-  for (const { style, target, fact } of facts.flatMap((one) => variantsOf(one, targets))) {
+  for (const { style, target, fact } of facts.flatMap(variantsOf)) {
     const { prompt, subject, targetNew } = fact;
     const item = model.tokenizer.encodeTarget(sentence(fact), targetNew);
     const [before] = await score(model, [item]);
