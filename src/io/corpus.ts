@@ -107,7 +107,11 @@ async function* lines(file: CorpusFile, offset: number, before: number): AsyncGe
     const take = (bytes: Uint8Array): void => {
       const part = bytes.subarray(0, keep - kept);
       kept += part.length;
-      if (file.format === 'jsonl' && part.length < bytes.length) throw tooLong(file, number + 1);
+      if (file.format === 'jsonl' && part.length < bytes.length)
+        throw new UsageError(
+          `corpus ${file.path}: line ${number + 1}: expected at most ${MAX_JSON_BYTES / 2 ** 20} MiB of JSON, it is longer. Split the document.`,
+          'bad_corpus',
+        );
       if (part.length > 0) parts.push(new Uint8Array(part)); // a copy: the chunk is read into again
     };
     const finish = (end: number): Line => {
@@ -179,12 +183,5 @@ async function checkUnchanged(file: CorpusFile): Promise<void> {
   throw new UsageError(
     `corpus ${file.path}: expected the file as it was when the command began, but it was changed. Run the command again.`,
     'corpus_changed',
-  );
-}
-
-function tooLong(file: CorpusFile, number: number): UsageError {
-  return new UsageError(
-    `corpus ${file.path}: line ${number}: expected at most ${MAX_JSON_BYTES / 2 ** 20} MiB of JSON, it is longer. Split the document.`,
-    'bad_corpus',
   );
 }

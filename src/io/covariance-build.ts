@@ -121,7 +121,11 @@ async function* sum(
   if (job.restart) await rm(path, { force: true });
   const resume = await readState(path, key, job.layers);
   if (resume) {
-    checkResumable(job, resume, path);
+    if (wanted !== undefined && resume.tokens > wanted)
+      throw new UsageError(
+        `covariance: ${wanted} tokens are asked for, but ${path} holds ${resume.tokens} of this build already. ` +
+          `Ask for ${resume.tokens} or more, or begin anew with --restart.`,
+      );
     yield { kind: 'resumed', tokens: resume.tokens };
   }
   const scope = model.gpu.open();
@@ -168,14 +172,6 @@ async function* sum(
 
 function bytesBefore({ files }: Corpus, { file, offset }: CorpusPosition): number {
   return files.slice(0, file).reduce((sum, { bytes }) => sum + bytes, offset);
-}
-
-function checkResumable({ tokens: wanted }: BuildJob, { tokens }: CorpusBuild, path: string): void {
-  if (wanted === undefined || tokens <= wanted) return;
-  throw new UsageError(
-    `covariance: ${wanted} tokens are asked for, but ${path} holds ${tokens} of this build already. ` +
-      `Ask for ${tokens} or more, or begin anew with --restart.`,
-  );
 }
 
 function whatIsKept(path: string, tokens: number): Interrupted {

@@ -80,7 +80,12 @@ export async function takeLock(
       waited = true;
       attempt = 0;
       await pause(WAIT_MS, undefined, wait.signal ? { signal: wait.signal } : {});
-    } else throw locked(path, holder);
+    } else
+      throw new ModelError(
+        `another process is at work here: process ${holder.pid} on ${holder.host} since ${holder.since} (${path}). ` +
+          'Wait for it, or stop it and run this command again: it goes on from the state that was saved last.',
+        'locked',
+      );
   }
   const refresh = setInterval(
     () => void utimes(path, new Date(), new Date()).catch(() => undefined),
@@ -172,12 +177,4 @@ async function takeAway(path: string, gone: Holder): Promise<void> {
   const found = await readHolder(aside);
   if (found?.id !== gone.id) await link(aside, path).catch(() => undefined);
   await rm(aside, { force: true });
-}
-
-function locked(path: string, { pid, host, since }: Holder): ModelError {
-  return new ModelError(
-    `another process is at work here: process ${pid} on ${host} since ${since} (${path}). ` +
-      'Wait for it, or stop it and run this command again: it goes on from the state that was saved last.',
-    'locked',
-  );
 }

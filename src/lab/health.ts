@@ -59,9 +59,11 @@ export class Health {
   readonly #facts: readonly Fact[];
   readonly #options: HealthOptions;
   readonly #prompts: readonly string[];
-  /** Of each edit so far; and how many there were after each step. */
+  /** Of each edit so far. */
   readonly #kept: boolean[] = [];
-  readonly #ends: number[] = [];
+  /** How many there were before the step that was noted last, and when metrics were last due before it. */
+  #before = 0;
+  #since = 0;
 
   constructor(model: Model, facts: readonly Fact[], options: HealthOptions) {
     this.#model = model;
@@ -75,8 +77,9 @@ export class Health {
 
   /** Another step is done: an edit, or a batch of them. */
   note(...kept: readonly boolean[]): void {
+    if (this.#isDue(this.#options.every)) this.#since = this.#kept.length;
+    this.#before = this.#kept.length;
     this.#kept.push(...kept);
-    this.#ends.push(this.#kept.length);
   }
 
   /** The unedited model: before the first edit, not after it. */
@@ -91,22 +94,20 @@ export class Health {
   /** After the step that was noted last: what is due then, and everything after the last edit. */
   async after(): Promise<HealthNumbers> {
     const { every, downstream } = this.#options;
-    const last = this.#ends.length - 1;
-    const since = this.#ends.slice(0, last).findLast((_, step) => this.#isDue(every, step)) ?? 0;
     return {
-      ...(this.#isDue(every, last) && {
-        metrics: await this.#metrics(since, this.#kept.length),
+      ...(this.#isDue(every) && {
+        metrics: await this.#metrics(this.#since, this.#kept.length),
         ...(await this.#language()),
       }),
-      ...(downstream &&
-        this.#isDue(downstream.every, last) && { downstream: await downstream.run(this.#model) }),
+      ...(downstream && this.#isDue(downstream.every) && { downstream: await downstream.run(this.#model) }),
     };
   }
 
-  /** Whether a step reached another multiple of `every`, or the last edit. */
-  #isDue(every: number, step: number): boolean {
-    const [before = 0, end = 0] = [this.#ends[step - 1], this.#ends[step]];
-    return end === this.#facts.length || (every > 0 && Math.floor(end / every) > Math.floor(before / every));
+  /** Whether the last step reached another multiple of `every`, or the last edit. */
+  #isDue(every: number): boolean {
+    const end = this.#kept.length;
+    const isReached = every > 0 && Math.floor(end / every) > Math.floor(this.#before / every);
+    return isReached || end === this.#facts.length;
   }
 
   async #metrics(from: number, to: number): Promise<{ recent: FactMetrics; earlier: FactMetrics }> {
