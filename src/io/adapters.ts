@@ -1,14 +1,12 @@
 /** Adapters on a disk: a PEFT folder, and llama.cpp's GGUF. Written from edits, and read back where they came from here. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { editFilesOf, matrix } from '../edit/adapter.ts';
-import type { Adapter, EditFileParts } from '../edit/adapter.ts';
+import { editFilesOf, matrix, type Adapter, type EditFileParts } from '../edit/adapter.ts';
 import { ModelError, UsageError } from '../errors.ts';
 import { ggufFault, readGguf } from '../formats/gguf.ts';
 import { ggufBytes } from '../formats/gguf-write.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
-import { makeFolder, writeAtomic, writeSafetensors } from './atomic.ts';
-import type { WriteOptions } from './atomic.ts';
+import { makeFolder, writeAtomic, writeSafetensors, type WriteOptions } from './atomic.ts';
 import { editFileName } from './edit-files.ts';
 import { openSafetensors, openSource } from './file.ts';
 

@@ -8,8 +8,7 @@
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CovarianceBuild } from '../edit/covariance.ts';
-import type { BuildOptions } from '../edit/covariance.ts';
+import { CovarianceBuild, type BuildOptions } from '../edit/covariance.ts';
 import { Interrupted, UsageError } from '../errors.ts';
 import { covarianceFault, readMatrices } from '../formats/covariance-file.ts';
 import { covarianceFileName, covarianceKey } from '../formats/covariance-identity.ts';

@@ -2,8 +2,7 @@
 import type { Edit, Update } from '../edit/edit.ts';
 import { factsMetadata, factsTensors } from '../edit/facts-record.ts';
 import type { FactsBatch, FactsCircumstances } from '../edit/facts-record.ts';
-import { readRecord, recordMetadata, recordTensors } from '../edit/record.ts';
-import type { EditRecord } from '../edit/record.ts';
+import { readRecord, recordMetadata, recordTensors, type EditRecord } from '../edit/record.ts';
 import { UsageError } from '../errors.ts';
 import { sealed } from '../formats/checksum.ts';
 import type { Model } from '../models/model.ts';

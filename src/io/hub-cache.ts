@@ -8,8 +8,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { homeFolder } from './cache.ts';
-import type { Environment } from './cache.ts';
+import { homeFolder, type Environment } from './cache.ts';
 import { exists } from './file.ts';
 import { missingFiles } from './model-folder.ts';
 

@@ -11,14 +11,12 @@
  * changed no longer fits its block.
  */
 import { createHash } from 'node:crypto';
-import { open, rm, rmdir } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { open, rm, rmdir, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { UsageError } from '../errors.ts';
-import type { RunJournal } from '../lab/run-journal.ts';
-import { memoryJournal } from '../lab/run-journal.ts';
+import { memoryJournal, type RunJournal } from '../lab/run-journal.ts';
 import { makeFolder, writeAtomic } from './atomic.ts';
 import { exists, readWhole } from './file.ts';
 import { damaged, encodeBlock, findBlock, readBlock, readForm, readLines, written } from './journal.ts';

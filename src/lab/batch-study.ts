@@ -14,15 +14,12 @@ import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
 import { mean, norm } from '../statistics.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { writeBatches } from './fact-batches.ts';
-import type { BatchOptions } from './fact-batches.ts';
-import { Health } from './health.ts';
-import type { HealthNumbers, HealthOptions } from './health.ts';
+import { writeBatches, type BatchOptions } from './fact-batches.ts';
+import { Health, type HealthNumbers, type HealthOptions } from './health.ts';
 import { caseMetrics, holds, logprobs, summarise } from './metrics.ts';
 import type { CaseMetrics, FactScores, Summary } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
-import { RUN_HEAD } from './run-journal.ts';
-import type { BatchLine, Entries, RunJournal } from './run-journal.ts';
+import { RUN_HEAD, type BatchLine, type Entries, type RunJournal } from './run-journal.ts';
 
 export interface StudyOptions extends Omit<BatchOptions, 'measure'>, Omit<HealthOptions, 'ask'> {
   /** Tokens that are generated after each prompt and paraphrase; 0 for none. */

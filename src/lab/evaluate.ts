@@ -7,25 +7,18 @@
 import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { withUpdate } from '../edit/apply.ts';
-import { computeEdits, searchedTogether } from '../edit/edit.ts';
-import type { Edit, EditSettings, Update } from '../edit/edit.ts';
-import { VERDICTS, judge } from '../edit/guard.ts';
-import type { Thresholds } from '../edit/guard.ts';
-import { METHODS } from '../edit/method.ts';
-import type { Method } from '../edit/method.ts';
-import { updateNumbers } from '../edit/record.ts';
-import type { UpdateNumbers } from '../edit/record.ts';
+import { computeEdits, searchedTogether, type Edit, type EditSettings, type Update } from '../edit/edit.ts';
+import { VERDICTS, judge, type Thresholds } from '../edit/guard.ts';
+import { METHODS, type Method } from '../edit/method.ts';
+import { updateNumbers, type UpdateNumbers } from '../edit/record.ts';
 import type { EditRequest } from '../edit/request.ts';
 import { editRows } from '../edit/rows.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
-import { caseMetrics } from './metrics.ts';
-import type { CaseMetrics, FactScores, Rivals } from './metrics.ts';
-import { checkProbes, promptRows, scoreFacts } from './probes.ts';
-import type { PromptRow } from './probes.ts';
+import { caseMetrics, type CaseMetrics, type FactScores, type Rivals } from './metrics.ts';
+import { checkProbes, promptRows, scoreFacts, type PromptRow } from './probes.ts';
 import type { RunJournal } from './run-journal.ts';
-import { consistency, measureTexts, writeTexts } from './texts.ts';
-import type { References } from './texts.ts';
+import { consistency, measureTexts, writeTexts, type References } from './texts.ts';
 
 /** What every run of edits over facts takes. */
 export interface RunOptions {

@@ -5,23 +5,17 @@
  */
 import type { Fact } from '../data/fact.ts';
 import { applyEdits, keepWeights } from '../edit/apply.ts';
-import { computeEdits } from '../edit/edit.ts';
-import type { Edit, Update } from '../edit/edit.ts';
-import { judge, judgeBatch } from '../edit/guard.ts';
-import type { Thresholds, Verdict } from '../edit/guard.ts';
-import { writeFacts } from '../edit/mass.ts';
-import type { LayerUpdate, PastKeys } from '../edit/mass.ts';
+import { computeEdits, type Edit, type Update } from '../edit/edit.ts';
+import { judge, judgeBatch, type Thresholds, type Verdict } from '../edit/guard.ts';
+import { writeFacts, type LayerUpdate, type PastKeys } from '../edit/mass.ts';
 import { METHOD_TABLE } from '../edit/method.ts';
-import { editRows } from '../edit/rows.ts';
-import type { EditRows } from '../edit/rows.ts';
-import { contextsOf } from '../edit/writing.ts';
-import type { Writing } from '../edit/writing.ts';
+import { editRows, type EditRows } from '../edit/rows.ts';
+import { contextsOf, type Writing } from '../edit/writing.ts';
 import type { TraceRow } from '../edit/value-loss.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
 import { checkFacts, requestOf } from './evaluate.ts';
-import { vectorOf } from './run-journal.ts';
-import type { BatchLine, RunJournal } from './run-journal.ts';
+import { vectorOf, type BatchLine, type RunJournal } from './run-journal.ts';
 
 export interface BatchOptions {
   readonly writing: Writing;

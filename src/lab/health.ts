@@ -4,17 +4,14 @@
  */
 import type { Fact } from '../data/fact.ts';
 import { applyEdits } from '../edit/apply.ts';
-import { requestsOf, updatesOf } from '../edit/facts-record.ts';
-import type { FactsRecord } from '../edit/facts-record.ts';
+import { requestsOf, updatesOf, type FactsRecord } from '../edit/facts-record.ts';
 import type { EditRecord } from '../edit/record.ts';
 import { lookupSubject } from '../edit/rows.ts';
 import { readTemplate } from '../edit/template.ts';
 import type { Model } from '../models/model.ts';
-import { caseMetrics, averages } from './metrics.ts';
-import type { FactScores, Summary } from './metrics.ts';
+import { caseMetrics, averages, type FactScores, type Summary } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
-import { score } from './score.ts';
-import type { Score } from './score.ts';
+import { score, type Score } from './score.ts';
 import { measureTexts, writeTexts } from './texts.ts';
 
 export interface HealthOptions {

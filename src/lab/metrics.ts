@@ -14,8 +14,7 @@
  */
 import type { Fact } from '../data/fact.ts';
 import { Random } from '../models/random.ts';
-import { bootstrap, harmonicMean, mean } from '../statistics.ts';
-import type { Interval } from '../statistics.ts';
+import { bootstrap, harmonicMean, mean, type Interval } from '../statistics.ts';
 import type { Score } from './score.ts';
 
 /** Both objects after one prompt; the true one is null where the data set names none. */

@@ -11,18 +11,14 @@ import type { Method } from '../edit/method.ts';
 import type { Solver } from '../edit/covariance-solver.ts';
 import type { Model } from '../models/model.ts';
 import type { TaskName } from './downstream-tasks.ts';
-import { runTask } from './downstream.ts';
-import type { TaskResult } from './downstream.ts';
+import { runTask, type TaskResult } from './downstream.ts';
 import { evaluate } from './evaluate.ts';
 import { NOISE_FACTOR, embeddingDeviation } from './trace-runs.ts';
 import type { SequenceRun, Study } from './report/study.ts';
 import { memoryJournal } from './run-journal.ts';
-import { runSequence } from './sequence.ts';
-import type { SequenceHead, SequenceJournal, SequenceOptions } from './sequence.ts';
-import { compareStyles, variantsOf } from './styles.ts';
-import type { StyleRow } from './styles.ts';
-import { knownFacts, sweepLayers, traceFacts } from './trace-average.ts';
-import type { LayerScore } from './trace-average.ts';
+import { runSequence, type SequenceHead, type SequenceJournal, type SequenceOptions } from './sequence.ts';
+import { compareStyles, variantsOf, type StyleRow } from './styles.ts';
+import { knownFacts, sweepLayers, traceFacts, type LayerScore } from './trace-average.ts';
 import type { Tracing } from './trace.ts';
 
 /** How much of everything. */

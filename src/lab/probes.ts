@@ -3,10 +3,8 @@ import type { Fact } from '../data/fact.ts';
 import type { Model } from '../models/model.ts';
 import type { Tokenizer } from '../models/tokenizer.ts';
 import { sentence } from '../edit/template.ts';
-import { holds, logprobs, prefers } from './metrics.ts';
-import type { FactScores, Rivals, TokenScore } from './metrics.ts';
-import { checkContinuation, score } from './score.ts';
-import type { Continuation, Score } from './score.ts';
+import { holds, logprobs, prefers, type FactScores, type Rivals, type TokenScore } from './metrics.ts';
+import { checkContinuation, score, type Continuation, type Score } from './score.ts';
 
 /**
  * Scores facts on the model's current weights, all of their prompts together.

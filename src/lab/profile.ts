@@ -2,8 +2,7 @@
 import type { Gpu } from '../gpu/context.ts';
 import type { DispatchTime } from '../gpu/timing.ts';
 import { giga, ms, percentOf } from '../numerals.ts';
-import { left, right, table } from '../table.ts';
-import type { Cell } from '../table.ts';
+import { left, right, table, type Cell } from '../table.ts';
 import { MATMUL } from '../tensor/matmul-rungs.ts';
 
 export interface ProfileRow {

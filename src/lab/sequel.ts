@@ -10,12 +10,10 @@
  * Source: Gupta et al. 2024, arXiv 2401.07453 (what edits at scale forget) and 2405.00664 (batches in sequence).
  */
 import type { Fact } from '../data/fact.ts';
-import { keepWeights } from '../edit/apply.ts';
-import type { KeptWeights } from '../edit/apply.ts';
+import { keepWeights, type KeptWeights } from '../edit/apply.ts';
 import { findValues } from '../edit/mass.ts';
 import type { MassMethod, Method } from '../edit/method.ts';
-import { anchorOf, anchoredAt, measureAnchor } from '../edit/writing.ts';
-import type { Writing } from '../edit/writing.ts';
+import { anchorOf, anchoredAt, measureAnchor, type Writing } from '../edit/writing.ts';
 import type { Model } from '../models/model.ts';
 import { norm } from '../statistics.ts';
 import { movesOf } from './batch-study.ts';
@@ -24,8 +22,7 @@ import { rowsOf, writeBatches } from './fact-batches.ts';
 import { perplexity, spread } from './health.ts';
 import { averages, caseMetrics } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
-import { memoryJournal } from './run-journal.ts';
-import type { BatchLine, RunJournal } from './run-journal.ts';
+import { memoryJournal, type BatchLine, type RunJournal } from './run-journal.ts';
 import { WORK, isMass, nameOf, partsOf, workOf, workOfAsking } from './sequel-plan.ts';
 import type { Mass, Part, SequelPlan } from './sequel-plan.ts';
 

@@ -12,19 +12,14 @@ import type { Edit, Update } from '../edit/edit.ts';
 import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
 import { updateNumbers } from '../edit/record.ts';
 import { VERDICTS } from '../edit/guard.ts';
-import { METHODS } from '../edit/method.ts';
-import type { Method } from '../edit/method.ts';
+import { METHODS, type Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { checkFacts, editFacts } from './evaluate.ts';
-import type { Edited, RunOptions } from './evaluate.ts';
-import { Health } from './health.ts';
-import type { HealthNumbers, HealthOptions } from './health.ts';
-import { holds, logprobs } from './metrics.ts';
-import type { Rivals } from './metrics.ts';
+import { checkFacts, editFacts, type Edited, type RunOptions } from './evaluate.ts';
+import { Health, type HealthNumbers, type HealthOptions } from './health.ts';
+import { holds, logprobs, type Rivals } from './metrics.ts';
 import { scoreRewrites } from './probes.ts';
-import { NUMBER, RUN_HEAD } from './run-journal.ts';
-import type { Entries, RunJournal } from './run-journal.ts';
+import { NUMBER, RUN_HEAD, type Entries, type RunJournal } from './run-journal.ts';
 
 export interface SequenceOptions extends HealthOptions, RunOptions {
   readonly method: Method;

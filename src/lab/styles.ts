@@ -8,11 +8,9 @@
  * it was, and whether the subject comes first, without the blank that it has in every context.
  */
 import type { Fact } from '../data/fact.ts';
-import { computeEdit } from '../edit/edit.ts';
-import type { EditSettings } from '../edit/edit.ts';
+import { computeEdit, type EditSettings } from '../edit/edit.ts';
 import type { Method } from '../edit/method.ts';
-import { updateNumbers } from '../edit/record.ts';
-import type { UpdateNumbers } from '../edit/record.ts';
+import { updateNumbers, type UpdateNumbers } from '../edit/record.ts';
 import type { Model } from '../models/model.ts';
 import { sentence } from '../edit/template.ts';
 import { score } from './score.ts';

@@ -2,8 +2,7 @@
 import type { Method } from '../edit/method.ts';
 import type { UpdateNumbers } from '../edit/record.ts';
 import type { CaseResult, MethodResult } from './evaluate.ts';
-import { summarise } from './metrics.ts';
-import type { Summary } from './metrics.ts';
+import { summarise, type Summary } from './metrics.ts';
 import type { PromptRow } from './probes.ts';
 
 /** One method over all cases, as `evaluate --json` prints it: percentages, GE × 100, RS × 100, entropy 0 to 1. */

@@ -8,14 +8,12 @@ import type { Fact } from '../data/fact.ts';
 import type { Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
 import { marginOfMean, mean, harmonicMean } from '../statistics.ts';
-import { evaluate } from './evaluate.ts';
-import type { EvaluateOptions } from './evaluate.ts';
+import { evaluate, type EvaluateOptions } from './evaluate.ts';
 import { summarise } from './metrics.ts';
 import { sentence } from '../edit/template.ts';
 import { score } from './score.ts';
 import type { TraceSite } from './trace-runs.ts';
-import { traceFact } from './trace.ts';
-import type { TraceOptions, Tracing } from './trace.ts';
+import { traceFact, type TraceOptions, type Tracing } from './trace.ts';
 
 /** Kinds of tokens, in the order of a sentence. What stands before the subject is not corrupted and has no effect. */
 export const TOKEN_KINDS = [

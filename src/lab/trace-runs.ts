@@ -19,8 +19,7 @@ import { restoreRows } from '../models/restore-rows.ts';
 import { mean } from '../statistics.ts';
 import { add } from '../tensor/elementwise.ts';
 import { gatherRows } from '../tensor/gather.ts';
-import { indices, read, empty } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { indices, read, empty, type Tensor } from '../tensor/tensor.ts';
 
 export const TRACE_SITES = ['state', 'mlp', 'attention'] as const;
 export type TraceSite = (typeof TRACE_SITES)[number];

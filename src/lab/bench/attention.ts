@@ -1,16 +1,13 @@
 /** Attention and its gradient over packed rows, with and without keys and values of earlier tokens. */
 import type { Gpu } from '../../gpu/context.ts';
 import type { Scope } from '../../gpu/scope.ts';
-import { attention, attentionBackward } from '../../models/attention.ts';
-import type { AttentionOptions } from '../../models/attention.ts';
+import { attention, attentionBackward, type AttentionOptions } from '../../models/attention.ts';
 import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from '../../models/attention-rungs.ts';
 import type { AttentionRung } from '../../models/attention-rungs.ts';
 import { packRows, uploadBatch } from '../../models/batch.ts';
 import { headBlocks } from '../../models/heads.ts';
-import { upload } from '../../tensor/tensor.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
-import { numbers, prepared } from './family.ts';
-import type { BenchCase, Family, Prepared } from './family.ts';
+import { upload, type Tensor } from '../../tensor/tensor.ts';
+import { numbers, prepared, type BenchCase, type Family, type Prepared } from './family.ts';
 
 interface Rows {
   readonly rows: number;

@@ -7,8 +7,7 @@ import { casesOf, shortName } from './family.ts';
 import type { BenchCase, Deviation, Family, Prepared, Sizes } from './family.ts';
 import { choleskyFamily, secondMomentFamily, solveFamily } from './linear-algebra.ts';
 import { STORAGES, chosenRung, matmulFamily, productCase } from './matmul.ts';
-import { measure, rate, runs, timingOf } from './measure.ts';
-import type { Timing } from './measure.ts';
+import { measure, rate, runs, timingOf, type Timing } from './measure.ts';
 import { copyFamily, geluFamily, layernormFamily, unembedFamily } from './rows.ts';
 
 /** In the order in which they are printed. */

@@ -1,10 +1,8 @@
 /** One edit, timed as a whole and dispatch by dispatch. */
 import type { TopLevelSpec } from 'vega-lite';
-import { computeEdit } from '../../edit/edit.ts';
-import type { Edit, EditPhase } from '../../edit/edit.ts';
+import { computeEdit, type Edit, type EditPhase } from '../../edit/edit.ts';
 import type { EditRequest } from '../../edit/request.ts';
-import { identitySolver } from '../../edit/covariance-solver.ts';
-import type { Solver } from '../../edit/covariance-solver.ts';
+import { identitySolver, type Solver } from '../../edit/covariance-solver.ts';
 import type { Model } from '../../models/model.ts';
 import { median } from '../../statistics.ts';
 import { timingOf } from './measure.ts';

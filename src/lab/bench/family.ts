@@ -5,8 +5,7 @@
 import type { Gpu } from '../../gpu/context.ts';
 import { UsageError } from '../../errors.ts';
 import type { Scope } from '../../gpu/scope.ts';
-import { read } from '../../tensor/tensor.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
+import { read, type Tensor } from '../../tensor/tensor.ts';
 
 /** An op whose operands are on the adapter. */
 export interface Prepared {

@@ -1,20 +1,15 @@
 /** Symmetric matrices in lower panels: S += KᵀK, C = L Lᵀ, and what one edit solves with it. */
-import { panelSolver } from '../../edit/covariance-solver.ts';
-import type { CovarianceSolver } from '../../edit/covariance-solver.ts';
-import { CHOLESKY, factorise } from '../../edit/cholesky.ts';
-import type { CholeskyRung } from '../../edit/cholesky.ts';
+import { panelSolver, type CovarianceSolver } from '../../edit/covariance-solver.ts';
+import { CHOLESKY, factorise, type CholeskyRung } from '../../edit/cholesky.ts';
 import { BLOCK, panelRow, panelWindow, readPanels, uploadPanels, zeroPanels } from '../../edit/panels.ts';
 import type { Panels } from '../../edit/panels.ts';
 import { symmetricProduct, triangularSolves } from '../../edit/product.ts';
-import { SECOND_MOMENT, addOuterProducts } from '../../edit/second-moment.ts';
-import type { SecondMomentRung } from '../../edit/second-moment.ts';
+import { SECOND_MOMENT, addOuterProducts, type SecondMomentRung } from '../../edit/second-moment.ts';
 import type { Gpu } from '../../gpu/context.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { drawInto } from '../../tensor/elementwise.ts';
-import { empty, upload } from '../../tensor/tensor.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
-import { numbers, prepared, shortName } from './family.ts';
-import type { BenchCase, Family } from './family.ts';
+import { empty, upload, type Tensor } from '../../tensor/tensor.ts';
+import { numbers, prepared, shortName, type BenchCase, type Family } from './family.ts';
 
 /** Row and column of element e of the packed panels of order f. */
 function placeOf(e: number, f: number): readonly [i: number, j: number] {

@@ -1,15 +1,12 @@
 /** Ops that go through rows once: copies, GELU, layer normalisation, and from logits to a loss. */
-import { gridOf } from '../../gpu/rung.ts';
-import type { Rung } from '../../gpu/rung.ts';
+import { gridOf, type Rung } from '../../gpu/rung.ts';
 import type { Scope } from '../../gpu/scope.ts';
 import { LAYERNORM, LAYERNORM_BACKWARD, layernorm, layernormBackward } from '../../models/layernorm.ts';
 import type { LayernormRung } from '../../models/layernorm.ts';
 import { logsumexp, lossGradient, nll } from '../../models/losses.ts';
 import { gelu, geluBackward } from '../../tensor/activations.ts';
-import { empty, upload } from '../../tensor/tensor.ts';
-import type { Tensor } from '../../tensor/tensor.ts';
-import { numbers, prepared, shortName } from './family.ts';
-import type { BenchCase, Family } from './family.ts';
+import { empty, upload, type Tensor } from '../../tensor/tensor.ts';
+import { numbers, prepared, shortName, type BenchCase, type Family } from './family.ts';
 import { productCase } from './matmul.ts';
 
 type CopyRung = Rung<{ readonly n: number }>;

@@ -1,8 +1,7 @@
 /** The parts that figures are put together from: axes, the marks of methods, and panels. */
 import type { TopLevelSpec } from 'vega-lite';
 import { RAISED } from './wording.ts';
-import { SHAPES, WIDTH, light, title } from './theme.ts';
-import type { AnyMethod, Size } from './theme.ts';
+import { SHAPES, WIDTH, light, title, type AnyMethod, type Size } from './theme.ts';
 
 export type Panel = Extract<TopLevelSpec, { concat: unknown }>['concat'][number];
 

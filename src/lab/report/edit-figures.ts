@@ -4,8 +4,7 @@ import { taskOf } from '../downstream-tasks.ts';
 import { resultsOf } from '../summary.ts';
 import { EDIT, byMethod, logarithmic, positive, quantity, rings } from './axes.ts';
 import type { DownstreamRow, Figure, Study, StyleSize } from './study.ts';
-import { WIDTH, light, title } from './theme.ts';
-import type { AnyMethod } from './theme.ts';
+import { WIDTH, light, title, type AnyMethod } from './theme.ts';
 import { fixed } from './wording.ts';
 
 const methodsOf = (runs: readonly { readonly method?: AnyMethod | undefined }[]): AnyMethod[] =>

@@ -5,8 +5,7 @@ import type { TraceSite } from '../trace-runs.ts';
 import { panels, quantity } from './axes.ts';
 import { count, fixed } from './wording.ts';
 import type { Figure, Study } from './study.ts';
-import { RAMP, light, textWidth } from './theme.ts';
-import type { Size } from './theme.ts';
+import { RAMP, light, textWidth, type Size } from './theme.ts';
 
 /** Effects of one site: [row][layer]. */
 type Effects = readonly (readonly number[])[];

@@ -6,8 +6,7 @@ import type { HealthNumbers } from '../health.ts';
 import type { SequelLine } from '../sequel.ts';
 import { EDIT, byMethod, logarithmic, panels, quantity } from './axes.ts';
 import type { Figure, SequenceRun, Study } from './study.ts';
-import { title } from './theme.ts';
-import type { AnyMethod } from './theme.ts';
+import { title, type AnyMethod } from './theme.ts';
 
 /** The points of a panel: each line with what it has measured. */
 type Points<Line> = (

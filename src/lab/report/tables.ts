@@ -1,13 +1,11 @@
 /** The report's tables: methods on single edits, sequences, and the edits that did most harm. */
 import { sentence } from '../../edit/template.ts';
 import { median } from '../../statistics.ts';
-import { methodsOf, resultsOf, summariseBefore, summariseMethod } from '../summary.ts';
-import type { MethodSummary } from '../summary.ts';
+import { methodsOf, resultsOf, summariseBefore, summariseMethod, type MethodSummary } from '../summary.ts';
 import type { SequenceLine } from '../sequence.ts';
 import { bySize, escape, fixed, keepTogether, large, power, shorten } from './wording.ts';
 import type { SequenceRun, SequenceStep, Study } from './study.ts';
-import { title } from './theme.ts';
-import type { AnyMethod } from './theme.ts';
+import { title, type AnyMethod } from './theme.ts';
 
 /** Edits listed as the worst, and characters shown of what the model writes after each. */
 const WORST = 10;

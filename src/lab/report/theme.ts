@@ -4,8 +4,7 @@
  */
 import type { LoggerInterface as Logger } from 'vega';
 import type { Config, TopLevelSpec } from 'vega-lite';
-import { METHOD_TABLE } from '../../edit/method.ts';
-import type { MassMethod, Method } from '../../edit/method.ts';
+import { METHOD_TABLE, type MassMethod, type Method } from '../../edit/method.ts';
 import { printableLines } from '../../printable.ts';
 
 export type AnyMethod = Method | MassMethod;

@@ -4,8 +4,7 @@ import { printableLines } from '../../printable.ts';
 import { methodsOf, summariseMethod } from '../summary.ts';
 import { bestLayer, recommendedLayer } from '../trace-average.ts';
 import type { Study } from './study.ts';
-import { title } from './theme.ts';
-import type { AnyMethod } from './theme.ts';
+import { title, type AnyMethod } from './theme.ts';
 
 /** The top of a report, in sentences of HTML. */
 export function findings(study: Study): string[] {
