@@ -131,7 +131,7 @@ export async function withList<T>(
     );
   const onWait = (holder: string): void =>
     terminal.note(`palimpsest: waiting for ${holder}, which is at work on ${path}`);
-  const lock = await takeLock(`${(await placeOf(path)).path}.lock`, { wait: { signal, onWait } });
+  const lock = await takeLock(`${(await placeOf(path)).path}.lock`, { signal, onWait });
   try {
     return await use();
   } finally {

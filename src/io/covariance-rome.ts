@@ -5,7 +5,7 @@ import { UsageError } from '../errors.ts';
 import { readC } from '../formats/covariance-file.ts';
 import { type CovarianceFacts, covarianceKey } from '../formats/covariance-identity.ts';
 import { npzFault } from '../formats/npz.ts';
-import { readRomeStatistics, type RomeOrigin, romeStatisticsBytes } from '../formats/rome-statistics.ts';
+import { readRomeStatistics, romeStatisticsBytes } from '../formats/rome-statistics.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { writeAtomic, type WriteOptions } from './atomic.ts';
 import { covariancePath, modelName, openCovariance, writeCovariance } from './covariance-files.ts';
@@ -45,7 +45,13 @@ export async function importRome(
     checkOrder,
     signal,
   });
-  const layer = layerOf(origin, wanted, fault);
+  if (origin && wanted !== undefined && origin.layer !== wanted)
+    throw fault(
+      `expected statistics of layer ${wanted}, they are of layer ${origin.layer}. Correct --layer.`,
+    );
+  const layer = wanted ?? origin?.layer;
+  if (layer === undefined)
+    throw fault('neither the archive nor its name says which layer it is of. Say it with --layer.');
   if (layer >= layers)
     throw fault(
       `expected one of the layers 0 to ${layers - 1} of ${checkpoint.id}, they are of layer ${layer}. Correct --layer, or give the model they were computed with.`,
@@ -77,20 +83,6 @@ export async function importRome(
   const path = out ?? (await covariancePath(facts));
   await writeCovariance(path, facts, { C: packSymmetric(covariance, size) }, { signal });
   return { path, key: await covarianceKey(facts), facts };
-}
-
-function layerOf(
-  origin: RomeOrigin | undefined,
-  wanted: number | undefined,
-  fault: (what: string) => Error,
-): number {
-  if (origin && wanted !== undefined && origin.layer !== wanted)
-    throw fault(
-      `expected statistics of layer ${wanted}, they are of layer ${origin.layer}. Correct --layer.`,
-    );
-  const layer = wanted ?? origin?.layer;
-  if (layer !== undefined) return layer;
-  throw fault('neither the archive nor its name says which layer it is of. Say it with --layer.');
 }
 
 /**

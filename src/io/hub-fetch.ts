@@ -40,7 +40,7 @@ export async function fetchModel(wanted: Wanted): Promise<HubModel> {
   }
   const onWait = (holder: string): void =>
     wanted.onNotice?.(`waiting for ${holder}, which fetches this model`);
-  const lock = await takeLock(join(repository, 'palimpsest.lock'), { wait: { signal, onWait } });
+  const lock = await takeLock(join(repository, 'palimpsest.lock'), { signal, onWait });
   try {
     // Whoever held the lock may have fetched it.
     const now = await findSnapshot(cache, [hub.name], commit);

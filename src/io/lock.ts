@@ -54,11 +54,7 @@ const SILENT_MS = 10 * 60_000;
  */
 export async function takeLock(
   path: string,
-  {
-    wait,
-  }: {
-    readonly wait?: { readonly signal: AbortSignal | undefined; readonly onWait: (holder: string) => void };
-  } = {},
+  wait?: { readonly signal: AbortSignal | undefined; readonly onWait: (holder: string) => void },
 ): Promise<Lock> {
   const mine: Holder = {
     id: randomBytes(8).toString('hex'),

@@ -7,7 +7,7 @@ import { Random } from '../models/random.ts';
 import { parseAnswer, promptOf, taskOf } from './downstream-tasks.ts';
 import type { Orientation, Task, TaskName } from './downstream-tasks.ts';
 import { score } from './score.ts';
-import { matthews, weightedF1 } from '../statistics.ts';
+import { matthews, mean, weightedF1 } from '../statistics.ts';
 
 export interface DownstreamOptions {
   /** Examples of each class. Published: 100. */
@@ -50,12 +50,12 @@ export async function runTask(
 ): Promise<TaskResult> {
   const { perClass = 100, seed = 0, orientation = 'glue', onProgress, signal } = options;
   const task = taskOf(name, orientation);
-  const chosen = choose(task, examples, perClass, seed);
-  const asked = chosen.map(({ texts }, i) => ({ i, ...fitPrompt(model, task, texts) }));
+  const asked = choose(task, examples, perClass, seed).map(({ texts, label }) => ({
+    ...{ label, answer: -1, choice: -1 },
+    ...fitPrompt(model, task, texts),
+  }));
   // Prompts with equally many examples begin alike, so they go together.
-  asked.sort((a, b) => b.shots - a.shots || a.i - b.i);
-  const answers = chosen.map(() => -1);
-  const choices = chosen.map(() => -1);
+  asked.sort((a, b) => b.shots - a.shots);
   const most = batchRows(model);
   for (let from = 0; from < asked.length;) {
     signal?.throwIfAborted();
@@ -64,24 +64,20 @@ export async function runTask(
     const prompts = batch.map(({ ids }) => ids);
     const texts = await answer(model, prompts, signal);
     const likely = await likelier(model, task, prompts);
-    batch.forEach(({ i }, b) => {
-      answers[i] = parseAnswer(task, texts[b] ?? '');
-      choices[i] = likely[b] ?? -1;
+    batch.forEach((prompt, b) => {
+      prompt.answer = parseAnswer(task, texts[b] ?? '');
+      prompt.choice = likely[b] ?? -1;
     });
     from += batch.length;
     onProgress?.(from, asked.length);
   }
-  const truth = chosen.map(({ label }) => label);
-  const shown = asked.map(({ shots }) => shots);
+  const of = (what: 'label' | 'answer' | 'choice' | 'shots'): number[] => asked.map((one) => one[what]);
+  const [truth, choices, shown] = [of('label'), of('choice'), of('shots')];
   return {
     task: name,
-    ...scoreAnswers(task, truth, answers),
+    ...scoreAnswers(task, truth, of('answer')),
     choice: { f1: 100 * weightedF1(truth, choices), mcc: matthews(truth, choices) },
-    shots: {
-      wanted: task.shots.length,
-      mean: shown.reduce((sum, n) => sum + n, 0) / shown.length,
-      least: Math.min(...shown),
-    },
+    shots: { wanted: task.shots.length, mean: mean(shown) ?? NaN, least: Math.min(...shown) },
     cut: asked.filter(({ cut }) => cut).length,
   };
 }

@@ -72,13 +72,11 @@ interface PaperInput {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Everything but the title and what the report says of the circumstances. */
-type PaperResult = Omit<Study, 'title' | 'about' | 'command'>;
-
 /** A step of the study: what it is run on, and how much of it. */
 type Step<Result> = (model: Model, input: PaperInput, plan: PaperPlan) => Promise<Result>;
 
-export const runPaper: Step<PaperResult> = async (model, input, plan) => ({
+/** Everything but the title and what the report says of the circumstances. */
+export const runPaper: Step<Omit<Study, 'title' | 'about' | 'command'>> = async (model, input, plan) => ({
   evaluation: await runSingleEdits(model, input, plan),
   ...(await runSequences(model, input, plan)),
   styles: plan.styled > 0 ? await runStyles(model, input, plan) : undefined,

@@ -37,9 +37,7 @@ interface StyleOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-interface Variant extends Pick<StyleRow, 'style' | 'target'> {
-  readonly fact: Fact;
-}
+type Variant = Pick<StyleRow, 'style' | 'target'> & { readonly fact: Fact };
 
 /** All ways in which a fact can be written: as it is, as a question where one is known, with either object. */
 export function variantsOf(fact: Fact): Variant[] {

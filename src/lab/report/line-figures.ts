@@ -99,38 +99,32 @@ export function languageByEdit({ sequences = [] }: Study): Figure | undefined {
   );
 }
 
+const metricFigure =
+  (which: 'recent' | 'earlier', words: Omit<Figure, 'draw'>) =>
+  ({ sequences = [] }: Study): Figure | undefined =>
+    lineFigure(
+      words,
+      measuredBy(sequences),
+      metricPanels(({ metrics }, name) => metrics?.[which].values[name]),
+      BY_EDIT,
+    );
+
 /** Metrics of the latest edits. */
-export function metricsByEdit({ sequences = [] }: Study): Figure | undefined {
-  const words = {
-    name: 'metrics-by-edit',
-    title: 'Do new edits still work?',
-    caption:
-      'Measured on the edits made since the last measurement: ES and PS, the share of prompts and of paraphrases after which the new object is likelier than the old; ' +
-      'NS, of neighbouring subjects that keep theirs; S, the harmonic mean of the three. Percent.',
-  };
-  return lineFigure(
-    words,
-    measuredBy(sequences),
-    metricPanels(({ metrics }: HealthNumbers, name) => metrics?.recent.values[name]),
-    BY_EDIT,
-  );
-}
+export const metricsByEdit = metricFigure('recent', {
+  name: 'metrics-by-edit',
+  title: 'Do new edits still work?',
+  caption:
+    'Measured on the edits made since the last measurement: ES and PS, the share of prompts and of paraphrases after which the new object is likelier than the old; ' +
+    'NS, of neighbouring subjects that keep theirs; S, the harmonic mean of the three. Percent.',
+});
 
 /** Metrics of all earlier edits: what later ones have overwritten. */
-export function forgetting({ sequences = [] }: Study): Figure | undefined {
-  const words = {
-    name: 'forgetting',
-    title: 'Do old edits last?',
-    caption:
-      'The same metrics on all edits made before the latest ones. Where a line falls while new edits still work, later edits overwrite earlier ones.',
-  };
-  return lineFigure(
-    words,
-    measuredBy(sequences),
-    metricPanels(({ metrics }: HealthNumbers, name) => metrics?.earlier.values[name]),
-    BY_EDIT,
-  );
-}
+export const forgetting = metricFigure('earlier', {
+  name: 'forgetting',
+  title: 'Do old edits last?',
+  caption:
+    'The same metrics on all edits made before the latest ones. Where a line falls while new edits still work, later edits overwrite earlier ones.',
+});
 
 /** Solid where a method did all it does at once, or one by one; broken where batches came one after another. */
 const WAY = {
