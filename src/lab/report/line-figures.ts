@@ -24,10 +24,10 @@ interface LinePanel<Line> {
 
 /** Panels of lines, of those quantities that were measured at all. */
 function lineFigure<Line>(
-  words: Omit<Figure, 'draw'>,
   points: Points<Line>,
   list: readonly LinePanel<Line>[],
   { x, height, point, more = {} }: { x: object; height: number; point: number; more?: object },
+  words: Omit<Figure, 'draw'>,
 ): Figure | undefined {
   const drawn = list
     .map(({ of, ...panel }) => ({
@@ -77,37 +77,25 @@ const measuredBy =
 
 /** What a sequence of edits does to the model's language. */
 export function languageByEdit({ sequences = [] }: Study): Figure | undefined {
-  const words = {
+  const list: LinePanel<HealthNumbers>[] = [
+    { title: 'Perplexity of ordinary text', of: ({ perplexity }) => perplexity, y: logarithmic('number') },
+    { title: 'Entropy of generated words', of: ({ entropy }) => entropy, y: { scale: { zero: false } } },
+  ];
+  return lineFigure(measuredBy(sequences), list, BY_EDIT, {
     name: 'language-by-edit',
     title: 'What happens to its language',
     caption:
       'Perplexity: how surprised the model is by text that none of the edits is about, the same at every measurement. Entropy of the words it writes, over its greatest possible value: ' +
       'a text that repeats itself sinks towards 0. Edit 0 is the unedited model.',
-  };
-  return lineFigure(
-    words,
-    measuredBy(sequences),
-    [
-      {
-        title: 'Perplexity of ordinary text',
-        of: ({ perplexity }) => perplexity,
-        y: logarithmic('number'),
-      },
-      { title: 'Entropy of generated words', of: ({ entropy }) => entropy, y: { scale: { zero: false } } },
-    ],
-    BY_EDIT,
-  );
+  });
 }
 
 const metricFigure =
   (which: 'recent' | 'earlier', words: Omit<Figure, 'draw'>) =>
-  ({ sequences = [] }: Study): Figure | undefined =>
-    lineFigure(
-      words,
-      measuredBy(sequences),
-      metricPanels(({ metrics }, name) => metrics?.[which].values[name]),
-      BY_EDIT,
-    );
+  ({ sequences = [] }: Study): Figure | undefined => {
+    const list = metricPanels(({ metrics }: HealthNumbers, name) => metrics?.[which].values[name]);
+    return lineFigure(measuredBy(sequences), list, BY_EDIT, words);
+  };
 
 /** Metrics of the latest edits. */
 export const metricsByEdit = metricFigure('recent', {
@@ -159,61 +147,38 @@ const writtenBy =
 
 /** Do they hold? */
 export function factsMetrics({ sequel = [] }: Study): Figure | undefined {
-  const words = {
+  const plain = writtenBy(sequel.filter(({ anchored }) => !anchored));
+  const list = metricPanels((line: SequelLine, name) => line[name]);
+  return lineFigure(plain, list, BY_FACTS, {
     name: 'facts-metrics',
     title: 'How many facts hold',
     caption:
       'All facts asked again after the last was written. ES and PS, the share of prompts and of paraphrases after which the new object is likelier than the old; ' +
       'NS, of neighbouring subjects that keep theirs; S, the harmonic mean of the three. Percent, without norm anchoring.',
-  };
-  const plain = writtenBy(sequel.filter(({ anchored }) => !anchored));
-  return lineFigure(
-    words,
-    plain,
-    metricPanels((line, name) => line[name]),
-    BY_FACTS,
-  );
+  });
 }
 
 /** And the model? */
 export function factsCost({ sequel = [] }: Study): Figure | undefined {
   const before = sequel.find(({ method }) => method === undefined)?.perplexity;
-  const words = {
+  const plain = writtenBy(sequel.filter(({ anchored }) => !anchored));
+  const list: LinePanel<SequelLine>[] = [
+    { title: 'Perplexity of ordinary text', of: ({ perplexity }) => perplexity, y: logarithmic('number') },
+    { title: 'How far the weights moved', of: ({ moved }) => moved, y: logarithmic('number') },
+  ];
+  return lineFigure(plain, list, BY_FACTS, {
     name: 'facts-cost',
     title: 'What they cost the model',
     caption:
       'Perplexity of text that none of the facts is about' +
       (before === undefined ? '' : ` (${before.toFixed(1)} before the first)`) +
       ', and how far the weights have moved: the norm of W − W₀ in norms of W₀. Without norm anchoring.',
-  };
-  return lineFigure(
-    words,
-    writtenBy(sequel.filter(({ anchored }) => !anchored)),
-    [
-      {
-        title: 'Perplexity of ordinary text',
-        of: ({ perplexity }) => perplexity,
-        y: logarithmic('number'),
-      },
-      {
-        title: 'How far the weights moved',
-        of: ({ moved }) => moved,
-        y: logarithmic('number'),
-      },
-    ],
-    BY_FACTS,
-  );
+  });
 }
 
 /** With norm anchoring beside without. */
 export function factsAnchored({ sequel = [] }: Study): Figure | undefined {
   if (!sequel.some(({ anchored }) => anchored)) return undefined;
-  const words = {
-    name: 'facts-anchored',
-    title: 'Does norm anchoring help?',
-    caption:
-      'The same with values as the search finds them, left, and brought to the mean length of values on the unedited model before they are written, right.',
-  };
   type Panel = LinePanel<SequelLine>;
   const both = (name: string, of: Panel['of'], y: Panel['y']): Panel[] =>
     [false, true].map((anchored) => ({
@@ -225,5 +190,10 @@ export function factsAnchored({ sequel = [] }: Study): Figure | undefined {
     ...both('Score, S', ({ S }) => S, PERCENT),
     ...both('Perplexity', ({ perplexity }) => perplexity, logarithmic('number')),
   ];
-  return lineFigure(words, writtenBy(sequel), list, BY_FACTS);
+  return lineFigure(writtenBy(sequel), list, BY_FACTS, {
+    name: 'facts-anchored',
+    title: 'Does norm anchoring help?',
+    caption:
+      'The same with values as the search finds them, left, and brought to the mean length of values on the unedited model before they are written, right.',
+  });
 }
