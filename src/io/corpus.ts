@@ -30,14 +30,7 @@ export interface CorpusPosition {
   readonly invalid: number;
 }
 
-const CORPUS_START: CorpusPosition = {
-  file: 0,
-  offset: 0,
-  line: 0,
-  documents: 0,
-  empty: 0,
-  invalid: 0,
-};
+const CORPUS_START: CorpusPosition = { file: 0, offset: 0, line: 0, documents: 0, empty: 0, invalid: 0 };
 
 export interface CorpusDocument {
   readonly text: string;

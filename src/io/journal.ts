@@ -57,18 +57,14 @@ interface Block {
   readonly end: number;
 }
 
-/** The vectors of a block; undefined as `findBlock`. */
-export async function readBlock(
+/** The vectors of a block; undefined where they end before they should. */
+export async function readVectors(
   file: FileHandle,
-  at: number,
-  step: number,
-  line: Uint8Array,
+  { lengths, from, end }: Block,
 ): Promise<Vectors | undefined> {
-  const block = await findBlock(file, at, step, line);
-  const body = block && (await readWords(file, block.from, (block.end - block.from) / 4));
-  if (!body) return undefined;
+  const body = await readWords(file, from, (end - from) / 4);
   let first = 0;
-  return block.lengths.map((n) => new Float32Array(body.buffer, 4 * ((first += n) - n), n));
+  return body && lengths.map((n) => new Float32Array(body.buffer, 4 * ((first += n) - n), n));
 }
 
 /** The block of that step and line; undefined where no whole one stands. Its numbers are read in pieces. */

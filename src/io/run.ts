@@ -19,7 +19,7 @@ import { UsageError } from '../errors.ts';
 import { memoryJournal, type RunJournal } from '../lab/run-journal.ts';
 import { makeFolder, writeAtomic } from './atomic.ts';
 import { exists, readWhole } from './file.ts';
-import { damaged, encodeBlock, findBlock, readBlock, readForm, readLines, written } from './journal.ts';
+import { damaged, encodeBlock, findBlock, readVectors, readForm, readLines, written } from './journal.ts';
 import { takeLock } from './lock.ts';
 
 type Settings = Readonly<Record<string, unknown>>;
@@ -123,7 +123,8 @@ export async function openRun<Head extends object, Line>(
       lines,
       vectors: async function* () {
         for (const [i, { line }] of steps.entries()) {
-          const found = await readBlock(blocks, steps[i - 1]?.blockEnd ?? 0, i, line);
+          const block = await findBlock(blocks, steps[i - 1]?.blockEnd ?? 0, i, line);
+          const found = block && (await readVectors(blocks, block));
           if (!found) throw damaged(vectorsPath, `block ${i}`, 'none');
           yield found;
         }

@@ -44,17 +44,14 @@ export function byKernel(rows: readonly ProfileRow[]): ProfileRow[] {
   return summed(rows.map((row) => ({ ...row, shape: '' })));
 }
 
-/** Time in kernels, and how fast the matrix products among them were. */
-export interface KernelTime {
-  readonly ms: number;
-  readonly matmulMs: number;
-  /** flops a second, 0 without a matrix product */
-  readonly matmulRate: number;
-}
-
 const MATMULS = new Set(MATMUL.map(({ kernel }) => kernel));
 
-export function kernelTime(rows: readonly ProfileRow[]): KernelTime {
+/** ms in kernels, in the matrix products among them, and their flops a second: 0 without one. */
+export function kernelTime(rows: readonly ProfileRow[]): {
+  ms: number;
+  matmulMs: number;
+  matmulRate: number;
+} {
   const sum = (list: readonly ProfileRow[], of: 'ms' | 'flops'): number =>
     list.reduce((total, row) => total + row[of], 0);
   const products = rows.filter(({ kernel }) => MATMULS.has(kernel));

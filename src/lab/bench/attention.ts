@@ -103,25 +103,19 @@ export const attentionFamily: Family = {
       .flatMap((c) => rungsFor(gpu, c).map((rungs) => attentionCase(c, rungs))),
 };
 
-/** Element e of out [T, D], log Σ exp of query i and head h, and element e of dqkv [T, 3D]. */
-interface AttentionReference {
-  readonly out: (e: number) => number;
-  readonly logsumexp: (i: number, h: number) => number;
-  readonly gradient: (e: number) => number;
-}
-
 /**
  *   p_ij = softmax_j(q_i·k_j / √S) ,  out_i = Σ_j p_ij v_j
  *   ds_ij = p_ij (dout_i·v_j − dout_i·out_i) / √S ,  dq_i = Σ_j ds_ij k_j ,  dk_j = Σ_i ds_ij q_i ,  dv_j = Σ_i p_ij dout_i
  *
  * @param own, earlier, slopes [rows · fresh, 3D], [rows · cached, 3D] and [rows · fresh, D]
+ * @returns element e of out [T, D], log Σ exp of query i and head h, and element e of dqkv [T, 3D]
  */
 function attentionReference(
   { cached, fresh }: Rows,
   own: Float32Array,
   earlier: Float32Array,
   slopes: Float32Array,
-): AttentionReference {
+) {
   const rowOf = (i: number): number => Math.floor(i / fresh);
   /** Of part 0, 1, 2 (q, k, v) and head h, number s of the j-th token that row b holds. */
   const at = (b: number, j: number, part: number, h: number, s: number): number => {

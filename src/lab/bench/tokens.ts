@@ -4,13 +4,13 @@ import { batchTokens } from '../../edit/pack-documents.ts';
 import type { Architecture } from '../../models/architecture.ts';
 import { generate } from '../../models/generate.ts';
 import type { Model } from '../../models/model.ts';
-import { kernelTime, profileOf, type KernelTime, type ProfileRow } from '../profile.ts';
+import { kernelTime, profileOf, type ProfileRow } from '../profile.ts';
 import { timingOf } from './measure.ts';
 
 /** One traced run: its ms, and its dispatches by kernel and shape. */
 export interface Trace {
   readonly wall: number;
-  readonly kernels: KernelTime;
+  readonly kernels: ReturnType<typeof kernelTime>;
   readonly rows: readonly ProfileRow[];
 }
 
