@@ -25,7 +25,7 @@ import {
 } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
-import { MODEL_FLAGS, changed, files, flag, input } from './flags.ts';
+import { MODEL_FLAGS, changed, files, flag, input, or } from './flags.ts';
 import { introduce, reportTimings, withSession } from './session.ts';
 import type { ModelArguments } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -35,7 +35,7 @@ const LEAST_ID = 4;
 
 const { edits: _, ...MODEL_WITHOUT_EDITS } = MODEL_FLAGS;
 /** The commands that change a list. */
-const CHANGED_LIST = { list: changed('--list', 'the edit list', KINDS.list, DEFAULT_LIST) } as const;
+const CHANGED_LIST = { list: or(DEFAULT_LIST, changed('the edit list', KINDS.list)) } as const;
 
 /** Flags of the commands that change a list. */
 const LIST_FLAGS = {
@@ -52,7 +52,7 @@ interface ListArguments extends Omit<ModelArguments, 'edits'> {
 export const apply = command({
   flags: (yargs) =>
     yargs
-      .positional('files', files('files', 'edit files, other edit lists, or folders of sequence runs'))
+      .positional('files', files('edit files, other edit lists, or folders of sequence runs'))
       .options(LIST_FLAGS)
       .example('$0 apply darrieux.safetensors', 'edits.json now holds this edit, too'),
   run: async (args, run) => {
@@ -99,7 +99,7 @@ export const revert = command({
 export const history = command({
   flags: (yargs) =>
     yargs
-      .options({ list: input('--list', `the edit list [default: ${DEFAULT_LIST}]`) })
+      .options({ list: input(`the edit list [default: ${DEFAULT_LIST}]`) })
       .example('$0 history', 'what edits.json holds'),
   run: async (args, { terminal }) => {
     const path = args.list ?? DEFAULT_LIST;

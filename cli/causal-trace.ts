@@ -26,7 +26,7 @@ import type { Run } from './commands.ts';
 import { contextsFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { FOLDERS } from './files.ts';
-import { EDIT_FLAGS, FROM_0, FROM_1, MODEL_FLAGS, folder, input, number, once } from './flags.ts';
+import { EDIT_FLAGS, FROM_0, FROM_1, LEAST_0, MODEL_FLAGS, folder, input, number, once } from './flags.ts';
 import { layerSolvers } from './lab.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import type { Session } from './session.ts';
@@ -39,26 +39,21 @@ const SUBJECTS = 1000;
 export const causalTrace = command({
   flags: (yargs) =>
     yargs
-      .positional('sentence', once('sentence', 'a prompt with its subject in [brackets]'))
-      .positional('object', once('object', 'what the model is to recall [default: what it finds likeliest]'))
+      .positional('sentence', once('a prompt with its subject in [brackets]'))
+      .positional('object', once('what the model is to recall [default: what it finds likeliest]'))
       .options({
-        prompt: once('--prompt', 'a prompt with {} where the subject goes, instead of brackets'),
-        subject: once('--subject', 'the subject, with --prompt'),
-        facts: number('--facts', 'average over so many facts of --data that the model knows', FROM_0),
-        sweep: number('--sweep', 'edit so many facts of --data at each layer, too', FROM_0),
-        data: input('--data', 'facts, and subjects for the width of the noise [default: CounterFact]'),
-        samples: number('--samples', 'corrupted runs [default: 10]', FROM_1),
+        prompt: once('a prompt with {} where the subject goes, instead of brackets'),
+        subject: once('the subject, with --prompt'),
+        facts: number('average over so many facts of --data that the model knows', FROM_0),
+        sweep: number('edit so many facts of --data at each layer, too', FROM_0),
+        data: input('facts, and subjects for the width of the noise [default: CounterFact]'),
+        samples: number('corrupted runs [default: 10]', FROM_1),
         window: number(
-          '--window',
           'layers restored together for MLP and attention [default: 10, less in small models]',
           FROM_1,
         ),
-        noise: number(
-          '--noise',
-          'deviation of the noise [default: 3 deviations of the subjects’ embeddings]',
-          { min: 0 },
-        ),
-        out: folder('--out', 'write figures and a report to this folder', FOLDERS.report),
+        noise: number('deviation of the noise [default: 3 deviations of the subjects’ embeddings]', LEAST_0),
+        out: folder('write figures and a report to this folder', FOLDERS.report),
       })
       .options(EDIT_FLAGS)
       .options(MODEL_FLAGS)

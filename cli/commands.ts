@@ -61,14 +61,23 @@ export function command<T>({ flags, run }: Spec<T>): Command {
   };
 }
 
-/** yargs forgets what it does not know of a flag, so which of them are files is noted on the way in. */
+/** What a flag of `flags.ts` has that yargs does not know of: its file, and a `coerce` that is told what users call it. */
+interface Flag {
+  readonly file?: FileRole;
+  readonly coerce?: (value: unknown, name: string) => unknown;
+}
+
+/** Takes that of every flag on its way to yargs: the key of a flag is its name, and is written once. */
 function noting(yargs: Argv, roles: Map<string, NamedRole>): Argv {
   for (const method of ['options', 'positional'] as const) {
     const own = yargs[method].bind(yargs) as (...words: unknown[]) => Argv;
-    const noted = (key: string | object, flag?: { readonly file?: FileRole }): Argv => {
-      if (typeof key === 'string' && flag?.file)
-        roles.set(key, { ...flag.file, flag: method === 'options' ? `--${key}` : key });
-      return flag ? own(key, flag) : own(key); // given an object, yargs calls `options` again for each of its flags
+    const noted = (key: string | object, flag?: Flag): Argv => {
+      // Given an object, yargs calls `options` again for each of its flags.
+      if (typeof key !== 'string' || !flag) return own(key);
+      const { file, coerce } = flag;
+      const name = method === 'options' ? `--${key}` : key;
+      if (file) roles.set(key, { ...file, flag: name });
+      return own(key, coerce ? { ...flag, coerce: (value: unknown) => coerce(value, name) } : flag);
     };
     Object.assign(yargs, { [method]: noted });
   }

@@ -34,31 +34,22 @@ export const build = command({
     yargs
       .options({
         corpus: files(
-          '--corpus',
           'text files (a document a line), .jsonl files ("text"), folders of these, or - for stdin',
         ),
-        format: choice('--format', ['text', 'jsonl'], 'of files whose name does not tell, and of stdin'),
-        tokens: number('--tokens', 'stop after so many [default: the whole corpus]', {
+        format: choice(['text', 'jsonl'], 'of files whose name does not tell, and of stdin'),
+        tokens: number('stop after so many [default: the whole corpus]', {
           integer: true,
           min: 1,
           max: MOST_TOKENS,
         }),
-        layer: number('--layer', 'the layer, from 0 [default: the edit layer known for the model]', FROM_0),
-        layers: text('--layers', 'several layers in one pass, such as 3,5,7'),
+        layer: number('the layer, from 0 [default: the edit layer known for the model]', FROM_0),
+        layers: text('several layers in one pass, such as 3,5,7'),
         'save-every': number(
-          '--save-every',
           `seconds after which the state is saved again [default: ${SAVE_SECONDS}]`,
           ABOVE_0,
         ),
-        shard: text(
-          '--shard',
-          'one part of several: i/n with i from 0, auto/n or auto under Slurm, Kubernetes or MPI',
-        ),
-        out: output(
-          '--out',
-          'write the file here [default: the cache, where edit finds it]',
-          KINDS.covariance,
-        ),
+        shard: text('one part of several: i/n with i from 0, auto/n or auto under Slurm, Kubernetes or MPI'),
+        out: output('write the file here [default: the cache, where edit finds it]', KINDS.covariance),
         'skip-special': flag('leave out keys of special tokens, such as the BOS in front of every text'),
         restart: flag('forget an earlier state or file of the same build'),
       })
@@ -147,11 +138,11 @@ async function open(
 }
 
 const OUT_FLAG = {
-  out: output('--out', 'write here [default: the cache, where edit finds it]', KINDS.covariance),
+  out: output('write here [default: the cache, where edit finds it]', KINDS.covariance),
 } as const;
 
 export const info = command({
-  flags: (yargs) => yargs.positional('file', input('file', 'a covariance file')),
+  flags: (yargs) => yargs.positional('file', input('a covariance file')),
   run: async ({ file: path = '' }, { terminal }) => {
     const file = await openCovariance(path);
     await readMatrices(file);
@@ -170,7 +161,7 @@ export const info = command({
 });
 
 export const merge = command({
-  flags: (yargs) => yargs.positional('files', files('files', 'files written with --shard')).options(OUT_FLAG),
+  flags: (yargs) => yargs.positional('files', files('files written with --shard')).options(OUT_FLAG),
   run: async ({ files: parts = [], out }, { terminal, signal }) => {
     const { path, key, facts, missing } = await mergeCovariances(parts, out, { signal });
     terminal.print(`${path}`);
@@ -183,13 +174,9 @@ export const merge = command({
 
 export const importNpz = command({
   flags: (yargs) =>
-    yargs.positional('npz', input('npz', 'an archive of layer_stats')).options({
-      model: text('--model', 'the model it was computed with [default: facts, which is bundled]'),
-      layer: number(
-        '--layer',
-        'the layer it was computed for [default: as the archive or its name says]',
-        FROM_0,
-      ),
+    yargs.positional('npz', input('an archive of layer_stats')).options({
+      model: text('the model it was computed with [default: facts, which is bundled]'),
+      layer: number('the layer it was computed for [default: as the archive or its name says]', FROM_0),
       ...OUT_FLAG,
       offline: flag('never use the network'),
     }),
@@ -206,8 +193,8 @@ export const importNpz = command({
 export const exportNpz = command({
   flags: (yargs) =>
     yargs
-      .positional('file', input('file', 'a covariance file'))
-      .options({ out: output('--out', 'the archive [default: FILE with .npz at its end]', KINDS.archive) }),
+      .positional('file', input('a covariance file'))
+      .options({ out: output('the archive [default: FILE with .npz at its end]', KINDS.archive) }),
   run: async ({ file = '', out }, { terminal, signal, files: named }) => {
     const target = out ?? `${file.replace(/\.safetensors$/, '')}.npz`;
     if (out === undefined) await named.writes('--out', target, KINDS.archive);

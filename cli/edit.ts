@@ -40,16 +40,16 @@ interface EditCommand extends EditArguments, RequestArguments, ModelArguments {
 export const edit = command({
   flags: (yargs) =>
     yargs
-      .positional('sentence', once('sentence', 'a prompt with its subject in [brackets]'))
-      .positional('continuation', once('continuation', 'the target: what shall follow the prompt'))
+      .positional('sentence', once('a prompt with its subject in [brackets]'))
+      .positional('continuation', once('the target: what shall follow the prompt'))
       .options({
-        prompt: once('--prompt', 'a prompt with {} where the subject goes, instead of brackets'),
-        subject: once('--subject', 'the subject, with --prompt'),
-        target: once('--target', 'the target'),
-        out: output('--out', 'write the edit file here', KINDS.edit),
-        dump: output('--dump', 'write every intermediate vector here', KINDS.dump),
-        check: input('--check', 'texts to see before and after: a line each, or {"prompt", "expect"} a line'),
-        facts: input('--facts', 'many facts: a file that evaluate reads, CSV, or a plain line a fact'),
+        prompt: once('a prompt with {} where the subject goes, instead of brackets'),
+        subject: once('the subject, with --prompt'),
+        target: once('the target'),
+        out: output('write the edit file here', KINDS.edit),
+        dump: output('write every intermediate vector here', KINDS.dump),
+        check: input('texts to see before and after: a line each, or {"prompt", "expect"} a line'),
+        facts: input('many facts: a file that evaluate reads, CSV, or a plain line a fact'),
         resume: flag('with --facts: go on with a run that was stopped'),
         'allow-miss': flag('exit code 0 even if the target does not become likely'),
       })

@@ -20,7 +20,7 @@ import { methodsFrom, singleFlags } from './edit-options.ts';
 import { readText } from '../src/io/file.ts';
 import { FOLDERS } from './files.ts';
 import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
-import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, files, folder, input, text } from './flags.ts';
+import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, files, flag, folder, input, text } from './flags.ts';
 import {
   DATA,
   DOWNSTREAM_FLAGS,
@@ -65,26 +65,18 @@ export const evaluate = command({
   flags: (yargs) =>
     yargs
       .positional('data', DATA)
-      .positional('shards', files('shards', 'after the word merge: folders of shards, brought together'))
+      .positional('shards', files('after the word merge: folders of shards, brought together'))
       .options(LAB_FLAGS)
       .options({
-        out: folder('--out', 'keep every case in this folder: run.json, run.jsonl', FOLDERS.run),
-        resume: {
-          type: 'boolean',
-          default: false,
-          describe:
-            'go on with the run in that folder; without one, a run that was stopped goes on by itself',
-        },
-        'find-disabling': {
-          type: 'boolean',
-          default: false,
-          describe: 'only list the edits that would disable the model',
-        },
+        out: folder('keep every case in this folder: run.json, run.jsonl', FOLDERS.run),
+        resume: flag(
+          'go on with the run in that folder; without one, a run that was stopped goes on by itself',
+        ),
+        'find-disabling': flag('only list the edits that would disable the model'),
         shard: text(
-          '--shard',
           'this part of the facts, i/n with i from 0; auto/n or auto: as the scheduler says. Needs --out',
         ),
-        references: input('--references', 'attribute_snippets.json of ROME: texts for consistency (RS)'),
+        references: input('attribute_snippets.json of ROME: texts for consistency (RS)'),
       })
       .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
       .options({ ...STUDY_FLAGS, ...DOWNSTREAM_FLAGS })

@@ -30,10 +30,7 @@ import type { Terminal } from './terminal.ts';
 export const explain = command({
   flags: (yargs) =>
     yargs
-      .positional(
-        'file',
-        once('file', `an edit file, or a list whose last edit is meant [default: ${DEFAULT_LIST}]`),
-      )
+      .positional('file', once(`an edit file, or a list whose last edit is meant [default: ${DEFAULT_LIST}]`))
       .options({ covariance: EDIT_FLAGS.covariance })
       .options(MODEL_FLAGS)
       .example('$0 explain darrieux.safetensors', 'the edit of palimpsest edit --help'),
@@ -148,10 +145,10 @@ const PORT = 8017;
 export const page = command({
   flags: (yargs) =>
     yargs.options({
-      port: number('--port', `where it listens; 0: any free port [default: ${PORT}]`, FROM_0),
-      host: text('--host', 'who may reach it: this machine alone, or 0.0.0.0 [default: 127.0.0.1]'),
+      port: number(`where it listens; 0: any free port [default: ${PORT}]`, FROM_0),
+      host: text('who may reach it: this machine alone, or 0.0.0.0 [default: 127.0.0.1]'),
       open: flag('open it in the browser; --no-open only serves', true),
-      out: folder('--out', 'write it into this folder instead, for any host of static files', {}),
+      out: folder('write it into this folder instead, for any host of static files', {}),
     }),
   run: async ({ port = PORT, host = '127.0.0.1', open, out }, { terminal, signal }) => {
     if (out !== undefined) {

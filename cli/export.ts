@@ -21,7 +21,7 @@ import type { Report, Run } from './commands.ts';
 import { namedEditResult, readEdit, readEdits, shortId } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
-import { MODEL_FLAGS, choice, files, folder as folderFlag, folderOr, input, outputOr } from './flags.ts';
+import { MODEL_FLAGS, choice, files, folder as folderFlag, input, or, output } from './flags.ts';
 import { findCheckpoint, reportTimings, stopwatch } from './session.ts';
 import { megabytes, percent, plural } from '../src/numerals.ts';
 
@@ -30,15 +30,13 @@ const { weights: _, ...FLAGS } = MODEL_FLAGS;
 export const exportModel = command({
   flags: (yargs) =>
     yargs
-      .positional('folder', folderFlag('folder', 'a new folder', {}))
+      .positional('folder', folderFlag('a new folder', {}))
       .options({
         format: choice(
-          '--format',
           ['checkpoint', 'peft', 'gguf'],
           'the edited model, or the edits alone as a LoRA adapter for PEFT, or for llama.cpp and Ollama [default: checkpoint]',
         ),
         dtype: choice(
-          '--dtype',
           ['f32', 'stored'],
           'of edited matrices in a checkpoint: exact, or as the model has them, which rounds the edit [default: f32]',
         ),
@@ -181,8 +179,8 @@ async function writeCheckpoint(
 export const merge = command({
   flags: (yargs) =>
     yargs
-      .positional('files', files('files', 'edit files, edit lists, or folders of sequence runs, in order'))
-      .options({ out: outputOr('merged.safetensors', '--out', 'the one edit file', KINDS.edit) })
+      .positional('files', files('edit files, edit lists, or folders of sequence runs, in order'))
+      .options({ out: or('merged.safetensors', output('the one edit file', KINDS.edit)) })
       .example('$0 merge run-rome --out run-rome.safetensors', 'all edits of a run as one file'),
   run: async (args, { terminal, signal, files: named }) => {
     const edits = await readEdits(args.files ?? []);
@@ -201,8 +199,8 @@ export const merge = command({
 export const importAdapter = command({
   flags: (yargs) =>
     yargs
-      .positional('adapter', input('adapter', 'a PEFT folder, or a .gguf file, that export wrote'))
-      .options({ out: folderOr('imported', '--out', 'a new folder for the edit files', {}) })
+      .positional('adapter', input('a PEFT folder, or a .gguf file, that export wrote'))
+      .options({ out: or('imported', folderFlag('a new folder for the edit files', {})) })
       .options({
         model: FLAGS.model,
         revision: FLAGS.revision,

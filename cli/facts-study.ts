@@ -20,7 +20,7 @@ import type { SequenceRun } from '../src/lab/report/study.ts';
 import type { Report, Run } from './commands.ts';
 import { factsOf, factsProgress, writtenFacts } from './edit-facts.ts';
 import { readData } from '../src/io/file.ts';
-import { number } from './flags.ts';
+import { FROM_0, number } from './flags.ts';
 import {
   downstreamFrom,
   examplesFrom,
@@ -60,9 +60,8 @@ export interface StudyArguments
 /** Beside those of an edit and of facts. */
 export const STUDY_FLAGS = {
   'free-tokens': number(
-    '--free-tokens',
     `with --batch: tokens that the model writes by itself after every prompt; 0 for none [default: ${FREE_TOKENS}]`,
-    { integer: true, min: 0 },
+    FROM_0,
   ),
 } as const;
 

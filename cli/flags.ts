@@ -25,23 +25,25 @@ interface Range {
 }
 
 /** A flag or positional given at most once; its text may be empty: the command says what it expects. */
-export function once(name: string, describe: string) {
-  return { type: 'string', describe, coerce: (value: unknown) => single(name, value) } as const;
+export function once(describe: string) {
+  return { type: 'string', describe, coerce: single } as const;
 }
 
 /** A flag with one text that is not empty. */
-export function text(name: string, describe: string) {
-  return { type: 'string', nargs: 1, describe, coerce: (value: unknown) => filled(name, value) } as const;
+export function text(describe: string) {
+  return { type: 'string', nargs: 1, describe, coerce: filled } as const;
 }
 
-/** Whole numbers from 0 or 1 on, and any above 0. */
+/** Whole numbers from 0 or 1 on, and any from 0 on or above it. */
 export const FROM_0 = { integer: true, min: 0 } as const;
 export const FROM_1 = { integer: true, min: 1 } as const;
+export const LEAST_0 = { min: 0 } as const;
 export const ABOVE_0 = { above: 0 } as const;
 
 /** A flag with one number. It has no type for yargs, which would turn what is no number into NaN before we see it. */
-export function number(name: string, describe: string, range: Range = {}) {
-  const coerce = (value: unknown): number | undefined => inRange(name, filled(name, value), range);
+export function number(describe: string, range: Range) {
+  const coerce = (value: unknown, name?: string): number | undefined =>
+    inRange(filled(value, name), range, name);
   return { nargs: 1, describe, coerce } as const;
 }
 
@@ -51,61 +53,52 @@ export function flag(describe: string, on = false) {
 }
 
 /** A flag with one of a few words. */
-export function choice<const T extends string>(name: string, choices: readonly T[], describe: string) {
-  const coerce = (value: unknown): T | undefined => single(name, value) as T | undefined; // yargs checks it next
+export function choice<const T extends string>(choices: readonly T[], describe: string) {
+  const coerce = (value: unknown, name?: string): T | undefined => single(value, name) as T | undefined; // yargs checks it next
   return { nargs: 1, describe, choices, coerce } as const;
 }
 
 /** A flag with one or more files that the command reads. */
-export function files(name: string, describe: string) {
-  const coerce = (value: readonly unknown[] | undefined): string[] | undefined =>
-    value === undefined ? undefined : [value].flat().map((one) => String(filled(name, one)));
+export function files(describe: string) {
   return {
     type: 'string',
     array: true,
     requiresArg: true,
     describe,
-    coerce,
+    coerce: everyFilled,
     file: { role: 'input' },
   } as const;
 }
 
 /** A flag with a file that the command reads. */
-export function input(name: string, describe: string) {
-  return { ...text(name, describe), file: { role: 'input' } } as const;
+export function input(describe: string) {
+  return { ...text(describe), file: { role: 'input' } } as const;
 }
 
 /** A flag with a file that the command writes. */
-export function output(name: string, describe: string, kind: Kind) {
-  return { ...text(name, describe), file: { role: 'output', kind } } as const;
-}
-
-/** The same with a name for it when none is given. */
-export function outputOr(fallback: string, name: string, describe: string, kind: Kind) {
-  return { ...or(fallback, name, describe), file: { role: 'output', kind } } as const;
+export function output(describe: string, kind: Kind) {
+  return { ...text(describe), file: { role: 'output', kind } } as const;
 }
 
 /** A flag with a file that the command reads and writes again. */
-export function changed(name: string, describe: string, kind: Kind, fallback: string) {
-  return { ...or(fallback, name, describe), file: { role: 'both', kind } } as const;
+export function changed(describe: string, kind: Kind) {
+  return { ...text(describe), file: { role: 'both', kind } } as const;
 }
 
 /** A flag with a folder that the command fills. */
-export function folder(name: string, describe: string, names: FolderKind) {
-  return { ...text(name, describe), file: { role: 'folder', files: names } } as const;
+export function folder(describe: string, names: FolderKind) {
+  return { ...text(describe), file: { role: 'folder', files: names } } as const;
 }
 
-/** The same with a name for it when none is given. */
-export function folderOr(fallback: string, name: string, describe: string, names: FolderKind) {
-  return { ...or(fallback, name, describe), file: { role: 'folder', files: names } } as const;
+/** A flag with a name for its file or folder when none is given. */
+export function or<F extends ReturnType<typeof text>>(fallback: string, named: F) {
+  const coerce = (value: unknown, name?: string): string => filled(value, name) ?? fallback;
+  return { ...named, coerce, default: fallback };
 }
 
-function or(fallback: string, name: string, describe: string) {
-  const coerce = (value: unknown): string => filled(name, value) ?? fallback;
-  return { ...text(name, describe), coerce, default: fallback } as const;
-}
+// What follows gets the value of a flag and, from `command`, what users call it.
 
-function single(name: string, value: unknown): string | undefined {
+function single(value: unknown, name = ''): string | undefined {
   if (Array.isArray(value))
     throw new UsageError(`${name}: expected it once, it was given ${value.length} times.`);
   if (typeof value === 'boolean')
@@ -115,13 +108,17 @@ function single(name: string, value: unknown): string | undefined {
   return value === undefined ? undefined : String(value);
 }
 
-function filled(name: string, value: unknown): string | undefined {
-  const one = single(name, value);
+function filled(value: unknown, name = ''): string | undefined {
+  const one = single(value, name);
   if (one === '') throw new UsageError(`${name}: expected a value, found an empty one.`);
   return one;
 }
 
-function inRange(name: string, one: string | undefined, { integer = false, min, above, max }: Range) {
+function everyFilled(value: unknown, name?: string): string[] | undefined {
+  return value === undefined ? undefined : [value].flat().map((one) => String(filled(one, name)));
+}
+
+function inRange(one: string | undefined, { integer = false, min, above, max }: Range, name = '') {
   if (one === undefined) return undefined;
   const x = one.trim() === '' ? NaN : Number(one);
   const isNumber = integer ? Number.isSafeInteger(x) : Number.isFinite(x);
@@ -134,18 +131,14 @@ function inRange(name: string, one: string | undefined, { integer = false, min, 
 }
 
 export const ADAPTER_FLAGS = {
-  adapter: text('--adapter', 'auto, or part of the name of an adapter [default: auto]'),
+  adapter: text('auto, or part of the name of an adapter [default: auto]'),
 } as const;
 
 /** Where the time goes: all commands that load a model. */
 const TRACE_FLAGS = {
   trace: flag('time every shader: kernel, shape, ms, GFLOP/s, GB/s on stderr'),
   'trace-all': flag('the same, one line a dispatch'),
-  'trace-file': output(
-    '--trace-file',
-    'write the time of every dispatch to a file, tab-separated',
-    KINDS.times,
-  ),
+  'trace-file': output('write the time of every dispatch to a file, tab-separated', KINDS.times),
 } as const;
 
 export const WEIGHTS = 'how matrices are stored: f32, 16 bits, or what memory allows [default: auto]';
@@ -153,17 +146,17 @@ export const WEIGHTS = 'how matrices are stored: f32, 16 bits, or what memory al
 /** All commands that load a model. */
 export const MODEL_FLAGS = {
   ...ADAPTER_FLAGS,
-  model: text('--model', 'a known name, a folder or a hub id [default: facts, which is bundled]'),
-  weights: choice('--weights', STORAGES, WEIGHTS),
-  revision: text('--revision', 'a branch, a tag or a commit of a model of the hub [default: main]'),
+  model: text('a known name, a folder or a hub id [default: facts, which is bundled]'),
+  weights: choice(STORAGES, WEIGHTS),
+  revision: text('a branch, a tag or a commit of a model of the hub [default: main]'),
   offline: flag('never use the network'),
   fetch: flag('download a model that only an edit file names, too'),
-  edits: files('--edits', 'edit files or an edit list: put into the model first, in this order'),
+  edits: files('edit files or an edit list: put into the model first, in this order'),
   ...TRACE_FLAGS,
 } as const;
 
 export const SEED_FLAG = {
-  seed: number('--seed', 'of everything random [default: 0]', FROM_0),
+  seed: number('of everything random [default: 0]', FROM_0),
 } as const;
 
 /** The losses of all steps lie in one buffer. */
@@ -171,47 +164,28 @@ const MOST_STEPS = 100_000;
 
 /** All commands that make an edit. */
 export const EDIT_FLAGS = {
-  method: choice('--method', [...METHODS, 'all'] as const, 'how the update is made [default: r-rome]'),
-  layer: number(
-    '--layer',
-    'the layer whose MLP is edited, from 0 [default: that known for the model]',
-    FROM_0,
-  ),
-  contexts: input('--contexts', 'JSON array of templates with one {} each [default: sampled with --seed]'),
-  covariance: input('--covariance', 'auto, identity, or a covariance file [default: auto]'),
-  steps: number('--steps', `forward passes at most [default: ${VALUE_DEFAULTS.steps}]`, {
+  method: choice([...METHODS, 'all'] as const, 'how the update is made [default: r-rome]'),
+  layer: number('the layer whose MLP is edited, from 0 [default: that known for the model]', FROM_0),
+  contexts: input('JSON array of templates with one {} each [default: sampled with --seed]'),
+  covariance: input('auto, identity, or a covariance file [default: auto]'),
+  steps: number(`forward passes at most [default: ${VALUE_DEFAULTS.steps}]`, {
     integer: true,
     min: 1,
     max: MOST_STEPS,
   }),
-  'learning-rate': number('--learning-rate', `of Adam [default: ${VALUE_DEFAULTS.learningRate}]`, ABOVE_0),
-  clamp: number(
-    '--clamp',
-    'longest delta, in lengths of v0 [default: that known for the model, else 4]',
-    ABOVE_0,
-  ),
+  'learning-rate': number(`of Adam [default: ${VALUE_DEFAULTS.learningRate}]`, ABOVE_0),
+  clamp: number('longest delta, in lengths of v0 [default: that known for the model, else 4]', ABOVE_0),
   'kl-factor': number(
-    '--kl-factor',
     `weight of what else is said of the subject [default: ${VALUE_DEFAULTS.klFactor}]`,
-    { min: 0 },
+    LEAST_0,
   ),
-  'weight-decay': number(
-    '--weight-decay',
-    `weight of the length of delta [default: ${VALUE_DEFAULTS.weightDecay}]`,
-    { min: 0 },
-  ),
-  'on-collapse': choice(
-    '--on-collapse',
-    ['warn', 'refuse'],
-    'what to do with an edit that would disable the model',
-  ),
+  'weight-decay': number(`weight of the length of delta [default: ${VALUE_DEFAULTS.weightDecay}]`, LEAST_0),
+  'on-collapse': choice(['warn', 'refuse'], 'what to do with an edit that would disable the model'),
   stop: choice(
-    '--stop',
     ['loss', 'probable'],
     'when the search for a value ends early: at a small loss, or also once the target is the most probable [default: loss; of paper --sequel probable]',
   ),
   'stop-after': number(
-    '--stop-after',
     'with --stop probable: steps at which every sampled context says the whole target [default: 4]',
     FROM_1,
   ),
@@ -226,10 +200,9 @@ export const EDIT_FLAGS = {
 } as const;
 
 /** A length, or `measure` where the flag stands alone. */
-function anchorFrom(value: unknown): number | 'measure' | undefined {
-  const one = single('--anchor-norm', value);
-  if (one === undefined) return undefined;
-  return one === '' ? 'measure' : inRange('--anchor-norm', one, ABOVE_0);
+function anchorFrom(value: unknown, name?: string): number | 'measure' | undefined {
+  const one = single(value, name);
+  return one === '' ? 'measure' : inRange(one, ABOVE_0, name);
 }
 
 const numberOf = (x: number): string => x.toLocaleString('en');
@@ -237,46 +210,32 @@ const numberOf = (x: number): string => x.toLocaleString('en');
 /** All commands that write many facts at once, beside those of an edit. */
 export const FACTS_FLAGS = {
   method: choice(
-    '--method',
     [...METHODS, 'all', ...MASS_METHODS] as const,
     'how the update is made; the last four write many facts at once [default: r-rome]',
   ),
-  layers: text(
-    '--layers',
-    'layers that share the work, with commas between [default: those known for the model]',
-  ),
+  layers: text('layers that share the work, with commas between [default: those known for the model]'),
   covariance: {
     type: 'string',
     array: true,
     nargs: 1,
     describe: 'auto, identity, or a covariance file; with --layers once a layer [default: auto]',
-    coerce: (value: readonly unknown[] | undefined): string[] | undefined =>
-      value?.map((one) => String(filled('--covariance', one))),
+    coerce: everyFilled,
   },
-  batch: number('--batch', 'facts at a time [default: all at once]', FROM_1),
+  batch: number('facts at a time [default: all at once]', FROM_1),
   'covariance-weight': number(
-    '--covariance-weight',
     `facts that C stands for: lambda of MEMIT and ENCORE, w of EMMET [default: ${numberOf(MASS_DEFAULTS.covarianceWeight)}]`,
     ABOVE_0,
   ),
-  epsilon: number(
-    '--epsilon',
-    `EMMET: weight of what may be left undone [default: ${MASS_DEFAULTS.epsilon}]`,
-    ABOVE_0,
-  ),
-  'norm-weight': number('--norm-weight', `ENCORE: weight of |U| [default: ${MASS_DEFAULTS.normWeight}]`, {
-    min: 0,
-  }),
+  epsilon: number(`EMMET: weight of what may be left undone [default: ${MASS_DEFAULTS.epsilon}]`, ABOVE_0),
+  'norm-weight': number(`ENCORE: weight of |U| [default: ${MASS_DEFAULTS.normWeight}]`, LEAST_0),
   'null-space-threshold': number(
-    '--null-space-threshold',
     `AlphaEdit: eigenvalues of C below it count as null [default: ${MASS_DEFAULTS.nullSpaceThreshold}]`,
     ABOVE_0,
   ),
-  ridge: number('--ridge', `AlphaEdit: L2 [default: ${MASS_DEFAULTS.ridge}]`, ABOVE_0),
+  ridge: number(`AlphaEdit: L2 [default: ${MASS_DEFAULTS.ridge}]`, ABOVE_0),
   conflicts: choice(
-    '--conflicts',
     ['refuse', 'last'],
     'facts that contradict each other: an error, or the last of them is written [default: refuse]',
   ),
-  memory: number('--memory', 'MiB that the search for values may take [default: 1,024]', ABOVE_0),
+  memory: number('MiB that the search for values may take [default: 1,024]', ABOVE_0),
 } as const;

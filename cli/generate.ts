@@ -4,7 +4,7 @@ import { askInChat } from '../src/io/chat.ts';
 import { generate as generateText } from '../src/models/generate.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { command } from './commands.ts';
-import { FROM_1, MODEL_FLAGS, SEED_FLAG, number } from './flags.ts';
+import { FROM_1, MODEL_FLAGS, SEED_FLAG, flag, number } from './flags.ts';
 import { plural, short } from '../src/numerals.ts';
 import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -18,13 +18,9 @@ export const generate = command({
       .positional('prompt', { type: 'string', array: true, describe: 'each a text in quotes' })
       .options(MODEL_FLAGS)
       .options({
-        tokens: number('--tokens', `tokens to add to each [default: ${TOKENS}]`, FROM_1),
-        'top-k': number('--top-k', `draw from the k most likely; 1 is greedy [default: ${TOP_K}]`, FROM_1),
-        chat: {
-          type: 'boolean',
-          default: false,
-          describe: "ask in the model's chat template, instead of continuing the text",
-        },
+        tokens: number(`tokens to add to each [default: ${TOKENS}]`, FROM_1),
+        'top-k': number(`draw from the k most likely; 1 is greedy [default: ${TOP_K}]`, FROM_1),
+        chat: flag("ask in the model's chat template, instead of continuing the text"),
         ...SEED_FLAG,
       })
       .example('$0 generate "The mother tongue of" --seed 7', 'another seed, another text')

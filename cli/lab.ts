@@ -26,41 +26,25 @@ import type { Run } from './commands.ts';
 import { withEditing } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { readData } from '../src/io/file.ts';
-import { FROM_0, FROM_1, type Given, choice, input, number, text } from './flags.ts';
+import { FROM_0, FROM_1, LEAST_0, type Given, choice, input, number, text } from './flags.ts';
 import type { ModelArguments, Session } from './session.ts';
 import { plural } from '../src/numerals.ts';
 
-const SHARE = { min: 0 } as const;
-
 /** Flags of both commands, beside those of an edit. */
 export const LAB_FLAGS = {
-  from: number('--from', 'the first record, from 0 [default: 0]', FROM_0),
-  count: number('--count', 'records [default: all]', FROM_1),
+  from: number('the first record, from 0 [default: 0]', FROM_0),
+  count: number('records [default: all]', FROM_1),
   'suspect-cosine': number(
-    '--suspect-cosine',
     `|k · u| / (|k| |u|) below it is suspect [default: ${THRESHOLDS.suspectCosine}]`,
-    SHARE,
+    LEAST_0,
   ),
-  'disabling-cosine': number(
-    '--disabling-cosine',
-    `and below it disabling [default: ${THRESHOLDS.disablingCosine}]`,
-    SHARE,
-  ),
+  'disabling-cosine': number(`and below it disabling [default: ${THRESHOLDS.disablingCosine}]`, LEAST_0),
   'suspect-update': number(
-    '--suspect-update',
     `|u lambda^T| / |W| above it is suspect [default: ${THRESHOLDS.suspectUpdate}]`,
-    SHARE,
+    LEAST_0,
   ),
-  'disabling-update': number(
-    '--disabling-update',
-    `and above it disabling [default: ${THRESHOLDS.disablingUpdate}]`,
-    SHARE,
-  ),
-  'text-tokens': number(
-    '--text-tokens',
-    'tokens of a generated text, its prompt included; 0 for none',
-    FROM_0,
-  ),
+  'disabling-update': number(`and above it disabling [default: ${THRESHOLDS.disablingUpdate}]`, LEAST_0),
+  'text-tokens': number('tokens of a generated text, its prompt included; 0 for none', FROM_0),
 } as const;
 
 export type LabArguments = EditArguments &
@@ -69,7 +53,6 @@ export type LabArguments = EditArguments &
 
 /** The data file as a positional. */
 export const DATA = input(
-  'data',
   'CounterFact, zsRE, EasyEdit, FastEdit, CSV (prompt,subject,target,true) or plain lines [default: CounterFact]',
 );
 
@@ -232,7 +215,6 @@ async function* placed(texts: readonly string[]): AsyncGenerator<Placed<number>>
 const HELD_OUT = 12;
 
 export const HELD_OUT_FLAG = input(
-  '--held-out',
   `text, a document a line, whose first ${HELD_OUT} are followed [default: WikiText]`,
 );
 
@@ -245,18 +227,10 @@ export function followed(model: Model, corpus: string): number[][] {
 export const PER_CLASS = 100;
 
 export const DOWNSTREAM_FLAGS = {
-  'downstream-every': number(
-    '--downstream-every',
-    'edits between two runs of the downstream tasks [default: 0, none]',
-    FROM_0,
-  ),
-  'downstream-tasks': text('--downstream-tasks', `which, with commas between [default: ${TASKS.join()}]`),
-  'per-class': number('--per-class', `examples of each class of a task [default: ${PER_CLASS}]`, FROM_1),
-  'rte-labels': choice(
-    '--rte-labels',
-    ['glue', 'published'],
-    'published: entailed means False, as in the paper',
-  ),
+  'downstream-every': number('edits between two runs of the downstream tasks [default: 0, none]', FROM_0),
+  'downstream-tasks': text(`which, with commas between [default: ${TASKS.join()}]`),
+  'per-class': number(`examples of each class of a task [default: ${PER_CLASS}]`, FROM_1),
+  'rte-labels': choice(['glue', 'published'], 'published: entailed means False, as in the paper'),
 } as const;
 
 export type DownstreamArguments = Given<typeof DOWNSTREAM_FLAGS>;

@@ -22,7 +22,7 @@ import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { readData } from '../src/io/file.ts';
 import { FOLDERS } from './files.ts';
-import { EDIT_FLAGS, MODEL_FLAGS, folderOr, input, number, text } from './flags.ts';
+import { EDIT_FLAGS, FROM_0, FROM_1, MODEL_FLAGS, flag, folder, input, number, or, text } from './flags.ts';
 import { factsFrom, followed, layerSolvers, readTasks, runMode, settingsOf, withLab } from './lab.ts';
 import type { LabArguments } from './lab.ts';
 import { groupsFrom, massSettings, massWriting, sampledGroups } from './mass-options.ts';
@@ -31,8 +31,6 @@ import type { Session } from './session.ts';
 import { Steps } from './terminal.ts';
 import type { Terminal } from './terminal.ts';
 import { duration } from '../src/numerals.ts';
-
-const COUNT = { integer: true, min: 1 } as const;
 
 /** Numbers of the plan: the flag of each, what it says, and the least that it takes. */
 const SIZES = {
@@ -51,7 +49,7 @@ const SIZE_NAMES = Object.keys(SIZES) as SizeName[];
 const SIZE_FLAGS = Object.fromEntries(
   SIZE_NAMES.map((name) => {
     const [flag, says, min] = SIZES[name];
-    return [flag, number(`--${flag}`, `${says} [default: ${PAPER_PLAN[name]}]`, { integer: true, min })];
+    return [flag, number(`${says} [default: ${PAPER_PLAN[name]}]`, { integer: true, min })];
   }),
 ) as Record<(typeof SIZES)[SizeName][0], ReturnType<typeof number>>;
 
@@ -64,21 +62,16 @@ export const paper = command({
   flags: (yargs) =>
     yargs
       .options({
-        out: folderOr('paper', '--out', 'folder of the report', FOLDERS.study),
-        data: input('--data', 'records to edit [default: CounterFact; without --sequel 100 of it, shuffled]'),
-        resume: { type: 'boolean', default: false, describe: 'go on with what is in the folder' },
-        sequel: {
-          type: 'boolean',
-          default: false,
-          describe: 'many facts instead: r-ROME one by one, MEMIT, EMMET, ENCORE, AlphaEdit',
-        },
-        sizes: text('--sizes', `with --sequel: numbers of facts [default: ${SEQUEL_PLAN.sizes.join()}]`),
-        batch: number('--batch', `with --sequel: facts of a batch [default: ${SEQUEL_PLAN.batch}]`, COUNT),
-        judged: number('--judged', 'with --sequel: facts asked at most [default: all]', COUNT),
+        out: or('paper', folder('folder of the report', FOLDERS.study)),
+        data: input('records to edit [default: CounterFact; without --sequel 100 of it, shuffled]'),
+        resume: flag('go on with what is in the folder'),
+        sequel: flag('many facts instead: r-ROME one by one, MEMIT, EMMET, ENCORE, AlphaEdit'),
+        sizes: text(`with --sequel: numbers of facts [default: ${SEQUEL_PLAN.sizes.join()}]`),
+        batch: number(`with --sequel: facts of a batch [default: ${SEQUEL_PLAN.batch}]`, FROM_1),
+        judged: number('with --sequel: facts asked at most [default: all]', FROM_1),
         anchored: number(
-          '--anchored',
           `with --sequel: the most facts that are anchored one by one or in batches, too [default: ${SEQUEL_PLAN.anchored}]`,
-          { integer: true, min: 0 },
+          FROM_0,
         ),
       })
       .options(EDIT_FLAGS)

@@ -22,7 +22,7 @@ export const predict = command({
     yargs
       .positional('text', { type: 'string', array: true, describe: 'each a text in quotes' })
       .options({
-        top: number('--top', `how many tokens [default: ${TOP}]`, FROM_1),
+        top: number(`how many tokens [default: ${TOP}]`, FROM_1),
         compare: {
           type: 'boolean',
           implies: 'edits',

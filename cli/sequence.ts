@@ -43,7 +43,7 @@ import {
   survivalOf,
   writeSequenceReport,
 } from './facts-study.ts';
-import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, folderOr, number } from './flags.ts';
+import { EDIT_FLAGS, FACTS_FLAGS, FROM_0, MODEL_FLAGS, flag, folder, number, or } from './flags.ts';
 import { singleFlags } from './edit-options.ts';
 import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -52,7 +52,6 @@ import { left, right } from '../src/table.ts';
 
 /** Fallen edits that are listed. */
 const FALLEN = 10;
-const COUNT = { integer: true, min: 0 } as const;
 const EDITS = 100;
 
 interface SequenceCommand extends LabArguments, DownstreamArguments {
@@ -68,18 +67,12 @@ export const sequence = command({
       .positional('data', DATA)
       .options(LAB_FLAGS)
       .options({
-        out: folderOr(
+        out: or(
           'sequence',
-          '--out',
-          'folder of the run: run.jsonl, end.json, report.html, edits/',
-          FOLDERS.sequence,
+          folder('folder of the run: run.jsonl, end.json, report.html, edits/', FOLDERS.sequence),
         ),
-        resume: { type: 'boolean', default: false, describe: 'go on with the run in that folder' },
-        every: number(
-          '--every',
-          `edits between two measurements, the end is always one [default: ${EVERY}]`,
-          COUNT,
-        ),
+        resume: flag('go on with the run in that folder'),
+        every: number(`edits between two measurements, the end is always one [default: ${EVERY}]`, FROM_0),
         'held-out': HELD_OUT_FLAG,
       })
       .options({ ...STUDY_FLAGS, ...DOWNSTREAM_FLAGS })
