@@ -26,7 +26,7 @@ import {
 import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
 import { MODEL_FLAGS, changed, files, flag, input, or } from './flags.ts';
-import { introduce, reportTimings, withSession } from './session.ts';
+import { introduce, withSession } from './session.ts';
 import type { ModelArguments } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -82,8 +82,7 @@ export const revert = command({
       const here = await readEdits([path]);
       let kept = here;
       for (const word of (args.edits ?? []).map(String)) {
-        const edit = findEdit(word, here, path);
-        const batch = batchOf(word);
+        const { edit, batch } = findEdit(word, here, path);
         const now = kept.find(({ id }) => id === edit.id);
         if (!now) continue; // named twice
         const left = batch === undefined ? undefined : leaveOut(now, [batch], `revert ${word}`);
@@ -162,24 +161,18 @@ async function keepList(
     await write();
     return { model, result };
   }
-  return withSession(
-    args,
-    run,
-    async (session) => {
-      introduce(session, run);
-      const checked = await checkEdits(session.model, edits, session.timed);
-      const columns = (['before', 'applied', 'after'] as const).map((state) => ({
-        title: { before: 'base', applied: 'applied', after: 'now' }[state],
-        cells: checked.map((found) => percent(found[state])),
-      }));
-      showEdits(terminal, edits, ...columns);
-      warnOfFallen(checked, edits, terminal);
-      await write();
-      reportTimings(session, run);
-      return { ...session.about, result: { ...result, checked }, timings_ms: session.timings };
-    },
-    { edits },
-  );
+  return withSession(args, run, { edits }, async (session) => {
+    introduce(session, run);
+    const checked = await checkEdits(session.model, edits, session.timed);
+    const columns = (['before', 'applied', 'after'] as const).map((state) => ({
+      title: { before: 'base', applied: 'applied', after: 'now' }[state],
+      cells: checked.map((found) => percent(found[state])),
+    }));
+    showEdits(terminal, edits, ...columns);
+    warnOfFallen(checked, edits, terminal);
+    await write();
+    return session.report({ ...result, checked });
+  });
 }
 
 function warnOfFallen(checked: readonly Checked[], edits: readonly NamedEdit[], terminal: Terminal): void {
@@ -210,21 +203,20 @@ function checkNew(edit: NamedEdit, others: readonly NamedEdit[], path: string): 
     );
 }
 
-/** The batch that `2.5` or `1a2b3c4d.5` names. */
-function batchOf(word: string): number | undefined {
-  const [, batch] = /^\w+\.(\d+)$/.exec(word) ?? [];
-  return batch === undefined ? undefined : Number(batch);
-}
-
-function findEdit(name: string, edits: readonly NamedEdit[], path: string): NamedEdit {
-  const word = name.replace(/\.\d+$/, '');
-  const byNumber = /^\d+$/.test(word) ? edits[Number(word) - 1] : undefined;
-  if (byNumber) return byNumber;
-  const byId = word.length >= LEAST_ID ? edits.filter(({ id }) => id.startsWith(word.toLowerCase())) : [];
-  if (byId.length === 1 && byId[0]) return byId[0];
+/** The edit that a word names by number or id, and which batch of it: `2.5`, `1a2b3c4d.5`. */
+function findEdit(
+  word: string,
+  edits: readonly NamedEdit[],
+  path: string,
+): { edit: NamedEdit; batch: number | undefined } {
+  const [, name = word, batch] = /^(\w+)\.(\d+)$/.exec(word) ?? [];
+  const byNumber = /^\d+$/.test(name) ? edits[Number(name) - 1] : undefined;
+  const byId = name.length >= LEAST_ID ? edits.filter(({ id }) => id.startsWith(name.toLowerCase())) : [];
+  const edit = byNumber ?? (byId.length === 1 ? byId[0] : undefined);
+  if (edit) return { edit, batch: batch === undefined ? undefined : Number(batch) };
   const there = edits.map((edit, i) => `${i + 1} (${shortId(edit)})`).join(', ') || 'none';
   throw new UsageError(
-    `revert ${name}: expected the number or id of one edit in ${path}, it ${byId.length > 1 ? `fits ${byId.length}` : 'fits none'}. There: ${there}.`,
+    `revert ${word}: expected the number or id of one edit in ${path}, it ${byId.length > 1 ? `fits ${byId.length}` : 'fits none'}. There: ${there}.`,
   );
 }
 

@@ -11,6 +11,7 @@ import { rungTable } from '../src/lab/bench/matmul.ts';
 import type { ClassWinner } from '../src/lab/bench/matmul.ts';
 import { measureAll, rate } from '../src/lab/bench/measure.ts';
 import type { Measured } from '../src/lab/bench/measure.ts';
+import type { BenchArguments } from './bench.ts';
 import type { Run } from './commands.ts';
 import { giga, ms, percentOf, plural } from '../src/numerals.ts';
 import { left, right } from '../src/table.ts';
@@ -56,8 +57,8 @@ export interface FamilyResult {
   readonly wrong: readonly string[];
 }
 
-export interface FamilyOptions {
-  readonly roof: Roof;
+/** How much is measured. */
+interface Extent {
   readonly shape: Sizes | undefined;
   /** ms */
   readonly budget: number | undefined;
@@ -67,7 +68,8 @@ export interface FamilyOptions {
 export async function benchFamily(
   family: Family,
   gpu: Gpu,
-  { roof, shape, budget }: FamilyOptions,
+  roof: Roof,
+  { shape, budget }: Extent,
   { terminal, signal }: Run,
 ): Promise<FamilyResult> {
   const cases: Measured[] = [];
@@ -119,12 +121,6 @@ export async function benchTable(
   return found;
 }
 
-export interface CompareArguments {
-  readonly adapter?: string | undefined;
-  readonly compare?: readonly string[] | undefined;
-  readonly as?: readonly string[] | undefined;
-}
-
 const COMPARED = [...left('shape'), ...right('A ms', '±', 'B ms', '±', 'A/B', '±', 'B faster')];
 
 function comparedRow({ shape, deviations, times }: Compared): Cell[] {
@@ -139,15 +135,12 @@ function comparedRow({ shape, deviations, times }: Compared): Cell[] {
   ];
 }
 
-/** `--compare`: two rungs of a family, or shader files, or one of each, at all shapes that both compute. @param budget ms */
+/** `--compare`: two rungs of a family, or shader files, or one of each, at all shapes that both compute. */
 export async function benchCompare(
-  args: CompareArguments,
+  args: BenchArguments,
   gpu: Gpu,
-  {
-    families,
-    shape,
-    budget,
-  }: { families: readonly Family[]; shape?: Sizes | undefined; budget?: number | undefined },
+  families: readonly Family[],
+  { shape, budget }: Extent,
   { terminal, signal }: Run,
 ): Promise<{ readonly result: object; readonly wrong: readonly string[] }> {
   const [a, b, ...more] = args.compare ?? [];

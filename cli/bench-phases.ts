@@ -2,8 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { Gpu } from '../src/gpu/context.ts';
-import { openCheckpoint } from '../src/io/model-folder.ts';
-import { findModel } from '../src/io/models.ts';
+import { openModel } from '../src/io/models.ts';
 import { higher, measureRoof } from '../src/lab/bench/compare.ts';
 import type { Roof } from '../src/lab/bench/compare.ts';
 import { benchEdit } from '../src/lab/bench/edit.ts';
@@ -16,28 +15,14 @@ import type { Checkpoint } from '../src/models/checkpoint.ts';
 import type { Model } from '../src/models/model.ts';
 import { predict } from '../src/models/predict.ts';
 import { MODEL_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
-import type { ModelSize, PublishedSize } from '../src/models/random-checkpoint.ts';
+import type { PublishedSize } from '../src/models/random-checkpoint.ts';
 import { chooseStorage } from '../src/models/storage.ts';
-import type { Storage } from '../src/models/storage.ts';
 import { giga, megabytes, ms, percentOf } from '../src/numerals.ts';
+import type { BenchArguments } from './bench.ts';
 import type { Run } from './commands.ts';
 import { BUNDLED_MODEL, freeBytes, loadWatched } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import process from 'node:process';
-
-export interface PhaseArguments {
-  readonly model?: string | undefined;
-  readonly modelSize?: ModelSize | undefined;
-  readonly layer?: number | undefined;
-  readonly weights?: 'auto' | Storage | undefined;
-  readonly offline: boolean;
-  readonly contexts?: string | undefined;
-  readonly covariance?: 'identity' | 'synthetic' | undefined;
-  readonly steps?: number | undefined;
-  readonly runs?: number | undefined;
-  readonly whole: boolean;
-  readonly figure?: string | undefined;
-}
 
 interface BenchModel {
   readonly model: Model;
@@ -52,7 +37,7 @@ interface BenchModel {
 /** Loads the model that a phase is timed on, runs `use`, and gives its memory back. */
 export async function withBenchModel<T>(
   gpu: Gpu,
-  args: PhaseArguments,
+  args: BenchArguments,
   { terminal, signal }: Run,
   use: (found: BenchModel) => Promise<T>,
 ): Promise<T> {
@@ -78,26 +63,20 @@ export async function withBenchModel<T>(
 }
 
 /** A checkpoint, or random weights in a published size. */
-async function openBenchModel(args: PhaseArguments): Promise<{ checkpoint: Checkpoint; layer: number }> {
-  const found = await findModel(args.modelSize ? BUNDLED_MODEL : (args.model ?? BUNDLED_MODEL), {
-    offline: args.offline,
-  });
-  const named = await openCheckpoint(found.folder, { id: found.id, files: found.entry?.files });
-  const middle = Math.floor((named.architecture.dims.layers - 1) / 2);
-  if (!args.modelSize) return { checkpoint: named, layer: args.layer ?? found.entry?.edit_layer ?? middle };
+async function openBenchModel({
+  model = BUNDLED_MODEL,
+  modelSize,
+  layer,
+  offline,
+}: BenchArguments): Promise<{ checkpoint: Checkpoint; layer: number }> {
+  const { checkpoint, entry } = await openModel(modelSize ? BUNDLED_MODEL : model, { offline });
+  const middle = Math.floor((checkpoint.architecture.dims.layers - 1) / 2);
+  if (!modelSize) return { checkpoint, layer: layer ?? entry?.edit_layer ?? middle };
   // Random weights are read with the bundled model's words: what they mean makes no difference to the time.
-  const size: PublishedSize = MODEL_SIZES[args.modelSize];
-  const { tokenizerJson, tokenizerConfig } = named;
-  const words = {
-    tokenizerJson,
-    tokenizerConfig,
-    onDevice: size.onDevice,
-    architecture: size.architecture(),
-  };
-  return {
-    checkpoint: randomCheckpoint(`random ${size.title}`, words),
-    layer: args.layer ?? size.editLayer,
-  };
+  const { title, onDevice, architecture, editLayer }: PublishedSize = MODEL_SIZES[modelSize];
+  const { tokenizerJson, tokenizerConfig } = checkpoint;
+  const words = { tokenizerJson, tokenizerConfig, onDevice, architecture: architecture() };
+  return { checkpoint: randomCheckpoint(`random ${title}`, words), layer: layer ?? editLayer };
 }
 
 /** The most memory that this process has held so far, and what it may be: 1.3 times the weights and 1.5 GB. */
@@ -122,9 +101,8 @@ export const PHASES = ['edit', 'covariance', 'generate'] as const;
 export type Phase = (typeof PHASES)[number];
 
 /** What a phase has to go by besides its arguments. */
-interface Given {
-  readonly found: BenchModel;
-  readonly args: PhaseArguments;
+interface Given extends BenchModel {
+  readonly args: BenchArguments;
   /** When the budget ends, by `performance.now()`. */
   readonly end: number;
   readonly run: Run;
@@ -136,7 +114,7 @@ interface Given {
 export async function benchPhase(
   phase: Phase,
   gpu: Gpu,
-  { before, end, args }: { before: Roof; end: number; args: PhaseArguments },
+  { before, end, args }: { before: Roof; end: number; args: BenchArguments },
   run: Run,
 ): Promise<unknown> {
   return withBenchModel(gpu, args, run, async (found) => {
@@ -149,7 +127,7 @@ export async function benchPhase(
     // With a budget, what was measured before has to do.
     const roof = async (): Promise<Roof> =>
       end < Infinity ? before : higher(before, await measureRoof(gpu, run.signal));
-    const given = { found, args, end, run, roof };
+    const given = { ...found, args, end, run, roof };
     const about = { model: model.id, parameters, weight_bytes: bytes, layer, load_ms: loadMs };
     if (phase === 'edit') return { ...about, ...(await editPhase(given)) };
     if (phase === 'covariance') return { ...about, ...(await covariancePhase(given)) };
@@ -160,10 +138,9 @@ export async function benchPhase(
 /** What the bench's edit is about. */
 const SENTENCE = 'The mother tongue of Danielle Darrieux is';
 
-async function editPhase({ found, args, end, run, roof: again }: Given): Promise<object> {
+async function editPhase({ model, layer, bytes, args, end, run, roof: again }: Given): Promise<object> {
   const { terminal, signal } = run;
-  const { model, layer, bytes } = found;
-  const { steps, runs, whole, contexts: file } = args;
+  const { steps, runs, whole = false, contexts: file } = args;
   const contexts = file === undefined ? undefined : parseContexts(await readFile(file, 'utf8'), file);
   const start = performance.now();
   await predict(model, SENTENCE);
@@ -207,9 +184,8 @@ async function editPhase({ found, args, end, run, roof: again }: Given): Promise
   };
 }
 
-async function covariancePhase({ found, args, end, run, roof: again }: Given): Promise<object> {
+async function covariancePhase({ model, layer, args, end, run, roof: again }: Given): Promise<object> {
   const { terminal, signal } = run;
-  const { model, layer } = found;
   const result = await benchCovariance(model, { layer, signal, runs: args.runs, end });
   terminal.print(
     `covariance of layer ${layer}   ${result.tokensPerSecond.toFixed(0)} tokens a second; a batch of ${result.tokens} takes ${spread(result.batch)}`,
@@ -222,9 +198,9 @@ async function covariancePhase({ found, args, end, run, roof: again }: Given): P
   return { ...result, roof };
 }
 
-async function generatePhase({ found, end, run, roof: again }: Given): Promise<unknown> {
+async function generatePhase({ model, end, run, roof: again }: Given): Promise<unknown> {
   const { terminal, signal } = run;
-  const results = await benchGenerate(found.model, { prompts: [1, 8], signal, end });
+  const results = await benchGenerate(model, { prompts: [1, 8], signal, end });
   const roof = await again();
   for (const { prompts, ...result } of results) {
     terminal.print(

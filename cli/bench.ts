@@ -17,9 +17,9 @@ import type { ModelSize } from '../src/models/random-checkpoint.ts';
 import { STORAGES } from '../src/models/storage.ts';
 import { giga, megabytes } from '../src/numerals.ts';
 import { MEASURED_LEGEND, benchCompare, benchFamily, benchTable, wrongResults } from './bench-kernels.ts';
-import type { CompareArguments, FamilyResult } from './bench-kernels.ts';
+import type { FamilyResult } from './bench-kernels.ts';
 import { PHASES, benchPhase, memory, withBenchModel } from './bench-phases.ts';
-import type { Phase, PhaseArguments } from './bench-phases.ts';
+import type { Phase } from './bench-phases.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { KINDS } from './files.ts';
@@ -37,47 +37,47 @@ import {
   output,
   text,
 } from './flags.ts';
+import type { Given } from './flags.ts';
+import { adapterName } from './session.ts';
 
 const SIZES = Object.keys(MODEL_SIZES) as ModelSize[];
 
-export interface BenchCommand extends PhaseArguments, CompareArguments {
-  readonly family?: string | undefined;
-  readonly shape?: string | undefined;
-  readonly budget?: number | undefined;
-  readonly table: boolean;
-  readonly scaling: boolean;
-}
+const OWN_FLAGS = {
+  'model-size': choice(SIZES, 'phases on random weights of this size'),
+  model: text('phases on this model [default: facts, which is bundled]'),
+  weights: choice(STORAGES, WEIGHTS),
+  layer: number('the layer that is edited', FROM_0),
+  contexts: input('JSON array of templates for the edit [default: 21 of 4 to 9 tokens]'),
+  covariance: choice(
+    ['identity', 'synthetic'],
+    'of the edit; synthetic: drawn on the device, and factored [default: identity]',
+  ),
+  steps: number('forward passes of the edit at most [default: 20]', FROM_1),
+  runs: number('timed runs of a phase; 0: the first alone [default: 3]', FROM_0),
+  whole: flag('time the edit with --no-freeze too, in turns'),
+  scaling: flag('the edit in all four sizes, and with longer contexts'),
+  figure: output('with --scaling: write the curves as SVG', KINDS.figure),
+  table: flag('matmul: which rung wins, by storage and rows'),
+  compare: files('two rungs of a family or .wgsl files: A and B in turns'),
+  as: files('with --compare: the kernel that files stand in for, as matmul_tiles; one, or one each'),
+  shape: text('sizes instead of those of the family, e.g. M,K,N for matmul'),
+  budget: number('seconds that the command may take; what does not fit is passed over', ABOVE_0),
+  offline: flag('never use the network'),
+  ...ADAPTER_FLAGS,
+} as const;
+
+const FAMILY = {
+  type: 'string',
+  describe: `${[...FAMILIES.map(({ name }) => name), ...PHASES].join(', ')} [default: all]`,
+} as const;
+
+export type BenchArguments = Given<typeof OWN_FLAGS & { readonly family: typeof FAMILY }>;
 
 export const bench = command({
   flags: (yargs) =>
     yargs
-      .positional('family', {
-        type: 'string',
-        describe: `${[...FAMILIES.map(({ name }) => name), ...PHASES].join(', ')} [default: all]`,
-      })
-      .options({
-        'model-size': choice(SIZES, 'phases on random weights of this size'),
-        model: text('phases on this model [default: facts, which is bundled]'),
-        weights: choice(STORAGES, WEIGHTS),
-        layer: number('the layer that is edited', FROM_0),
-        contexts: input('JSON array of templates for the edit [default: 21 of 4 to 9 tokens]'),
-        covariance: choice(
-          ['identity', 'synthetic'],
-          'of the edit; synthetic: drawn on the device, and factored [default: identity]',
-        ),
-        steps: number('forward passes of the edit at most [default: 20]', FROM_1),
-        runs: number('timed runs of a phase; 0: the first alone [default: 3]', FROM_0),
-        whole: flag('time the edit with --no-freeze too, in turns'),
-        scaling: flag('the edit in all four sizes, and with longer contexts'),
-        figure: output('with --scaling: write the curves as SVG', KINDS.figure),
-        table: flag('matmul: which rung wins, by storage and rows'),
-        compare: files('two rungs of a family or .wgsl files: A and B in turns'),
-        as: files('with --compare: the kernel that files stand in for, as matmul_tiles; one, or one each'),
-        shape: text('sizes instead of those of the family, e.g. M,K,N for matmul'),
-        budget: number('seconds that the command may take; what does not fit is passed over', ABOVE_0),
-        offline: flag('never use the network'),
-      })
-      .options(ADAPTER_FLAGS)
+      .positional('family', FAMILY)
+      .options(OWN_FLAGS)
       .example('$0 bench matmul', 'every matmul rung that this adapter can run')
       .example('$0 bench matmul --shape 1,768,3072 --budget 5', 'one shape, in five seconds')
       .example('$0 bench copy --compare copy_1 copy_quads', 'two rungs in turns')
@@ -90,7 +90,7 @@ const ROOF_BUDGET = 30;
 const NO_ROOF: Roof = { matmul: NaN, copy: NaN };
 
 /** Measures what the arguments name. */
-export async function runBench(args: BenchCommand, run: Run): Promise<Report> {
+async function runBench(args: BenchArguments, run: Run): Promise<Report> {
   const { families, phases } = chosen(args);
   const end = performance.now() + (args.budget ?? Infinity) * 1000;
   const shape = args.shape === undefined ? undefined : shapeOf(args.shape, families);
@@ -98,7 +98,7 @@ export async function runBench(args: BenchCommand, run: Run): Promise<Report> {
   try {
     const { description, kind, backend } = gpu.adapter;
     run.terminal.note(
-      `palimpsest: ${description}${kind === 'software' ? ' (software)' : ''}, subgroups of ${gpu.adapter.subgroupSize || 'no fixed size'}`,
+      `palimpsest: ${adapterName(gpu.adapter)}, subgroups of ${gpu.adapter.subgroupSize || 'no fixed size'}`,
     );
     const machine = { adapter: gpu.adapter, limits: limitsOf(gpu.device), versions: versions() };
     const report = (result: object, wrong: readonly string[] = []): Report => ({
@@ -111,8 +111,8 @@ export async function runBench(args: BenchCommand, run: Run): Promise<Report> {
       end < Infinity ? Math.max(0, end - performance.now()) / parts : undefined;
 
     if (args.compare) {
-      const options = { families, shape, budget: budget() };
-      const { result, wrong } = await benchCompare(args, gpu, options, run);
+      const extent = { shape, budget: budget() };
+      const { result, wrong } = await benchCompare(args, gpu, families, extent, run);
       return report({ compare: result }, wrong);
     }
     if (args.table) return report({ table: await benchTable(gpu, budget(), run) });
@@ -123,10 +123,10 @@ export async function runBench(args: BenchCommand, run: Run): Promise<Report> {
       run.terminal.print(`best matmul ${giga(roof.matmul)} GFLOP/s, best copy ${giga(roof.copy)} GB/s`);
     const measured: FamilyResult[] = [];
     const parts = families.length + phases.length;
-    for (const family of families)
-      measured.push(
-        await benchFamily(family, gpu, { roof, shape, budget: budget(parts - measured.length) }, run),
-      );
+    for (const family of families) {
+      const extent = { shape, budget: budget(parts - measured.length) };
+      measured.push(await benchFamily(family, gpu, roof, extent, run));
+    }
     if (families.length > 0) {
       run.terminal.print('');
       run.terminal.say(MEASURED_LEGEND, '', 'dim');
@@ -155,7 +155,7 @@ function shapeOf(text: string, families: readonly Family[]): readonly number[] {
 }
 
 /** @throws UsageError naming what there is */
-function chosen({ family: name, compare, table, scaling, covariance }: BenchCommand): {
+function chosen({ family: name, compare, table, scaling, covariance }: BenchArguments): {
   families: typeof FAMILIES;
   phases: readonly Phase[];
 } {
@@ -181,7 +181,7 @@ const LENGTH_SIZE: ModelSize = 'small';
 const CONTEXTS = 21;
 
 /** `--scaling`: how the time of an edit grows with the model and with the contexts; with `--model-size`, that size alone. */
-async function benchScaling(gpu: Gpu, args: PhaseArguments, run: Run): Promise<object> {
+async function benchScaling(gpu: Gpu, args: BenchArguments, run: Run): Promise<object> {
   const { terminal, signal } = run;
   const sizes: (SizePoint & { peak: number })[] = [];
   const options = { signal, steps: args.steps, trace: false };

@@ -1,13 +1,11 @@
 /** `palimpsest trace`: which states of the model carry a fact, and which layer to edit. */
-import { resolve } from 'node:path';
 import type { Fact } from '../src/data/fact.ts';
 import { readFacts } from '../src/data/read.ts';
+import { parseContexts } from '../src/edit/contexts.ts';
 import { readBracketed } from '../src/edit/request.ts';
 import { UsageError } from '../src/errors.ts';
-import { writeAtomic } from '../src/io/atomic.ts';
 import { writeSweptLayer } from '../src/io/cache.ts';
 import { readData } from '../src/io/file.ts';
-import { makeReport } from '../src/lab/report/page.ts';
 import {
   chooseLayer,
   knownFacts,
@@ -27,8 +25,9 @@ import { contextsFrom, sampledContexts, valueOptionsFrom } from './edit-options.
 import type { EditArguments } from './edit-options.ts';
 import { FOLDERS } from './files.ts';
 import { EDIT_FLAGS, FROM_0, FROM_1, LEAST_0, MODEL_FLAGS, folder, input, number, once } from './flags.ts';
-import { layerSolvers } from './lab.ts';
-import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
+import { layerSolvers } from './covariance-build.ts';
+import { documentsOf, writeReport } from './lab.ts';
+import { applyNamed, introduce, withSession } from './session.ts';
 import type { Session } from './session.ts';
 import type { Progress } from './terminal.ts';
 import { showAverage, showSweep, showTracing } from './trace-view.ts';
@@ -65,10 +64,10 @@ export const causalTrace = command({
       throw new UsageError(
         'trace: expected a sentence with its subject in [brackets], --facts N or --sweep N, found none of them.',
       );
-    const data = await factsOf(args, many > 0 || swept > 0);
-    const given = await contextsFrom(args);
-    return withSession(args, run, async (session) => {
-      const { model, timed, timings } = session;
+    const data = await factsOf(args.data, many > 0 || swept > 0);
+    const given = await contextsFrom(args, parseContexts);
+    return withSession(args, run, {}, async (session) => {
+      const { model, timed } = session;
       introduce(session, run);
       const contexts = swept > 0 ? (given ?? (await sampledContexts(session, run, args.seed ?? 0))) : [];
       await applyNamed(session);
@@ -76,12 +75,9 @@ export const causalTrace = command({
         data.length > 0 ? data.slice(0, SUBJECTS).map(({ subject }) => subject) : [request?.subject ?? ''];
       const noise =
         args.noise ?? NOISE_FACTOR * (await timed('noise', () => embeddingDeviation(model, subjects)));
-      const options: TraceOptions = {
-        noise,
-        ...{ seed: args.seed ?? 0, samples: args.samples, window: args.window },
-        signal: run.signal,
-      };
-      const { terminal } = run;
+      const { terminal, signal } = run;
+      const { seed = 0, samples, window } = args;
+      const options: TraceOptions = { noise, seed, samples, window, signal };
       const bar = (update: Progress['update']): Promise<Tracing> =>
         traceFact(model, request as TraceRequest, { ...options, onProgress: update });
       const trace = request && (await timed('trace', () => terminal.watch('trace', bar)));
@@ -93,8 +89,13 @@ export const causalTrace = command({
       const material = { facts: data.slice(0, swept), contexts, traced };
       const sweep = swept > 0 ? await timed('sweep', () => sweepOf(session, run, args, material)) : undefined;
       if (sweep) showSweep(terminal, sweep);
-      if (args.out !== undefined) await writeFigures(args.out, session, { trace, average, sweep });
-      reportTimings(session, run);
+      if (args.out !== undefined)
+        await writeReport(args.out, session, {
+          title: `Where ${model.id} keeps its facts`,
+          about: [],
+          command: `palimpsest trace --out ${args.out}`,
+          ...{ trace, average, sweep },
+        });
       const choice = sweep && chooseLayer(sweep);
       if (choice && args.layer === undefined) await keepChoice(session, run, choice);
       if (trace && !average && !sweep)
@@ -105,14 +106,8 @@ export const causalTrace = command({
         terminal.say(
           `Tracing points to layer ${traced}, edits work best at layer ${choice.layer}. Go by the edits: tracing shows where a fact is recalled, which need not be where it is best written.`,
         );
-      const result = {
-        ...trace,
-        sites: TRACE_SITES,
-        average,
-        sweep,
-        recommended_layer: choice?.layer ?? traced,
-      };
-      return { ...session.about, result, timings_ms: timings };
+      const recommended_layer = choice?.layer ?? traced;
+      return session.report({ ...trace, sites: TRACE_SITES, average, sweep, recommended_layer });
     });
   },
 });
@@ -130,15 +125,10 @@ async function keepChoice({ model, edits }: Session, { terminal }: Run, choice: 
   terminal.say('It is kept: edits of this model take it from now on where no --layer is given.', '', 'dim');
 }
 
-interface TraceArguments extends EditArguments {
-  readonly sentence?: string | undefined;
-  readonly object?: string | undefined;
-  readonly prompt?: string | undefined;
-  readonly subject?: string | undefined;
-  readonly data?: string | undefined;
-}
+/** Words of a line that name a fact. */
+type Words = Readonly<Partial<Record<'sentence' | 'object' | 'prompt' | 'subject', string | undefined>>>;
 
-function requestOf({ sentence, object, prompt, subject }: TraceArguments): TraceRequest | undefined {
+function requestOf({ sentence, object, prompt, subject }: Words): TraceRequest | undefined {
   if (sentence !== undefined) {
     if (prompt !== undefined || subject !== undefined)
       throw new UsageError(
@@ -157,7 +147,7 @@ function requestOf({ sentence, object, prompt, subject }: TraceArguments): Trace
 }
 
 /** Facts of --data; the project's own are optional where only a width of noise depends on them. */
-async function factsOf({ data }: TraceArguments, needed: boolean): Promise<readonly Fact[]> {
+async function factsOf(data: string | undefined, needed: boolean): Promise<readonly Fact[]> {
   try {
     const { text: content, name } = await readData('--data', data, 'counterfact.json');
     return readFacts(content, name);
@@ -201,8 +191,7 @@ async function sweepOf(
   const layers = args.layer === undefined ? layersToSweep(model.dims.layers, traced) : [args.layer];
   for (const layer of layers) model.checkLayer('trace', layer);
   const corpus = await readData('--data', undefined, 'wikitext.txt');
-  const texts = corpus.text.split('\n').filter((line) => line.trim() !== '');
-  const solverAt = layerSolvers(session, texts, layers, signal);
+  const solverAt = layerSolvers(session, documentsOf(corpus.text), layers, signal);
   return terminal.watch('layers', (update) =>
     sweepLayers(model, facts, {
       layers,
@@ -218,28 +207,4 @@ async function sweepOf(
       signal,
     }),
   );
-}
-
-async function writeFigures(
-  out: string,
-  { model, about, timed }: Session,
-  found: {
-    trace: Tracing | undefined;
-    average: AverageTracing | undefined;
-    sweep: readonly LayerScore[] | undefined;
-  },
-): Promise<void> {
-  const given = Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
-  const files = await timed('report', () =>
-    makeReport({
-      title: `Where ${model.id} keeps its facts`,
-      about: [
-        ['model', `${model.id}; sha256 ${about.model.sha256.slice(0, 16)}`],
-        ['adapter', about.adapter.description],
-      ],
-      command: `palimpsest trace --out ${out}`,
-      ...given,
-    }),
-  );
-  for (const [name, content] of files) await writeAtomic(resolve(out, name), content);
 }

@@ -2,6 +2,9 @@
 import { ConvergenceProbe } from '../src/edit/convergence.ts';
 import type { Convergence } from '../src/edit/convergence.ts';
 import { covarianceSolver } from '../src/edit/covariance-solver.ts';
+import type { Solver } from '../src/edit/covariance-solver.ts';
+import { buildCovariance } from '../src/edit/covariance.ts';
+import type { Placed } from '../src/edit/pack-documents.ts';
 import { EditRefused } from '../src/errors.ts';
 import { readC } from '../src/formats/covariance-file.ts';
 import { type CovarianceFacts, formatShards } from '../src/formats/covariance-identity.ts';
@@ -12,6 +15,7 @@ import type { BuildJob, BuiltFile } from '../src/io/covariance-build.ts';
 import { openCovariance } from '../src/io/covariance-files.ts';
 import { duration, short } from '../src/numerals.ts';
 import type { Run } from './commands.ts';
+import type { Session } from './session.ts';
 import type { Progress, Terminal } from './terminal.ts';
 
 /** Runs a build, shows how far it is, and looks now and then whether u still moves. */
@@ -206,4 +210,41 @@ export function describeFacts(facts: CovarianceFacts): string {
 
 export function count(n: number): string {
   return n.toLocaleString('en');
+}
+
+/** Ten times the rank that C must have. */
+const TOKENS_PER_KEY = 10;
+
+/**
+ * Solvers by layer; C of all `layers` is built in one pass when the first one is asked for.
+ *
+ * @param texts documents, as many as are needed are read
+ */
+export function layerSolvers(
+  { model, gpu, atEnd }: Session,
+  texts: readonly string[],
+  layers: readonly number[],
+  signal: AbortSignal,
+): (layer: number) => Promise<Solver> {
+  const tokens = TOKENS_PER_KEY * model.dims.F;
+  let building: ReturnType<typeof build> | undefined;
+  const build = () => buildCovariance(model, { layers, tokens, documents: () => placed(texts), signal });
+  return async (layer) => {
+    const { built, tokens: counted } = await (building ??= build());
+    const found = built.find((one) => one.layer === layer);
+    if (!found) throw new RangeError(`covariance: layer ${layer} is none of ${layers.join(', ')}.`);
+    const key = `sweep-layer-${layer}`;
+    const solver = await covarianceSolver(gpu, {
+      key,
+      size: model.dims.F,
+      tokens: counted,
+      panels: found.covariance,
+    });
+    atEnd(() => solver.close());
+    return solver;
+  };
+}
+
+async function* placed(texts: readonly string[]): AsyncGenerator<Placed<number>> {
+  for (const [index, text] of texts.entries()) yield { text, index, next: index + 1 };
 }

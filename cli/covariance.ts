@@ -17,7 +17,7 @@ import type { Run } from './commands.ts';
 import { count, describeFacts, follow, qualityOf, resultOf, tell, warnOfText } from './covariance-build.ts';
 import { KINDS } from './files.ts';
 import { FROM_0, files, flag, input, number, output, text, ABOVE_0, MODEL_FLAGS, choice } from './flags.ts';
-import { findCheckpoint, introduce, reportTimings, withSession } from './session.ts';
+import { findCheckpoint, introduce, withSession } from './session.ts';
 import type { Session } from './session.ts';
 import type { Progress } from './terminal.ts';
 import process from 'node:process';
@@ -28,6 +28,10 @@ const MOST_TOKENS = 1e12;
 
 // C belongs to the model as it was trained: edits write above the keys of their layer, and C stays that of before.
 const { edits: _edits, ...OWN_MODEL_FLAGS } = MODEL_FLAGS;
+
+const OUT_FLAG = {
+  out: output('write the file here [default: the cache, where edit finds it]', KINDS.covariance),
+} as const;
 
 export const build = command({
   flags: (yargs) =>
@@ -49,7 +53,7 @@ export const build = command({
           ABOVE_0,
         ),
         shard: text('one part of several: i/n with i from 0, auto/n or auto under Slurm, Kubernetes or MPI'),
-        out: output('write the file here [default: the cache, where edit finds it]', KINDS.covariance),
+        ...OUT_FLAG,
         'skip-special': flag('leave out keys of special tokens, such as the BOS in front of every text'),
         restart: flag('forget an earlier state or file of the same build'),
       })
@@ -70,8 +74,9 @@ export const build = command({
         `covariance build: --tokens ${args.tokens} gives nothing to some of the ${shard?.of} shards. Ask for more.`,
       );
     const { out, restart, skipSpecial } = args;
-    return withSession(args, run, async (session) => {
-      const { gpu, model, checkpoint, about, timings, timed } = session;
+    return withSession(args, run, {}, async (session) => {
+      const { gpu, model, found, timed } = session;
+      const { checkpoint } = found;
       const layers = layersFrom(args, session);
       const part = shard ? `, shard ${shard.index}/${shard.of}` : '';
       introduce(session, run, `covariance of layer ${layers.join(', ')}${part}`);
@@ -88,13 +93,8 @@ export const build = command({
           files.push({ ...resultOf(file), ...quality });
         }
         if (built[0]) warnOfText(built[0].facts, tokens, run.terminal);
-        reportTimings(session, run);
         const { name, bytes, sha256 } = corpus;
-        return {
-          ...about,
-          result: { files, corpus: { name, bytes, sha256 }, convergence },
-          timings_ms: timings,
-        };
+        return session.report({ files, corpus: { name, bytes, sha256 }, convergence });
       } finally {
         await corpus.close();
       }
@@ -102,12 +102,10 @@ export const build = command({
   },
 });
 
-interface LayerArguments {
-  readonly layer?: number | undefined;
-  readonly layers?: string | undefined;
-}
-
-function layersFrom({ layer, layers }: LayerArguments, { model, found }: Session): number[] {
+function layersFrom(
+  { layer, layers }: { readonly layer?: number | undefined; readonly layers?: string | undefined },
+  { model, found }: Session,
+): number[] {
   if (layer !== undefined && layers !== undefined)
     throw new UsageError('covariance build: expected --layer or --layers, found both.');
   if (layers !== undefined) {
@@ -136,10 +134,6 @@ async function open(
   };
   return terminal.watch('read corpus', hash, megabytes);
 }
-
-const OUT_FLAG = {
-  out: output('write here [default: the cache, where edit finds it]', KINDS.covariance),
-} as const;
 
 export const info = command({
   flags: (yargs) => yargs.positional('file', input('a covariance file')),

@@ -13,14 +13,16 @@ import { openGpu } from '../src/gpu/node.ts';
 import { cacheFolder } from '../src/io/cache.ts';
 import { hubCacheFolder } from '../src/io/hub-cache.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
-import { findModel, openModel, readManifest } from '../src/io/models.ts';
+import { findModel, readManifest } from '../src/io/models.ts';
 import { versions } from '../src/io/version.ts';
 import { megabytes } from '../src/numerals.ts';
 import { left, right } from '../src/table.ts';
 import { add } from '../src/tensor/elementwise.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './commands.ts';
+import type { Report } from './commands.ts';
 import { ADAPTER_FLAGS, MODEL_FLAGS } from './flags.ts';
+import { openWatched } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import process from 'node:process';
 
@@ -58,7 +60,7 @@ export const doctor = command({
         process.env[name] === undefined ? [] : [[name, process.env[name] as string]],
       ),
     );
-    const { found, error } = await examine(args.adapter, terminal.verbose);
+    const { about, error, ...sections } = await examine(args.adapter, terminal.verbose);
     const result = {
       versions: versions(),
       system: {
@@ -66,10 +68,8 @@ export const doctor = command({
         cores: `${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}`,
         memory: megabytes(totalmem()),
       },
-      adapter: found?.adapter ?? { found: 'none' },
-      limits: found?.limits ?? {},
-      check: found?.check ?? {},
-      software_adapters: await softwareAdapters(found?.about.description),
+      ...sections,
+      software_adapters: await softwareAdapters(about?.description),
       shaders: await shaders(),
       models: await bundledModels(),
       caches: {
@@ -80,44 +80,36 @@ export const doctor = command({
     };
     for (const [title, section] of Object.entries(result)) show(terminal, title.replace('_', ' '), section);
     terminal.print();
-    return { ...(found ? { adapter: found.about } : {}), result, ...(error ? { error } : {}) };
+    return { ...(about && { adapter: about }), result, error };
   },
 });
 
-interface Found {
-  readonly about: { readonly description: string; readonly kind: string; readonly backend: string };
+interface Examined {
+  readonly about?: Required<Report>['adapter'];
+  /** Why there is none. */
+  readonly error?: GpuError;
   readonly adapter: Section;
   readonly limits: Section;
   readonly check: Section;
 }
 
-async function examine(
-  wanted: string | undefined,
-  verbose: boolean,
-): Promise<{ found?: Found; error?: GpuError }> {
+async function examine(wanted: string | undefined, verbose: boolean): Promise<Examined> {
   let gpu: Gpu | undefined;
   try {
     gpu = await openGpu(wanted, { verbose });
     const { description, kind, backend, vendor, architecture, subgroupSize, features } = gpu.adapter;
-    return {
-      found: {
-        about: { description, kind, backend },
-        adapter: {
-          description,
-          kind,
-          backend,
-          vendor,
-          architecture,
-          subgroup_size: subgroupSize === 0 ? 'none or varying' : subgroupSize,
-          timestamps: gpu.timer.available ? 'yes' : 'no',
-          features: features.join(' '),
-        },
-        limits: limitsOf(gpu.device),
-        check: await compute(gpu),
-      },
+    const about = { description, kind, backend };
+    const adapter = {
+      ...about,
+      vendor,
+      architecture,
+      subgroup_size: subgroupSize === 0 ? 'none or varying' : subgroupSize,
+      timestamps: gpu.timer.available ? 'yes' : 'no',
+      features: features.join(' '),
     };
+    return { about, adapter, limits: limitsOf(gpu.device), check: await compute(gpu) };
   } catch (error) {
-    if (error instanceof GpuError) return { error };
+    if (error instanceof GpuError) return { error, adapter: { found: 'none' }, limits: {}, check: {} };
     throw error;
   } finally {
     gpu?.destroy();
@@ -249,16 +241,7 @@ export const fetchModel = command({
       .options({ revision: MODEL_FLAGS.revision, offline: MODEL_FLAGS.offline })
       .example('$0 models fetch facts', 'it is here already: its checksums are checked'),
   run: async ({ model, revision, offline }, { terminal, signal }) => {
-    const onNotice = (text: string): void => terminal.note(`palimpsest: ${text}`);
-    const { id, folder, checkpoint } = await terminal.watch(
-      'fetch',
-      (update) =>
-        openModel(model, {
-          ...{ revision, offline, signal, onNotice },
-          onProgress: ({ bytes, total }) => update(bytes, total),
-        }),
-      megabytes,
-    );
+    const { id, folder, checkpoint } = await openWatched(model, { revision, offline, signal }, terminal);
     const sha256 = await checkpoint.sha256();
     terminal.say(`${id} is complete: ${folder}`);
     return { model: { id, sha256 }, result: { folder } };

@@ -11,12 +11,22 @@ import type { Solver } from '../src/edit/covariance-solver.ts';
 import { UsageError } from '../src/errors.ts';
 import { CONTEXTS, cachedContexts, contextsFile } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
-import type { ManifestEntry } from '../src/io/models.ts';
+import type { ManifestEntry, OpenedModel } from '../src/io/models.ts';
 import type { Run } from './commands.ts';
 import { readText } from '../src/io/file.ts';
 import type { EDIT_FLAGS, Given } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
+
+/** Whole numbers with commas between; NaN for a word that is none. */
+export function numbersOf(words: string): number[] {
+  return words.split(',').map((word) => (/^\s*\d+\s*$/.test(word) ? Number(word) : NaN));
+}
+
+/** Those of these values that were given: an undefined one stands in the way of no default. */
+export function said<T extends object>(values: T): { [Name in keyof T]?: Exclude<T[Name], undefined> } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never;
+}
 
 /** As published for GPT-2 XL. */
 const STOP_AFTER = 4;
@@ -83,16 +93,12 @@ export function methodsFrom(args: EditArguments): readonly Method[] {
 }
 
 /** @throws UsageError for a model that nobody told us the edit layer of */
-export function layerFrom(
-  args: Pick<EditArguments, 'layer'>,
-  id: string,
-  layers: number,
-  entry: ManifestEntry | undefined,
-): number {
+export function layerFrom(args: Pick<EditArguments, 'layer'>, { entry, checkpoint }: OpenedModel): number {
   const layer = args.layer ?? entry?.edit_layer;
   if (layer !== undefined) return layer;
+  const { id, architecture } = checkpoint;
   throw new UsageError(
-    `edit: expected --layer, since no edit layer is known for ${id}. It has layers 0 to ${layers - 1}. palimpsest trace --model ${id} --sweep 8 finds one and keeps it; one at about a fifth of them is a fair start.`,
+    `edit: expected --layer, since no edit layer is known for ${id}. It has layers 0 to ${architecture.dims.layers - 1}. palimpsest trace --model ${id} --sweep 8 finds one and keeps it; one at about a fifth of them is a fair start.`,
   );
 }
 
@@ -104,30 +110,25 @@ export function valueOptionsFrom(
   const stopAfter = args.stop === 'probable' ? (args.stopAfter ?? STOP_AFTER) : undefined;
   const anchorNorm = typeof args.anchorNorm === 'number' ? args.anchorNorm : undefined;
   const clamp = args.clamp ?? entry?.clamp;
-  const given = {
+  return said({
     steps: steps ?? entry?.steps,
     learningRate: learningRate ?? entry?.learning_rate,
     clamp,
     klFactor: klFactor ?? entry?.kl_factor,
     weightDecay: weightDecay ?? entry?.weight_decay,
     ...{ stopAfter, anchorNorm },
-  };
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  });
 }
 
 /** Reads --contexts early, so that a bad file is found before anything is loaded; undefined when they are sampled. */
-export async function contextsFrom(args: Pick<EditArguments, 'contexts'>): Promise<string[] | undefined> {
-  const given = await contextsText(args);
-  return given && parseContexts(given.text, given.name);
-}
-
-export async function contextsText({
-  contexts: name,
-}: Pick<EditArguments, 'contexts'>): Promise<{ text: string; name: string } | undefined> {
+export async function contextsFrom<T>(
+  { contexts: name }: Pick<EditArguments, 'contexts'>,
+  parse: (text: string, name: string) => T,
+): Promise<T | undefined> {
   if (name === undefined) return undefined;
   const advice = 'Give a JSON array such as ["{}", "In short. {}"].';
   const text = await readText(name, (what) => new UsageError(`contexts: ${name}: ${what}. ${advice}`));
-  return { text, name };
+  return parse(text, name);
 }
 
 /** The contexts of a seed, from the cache or from the model as it is: call it before edits are applied. */
@@ -155,9 +156,9 @@ export interface ChosenSolver {
  */
 export async function chooseSolver(session: Session, layer: number, wanted = 'auto'): Promise<ChosenSolver> {
   if (wanted === 'identity') return { solver: identitySolver(), title: 'no covariance (C = I)' };
-  const { checkpoint, found, note: onNotice } = session;
-  const path =
-    wanted === 'auto' ? await findCovariance(checkpoint, layer, found.entry, { onNotice }) : wanted;
+  const { checkpoint, entry } = session.found;
+  const onNotice = session.note;
+  const path = wanted === 'auto' ? await findCovariance(checkpoint, layer, entry, { onNotice }) : wanted;
   const covariance = await loadCovariance(path, checkpoint, layer);
   const solver = await covarianceSolver(session.gpu, covariance);
   session.atEnd(() => solver.close());
@@ -168,7 +169,7 @@ export async function chooseSolver(session: Session, layer: number, wanted = 'au
 /** What an edit needs beside its request: found once, before the first one. */
 export interface Editing {
   readonly session: Session;
-  readonly options: EditSettings;
+  readonly edit: EditSettings;
   /** Of everything random. */
   readonly seed: number;
   /** undefined: the contexts were handed in, and no seed makes them again. */
@@ -190,36 +191,24 @@ export async function withEditing<T>(
     throw new UsageError(
       '--anchor-norm: expected a length, since one fact alone has none to be held to. edit --facts and evaluate --batch measure it, and say it.',
     );
-  const given = await contextsFrom(args);
-  return withSession(
-    args,
-    run,
-    async (session) => {
-      const { model, found, timed } = session;
-      const layer = layerFrom(args, model.id, model.dims.layers, found.entry);
-      model.checkLayer('edit', layer);
-      const { solver, title } = await timed('covariance', () =>
-        chooseSolver(session, layer, args.covariance),
+  const given = await contextsFrom(args, parseContexts);
+  const layers = (found: OpenedModel): number[] => [layerFrom(args, found)];
+  return withSession(args, run, { layers }, async (session) => {
+    const { model, found, timed } = session;
+    const layer = layerFrom(args, found);
+    model.checkLayer('edit', layer);
+    const { solver, title } = await timed('covariance', () => chooseSolver(session, layer, args.covariance));
+    const source = args.layer === undefined ? found.entry?.source : undefined;
+    const chosen = source === undefined ? [] : [`layer ${layer} (${source})`];
+    introduce(session, run, ...chosen, title);
+    if (args.covariance === 'identity')
+      run.terminal.note(
+        `palimpsest: with C = I all keys near this one move too. A real C: palimpsest covariance build --model ${model.id} --layer ${layer} --corpus FILE`,
       );
-      const source = args.layer === undefined ? found.entry?.source : undefined;
-      const chosen = source === undefined ? [] : [`layer ${layer} (${source})`];
-      introduce(session, run, ...chosen, title);
-      if (args.covariance === 'identity')
-        run.terminal.note(
-          `palimpsest: with C = I all keys near this one move too. A real C: palimpsest covariance build --model ${model.id} --layer ${layer} --corpus FILE`,
-        );
-      const seed = args.seed ?? 0;
-      const contexts = given ?? (await sampledContexts(session, run, seed));
-      await applyNamed(session);
-      const options = {
-        ...valueOptionsFrom(args, found.entry),
-        layer,
-        contexts,
-        solver,
-        freeze: args.freeze,
-      };
-      return use({ session, options, seed, contextsSeed: given ? undefined : seed, solverTitle: title });
-    },
-    { layers: ({ id, architecture }, entry) => [layerFrom(args, id, architecture.dims.layers, entry)] },
-  );
+    const seed = args.seed ?? 0;
+    const contexts = given ?? (await sampledContexts(session, run, seed));
+    await applyNamed(session);
+    const edit = { ...valueOptionsFrom(args, found.entry), layer, contexts, solver, freeze: args.freeze };
+    return use({ session, edit, seed, contextsSeed: given ? undefined : seed, solverTitle: title });
+  });
 }

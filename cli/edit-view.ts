@@ -12,12 +12,13 @@ import type { EditedWeight } from '../src/models/architecture.ts';
 import type { Prediction } from '../src/models/predict.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { percent, plural, short } from '../src/numerals.ts';
+import { quoted } from '../src/printable.ts';
 import { norm } from '../src/statistics.ts';
 import { cut, left, right } from '../src/table.ts';
 import type { Cell } from '../src/table.ts';
+import { printStrip } from './predict.ts';
 import type { Answer, Check } from './predict.ts';
 import type { Terminal } from './terminal.ts';
-import { printStrip, quoted, sparkline } from './text.ts';
 
 /** Tokens listed before and after. */
 const LISTED = 5;
@@ -61,6 +62,19 @@ export function showTokens(terminal: Terminal, tokenizer: Tokenizer, rows: EditR
     terminal.say(`  warning: ${first}`, '    ', 'yellow');
     for (const line of more) terminal.print(terminal.paint('yellow', line));
   }
+}
+
+const BARS = '▁▂▃▄▅▆▇█';
+
+/** Numbers as a row of bars, the largest as high as a line. */
+export function sparkline(values: readonly number[]): string {
+  const most = Math.max(...values, Number.MIN_VALUE);
+  return values
+    .map(
+      (value) =>
+        BARS[Math.min(BARS.length - 1, Math.max(0, Math.floor((value / most) * BARS.length)))] ?? '?',
+    )
+    .join('');
 }
 
 /** The loss of each step: on a terminal as it falls, elsewhere afterwards in a few lines. */
@@ -148,17 +162,10 @@ function points(logprob: number): string {
 /** The norms of each update, whether it took, and whether it leaves the model whole. `layout` is that of W in its file. */
 export function showNumbers(
   terminal: Terminal,
-  {
-    edit,
-    outcomes,
-    solver,
-    layout,
-  }: {
-    readonly edit: Edit;
-    readonly outcomes: readonly Outcome[];
-    readonly solver: string;
-    readonly layout: EditedWeight['layout'];
-  },
+  edit: Edit,
+  outcomes: readonly Outcome[],
+  solver: string,
+  layout: EditedWeight['layout'],
 ): void {
   terminal.heading(`The update W += ${layout === 'in-out' ? 'u lambda^T' : 'lambda u^T'}`);
   const delta = short(norm(edit.vectors.delta));

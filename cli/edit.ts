@@ -4,7 +4,6 @@ import { computeEdit } from '../src/edit/edit.ts';
 import type { Edit, Update } from '../src/edit/edit.ts';
 import { judgeSuccess } from '../src/edit/guard.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
-import type { Method } from '../src/edit/method.ts';
 import type { EditRequest } from '../src/edit/request.ts';
 import { editRows } from '../src/edit/rows.ts';
 import { sentence } from '../src/edit/template.ts';
@@ -18,41 +17,37 @@ import { percent } from '../src/numerals.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { methodsFrom, requestFrom, withEditing, singleFlags } from './edit-options.ts';
-import type { EditArguments, Editing, RequestArguments } from './edit-options.ts';
+import type { EditArguments, RequestArguments } from './edit-options.ts';
 import { LossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import type { Outcome, State } from './edit-view.ts';
 import { KINDS } from './files.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, input, once, output } from './flags.ts';
+import type { Given } from './flags.ts';
 import { answer, readChecks, showAnswers } from './predict.ts';
-import type { Check } from './predict.ts';
-import { reportTimings } from './session.ts';
 import type { ModelArguments } from './session.ts';
 
 const LISTED = 10;
 
-interface EditCommand extends EditArguments, RequestArguments, ModelArguments {
-  readonly out?: string | undefined;
-  readonly dump?: string | undefined;
-  readonly check?: string | undefined;
-  readonly allowMiss: boolean;
-}
+const OWN_FLAGS = {
+  prompt: once('a prompt with {} where the subject goes, instead of brackets'),
+  subject: once('the subject, with --prompt'),
+  target: once('the target'),
+  out: output('write the edit file here', KINDS.edit),
+  dump: output('write every intermediate vector here', KINDS.dump),
+  check: input('texts to see before and after: a line each, or {"prompt", "expect"} a line'),
+  facts: input('many facts: a file that evaluate reads, CSV, or a plain line a fact'),
+  resume: flag('with --facts: go on with a run that was stopped'),
+  'allow-miss': flag('exit code 0 even if the target does not become likely'),
+} as const;
+
+type EditCommand = EditArguments & RequestArguments & ModelArguments & Given<typeof OWN_FLAGS>;
 
 export const edit = command({
   flags: (yargs) =>
     yargs
       .positional('sentence', once('a prompt with its subject in [brackets]'))
       .positional('continuation', once('the target: what shall follow the prompt'))
-      .options({
-        prompt: once('a prompt with {} where the subject goes, instead of brackets'),
-        subject: once('the subject, with --prompt'),
-        target: once('the target'),
-        out: output('write the edit file here', KINDS.edit),
-        dump: output('write every intermediate vector here', KINDS.dump),
-        check: input('texts to see before and after: a line each, or {"prompt", "expect"} a line'),
-        facts: input('many facts: a file that evaluate reads, CSV, or a plain line a fact'),
-        resume: flag('with --facts: go on with a run that was stopped'),
-        'allow-miss': flag('exit code 0 even if the target does not become likely'),
-      })
+      .options(OWN_FLAGS)
       .conflicts({ sentence: ['prompt', 'subject'], continuation: 'target' })
       .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
       .options(MODEL_FLAGS)
@@ -71,102 +66,83 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
   const request = requestFrom(args);
   const methods = methodsFrom(args);
   const checks = args.check === undefined ? [] : await readChecks(args.check);
-  checkMethod(args);
-  return withEditing(args, run, (editing) => editIn(editing, args, { request, methods, checks }, run));
-}
-
-interface Wanted {
-  readonly request: EditRequest;
-  readonly methods: readonly Method[];
-  readonly checks: readonly Check[];
-}
-
-async function editIn(
-  { session, options, contextsSeed, solverTitle }: Editing,
-  args: EditCommand,
-  { request, methods, checks }: Wanted,
-  run: Run,
-): Promise<Report> {
-  const { model, timed, timings } = session;
-  const { layer, contexts, solver } = options;
-  const { terminal, signal } = run;
-  const rows = editRows(model.tokenizer, request, contexts, model.dims);
-  showTokens(terminal, model.tokenizer, rows);
-  const prompt = rows.rewrites[0]?.ids.slice(0, rows.rewrites[0].promptLength) ?? [];
-  const probe = async (): Promise<State> => ({
-    target: await predict(model, prompt, { count: LISTED, continuation: rows.targetIds }),
-    answers: await answer(model, checks, LISTED),
-  });
-
-  const before = await timed('probe', probe);
-  const loss = new LossView(terminal, layer, contexts.length);
-  const edited = await computeEdit(model, request, {
-    ...options,
-    methods,
-    rows,
-    signal,
-    onPhase: (phase) => terminal.phase(phase),
-    onStep: (row, step) => loss.step(row, step),
-  });
-  loss.end(edited);
-  Object.assign(timings, edited.timings);
-
-  refuseCollapse(args, edited);
-  const outcomes: Outcome[] = [];
-  for (const update of edited.updates.values()) {
-    const after = await timed('verify', () => withUpdate(model, update, probe));
-    outcomes.push({ update, after, success: judgeSuccess(before, after, rows.targetIds.length) });
-  }
-  showComparison(terminal, request, before, outcomes);
-  if (checks.length > 0) {
-    terminal.heading('Checks');
-    showAnswers(terminal, checks, [
-      { title: 'before', answers: before.answers },
-      ...outcomes.map(({ update, after }) => ({
-        title: outcomes.length === 1 ? 'after' : METHOD_TABLE[update.method].title,
-        answers: after.answers,
-      })),
-    ]);
-  }
-  const { layout } = model.editedWeight(layer);
-  showNumbers(terminal, { edit: edited, outcomes, solver: solverTitle, layout });
-  warnOfDanger(edited, run);
-
-  terminal.print();
-  if (args.dump !== undefined) {
-    const { dump } = args;
-    await timed('write', () => writeDump(dump, edited, signal));
-    terminal.say(`Wrote every vector to ${dump}`);
-  }
-  const [first] = outcomes;
-  if (args.out !== undefined && first) {
-    const { out } = args;
-    const file = { model, edit: edited, update: first.update, covariance: solver.key, seed: contextsSeed };
-    const earlier = session.edits.map(({ id }) => id);
-    await timed('write', () => writeEdit(out, { ...file, earlier }));
-    terminal.say(
-      `Wrote the edit to ${out}; try palimpsest predict ${JSON.stringify(sentence(request))} --compare --edits ${out}`,
-    );
-  } else if (methods.length === 1) {
-    terminal.say('The model itself is unchanged; --out FILE keeps this edit as a file.', '', 'dim');
-  }
-  reportTimings(session, run);
-  const result = {
-    ...editResult(edited, before, outcomes, checks),
-    solve: { ...first?.update.solved, covariance: solver.key },
-    out: args.out,
-    dump: args.dump,
-  };
-  const error = args.allowMiss ? undefined : missed(request, before, outcomes, args.out);
-  return { ...session.about, result, timings_ms: timings, error };
-}
-
-/** @throws UsageError for an edit file of several methods */
-function checkMethod({ out, method }: EditCommand): void {
-  if (out !== undefined && method === 'all')
+  if (args.out !== undefined && methods.length > 1)
     throw new UsageError(
       '--out: an edit file holds one method, but --method all makes three. Choose one with --method.',
     );
+  return withEditing(args, run, async ({ session, edit: options, contextsSeed, solverTitle }) => {
+    const { model, timed, timings } = session;
+    const { layer, contexts, solver } = options;
+    const { terminal, signal } = run;
+    const rows = editRows(model.tokenizer, request, contexts, model.dims);
+    showTokens(terminal, model.tokenizer, rows);
+    const prompt = rows.rewrites[0]?.ids.slice(0, rows.rewrites[0].promptLength) ?? [];
+    const probe = async (): Promise<State> => ({
+      target: await predict(model, prompt, { count: LISTED, continuation: rows.targetIds }),
+      answers: await answer(model, checks, LISTED),
+    });
+
+    const before = await timed('probe', probe);
+    const loss = new LossView(terminal, layer, contexts.length);
+    const edited = await computeEdit(model, request, {
+      ...options,
+      methods,
+      rows,
+      signal,
+      onPhase: (phase) => terminal.phase(phase),
+      onStep: (row, step) => loss.step(row, step),
+    });
+    loss.end(edited);
+    Object.assign(timings, edited.timings);
+
+    refuseCollapse(args, edited);
+    const outcomes: Outcome[] = [];
+    for (const update of edited.updates.values()) {
+      const after = await timed('verify', () => withUpdate(model, update, probe));
+      outcomes.push({ update, after, success: judgeSuccess(before, after, rows.targetIds.length) });
+    }
+    showComparison(terminal, request, before, outcomes);
+    if (checks.length > 0) {
+      terminal.heading('Checks');
+      showAnswers(terminal, checks, [
+        { title: 'before', answers: before.answers },
+        ...outcomes.map(({ update, after }) => ({
+          title: outcomes.length === 1 ? 'after' : METHOD_TABLE[update.method].title,
+          answers: after.answers,
+        })),
+      ]);
+    }
+    const { layout } = model.editedWeight(layer);
+    showNumbers(terminal, edited, outcomes, solverTitle, layout);
+    warnOfDanger(edited, run);
+
+    terminal.print();
+    if (args.dump !== undefined) {
+      const { dump } = args;
+      await timed('write', () => writeDump(dump, edited, signal));
+      terminal.say(`Wrote every vector to ${dump}`);
+    }
+    const [first] = outcomes;
+    if (args.out !== undefined && first) {
+      const { out } = args;
+      const file = { model, edit: edited, update: first.update, covariance: solver.key, seed: contextsSeed };
+      const earlier = session.edits.map(({ id }) => id);
+      await timed('write', () => writeEdit(out, { ...file, earlier }));
+      terminal.say(
+        `Wrote the edit to ${out}; try palimpsest predict ${JSON.stringify(sentence(request))} --compare --edits ${out}`,
+      );
+    } else if (methods.length === 1) {
+      terminal.say('The model itself is unchanged; --out FILE keeps this edit as a file.', '', 'dim');
+    }
+    const result = {
+      ...editResult(edited, before, outcomes, checks),
+      solve: { ...first?.update.solved, covariance: solver.key },
+      out: args.out,
+      dump: args.dump,
+    };
+    const error = args.allowMiss ? undefined : missed(request, before, outcomes, args.out);
+    return session.report(result, error);
+  });
 }
 
 /**

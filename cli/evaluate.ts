@@ -16,50 +16,45 @@ import type { Dangerous, MethodSummary } from '../src/lab/summary.ts';
 import { readReferences } from '../src/lab/texts.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
-import { methodsFrom, singleFlags } from './edit-options.ts';
+import { methodsFrom, singleFlags, withEditing } from './edit-options.ts';
 import { readText } from '../src/io/file.ts';
 import { FOLDERS } from './files.ts';
 import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, files, flag, folder, input, text } from './flags.ts';
-import {
-  DATA,
-  DOWNSTREAM_FLAGS,
-  HELD_OUT_FLAG,
-  LAB_FLAGS,
-  factsFrom,
-  runMode,
-  settingsOf,
-  withLab,
-} from './lab.ts';
+import type { Given } from './flags.ts';
+import { DATA, LAB_FLAGS, factsFrom, settingsOf, thresholdsFrom } from './lab.ts';
 import type { LabArguments } from './lab.ts';
-import { reportTimings } from './session.ts';
 import type { Terminal } from './terminal.ts';
 import { percent, plural, short } from '../src/numerals.ts';
+import { quoted } from '../src/printable.ts';
 import { left, right } from '../src/table.ts';
-import { quoted } from './text.ts';
 
-const COMPARED = ['ES', 'PS', 'NS', 'S'] as const;
-const FIRST = ['EM', 'PM', 'NM'] as const;
-const TEXTS = ['GE', 'entropy', 'RS'] as const;
-const TOKENS = ['rewrite_acc', 'paraphrase_acc', 'locality_acc', 'locality_agreement'] as const;
 const MOST_LISTED = 20;
 /** Prompts listed of each method. */
 const WORST = 10;
 
 const FAMILIES: readonly (readonly [title: string, names: readonly (keyof MethodSummary['interval'])[]])[] = [
-  ['by comparison of both objects, percent', COMPARED],
-  ['by arg-max: every token of the object first, percent', FIRST],
-  ['share of answer tokens predicted, percent', TOKENS],
-  ['generated texts: n-gram entropy × 100, word entropy 0 to 1, TF-IDF cosine × 100', TEXTS],
+  ['by comparison of both objects, percent', ['ES', 'PS', 'NS', 'S']],
+  ['by arg-max: every token of the object first, percent', ['EM', 'PM', 'NM']],
+  [
+    'share of answer tokens predicted, percent',
+    ['rewrite_acc', 'paraphrase_acc', 'locality_acc', 'locality_agreement'],
+  ],
+  [
+    'generated texts: n-gram entropy × 100, word entropy 0 to 1, TF-IDF cosine × 100',
+    ['GE', 'entropy', 'RS'],
+  ],
 ];
 
-interface EvaluateCommand extends LabArguments {
-  readonly out?: string | undefined;
-  readonly resume: boolean;
-  readonly findDisabling: boolean;
-  readonly references?: string | undefined;
-  readonly shard?: string | undefined;
-}
+const OWN_FLAGS = {
+  out: folder('keep every case in this folder: run.json, run.jsonl', FOLDERS.run),
+  resume: flag('go on with the run in that folder; without one, a run that was stopped goes on by itself'),
+  'find-disabling': flag('only list the edits that would disable the model'),
+  shard: text(
+    'this part of the facts, i/n with i from 0; auto/n or auto: as the scheduler says. Needs --out',
+  ),
+  references: input('attribute_snippets.json of ROME: texts for consistency (RS)'),
+} as const;
 
 export const evaluate = command({
   flags: (yargs) =>
@@ -67,20 +62,9 @@ export const evaluate = command({
       .positional('data', DATA)
       .positional('shards', files('after the word merge: folders of shards, brought together'))
       .options(LAB_FLAGS)
-      .options({
-        out: folder('keep every case in this folder: run.json, run.jsonl', FOLDERS.run),
-        resume: flag(
-          'go on with the run in that folder; without one, a run that was stopped goes on by itself',
-        ),
-        'find-disabling': flag('only list the edits that would disable the model'),
-        shard: text(
-          'this part of the facts, i/n with i from 0; auto/n or auto: as the scheduler says. Needs --out',
-        ),
-        references: input('attribute_snippets.json of ROME: texts for consistency (RS)'),
-      })
+      .options(OWN_FLAGS)
       .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
-      .options({ ...STUDY_FLAGS, ...DOWNSTREAM_FLAGS })
-      .options({ 'held-out': HELD_OUT_FLAG })
+      .options(STUDY_FLAGS)
       .options(MODEL_FLAGS)
       .example('$0 evaluate --method all --count 40', 'the three methods on the first 40 facts')
       .epilogue('palimpsest evaluate merge FOLDER...: what the shards of one evaluation found, as one.'),
@@ -100,19 +84,19 @@ export const evaluate = command({
   },
 });
 
-async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
+async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Run): Promise<Report> {
   const methods = methodsFrom(args);
   const { facts: all, name } = await factsFrom(args);
   const shard = factsShard(args, all);
   const facts = shard ? all.slice(shard.first, shard.first + shard.facts) : all;
   const references = await referencesFrom(args.references);
   const target = args.out === undefined ? undefined : resolve(args.out);
-  const kept = target === undefined ? undefined : await openCases(target, runMode(args, run));
-  return withLab(args, run, async (lab) => {
-    const { session, edit, thresholds, seed } = lab;
-    const { model, timed, timings, about } = session;
+  const kept = target === undefined ? undefined : await openCases(target, run.files.runMode);
+  return withEditing(args, run, async (editing) => {
+    const { session, edit, seed } = editing;
+    const { model, timed } = session;
     const settings = {
-      ...settingsOf(lab, args, name),
+      ...settingsOf(editing, args, name),
       methods,
       measure: !args.findDisabling,
       text_tokens: args.textTokens,
@@ -134,7 +118,7 @@ async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
           methods,
           edit,
           seed,
-          thresholds,
+          thresholds: thresholdsFrom(args),
           measure: !args.findDisabling,
           textTokens: args.textTokens,
           references,
@@ -156,25 +140,26 @@ async function runEvaluate(args: EvaluateCommand, run: Run): Promise<Report> {
       if (!kept && place !== undefined && (cases! ?? finished === 0))
         await rm(place, { recursive: true, force: true });
     }
-    const missing = missingMeasures(facts);
-    const result = { ...resultOf(cases, methods, seed, args.findDisabling), missing };
     const part = shard ? `, shard ${shard.index} of ${shard.of}` : '';
     run.terminal.heading(`${facts.length} of ${name}${part}, each on the unedited model`);
-    showCases(run.terminal, cases, { methods, seed, missing, listOnly: args.findDisabling });
-    reportTimings(session, run);
-    return { ...about, result: { ...result, folder: target }, timings_ms: timings };
+    const found = { cases, methods, seed, missing: missingMeasures(facts), listOnly: args.findDisabling };
+    showEvaluation(run.terminal, found);
+    return session.report({ ...resultOf(found), folder: target });
   }).finally(() => kept?.close());
 }
 
-interface Shown {
+interface Evaluation {
+  readonly cases: readonly CaseResult[];
   readonly methods: readonly Method[];
   readonly seed: number;
+  /** Why measures are missing. */
   readonly missing: readonly string[];
-  readonly listOnly: boolean;
+  /** Nothing but dangerous edits was looked for. */
+  readonly listOnly: boolean | undefined;
 }
 
-function showCases(terminal: Terminal, cases: readonly CaseResult[], shown: Shown): void {
-  const { methods, seed, missing, listOnly } = shown;
+function showEvaluation(terminal: Terminal, evaluation: Evaluation): void {
+  const { cases, methods, seed, missing, listOnly } = evaluation;
   if (!listOnly) {
     showSummaries(terminal, [
       summariseBefore(cases, seed),
@@ -188,37 +173,31 @@ function showCases(terminal: Terminal, cases: readonly CaseResult[], shown: Show
 
 /** `evaluate merge`: the cases of all shards as one evaluation. */
 async function mergeShards(folders: readonly string[], { terminal }: Run): Promise<Report> {
-  const { cases, missing, settings } = await readShards(folders);
-  const { methods, measure, model, seed } = settings;
-  const { id, sha256 } = model;
-  terminal.heading(`${cases.length} facts of ${plural(folders.length, 'shard')}, each on the unedited ${id}`);
-  showCases(terminal, cases, { methods, seed, missing, listOnly: !measure });
-  return { model: { id, sha256 }, result: { ...resultOf(cases, methods, seed, !measure), missing } };
+  const { settings, ...merged } = await readShards(folders);
+  const { methods, measure, seed } = settings;
+  const { id, sha256 } = settings.model;
+  const found = { ...merged, methods, seed, listOnly: !measure };
+  terminal.heading(
+    `${merged.cases.length} facts of ${plural(folders.length, 'shard')}, each on the unedited ${id}`,
+  );
+  showEvaluation(terminal, found);
+  return { model: { id, sha256 }, result: resultOf(found) };
 }
 
 /** One method as `cli.md` has it; several under `methods`, each of that form. */
-function resultOf(
-  cases: readonly CaseResult[],
-  methods: readonly Method[],
-  seed: number,
-  listOnly: boolean,
-): object {
-  const listed = { dangerous: dangerousEdits(cases) };
-  if (listOnly) return { n: cases.length, method: methods.length === 1 ? methods[0] : 'all', ...listed };
+function resultOf({ cases, methods, seed, missing, listOnly }: Evaluation): object {
+  const n = cases.length;
+  const [first, ...more] = methods;
+  const common = { dangerous: dangerousEdits(cases), missing };
+  if (listOnly) return { n, method: more.length === 0 ? first : 'all', ...common };
   const one = (method: Method): MethodSummary & { cases: unknown[] } => ({
     ...summariseMethod(cases, method, seed),
     cases: cases.map(({ methods: found, ...rest }) => ({ ...rest, ...found[method] })),
   });
   const before = summariseBefore(cases, seed);
-  const [first] = methods;
-  if (methods.length === 1 && first) return { ...one(first), before, ...listed };
-  return {
-    n: cases.length,
-    method: 'all',
-    methods: Object.fromEntries(methods.map((method) => [method, one(method)])),
-    before,
-    ...listed,
-  };
+  if (first && more.length === 0) return { ...one(first), before, ...common };
+  const byMethod = Object.fromEntries(methods.map((method) => [method, one(method)]));
+  return { n, method: 'all', methods: byMethod, before, ...common };
 }
 
 /** ROME's file of texts about the objects. */
@@ -292,27 +271,15 @@ function showDangerous(terminal: Terminal, list: readonly Dangerous[]): void {
     [...left('case', 'method', 'verdict'), ...right('cosine', '|Δ|/|W|', '|Δ| per element'), ...left('edit')],
     list
       .slice(0, MOST_LISTED)
-      .map(
-        ({
-          case_id,
-          method,
-          verdict,
-          cosine,
-          relative_update,
-          normalised_update,
-          prompt,
-          subject,
-          target_new,
-        }) => [
-          String(case_id),
-          METHOD_TABLE[method].title,
-          verdict,
-          short(cosine),
-          short(relative_update),
-          normalised_update.toExponential(2),
-          factLine({ prompt, subject }, target_new),
-        ],
-      ),
+      .map((edit) => [
+        String(edit.case_id),
+        METHOD_TABLE[edit.method].title,
+        edit.verdict,
+        short(edit.cosine),
+        short(edit.relative_update),
+        edit.normalised_update.toExponential(2),
+        factLine(edit, edit.target_new),
+      ]),
   );
 }
 

@@ -22,7 +22,7 @@ import { command } from './commands.ts';
 import { isEditList, readEdit, readEdits } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { EDIT_FLAGS, FROM_0, MODEL_FLAGS, flag, folder, number, once, text } from './flags.ts';
-import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
+import { applyNamed, introduce, withSession } from './session.ts';
 import { chooseSolver } from './edit-options.ts';
 import { short } from '../src/numerals.ts';
 import type { Terminal } from './terminal.ts';
@@ -41,50 +41,39 @@ export const explain = command({
         `explain ${file}: expected the file of a single edit, found ${requestsOf(record).length} facts that were written by ${METHOD_TABLE[record.method].title}. palimpsest history and predict --edits take it.`,
       );
     const edits = args.edits ?? before;
-    return withSession(
-      { ...args, edits, model: args.model ?? record.model.id },
-      run,
-      async (session) => {
-        const { model, timed, timings } = session;
-        const { terminal, signal } = run;
-        const wanted =
-          args.covariance ?? (record.metadata['covariance'] === 'identity' ? 'identity' : 'auto');
-        const { solver, title } = await timed('covariance', () =>
-          chooseSolver(session, record.layer, wanted),
-        );
-        introduce(session, run, title);
-        await applyNamed(session);
-        const edit = await timed('replay', () =>
-          computeEdit(model, record.request, {
-            ...optionsOf(record, file),
-            methods: [record.method],
-            layer: record.layer,
-            contexts: parseContexts(record.metadata['contexts'] ?? '["{}"]', file),
-            solver,
-            signal,
-          }),
-        );
-        const update = edit.updates.get(record.method);
-        if (!update) throw new RangeError(`explain: no update of ${record.method}.`);
-        const steps = explainEdit(model, edit, update);
-        steps.forEach((step, i) => show(terminal, step, i + 1));
-        const difference = distance(update.Lambda, record.Lambda) / norm(record.Lambda);
-        terminal.print();
-        terminal.say(
-          `Replayed: lambda differs from that of ${file} by ${short(difference)}, relative.` +
-            (difference < 1e-3
-              ? ''
-              : ' The model, its covariance or the edits before it are not those of the file: try --edits and --covariance.'),
-        );
-        reportTimings(session, run);
-        return {
-          ...session.about,
-          result: { file, id, method: record.method, layer: record.layer, difference, steps },
-          timings_ms: timings,
-        };
-      },
-      { layers: () => [record.layer] },
-    );
+    const named = { ...args, edits, model: args.model ?? record.model.id };
+    const layers = (): number[] => [record.layer];
+    return withSession(named, run, { layers }, async (session) => {
+      const { model, timed } = session;
+      const { terminal, signal } = run;
+      const wanted = args.covariance ?? (record.metadata['covariance'] === 'identity' ? 'identity' : 'auto');
+      const { solver, title } = await timed('covariance', () => chooseSolver(session, record.layer, wanted));
+      introduce(session, run, title);
+      await applyNamed(session);
+      const edit = await timed('replay', () =>
+        computeEdit(model, record.request, {
+          ...optionsOf(record, file),
+          methods: [record.method],
+          layer: record.layer,
+          contexts: parseContexts(record.metadata['contexts'] ?? '["{}"]', file),
+          solver,
+          signal,
+        }),
+      );
+      const update = edit.updates.get(record.method);
+      if (!update) throw new RangeError(`explain: no update of ${record.method}.`);
+      const steps = explainEdit(model, edit, update);
+      steps.forEach((step, i) => show(terminal, step, i + 1));
+      const difference = distance(update.Lambda, record.Lambda) / norm(record.Lambda);
+      terminal.print();
+      terminal.say(
+        `Replayed: lambda differs from that of ${file} by ${short(difference)}, relative.` +
+          (difference < 1e-3
+            ? ''
+            : ' The model, its covariance or the edits before it are not those of the file: try --edits and --covariance.'),
+      );
+      return session.report({ file, id, method: record.method, layer: record.layer, difference, steps });
+    });
   },
 });
 

@@ -13,8 +13,7 @@ import { openGpu } from '../src/gpu/node.ts';
 import { readAdapter, writeEditFiles, writeGgufAdapter, writePeft } from '../src/io/adapters.ts';
 import { checkNew, exportCheckpoint } from '../src/io/export.ts';
 import { isGguf } from '../src/io/model-folder.ts';
-import type { FoundModel } from '../src/io/models.ts';
-import type { Checkpoint } from '../src/models/checkpoint.ts';
+import type { OpenedModel } from '../src/io/models.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
@@ -22,7 +21,7 @@ import { namedEditResult, readEdit, readEdits, shortId } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
 import { MODEL_FLAGS, choice, files, folder as folderFlag, input, or, output } from './flags.ts';
-import { findCheckpoint, reportTimings, stopwatch } from './session.ts';
+import { adapterName, findCheckpoint, reportTimings, stopwatch } from './session.ts';
 import { megabytes, percent, plural } from '../src/numerals.ts';
 
 const { weights: _, ...FLAGS } = MODEL_FLAGS;
@@ -60,8 +59,9 @@ export const exportModel = command({
       );
     await checkNew(resolve(folder), folder);
     const { timings, timed } = stopwatch(run);
-    const { found, checkpoint } = await timed('open', () => findCheckpoint(args, run, edits));
-    const job: Job = { folder, edits, checkpoint, found, run, timed };
+    const found = await timed('open', () => findCheckpoint(args, run, edits));
+    const { checkpoint } = found;
+    const job: Job = { folder, edits, found, run, timed };
     const report =
       format === 'checkpoint'
         ? await writeCheckpoint(job, dtype ?? 'f32', args.adapter)
@@ -78,14 +78,14 @@ export const exportModel = command({
 interface Job {
   readonly folder: string;
   readonly edits: readonly NamedEdit[];
-  readonly checkpoint: Checkpoint;
-  readonly found: FoundModel;
+  readonly found: OpenedModel;
   readonly run: Run;
   readonly timed: <T>(phase: string, work: () => Promise<T>) => Promise<T>;
 }
 
 async function writeAdapter(job: Job, format: 'peft' | 'gguf'): Promise<Report> {
-  const { folder, edits, checkpoint, run, timed } = job;
+  const { folder, edits, run, timed } = job;
+  const { checkpoint } = job.found;
   const adapter = adapterOf(edits.map(({ record }) => record));
   // Of a file without some of its batches, the words and the checksum are those of the whole.
   const whole = edits.every(({ without }) => without.length === 0);
@@ -106,11 +106,12 @@ async function writeAdapter(job: Job, format: 'peft' | 'gguf'): Promise<Report> 
 }
 
 async function writeCheckpoint(
-  { folder, edits, checkpoint, found, run, timed }: Job,
+  { folder, edits, found, run, timed }: Job,
   dtype: 'f32' | 'stored',
   wanted: string | undefined,
 ): Promise<Report> {
   const { terminal, signal } = run;
+  const { checkpoint } = found;
   if (isGguf(found.folder))
     throw new UsageError(
       `export: expected a model that is a folder, ${found.id} is one GGUF file: its blocks cannot hold an edit exactly. Write the edits as an adapter over that file, with --format gguf.`,
@@ -119,7 +120,7 @@ async function writeCheckpoint(
   const gpu = await timed('adapter', () => openGpu(wanted, { verbose: terminal.verbose }));
   const { description, kind, backend } = gpu.adapter;
   terminal.note(
-    `palimpsest: ${description}${kind === 'software' ? ' (software)' : ''} · model ${checkpoint.id} · ${plural(edits.length, 'edit')}`,
+    `palimpsest: ${adapterName(gpu.adapter)} · model ${checkpoint.id} · ${plural(edits.length, 'edit')}`,
   );
   const bar = terminal.progress('export', megabytes);
   try {

@@ -1,175 +1,90 @@
 /** `evaluate --batch` and `sequence --batch`: facts in batches on the same weights, judged when written and all at the end. */
 import { join, resolve } from 'node:path';
-import type { Fact } from '../src/data/fact.ts';
-import { settleFacts } from '../src/data/conflicts.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import { factLine } from '../src/edit/template.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { editFileName } from '../src/io/edit-files.ts';
 import { writeBatchFiles } from '../src/io/facts-files.ts';
-import { hashOf, memoryRun, openRun } from '../src/io/run.ts';
 import { STUDY_HEAD, stepsOf, studyBatches, summariseJudged } from '../src/lab/batch-study.ts';
 import type { Judged, Measured, Study, StudyHead } from '../src/lab/batch-study.ts';
-import { cutFacts } from '../src/lab/fact-batches.ts';
-import { BATCH_LINE } from '../src/lab/run-journal.ts';
-import type { BatchLine } from '../src/lab/run-journal.ts';
 import type { HealthNumbers } from '../src/lab/health.ts';
 import { missingMeasures } from '../src/lab/metrics.ts';
-import { makeReport } from '../src/lab/report/page.ts';
 import type { SequenceRun } from '../src/lab/report/study.ts';
-import type { Report, Run } from './commands.ts';
-import { factsOf, factsProgress, writtenFacts } from './edit-facts.ts';
-import { readData } from '../src/io/file.ts';
-import { FROM_0, number } from './flags.ts';
-import {
-  downstreamFrom,
-  examplesFrom,
-  factsFrom,
-  followed,
-  runMode,
-  tellBatch,
-  thresholdsFrom,
-} from './lab.ts';
-import type { DownstreamArguments, LabArguments } from './lab.ts';
-import { massMethodOf } from './edit-options.ts';
-import { anchoredWriting, withFactsEditing } from './mass-options.ts';
-import type { FactsArguments, FactsEditing } from './mass-options.ts';
-import { reportTimings } from './session.ts';
-import type { Session } from './session.ts';
-import type { Terminal } from './terminal.ts';
+import { BATCH_LINE } from '../src/lab/run-journal.ts';
 import { plural, short } from '../src/numerals.ts';
 import { left, right, someRows } from '../src/table.ts';
+import type { Report, Run } from './commands.ts';
+import { massMethodOf } from './edit-options.ts';
+import { underBar, withFactsRun, writtenFacts } from './facts-run.ts';
+import type { FactsRun } from './facts-run.ts';
+import { FROM_0, number } from './flags.ts';
+import type { Given } from './flags.ts';
+import { HEALTH_FLAGS, factsFrom, healthFrom, readHealth, thresholdsFrom, writeReport } from './lab.ts';
+import type { DATA, HealthArguments } from './lab.ts';
+import type { FactsArguments } from './mass-options.ts';
+import type { Session } from './session.ts';
+import type { Terminal } from './terminal.ts';
 
 const MEASURES = ['ES', 'PS', 'NS', 'S', 'EM', 'PM', 'NM'] as const;
 const FREE_TOKENS = 20;
 /** Edits listed as the largest. */
 const WORST = 5;
-/** Of a sequence, in edits: `--every`; and of its texts `--text-tokens`. */
-export const EVERY = 10;
-export const TEXT_TOKENS = 50;
-
-export interface StudyArguments
-  extends Omit<LabArguments, 'method' | 'covariance'>, FactsArguments, DownstreamArguments {
-  readonly out?: string | undefined;
-  readonly resume: boolean;
-  readonly every?: number | undefined;
-  readonly heldOut?: string | undefined;
-  readonly freeTokens?: number | undefined;
-}
 
 /** Beside those of an edit and of facts. */
 export const STUDY_FLAGS = {
+  ...HEALTH_FLAGS,
   'free-tokens': number(
     `with --batch: tokens that the model writes by itself after every prompt; 0 for none [default: ${FREE_TOKENS}]`,
     FROM_0,
   ),
 } as const;
 
+export interface StudyArguments
+  extends FactsArguments, HealthArguments, Given<typeof STUDY_FLAGS & { readonly data: typeof DATA }> {
+  readonly out?: string | undefined;
+  readonly resume: boolean;
+}
+
 /** Whether the flags ask for batches: by their size, or by a method that writes many facts at once. */
 export function asksForBatches(args: Pick<FactsArguments, 'method' | 'batch'>): boolean {
   return args.batch !== undefined || massMethodOf(args) !== undefined;
 }
 
-/** @param keepEdits every batch is written to `edits` of the folder, as `sequence` does */
+/** @param keepEdits every batch is written to `edits` of the folder, as `sequence` does, with a report */
 export async function studyFacts(args: StudyArguments, run: Run, keepEdits: boolean): Promise<Report> {
-  const { facts: all, name } = await factsFrom(args);
-  const { facts, duplicates, overruled } = settleFacts(all, name, args.conflicts ?? 'refuse');
-  if (duplicates + overruled > 0)
-    run.terminal.note(
-      `palimpsest: ${duplicates} facts are there twice, ${overruled} are contradicted later: left out.`,
-    );
-  const corpus = await readData('--held-out', args.heldOut, 'wikitext.txt');
-  const examples = await examplesFrom(args);
+  const data = await factsFrom(args);
+  const texts = await readHealth(args);
   const folder = args.out === undefined ? undefined : resolve(args.out);
-  const schemas = { head: STUDY_HEAD, line: BATCH_LINE, nonFinite: 'object' } as const;
-  const journal =
-    folder === undefined
-      ? memoryRun<StudyHead, BatchLine>()
-      : await openRun<StudyHead, BatchLine>(folder, { mode: runMode(args, run), ...schemas });
-  try {
-    return await withFactsEditing(args, run, async (editing) => {
-      const { session, seed } = editing;
-      const { model, timed } = session;
-      const documents = followed(model, corpus.text);
-      const size = args.batch ?? facts.length;
-      const freeTokens = args.freeTokens ?? FREE_TOKENS;
-      const every = args.every ?? EVERY;
-      const textTokens = args.textTokens ?? TEXT_TOKENS;
-      const onCollapse = args.onCollapse ?? 'warn';
-      const thresholds = thresholdsFrom(args);
-      const settings = {
-        ...editing.settings,
-        anchor: args.anchorNorm ?? null,
-        facts: hashOf(facts),
-        batch: size,
-        held_out: hashOf(documents),
-        free_tokens: freeTokens,
-        ...{ every, text_tokens: textTokens, on_collapse: onCollapse, thresholds },
-        downstream: args.downstreamEvery ? [args.downstreamEvery, hashOf([...examples])] : null,
-        seed,
-      };
-      journal.check(settings);
-      const { writing, anchor } = await anchoredWriting(
-        editing,
-        args,
-        { facts, size, known: journal.head?.anchor },
-        run,
-      );
-      const done = factsOf(journal.lines);
-      if (done > 0) run.terminal.note(`palimpsest: going on from ${plural(done, 'fact')} in ${folder}`);
-      const there = journal.lines.length;
-      const bar = factsProgress(run.terminal, facts.length, done);
-      let study: Study;
-      try {
-        study = await timed('study', () =>
-          studyBatches(
-            model,
-            facts,
-            editing.layers,
-            {
-              ...{ writing, size, documents, freeTokens, every, textTokens, onCollapse, thresholds, seed },
-              signal: run.signal,
-              onBatch: (line) => {
-                if (line.batch > there) tellBatch(line, onCollapse, run);
-              },
-              downstream: downstreamFrom(args, examples, seed, run.signal),
-              onValues: bar.update,
-              onPhase: (phase) => run.terminal.phase(phase),
-            },
-            journal,
-            { settings, anchor },
-          ),
-        );
-      } finally {
-        bar.stop();
-      }
-      if (folder !== undefined && keepEdits)
-        await timed('write', () =>
-          writeBatchFiles(writtenFacts(editing, facts, journal, study.lines), (batch) =>
-            join(folder, 'edits', editFileName(batch)),
-          ),
-        );
-      return reported(editing, { study, facts, size, name, folder, hasReport: keepEdits }, run);
+  const format = { head: STUDY_HEAD, line: BATCH_LINE, nonFinite: 'object' } as const;
+  return withFactsRun<StudyHead>(args, { ...data, folder, format }, run, async (open) => {
+    const { session, facts, journal, layers } = open;
+    const { model, timed } = session;
+    const { freeTokens = FREE_TOKENS } = args;
+    const thresholds = thresholdsFrom(args);
+    const health = healthFrom(args, texts, model, run.signal);
+    const own = { ...health.settings, thresholds, free_tokens: freeTokens };
+    const study = await underBar(open, args, own, run, (options, begun) => {
+      const all = { ...options, ...health.options, thresholds, freeTokens };
+      return timed('study', () => studyBatches(model, facts, layers, all, journal, begun));
     });
-  } finally {
-    await journal.close();
-  }
+    if (folder !== undefined && keepEdits)
+      await timed('write', () =>
+        writeBatchFiles(writtenFacts(open, study.lines), (batch) =>
+          join(folder, 'edits', editFileName(batch)),
+        ),
+      );
+    return reported(open, study, run, keepEdits);
+  });
 }
 
-interface Done {
-  readonly study: Study;
-  readonly facts: readonly Fact[];
-  readonly size: number;
-  readonly name: string;
-  readonly folder: string | undefined;
-  readonly hasReport: boolean;
-}
-
-async function reported(editing: FactsEditing, done: Done, run: Run): Promise<Report> {
-  const { session, writing, layers, seed } = editing;
-  const { study, facts, size, name, folder, hasReport } = done;
+async function reported(
+  open: FactsRun<StudyHead>,
+  study: Study,
+  { terminal }: Run,
+  hasReport: boolean,
+): Promise<Report> {
+  const { session, writing, layers, seed, facts, size, name, folder } = open;
   const { head, kept, written, end } = study;
-  const { terminal } = run;
   const lines = stepsOf(study);
   const ofKept = (cases: readonly Judged[]): Judged[] => cases.filter((_, i) => kept[i]);
   const summaries = {
@@ -198,24 +113,20 @@ async function reported(editing: FactsEditing, done: Done, run: Run): Promise<Re
       `The largest singular value of W - W0 is ${short(sigma)}.`,
   );
   if (folder !== undefined) {
-    await writeAtomic(join(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
+    await writeSurvival(folder, survival);
     const command = `palimpsest sequence --method ${writing.method} --count ${facts.length} --batch ${size}`;
     const sequence = { method: writing.method, head, lines };
-    if (hasReport)
-      await session.timed('report', () =>
-        writeSequenceReport(folder, sequence, command, { session, layers }),
-      );
+    if (hasReport) await writeSequenceReport(folder, sequence, command, session, layers);
     terminal.say(
       `Wrote ${folder}: run.jsonl has a line a batch, end.json what holds${hasReport ? ', report.html the figures' : ''}.`,
     );
   }
-  reportTimings(session, run);
   const of = ({ cases: _, ...measured }: Measured): object => measured;
-  const result = {
+  return session.report({
     method: writing.method,
     layers,
     n: facts.length,
-    batches: cutFacts(facts, { writing, size }).map(({ length }) => length),
+    batches: study.lines.map(({ case_ids }) => case_ids.length),
     ...flat,
     kept: survival.kept,
     refused: facts.filter((_, i) => !kept[i]).map(({ caseId }) => caseId),
@@ -233,8 +144,7 @@ async function reported(editing: FactsEditing, done: Done, run: Run): Promise<Re
       end: end.cases[i],
     })),
     folder,
-  };
-  return { ...session.about, result, timings_ms: session.timings };
+  });
 }
 
 function showJudged(
@@ -260,11 +170,16 @@ function showJudged(
   );
 }
 
-/** Whether the edits that were kept still hold after the last one: `end.json`. */
+/** Whether the edits that were kept still hold after the last one. */
 export function survivalOf<T extends { readonly holds: boolean }>(
   edits: readonly T[],
 ): { readonly kept: number; readonly holding: number; readonly edits: readonly T[] } {
   return { kept: edits.length, holding: edits.filter(({ holds }) => holds).length, edits };
+}
+
+/** `end.json` of a run. */
+export async function writeSurvival(folder: string, survival: ReturnType<typeof survivalOf>): Promise<void> {
+  await writeAtomic(join(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
 }
 
 /** `report.html` of a run, with its figures. */
@@ -272,21 +187,16 @@ export async function writeSequenceReport(
   folder: string,
   sequence: SequenceRun,
   command: string,
-  { session, layers }: { readonly session: Session; readonly layers: readonly number[] },
+  session: Session,
+  layers: readonly number[],
 ): Promise<void> {
-  const { adapter, model } = session.about;
   const edits = sequence.lines.at(-1)?.edit ?? 0;
-  const files = await makeReport({
-    title: `${METHOD_TABLE[sequence.method].title}: ${edits} edits on ${model.id}`,
-    about: [
-      ['model', `${model.id}; sha256 ${model.sha256.slice(0, 16)}`],
-      [layers.length === 1 ? 'edit layer' : 'edit layers', layers.join(', ')],
-      ['adapter', adapter.description],
-    ],
+  await writeReport(folder, session, {
+    title: `${METHOD_TABLE[sequence.method].title}: ${edits} edits on ${session.model.id}`,
+    about: [[layers.length === 1 ? 'edit layer' : 'edit layers', layers.join(', ')]],
     command,
     sequences: [sequence],
   });
-  for (const [name, content] of files) await writeAtomic(join(folder, name), content);
 }
 
 /** The measurements of a run, and its largest edits or batches. */

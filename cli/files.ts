@@ -67,6 +67,11 @@ export class Files {
     this.#resume = resume;
   }
 
+  /** How the folder of a run is opened. */
+  get runMode(): 'new' | 'resume' | 'overwrite' {
+    return this.#resume ? 'resume' : this.overwrite ? 'overwrite' : 'new';
+  }
+
   /**
    * Takes files that the command reads; of a folder, those that lie in it.
    *

@@ -6,7 +6,7 @@ import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { command } from './commands.ts';
 import { FROM_1, MODEL_FLAGS, SEED_FLAG, flag, number } from './flags.ts';
 import { plural, short } from '../src/numerals.ts';
-import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
+import { applyNamed, introduce, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 const TOKENS = 40;
@@ -36,13 +36,13 @@ export const generate = command({
           `prompt ${i}: expected some text, found none. <|endoftext|> starts from nothing.`,
         );
     });
-    return withSession(args, run, async (session) => {
+    return withSession(args, run, {}, async (session) => {
       const { model, timed } = session;
       const { terminal, signal } = run;
       introduce(session, run);
       await applyNamed(session);
       const { stop } = model.tokenizer;
-      const { id, tokenizerConfig } = session.checkpoint;
+      const { id, tokenizerConfig } = session.found.checkpoint;
       const asked = await Promise.all(
         prompts.map((prompt) => (args.chat ? askInChat(id, tokenizerConfig, prompt, signal) : prompt)),
       );
@@ -80,7 +80,6 @@ export const generate = command({
       const tokens = drawn.flat().length;
       const rate = (1000 * tokens) / (session.timings['generate'] ?? 0);
       terminal.note(`palimpsest: ${plural(tokens, 'token')}, ${short(rate)} a second`);
-      reportTimings(session, run);
       const result = {
         seed: options.seed,
         top_k: options.topK,
@@ -92,7 +91,7 @@ export const generate = command({
           ids: drawn[i],
         })),
       };
-      return { ...session.about, result, timings_ms: session.timings };
+      return session.report(result);
     });
   },
 });

@@ -1,34 +1,32 @@
 /**
- * What the commands of a researcher share: a model to edit with thresholds of its own, the facts of a data file, C of many
- * layers, downstream tasks, and the settings of a run that is gone on with.
+ * What the commands of a researcher share: the facts of a data file, thresholds of the guard, what is
+ * followed of the model while it is edited, and the settings of a run that is gone on with.
  */
+import { join } from 'node:path';
 import type { Fact } from '../src/data/fact.ts';
 import { readLabelled } from '../src/data/labelled.ts';
 import type { Labelled } from '../src/data/labelled.ts';
 import { readFacts } from '../src/data/read.ts';
-import { covarianceSolver } from '../src/edit/covariance-solver.ts';
-import type { Solver } from '../src/edit/covariance-solver.ts';
-import { buildCovariance } from '../src/edit/covariance.ts';
-import type { EditSettings } from '../src/edit/edit.ts';
 import { THRESHOLDS } from '../src/edit/guard.ts';
 import type { Thresholds } from '../src/edit/guard.ts';
-import { METHOD_TABLE } from '../src/edit/method.ts';
-import type { Placed } from '../src/edit/pack-documents.ts';
 import { UsageError } from '../src/errors.ts';
 import type { Model } from '../src/models/model.ts';
 import { TASKS } from '../src/lab/downstream-tasks.ts';
 import type { TaskName } from '../src/lab/downstream-tasks.ts';
 import { runTask } from '../src/lab/downstream.ts';
-import type { BatchLine } from '../src/lab/run-journal.ts';
 import { heldOut } from '../src/lab/health.ts';
-import type { SequenceLine, SequenceOptions } from '../src/lab/sequence.ts';
-import type { Run } from './commands.ts';
-import { withEditing } from './edit-options.ts';
-import type { EditArguments } from './edit-options.ts';
+import type { HealthOptions } from '../src/lab/health.ts';
+import { makeReport } from '../src/lab/report/page.ts';
+import type { Study } from '../src/lab/report/study.ts';
+import type { SequenceLine } from '../src/lab/sequence.ts';
+import type { EditArguments, Editing } from './edit-options.ts';
+import { writeAtomic } from '../src/io/atomic.ts';
 import { readData } from '../src/io/file.ts';
+import { hashOf } from '../src/io/run.ts';
 import { FROM_0, FROM_1, LEAST_0, type Given, choice, input, number, text } from './flags.ts';
+import { adapterName } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
-import { plural } from '../src/numerals.ts';
+import type { Terminal } from './terminal.ts';
 
 /** Flags of both commands, beside those of an edit. */
 export const LAB_FLAGS = {
@@ -56,17 +54,6 @@ export const DATA = input(
   'CounterFact, zsRE, EasyEdit, FastEdit, CSV (prompt,subject,target,true) or plain lines [default: CounterFact]',
 );
 
-export interface Lab {
-  readonly session: Session;
-  readonly edit: EditSettings;
-  /** Seed that the contexts were sampled with; undefined for those of a file. */
-  readonly contextsSeed: number | undefined;
-  /** Where C comes from, in words. */
-  readonly covariance: string;
-  readonly thresholds: Thresholds;
-  readonly seed: number;
-}
-
 /** @throws UsageError for an unreadable file, or a range without records; before a model is loaded */
 export async function factsFrom({
   data,
@@ -81,13 +68,6 @@ export async function factsFrom({
   return { facts, name };
 }
 
-/** Opens everything that edits need, runs `use`, and gives it back. */
-export function withLab<T>(args: LabArguments, run: Run, use: (lab: Lab) => Promise<T>): Promise<T> {
-  return withEditing(args, run, ({ session, options, solverTitle, ...seeds }) =>
-    use({ session, edit: options, covariance: solverTitle, thresholds: thresholdsFrom(args), ...seeds }),
-  );
-}
-
 /** What the guard says of an edit, or of a batch of them. */
 interface Danger extends Pick<SequenceLine, 'verdict' | 'relative_update' | 'kept'> {
   readonly cosine?: number | undefined;
@@ -100,7 +80,7 @@ export function tellDanger(
   name: string,
   { verdict, cosine, relative_update, facts = 1, kept }: Danger,
   onCollapse: string,
-  { terminal }: Run,
+  terminal: Terminal,
 ): void {
   if (verdict !== 'disabling') return;
   const refusal = kept
@@ -118,15 +98,6 @@ export function tellDanger(
   );
 }
 
-/** The same of a batch that was just written. */
-export function tellBatch(line: BatchLine, onCollapse: string, run: Run): void {
-  const { batch, method, case_ids, layers, verdict, cosine, kept } = line;
-  const facts = case_ids.length;
-  const relative_update = Math.max(...layers.map((layer) => layer.relative_update));
-  const name = `batch ${batch}, ${METHOD_TABLE[method].title} on ${plural(facts, 'fact')}`;
-  tellDanger(name, { verdict, cosine, relative_update, facts, kept }, onCollapse, run);
-}
-
 export function thresholdsFrom(args: Given<typeof LAB_FLAGS>): Thresholds {
   return {
     suspectCosine: args.suspectCosine ?? THRESHOLDS.suspectCosine,
@@ -138,15 +109,12 @@ export function thresholdsFrom(args: Given<typeof LAB_FLAGS>): Thresholds {
 
 /** What decides the numbers of a run, whatever it measures; it goes on only with the same. */
 export function settingsOf(
-  { session, edit, thresholds, seed }: Lab,
+  { session, edit, seed }: Editing,
   args: LabArguments,
   data: string,
 ): Record<string, unknown> {
-  const { adapter, model } = session.about;
   return {
-    adapter: adapter.description,
-    model,
-    edits: session.edits.map(({ id }) => id),
+    ...session.settings,
     layer: edit.layer,
     covariance: edit.solver.key,
     contexts: edit.contexts,
@@ -158,7 +126,7 @@ export function settingsOf(
       weight_decay: args.weightDecay,
       freeze: args.freeze,
     },
-    thresholds,
+    thresholds: thresholdsFrom(args),
     seed,
     // A longer run of the same facts may follow, so only their beginning is fixed.
     data,
@@ -166,83 +134,45 @@ export function settingsOf(
   };
 }
 
-/** How a folder for a run is opened. */
-export function runMode(
-  { resume }: { readonly resume: boolean },
-  { files }: Run,
-): 'new' | 'resume' | 'overwrite' {
-  return resume ? 'resume' : files.overwrite ? 'overwrite' : 'new';
-}
-
-/** Ten times the rank that C must have. */
-const TOKENS_PER_KEY = 10;
-
-/**
- * Solvers by layer; C of all `layers` is built in one pass when the first one is asked for.
- *
- * @param texts documents, as many as are needed are read
- */
-export function layerSolvers(
-  { model, gpu, atEnd }: Pick<Session, 'model' | 'gpu' | 'atEnd'>,
-  texts: readonly string[],
-  layers: readonly number[],
-  signal?: AbortSignal,
-): (layer: number) => Promise<Solver> {
-  const tokens = TOKENS_PER_KEY * model.dims.F;
-  let building: ReturnType<typeof build> | undefined;
-  const build = () => buildCovariance(model, { layers, tokens, documents: () => placed(texts), signal });
-  return async (layer) => {
-    const { built, tokens: counted } = await (building ??= build());
-    const found = built.find((one) => one.layer === layer);
-    if (!found) throw new RangeError(`covariance: layer ${layer} is none of ${layers.join(', ')}.`);
-    const key = `sweep-layer-${layer}`;
-    const solver = await covarianceSolver(gpu, {
-      key,
-      size: model.dims.F,
-      tokens: counted,
-      panels: found.covariance,
-    });
-    atEnd(() => solver.close());
-    return solver;
-  };
-}
-
-async function* placed(texts: readonly string[]): AsyncGenerator<Placed<number>> {
-  for (const [index, text] of texts.entries()) yield { text, index, next: index + 1 };
-}
-
 /** Documents of the corpus whose perplexity is followed. */
 const HELD_OUT = 12;
+/** Edits between two measurements, and tokens of a generated text. */
+export const EVERY = 10;
+const TEXT_TOKENS = 50;
+const PER_CLASS = 100;
 
-export const HELD_OUT_FLAG = input(
-  `text, a document a line, whose first ${HELD_OUT} are followed [default: WikiText]`,
-);
-
-/** Ids of the first documents of a corpus, a line each. */
-export function followed(model: Model, corpus: string): number[][] {
-  const lines = corpus.split('\n').filter((line) => line.trim() !== '');
-  return heldOut(model, lines.slice(0, HELD_OUT));
-}
-
-export const PER_CLASS = 100;
-
-export const DOWNSTREAM_FLAGS = {
+/** What is followed while a model is edited. */
+export const HEALTH_FLAGS = {
+  'held-out': input(`text, a document a line, whose first ${HELD_OUT} are followed [default: WikiText]`),
   'downstream-every': number('edits between two runs of the downstream tasks [default: 0, none]', FROM_0),
   'downstream-tasks': text(`which, with commas between [default: ${TASKS.join()}]`),
   'per-class': number(`examples of each class of a task [default: ${PER_CLASS}]`, FROM_1),
   'rte-labels': choice(['glue', 'published'], 'published: entailed means False, as in the paper'),
 } as const;
 
-export type DownstreamArguments = Given<typeof DOWNSTREAM_FLAGS>;
+export type HealthArguments = Given<typeof LAB_FLAGS & typeof HEALTH_FLAGS> &
+  Pick<EditArguments, 'seed' | 'onCollapse'> & { readonly every?: number | undefined };
 
-export async function examplesFrom(args: DownstreamArguments): Promise<Map<TaskName, readonly Labelled[]>> {
-  if (!args.downstreamEvery) return new Map();
-  const tasks = args.downstreamTasks?.split(',').map((word) => {
+/** Texts of health, read before a model is loaded. */
+interface HealthTexts {
+  readonly corpus: string;
+  readonly examples: ReadonlyMap<TaskName, readonly Labelled[]>;
+}
+
+/** @throws UsageError for an unreadable file, or a task that there is not */
+export async function readHealth({
+  heldOut,
+  downstreamEvery,
+  downstreamTasks: words,
+}: HealthArguments): Promise<HealthTexts> {
+  const { text: corpus } = await readData('--held-out', heldOut, 'wikitext.txt');
+  if (!downstreamEvery) return { corpus, examples: new Map() };
+  const tasks = words?.split(',').map((word) => {
     const task = TASKS.find((known) => known === word.trim());
     if (!task) throw new UsageError(`--downstream-tasks: expected ${TASKS.join(', ')}, found "${word}".`);
     return task;
   });
-  return readTasks(tasks ?? TASKS);
+  return { corpus, examples: await readTasks(tasks ?? TASKS) };
 }
 
 export async function readTasks(tasks: readonly TaskName[]): Promise<Map<TaskName, readonly Labelled[]>> {
@@ -254,25 +184,71 @@ export async function readTasks(tasks: readonly TaskName[]): Promise<Map<TaskNam
   return examples;
 }
 
-export function downstreamFrom(
-  args: DownstreamArguments,
-  examples: ReadonlyMap<TaskName, readonly Labelled[]>,
-  seed: number,
+/** How health is measured, and what of that decides the numbers of a run. */
+export function healthFrom(
+  args: HealthArguments,
+  { corpus, examples }: HealthTexts,
+  model: Model,
   signal: AbortSignal,
-): SequenceOptions['downstream'] {
-  if (!args.downstreamEvery) return undefined;
-  const options = {
-    perClass: args.perClass ?? PER_CLASS,
-    orientation: args.rteLabels ?? 'glue',
-    seed,
-    signal,
-  };
+) {
+  const { seed = 0, every = EVERY, textTokens = TEXT_TOKENS, onCollapse = 'warn' } = args;
+  const { downstreamEvery, perClass = PER_CLASS, rteLabels = 'glue' } = args;
+  const documents = followed(model, corpus);
+  const downstream: HealthOptions['downstream'] = downstreamEvery
+    ? {
+        every: downstreamEvery,
+        run: async (edited) => {
+          const options = { perClass, orientation: rteLabels, seed, signal };
+          const results = [];
+          for (const [task, list] of examples) results.push(await runTask(edited, task, list, options));
+          return results;
+        },
+      }
+    : undefined;
   return {
-    every: args.downstreamEvery,
-    run: async (model) => {
-      const results = [];
-      for (const [task, list] of examples) results.push(await runTask(model, task, list, options));
-      return results;
+    options: { seed, every, documents, textTokens, onCollapse, downstream, signal },
+    settings: {
+      seed,
+      every,
+      held_out: hashOf(documents),
+      text_tokens: textTokens,
+      on_collapse: onCollapse,
+      downstream: downstream
+        ? {
+            every: downstreamEvery,
+            tasks: [...examples.keys()],
+            per_class: perClass,
+            rte_labels: rteLabels,
+            examples: hashOf([...examples]),
+          }
+        : null,
     },
   };
+}
+
+/** Ids of the first documents of a corpus. */
+export function followed(model: Model, corpus: string): number[][] {
+  return heldOut(model, documentsOf(corpus).slice(0, HELD_OUT));
+}
+
+/** Documents of a corpus, a line each. */
+export function documentsOf(corpus: string): string[] {
+  return corpus.split('\n').filter((line) => line.trim() !== '');
+}
+
+/** `report.html` of a study and its figures, with the model and the adapter in what it is about. */
+export async function writeReport(
+  folder: string,
+  { model, about, timed }: Session,
+  { about: rows, ...rest }: Study,
+): Promise<Study> {
+  const { layers, D } = model.dims;
+  const name = `${model.id}, ${layers} layers, width ${D}; sha256 ${model.sha256.slice(0, 16)}`;
+  const study = {
+    about: [['model', name], ...rows, ['adapter', adapterName(about.adapter)]],
+    ...rest,
+  } as const;
+  const files = await timed('report', () => makeReport(study));
+  for (const [file, content] of files) await writeAtomic(join(folder, file), content);
+  return study;
 }

@@ -1,5 +1,4 @@
 /** From the flags of many facts at once to what the engine takes: layers, a metric of each, contexts in groups. */
-import type { Fact } from '../src/data/fact.ts';
 import { SAMPLING_VERSION, parseContextGroups, sampleContextGroups } from '../src/edit/contexts.ts';
 import type { ContextGroups } from '../src/edit/capture.ts';
 import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
@@ -7,21 +6,19 @@ import { MASS_DEFAULTS, MASS_METHODS, METHOD_TABLE } from '../src/edit/method.ts
 import type { MassMethod, MassOptions } from '../src/edit/method.ts';
 import { openMetric } from '../src/edit/metric.ts';
 import type { Metric } from '../src/edit/metric.ts';
-import { anchoredAt, measureAnchor } from '../src/edit/writing.ts';
 import type { Writing } from '../src/edit/writing.ts';
 import { UsageError } from '../src/errors.ts';
 import { CONTEXT_GROUPS, cachedContexts, contextsFile } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import { cachedEigen } from '../src/io/eigen-cache.ts';
-import type { ManifestEntry } from '../src/io/models.ts';
-import { requestOf } from '../src/lab/evaluate.ts';
-import { checkBatches } from '../src/lab/fact-batches.ts';
+import type { ManifestEntry, OpenedModel } from '../src/io/models.ts';
 import type { Run } from './commands.ts';
 import {
-  contextsText,
+  contextsFrom,
   layerFrom,
   massMethodOf,
   methodsFrom,
+  numbersOf,
   singleFlags,
   valueOptionsFrom,
   withEditing,
@@ -61,43 +58,14 @@ export async function withFactsEditing<T>(
   if (method) return withMass(args, method, run, use);
   const anchorNorm = args.anchorNorm === 'measure' ? undefined : args.anchorNorm;
   const single = { ...args, ...singleFlags(args), layer: oneLayer(args), anchorNorm };
-  return withEditing(single, run, ({ session, options, seed, contextsSeed }) => {
-    const writing: Writing = {
-      kind: 'single',
-      method: methodsFrom(single)[0] ?? 'r-rome',
-      edit: { ...options, memory: memoryOf(args) },
-    };
-    const { layer, solver, contexts, freeze, ...value } = options;
-    const covariances = { [layer]: solver.key };
-    return use({
-      session,
-      writing,
-      layers: [layer],
-      seed,
-      contextsSeed,
-      covariances,
-      settings: settingsOf(session, {
-        method: writing.method,
-        layers: [layer],
-        covariances,
-        contexts,
-        value,
-        freeze,
-      }),
-    });
+  return withEditing(single, run, ({ session, edit: one, ...seeds }) => {
+    const { layer, solver, contexts, freeze, ...value } = one;
+    const edit = { ...one, memory: memoryOf(args) };
+    const method = methodsFrom(single)[0] ?? 'r-rome';
+    const chosen = { layers: [layer], covariances: { [layer]: solver.key } };
+    const settings = { ...session.settings, method, ...chosen, contexts, value, freeze };
+    return use({ session, writing: { kind: 'single', method, edit }, ...chosen, ...seeds, settings });
   });
-}
-
-function settingsOf(
-  { about, edits }: Session,
-  rest: Readonly<Record<string, unknown>>,
-): FactsEditing['settings'] {
-  return {
-    adapter: about.adapter.description,
-    model: about.model,
-    edits: edits.map(({ id }) => id),
-    ...rest,
-  };
 }
 
 async function withMass<T>(
@@ -106,47 +74,30 @@ async function withMass<T>(
   run: Run,
   use: (editing: FactsEditing) => Promise<T>,
 ): Promise<T> {
-  const groups = await groupsFrom(args);
-  return withSession(
-    args,
-    run,
-    async (session) => {
-      const { model, found } = session;
-      const layers = layersFrom(args, model.id, model.dims.layers, found.entry);
-      const mass = await massWriting(session, args, method, layers);
-      const { metrics, value } = mass;
-      const [first] = metrics.values();
-      introduce(
-        session,
-        run,
-        METHOD_TABLE[method].title,
-        `${plural(layers.length, 'layer')} (${layers.join(', ')})`,
-        ...(first ? [first.description] : []),
-      );
-      const seed = args.seed ?? 0;
-      const contexts = groups ?? (await sampledGroups(session, run, seed));
-      await applyNamed(session);
-      const covariances = Object.fromEntries([...metrics].map(([layer, { key }]) => [layer, key]));
-      return use({
-        session,
-        writing: { ...mass, contexts },
-        layers,
-        seed,
-        contextsSeed: groups ? undefined : seed,
-        covariances,
-        settings: settingsOf(session, {
-          method,
-          layers,
-          covariances,
-          contexts,
-          value,
-          freeze: args.freeze,
-          ...massSettings(mass),
-        }),
-      });
-    },
-    { layers: ({ id, architecture }, entry) => layersFrom(args, id, architecture.dims.layers, entry) },
-  );
+  const given = await contextsFrom(args, parseContextGroups);
+  const layersOf = (found: OpenedModel): readonly number[] => layersFrom(args, found);
+  return withSession(args, run, { layers: layersOf }, async (session) => {
+    const layers = layersFrom(args, session.found);
+    const mass = await massWriting(session, args, method, layers);
+    const { metrics, value, freeze } = mass;
+    const [first] = metrics.values();
+    introduce(
+      session,
+      run,
+      METHOD_TABLE[method].title,
+      `${plural(layers.length, 'layer')} (${layers.join(', ')})`,
+      ...(first ? [first.description] : []),
+    );
+    const seed = args.seed ?? 0;
+    const contexts = given ?? (await sampledGroups(session, run, seed));
+    await applyNamed(session);
+    const covariances = Object.fromEntries([...metrics].map(([layer, { key }]) => [layer, key]));
+    const chosen = { layers, covariances };
+    const own = { method, ...chosen, contexts, value, freeze, ...massSettings(mass) };
+    const settings = { ...session.settings, ...own };
+    const contextsSeed = given ? undefined : seed;
+    return use({ session, writing: { ...mass, contexts }, ...chosen, seed, contextsSeed, settings });
+  });
 }
 
 /** A method for many facts but for its contexts: a metric of each layer, and how values are searched for. */
@@ -159,15 +110,16 @@ export async function massWriting(
   method: MassMethod,
   layers: readonly number[],
 ): Promise<MassWriting> {
-  const { model, found, timed, checkpoint } = session;
+  const { model, timed } = session;
+  const { checkpoint, entry } = session.found;
   for (const layer of layers) model.checkLayer('edit', layer);
   checkLast(layers, model.dims.layers);
-  const options = massOptionsFrom(args, method, found.entry);
+  const options = massOptionsFrom(args, method, entry);
   const wanted = covariancesOf(args, layers);
   const metrics = new Map<number, Metric>();
   await timed('covariance', async () => {
     for (const [i, layer] of layers.entries()) {
-      const path = wanted[i] ?? (await findCovariance(checkpoint, layer, found.entry));
+      const path = wanted[i] ?? (await findCovariance(checkpoint, layer, entry));
       const covariance = await loadCovariance(path, checkpoint, layer);
       const metric = await openMetric(session.gpu, { method, options, covariance, eigen: cachedEigen });
       session.atEnd(() => metric.close());
@@ -196,19 +148,13 @@ function massOptionsFrom(
   entry: ManifestEntry | undefined,
 ): MassOptions {
   const known = entry?.mass?.[method];
-  const { covarianceWeight, epsilon, normWeight, nullSpaceThreshold, ridge } = args;
-  const first = (...values: (number | undefined)[]): number =>
-    values.find((value) => value !== undefined) ?? NaN;
+  const papers = MASS_DEFAULTS;
   return {
-    covarianceWeight: first(covarianceWeight, known?.covariance_weight, MASS_DEFAULTS.covarianceWeight),
-    epsilon: first(epsilon, known?.epsilon, MASS_DEFAULTS.epsilon),
-    normWeight: first(normWeight, known?.norm_weight, MASS_DEFAULTS.normWeight),
-    nullSpaceThreshold: first(
-      nullSpaceThreshold,
-      known?.null_space_threshold,
-      MASS_DEFAULTS.nullSpaceThreshold,
-    ),
-    ridge: first(ridge, known?.ridge, MASS_DEFAULTS.ridge),
+    covarianceWeight: args.covarianceWeight ?? known?.covariance_weight ?? papers.covarianceWeight,
+    epsilon: args.epsilon ?? known?.epsilon ?? papers.epsilon,
+    normWeight: args.normWeight ?? known?.norm_weight ?? papers.normWeight,
+    nullSpaceThreshold: args.nullSpaceThreshold ?? known?.null_space_threshold ?? papers.nullSpaceThreshold,
+    ridge: args.ridge ?? known?.ridge ?? papers.ridge,
   };
 }
 
@@ -227,7 +173,7 @@ function oneLayer(args: FactsArguments): number | undefined {
 function layerList({ layers, layer }: FactsArguments): number[] {
   if (layers === undefined) return layer === undefined ? [] : [layer];
   if (layer !== undefined) throw new UsageError('--layers, --layer: expected one of them, found both.');
-  const list = layers.split(',').map((word) => (/^\s*\d+\s*$/.test(word) ? Number(word) : NaN));
+  const list = numbersOf(layers);
   if (list.some(Number.isNaN) || new Set(list).size !== list.length)
     throw new UsageError(
       `--layers: expected different whole numbers with commas between, found "${layers}".`,
@@ -235,15 +181,10 @@ function layerList({ layers, layer }: FactsArguments): number[] {
   return list.sort((a, b) => a - b);
 }
 
-function layersFrom(
-  args: FactsArguments,
-  id: string,
-  layers: number,
-  entry: ManifestEntry | undefined,
-): readonly number[] {
+function layersFrom(args: FactsArguments, found: OpenedModel): readonly number[] {
   const given = layerList(args);
   if (given.length > 0) return given;
-  return entry?.edit_layers ?? [layerFrom(args, id, layers, entry)];
+  return found.entry?.edit_layers ?? [layerFrom(args, found)];
 }
 
 /** What is added after the last block reaches no later token. */
@@ -271,12 +212,6 @@ function covariancesOf(
   return layers.map((_, i) => files[i]);
 }
 
-/** Reads --contexts early; undefined when they are sampled. */
-export async function groupsFrom(args: Pick<FactsArguments, 'contexts'>): Promise<ContextGroups | undefined> {
-  const given = await contextsText(args);
-  return given && parseContextGroups(given.text, given.name);
-}
-
 /** The context groups of a seed, from the cache or from the model as it is. */
 export async function sampledGroups(session: Session, run: Run, seed: number): Promise<ContextGroups> {
   const { model } = session;
@@ -284,31 +219,4 @@ export async function sampledGroups(session: Session, run: Run, seed: number): P
   const sample = (): Promise<ContextGroups> =>
     session.timed('sample', () => sampleContextGroups(model, seed, { signal: run.signal }));
   return cachedContexts<ContextGroups>(path, CONTEXT_GROUPS, sample, session.note);
-}
-
-/**
- * The writing that was asked for, with the length of norm anchoring where that is to be measured: before anything is
- * written, and only once a run. What cannot be written is told first.
- *
- * @param known of the run that is gone on with
- */
-export async function anchoredWriting(
-  { session, writing }: FactsEditing,
-  { anchorNorm }: Pick<FactsArguments, 'anchorNorm'>,
-  {
-    facts,
-    size,
-    known,
-  }: { readonly facts: readonly Fact[]; readonly size: number; readonly known: number | undefined },
-  { terminal, signal }: Run,
-): Promise<{ writing: Writing; anchor: number | undefined }> {
-  await checkBatches(session.model, facts, { writing, size, signal });
-  if (anchorNorm !== 'measure') return { writing, anchor: undefined };
-  const anchor =
-    known ??
-    (await session.timed('anchor', () =>
-      measureAnchor(session.model, writing, facts.map(requestOf), signal),
-    ));
-  terminal.note(`palimpsest: every value gets the length ${anchor.toPrecision(5)} (--anchor-norm)`);
-  return { writing: anchoredAt(writing, anchor), anchor };
 }

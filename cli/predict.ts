@@ -6,14 +6,14 @@ import type { Model } from '../src/models/model.ts';
 import { predict as predictNext } from '../src/models/predict.ts';
 import type { NextToken, Prediction } from '../src/models/predict.ts';
 import { percent } from '../src/numerals.ts';
-import { cut, left, right } from '../src/table.ts';
+import { quoted } from '../src/printable.ts';
+import { cut, left, right, textWidth } from '../src/table.ts';
 import type { Cell } from '../src/table.ts';
 import { command } from './commands.ts';
 import { readText } from '../src/io/file.ts';
 import { FROM_1, MODEL_FLAGS, number } from './flags.ts';
-import { applyNamed, introduce, reportTimings, withSession } from './session.ts';
+import { applyNamed, introduce, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
-import { printStrip, quoted } from './text.ts';
 
 const TOP = 10;
 
@@ -42,7 +42,7 @@ export const predict = command({
         throw new UsageError(
           'text: expected some text to continue, found none. palimpsest predict "The capital of"',
         );
-    return withSession(args, run, async (session) => {
+    return withSession(args, run, {}, async (session) => {
       const { model, timed } = session;
       const { terminal } = run;
       introduce(session, run);
@@ -63,10 +63,9 @@ export const predict = command({
           ...(before ? [{ title: 'before', answers: before }] : []),
           { title: before ? 'after' : 'next', answers: after },
         ]);
-      reportTimings(session, run);
       const { text: _, ...one } = only ?? { text: '' };
       const result = found.length === 1 ? one : { texts: found };
-      return { ...session.about, result, timings_ms: session.timings };
+      return session.report(result);
     });
   },
 });
@@ -95,6 +94,61 @@ function showNext(terminal: Terminal, { tokens, next, before }: Found): void {
       '█'.repeat(Math.round((Math.exp(found.logprob) / likeliest) * room)),
     ]),
   );
+}
+
+/** Stands between tokens; as good as never part of one. */
+const BAR = '│';
+const INDENT = '  ';
+
+/** A token as it stands in the strip: its blank stays a blank, line breaks and other controls are escaped. */
+function shown(token: string): string {
+  return quoted(token).slice(1, -1).replaceAll('\\"', '"').replaceAll('\\\\', '\\');
+}
+
+/**
+ * Lines of the strip, broken between tokens; below the line that holds token `marked`, carets and `remark`.
+ *
+ *   The│ mother│ tongue│ of│ Danielle│ Dar│rie│ux│ is
+ *                                              ^^ the subject's last token
+ */
+export function printStrip(
+  terminal: Terminal,
+  tokens: readonly string[],
+  marked?: number,
+  remark = '',
+): void {
+  let line = '';
+  let used = INDENT.length; // columns of the line, colours not counted
+  let carets = '';
+  const end = (): void => {
+    terminal.print(INDENT + line);
+    if (carets !== '') printCarets(terminal, carets, remark);
+    [line, used, carets] = ['', INDENT.length, ''];
+  };
+  tokens.forEach((token, i) => {
+    const text = shown(token);
+    const width = textWidth(text);
+    if (line !== '' && used + 1 + width > terminal.columns) end();
+    if (line !== '') {
+      line += terminal.paint('dim', BAR);
+      used += 1;
+    }
+    // A token's blank is no part of the word that the carets stand under.
+    const blanks = text.length - text.trimStart().length;
+    if (i === marked) carets = ' '.repeat(used + blanks) + '^'.repeat(Math.max(1, width - blanks));
+    line += i === marked ? terminal.paint(['bold', 'cyan'], text) : text;
+    used += width;
+  });
+  if (line !== '') end();
+}
+
+function printCarets(terminal: Terminal, carets: string, remark: string): void {
+  if (carets.length + 1 + textWidth(remark) <= terminal.columns) {
+    terminal.print(terminal.paint('cyan', `${carets} ${remark}`));
+    return;
+  }
+  terminal.print(terminal.paint('cyan', carets));
+  terminal.say(INDENT + remark, INDENT, 'cyan');
 }
 
 /** A text, and what the model is expected to say after it. */

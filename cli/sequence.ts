@@ -1,65 +1,50 @@
 /** `palimpsest sequence`: one edit after another on the same weights, into a folder, resumable after kill -9. */
 import { readdir, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import type { Fact } from '../src/data/fact.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { Method } from '../src/edit/method.ts';
 import { UsageError } from '../src/errors.ts';
 import { editFileName, writeEdit } from '../src/io/edit-files.ts';
-import { writeAtomic } from '../src/io/atomic.ts';
 import { sha256File } from '../src/io/file.ts';
-import { hashOf, openRun } from '../src/io/run.ts';
-import type { OpenRun } from '../src/io/run.ts';
+import { openRun } from '../src/io/run.ts';
+import { missingMeasures } from '../src/lab/metrics.ts';
 import { SEQUENCE_HEAD, SEQUENCE_LINE, runSequence } from '../src/lab/sequence.ts';
 import type { SequenceHead, SequenceLine, SequenceOptions, Survivor } from '../src/lab/sequence.ts';
-import { missingMeasures } from '../src/lab/metrics.ts';
+import { percent, plural } from '../src/numerals.ts';
+import { left, right } from '../src/table.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
-import { readData } from '../src/io/file.ts';
-import { FOLDERS } from './files.ts';
+import { singleFlags, withEditing } from './edit-options.ts';
 import {
-  DATA,
-  DOWNSTREAM_FLAGS,
-  HELD_OUT_FLAG,
-  LAB_FLAGS,
-  PER_CLASS,
-  downstreamFrom,
-  examplesFrom,
-  factsFrom,
-  followed,
-  runMode,
-  settingsOf,
-  tellDanger,
-  withLab,
-} from './lab.ts';
-import type { DownstreamArguments, Lab, LabArguments } from './lab.ts';
-import {
-  EVERY,
   STUDY_FLAGS,
-  TEXT_TOKENS,
   asksForBatches,
   showSequence,
   studyFacts,
   survivalOf,
   writeSequenceReport,
+  writeSurvival,
 } from './facts-study.ts';
+import { FOLDERS } from './files.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, FROM_0, MODEL_FLAGS, flag, folder, number, or } from './flags.ts';
-import { singleFlags } from './edit-options.ts';
-import { reportTimings } from './session.ts';
+import {
+  DATA,
+  EVERY,
+  LAB_FLAGS,
+  factsFrom,
+  healthFrom,
+  readHealth,
+  settingsOf,
+  tellDanger,
+  thresholdsFrom,
+} from './lab.ts';
+import type { HealthArguments, LabArguments } from './lab.ts';
 import type { Terminal } from './terminal.ts';
-import { percent as probability, plural } from '../src/numerals.ts';
-import { left, right } from '../src/table.ts';
 
 /** Fallen edits that are listed. */
 const FALLEN = 10;
 const EDITS = 100;
 
-interface SequenceCommand extends LabArguments, DownstreamArguments {
-  readonly out: string;
-  readonly resume: boolean;
-  readonly every?: number | undefined;
-  readonly heldOut?: string | undefined;
-}
+type SequenceCommand = LabArguments & HealthArguments & { readonly out: string; readonly resume: boolean };
 
 export const sequence = command({
   flags: (yargs) =>
@@ -73,9 +58,8 @@ export const sequence = command({
         ),
         resume: flag('go on with the run in that folder'),
         every: number(`edits between two measurements, the end is always one [default: ${EVERY}]`, FROM_0),
-        'held-out': HELD_OUT_FLAG,
       })
-      .options({ ...STUDY_FLAGS, ...DOWNSTREAM_FLAGS })
+      .options(STUDY_FLAGS)
       .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
       .options(MODEL_FLAGS)
       .example(
@@ -84,23 +68,63 @@ export const sequence = command({
       )
       .example('$0 sequence --method rome --count 40 --resume', 'goes on with a run that was stopped'),
   run: async (args, run) => {
-    if (!asksForBatches(args)) return runCommand({ ...args, ...singleFlags(args) }, run);
+    if (!asksForBatches(args)) return runOne({ ...args, ...singleFlags(args) }, run);
     await checkEdits(resolve(args.out), args, run);
     return studyFacts({ ...args, count: args.count ?? EDITS }, run, true);
   },
 });
 
-async function runCommand(args: SequenceCommand, run: Run): Promise<Report> {
+async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
   const method = methodOf(args);
   const { facts, name } = await factsFrom({ ...args, count: args.count ?? EDITS });
-  const corpus = await readData('--held-out', args.heldOut, 'wikitext.txt');
-  const examples = await examplesFrom(args);
+  const texts = await readHealth(args);
   const folder = resolve(args.out);
   await checkEdits(folder, args, run);
-  const schemas = { head: SEQUENCE_HEAD, line: SEQUENCE_LINE };
-  const journal = await openRun<SequenceHead, SequenceLine>(folder, { mode: runMode(args, run), ...schemas });
-  const input = { method, facts, name, corpus: corpus.text, examples, journal };
-  return withLab(args, run, (lab) => sequenceIn(lab, folder, input, args, run)).finally(journal.close);
+  const format = { mode: run.files.runMode, head: SEQUENCE_HEAD, line: SEQUENCE_LINE };
+  const journal = await openRun<SequenceHead, SequenceLine>(folder, format);
+  const { terminal, signal } = run;
+  return withEditing(args, run, async (editing) => {
+    const { session, edit, contextsSeed } = editing;
+    const { model, timed } = session;
+    const health = healthFrom(args, texts, model, signal);
+    const settings = { ...settingsOf(editing, args, name), ...health.settings, method };
+    journal.check(settings, facts);
+    const lines: SequenceLine[] = [...journal.lines];
+    const earlier = [...session.edits.map(({ id }) => id), ...(await keptIds(folder, lines))];
+    const bar = terminal.progress('sequence');
+    const options: SequenceOptions = {
+      ...health.options,
+      ...{ method, edit, thresholds: thresholdsFrom(args) },
+      onKept: async ({ number: place, ...made }) => {
+        const path = editPath(folder, place);
+        const circumstances = { covariance: edit.solver.key, seed: contextsSeed, earlier };
+        await writeEdit(path, { model, ...made, ...circumstances });
+        earlier.push(await sha256File(path));
+      },
+      onLine: (line, total) => {
+        lines.push(line);
+        const what = `edit ${line.edit}, ${METHOD_TABLE[method].title} on "${line.subject}"`;
+        tellDanger(what, line, health.options.onCollapse, terminal);
+        bar.update(line.edit, total);
+      },
+    };
+    const survivors = await timed('sequence', () =>
+      runSequence(model, facts, options, journal, settings),
+    ).finally(bar.stop);
+    const head = journal.head as SequenceHead;
+    const command = `palimpsest sequence --method ${method} --count ${lines.length}`;
+    await writeSequenceReport(folder, { method, head, lines }, command, session, [edit.layer]);
+    const survival = survivalOf(survivors);
+    await writeSurvival(folder, survival);
+    showSequence(terminal, { head, lines });
+    showSurvivors(terminal, survivors);
+    for (const reason of missingMeasures(facts)) terminal.say(reason, '', 'dim');
+    terminal.say(
+      `Wrote ${folder}: run.jsonl has a line an edit, end.json what holds, report.html the figures. ` +
+        `The edits that were kept are in edits: palimpsest predict TEXT --edits ${args.out}`,
+    );
+    return session.report({ ...resultOf(lines, folder), survival });
+  }).finally(journal.close);
 }
 
 /**
@@ -123,99 +147,6 @@ async function checkEdits(
       'run_exists',
     );
   for (const name of names.filter((one) => /^\d+\.safetensors$/.test(one))) await rm(resolve(edits, name));
-}
-
-interface SequenceInput {
-  readonly method: Method;
-  readonly facts: readonly Fact[];
-  /** Of the data. */
-  readonly name: string;
-  readonly corpus: string;
-  readonly examples: Awaited<ReturnType<typeof examplesFrom>>;
-  readonly journal: OpenRun<SequenceHead, SequenceLine>;
-}
-
-async function sequenceIn(
-  lab: Lab,
-  folder: string,
-  { method, facts, name, corpus, examples, journal }: SequenceInput,
-  args: SequenceCommand,
-  run: Run,
-): Promise<Report> {
-  const { session, edit, thresholds, seed, contextsSeed } = lab;
-  const { model, timed, timings, about } = session;
-  const every = args.every ?? EVERY;
-  const documents = followed(model, corpus);
-  const downstream = downstreamFrom(args, examples, seed, run.signal);
-  const onCollapse = args.onCollapse ?? 'warn';
-  const textTokens = args.textTokens ?? TEXT_TOKENS;
-  const settings = {
-    ...settingsOf(lab, args, name),
-    method,
-    on_collapse: onCollapse,
-    every,
-    text_tokens: textTokens,
-    held_out: hashOf(documents),
-    downstream: downstream
-      ? {
-          every: downstream.every,
-          tasks: [...examples.keys()],
-          per_class: args.perClass ?? PER_CLASS,
-          rte_labels: args.rteLabels ?? 'glue',
-          examples: hashOf([...examples]),
-        }
-      : null,
-  };
-  journal.check(settings, facts);
-  const lines: SequenceLine[] = [...journal.lines];
-  const earlier = [...session.edits.map(({ id }) => id), ...(await keptIds(folder, lines))];
-  const bar = run.terminal.progress('sequence');
-  let survivors: Survivor[];
-  try {
-    const options = {
-      method,
-      edit,
-      thresholds,
-      onCollapse,
-      every,
-      documents,
-      textTokens,
-      seed,
-      downstream,
-      onKept: async ({ number: place, ...made }) => {
-        const path = editPath(folder, place);
-        const circumstances = { covariance: edit.solver.key, seed: contextsSeed, earlier };
-        await writeEdit(path, { model, ...made, ...circumstances });
-        earlier.push(await sha256File(path));
-      },
-      onLine: (line, total) => {
-        lines.push(line);
-        const { edit: number, subject } = line;
-        tellDanger(`edit ${number}, ${METHOD_TABLE[method].title} on "${subject}"`, line, onCollapse, run);
-        bar.update(line.edit, total);
-      },
-      signal: run.signal,
-    } satisfies SequenceOptions;
-    survivors = await timed('sequence', () => runSequence(model, facts, options, journal, settings));
-  } finally {
-    bar.stop();
-  }
-  const head = journal.head as SequenceHead;
-  const command = `palimpsest sequence --method ${method} --count ${lines.length}`;
-  await timed('report', () =>
-    writeSequenceReport(folder, { method, head, lines }, command, { session, layers: [edit.layer] }),
-  );
-  const survival = survivalOf(survivors);
-  await writeAtomic(resolve(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
-  showSequence(run.terminal, { head, lines });
-  showSurvival(run.terminal, survivors);
-  for (const reason of missingMeasures(facts)) run.terminal.say(reason, '', 'dim');
-  run.terminal.say(
-    `Wrote ${folder}: run.jsonl has a line an edit, end.json what holds, report.html the figures. ` +
-      `The edits that were kept are in edits: palimpsest predict TEXT --edits ${args.out}`,
-  );
-  reportTimings(session, run);
-  return { ...about, result: { ...resultOf(lines, folder), survival }, timings_ms: timings };
 }
 
 function resultOf(lines: readonly SequenceLine[], folder: string): object {
@@ -256,7 +187,7 @@ function methodOf(args: LabArguments): Method {
 }
 
 /** Which edits still hold after the last one. */
-function showSurvival(terminal: Terminal, survivors: readonly Survivor[]): void {
+function showSurvivors(terminal: Terminal, survivors: readonly Survivor[]): void {
   const fallen = survivors.filter(({ holds }) => !holds);
   const compared = survivors.filter(({ by }) => by === 'comparison').length;
   const how =
@@ -276,8 +207,8 @@ function showSurvival(terminal: Terminal, survivors: readonly Survivor[]): void 
         .slice(0, FALLEN)
         .map(({ edit, target_logprob, true_logprob, subject, target_new }) => [
           String(edit),
-          probability(target_logprob),
-          true_logprob === null ? '' : probability(true_logprob),
+          percent(target_logprob),
+          true_logprob === null ? '' : percent(true_logprob),
           `${subject} → ${target_new}`,
         ]),
     );

@@ -4,8 +4,9 @@ import { checkAnyRecord, targetsOf, updatesOf } from '../src/edit/facts-record.t
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
+import type { HubOptions } from '../src/io/hub.ts';
 import { openModel } from '../src/io/models.ts';
-import type { ManifestEntry, FoundModel } from '../src/io/models.ts';
+import type { OpenedModel } from '../src/io/models.ts';
 import type { Profiler } from '../src/lab/profile.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
@@ -17,7 +18,7 @@ import type { Report, Run } from './commands.ts';
 import { readEdits, warnOfUnverified } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import type { Given, MODEL_FLAGS } from './flags.ts';
-import type { Terminal } from './terminal.ts';
+import type { Progress, Terminal } from './terminal.ts';
 import process from 'node:process';
 
 export const BUNDLED_MODEL = 'facts';
@@ -35,12 +36,11 @@ export interface Session {
   readonly note: (text: string) => void;
   /** Gives something back when the session ends, e.g. a factored covariance. */
   readonly atEnd: (close: () => void) => void;
-  readonly checkpoint: Checkpoint;
   readonly model: Model;
   /** How its weights are stored, and why. */
   readonly weights: ChosenStorage;
-  /** Where it lies, and what the manifest knows of it. */
-  readonly found: FoundModel;
+  /** Its checkpoint, where that lies, and what the manifest knows of it. */
+  readonly found: OpenedModel;
   /** Edits named with --edits; `applyNamed` puts them into the model. */
   readonly edits: readonly NamedEdit[];
   readonly timings: Record<string, number>;
@@ -48,28 +48,33 @@ export interface Session {
   readonly timed: <T>(phase: string, work: () => Promise<T>) => Promise<T>;
   /** What of the report is the same for all commands. */
   readonly about: Required<Pick<Report, 'adapter' | 'model'>>;
+  /** What of the settings of a run is the same for all commands. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** Says where the time went, and gives the report of a command. */
+  readonly report: (result: unknown, error?: Error) => Report;
 }
 
 export interface SessionOptions {
   /** Edits that were read already, in place of those that `args` names. */
   readonly edits?: readonly NamedEdit[];
   /** Layers that will be edited, chosen before anything is loaded; their weights stay f32. */
-  readonly layers?: (checkpoint: Checkpoint, entry: ManifestEntry | undefined) => readonly number[];
+  readonly layers?: (found: OpenedModel) => readonly number[];
 }
 
 /** Opens adapter and model, runs `use`, and gives memory and device back, however that ended. */
 export async function withSession<T>(
   args: ModelArguments,
   run: Run,
+  options: SessionOptions,
   use: (session: Session) => Promise<T>,
-  options: SessionOptions = {},
 ): Promise<T> {
   const { terminal } = run;
   let profiler: Profiler | undefined;
   const { timings, timed } = stopwatch(run, () => profiler?.collect());
   const edits = options.edits ?? (await readEdits(args.edits ?? []));
-  const { found, checkpoint } = await timed('open', () => findCheckpoint(args, run, edits));
-  const layers = options.layers?.(checkpoint, found.entry) ?? [];
+  const found = await timed('open', () => findCheckpoint(args, run, edits));
+  const { checkpoint } = found;
+  const layers = options.layers?.(found) ?? [];
   const gpu = await timed('adapter', () => openGpu(args.adapter, { verbose: terminal.verbose }));
   const closers: (() => void)[] = [];
   let model: Model | undefined;
@@ -84,20 +89,25 @@ export async function withSession<T>(
     const loading = { storage: weights.storage, editable, signal: run.signal };
     model = await timed('load', () => loadWatched(gpu, checkpoint, loading, terminal));
     const { description, kind, backend } = gpu.adapter;
+    const about = {
+      adapter: { description, kind, backend },
+      model: { id: model.id, sha256: model.sha256, weights: weights.storage },
+    };
     const result = await use({
       gpu,
       note: (text) => terminal.note(`palimpsest: ${text}`),
       atEnd: (close) => void closers.push(close),
-      checkpoint,
       model,
       weights,
       found,
       edits,
       timings,
       timed,
-      about: {
-        adapter: { description, kind, backend },
-        model: { id: model.id, sha256: model.sha256, weights: weights.storage },
+      about,
+      settings: { adapter: description, model: about.model, edits: edits.map(({ id }) => id) },
+      report: (found, error) => {
+        reportTimings({ timings }, run);
+        return { ...about, result: found, timings_ms: timings, error };
       },
     });
     await profiler?.report(terminal);
@@ -145,16 +155,16 @@ export async function applyNamed({ model, edits, timed }: Session): Promise<void
 /** The one line that says what is used. */
 export function introduce(session: Session, run: Run, ...more: string[]): void {
   const { gpu, model, edits, weights } = session;
-  const { description, kind } = gpu.adapter;
   const because = weights.reason === undefined ? '' : ` (${weights.reason})`;
-  const parts = [
-    `${description}${kind === 'software' ? ' (software)' : ''}`,
-    `model ${model.id} in ${weights.storage}${because}`,
-    ...more,
-  ];
+  const parts = [adapterName(gpu.adapter), `model ${model.id} in ${weights.storage}${because}`, ...more];
   if (edits.length > 0) parts.push(`${plural(edits.length, 'edit')} in it`);
   run.terminal.note(`palimpsest: ${parts.join(' · ')}`);
   for (const notice of model.tokenizer.notices) run.terminal.note(`palimpsest: ${model.id}: ${notice}.`);
+}
+
+/** An adapter for people: what computes in software says so. */
+export function adapterName({ description, kind }: Required<Report>['adapter']): string {
+  return `${description}${kind === 'software' ? ' (software)' : ''}`;
 }
 
 /** Where the time went, on stderr. */
@@ -179,22 +189,15 @@ export async function findCheckpoint(
   args: Pick<ModelArguments, 'model' | 'revision' | 'offline' | 'fetch'>,
   { terminal, signal, files }: Run,
   edits: readonly NamedEdit[] = [],
-): Promise<{ found: FoundModel; checkpoint: Checkpoint }> {
+): Promise<OpenedModel> {
   const [edit] = edits;
   const unasked =
     args.model === undefined && edit && !args.fetch
       ? `only the edit file ${edit.file} names it, so it is not fetched unasked`
       : undefined;
-  const found = await terminal.watch(
-    'fetch',
-    (update) =>
-      openModel(args.model ?? edit?.record.model.id ?? BUNDLED_MODEL, {
-        ...{ revision: args.revision, offline: args.offline, unasked, signal },
-        onProgress: ({ bytes, total }) => update(bytes, total),
-        onNotice: (text) => terminal.note(`palimpsest: ${text}`),
-      }),
-    megabytes,
-  );
+  const { revision, offline } = args;
+  const model = args.model ?? edit?.record.model.id ?? BUNDLED_MODEL;
+  const found = await openWatched(model, { revision, offline, unasked, signal }, terminal);
   const { checkpoint } = found;
   await files.reads('--model', found.folder);
   await files.reads('--edits', ...edits.map(({ file }) => file));
@@ -203,7 +206,18 @@ export async function findCheckpoint(
     const about = { ...checkpoint, sha256: await unlessAborted(signal, checkpoint.sha256()) };
     for (const { record, file } of edits) checkAnyRecord(record, file, about);
   }
-  return { found, checkpoint };
+  return found;
+}
+
+/** A model that is fetched first where it is not here, under a bar. */
+export function openWatched(model: string, options: HubOptions, terminal: Terminal): Promise<OpenedModel> {
+  const open = (update: Progress['update']): Promise<OpenedModel> =>
+    openModel(model, {
+      ...options,
+      onProgress: ({ bytes, total }) => update(bytes, total),
+      onNotice: (text) => terminal.note(`palimpsest: ${text}`),
+    });
+  return terminal.watch('fetch', open, megabytes);
 }
 
 /** A model on its way to the adapter, under a bar. */

@@ -5,9 +5,9 @@ import { TRACE_SITES } from '../src/lab/trace-runs.ts';
 import type { TraceSite } from '../src/lab/trace-runs.ts';
 import type { Tracing } from '../src/lab/trace.ts';
 import { percent } from '../src/numerals.ts';
+import { quoted } from '../src/printable.ts';
 import { left, right } from '../src/table.ts';
 import type { Terminal } from './terminal.ts';
-import { quoted } from './text.ts';
 
 const SHADES = ' ░▒▓█';
 /** Effects printed as numbers where there are few layers. */

@@ -31,6 +31,11 @@ export function printable(text: string, most?: number): string {
   return clip(text, most).replace(INLINE, writtenOut);
 }
 
+/** A token or any text as people can read it: in quotes, control characters escaped. */
+export function quoted(text: string): string {
+  return printable(JSON.stringify(clip(text)));
+}
+
 /** A text of several lines: a message, prose, what a model wrote. Its line breaks and tabs stay. */
 export function printableLines(text: string, most?: number): string {
   return clip(text, most).replace(LINES, writtenOut);

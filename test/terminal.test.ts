@@ -5,9 +5,9 @@ import * as assert from 'uvu/assert';
 import { Terminal } from '../cli/terminal.ts';
 import { percent, short } from '../src/numerals.ts';
 import { cut, table, textWidth, wrap } from '../src/table.ts';
-import { quoted, sparkline } from '../cli/text.ts';
+import { sparkline } from '../cli/edit-view.ts';
 import { UsageError } from '../src/errors.ts';
-import { printable, printableJson, printableLines } from '../src/printable.ts';
+import { printable, quoted, printableJson, printableLines } from '../src/printable.ts';
 
 const test = suite('terminal');
 

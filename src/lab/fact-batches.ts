@@ -39,7 +39,7 @@ export interface BatchOptions {
 }
 
 /** Facts of each batch, in order. */
-export function cutFacts(
+function cutFacts(
   facts: readonly Fact[],
   { writing, size }: Pick<BatchOptions, 'writing' | 'size'>,
 ): Fact[][] {
