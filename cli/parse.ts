@@ -138,8 +138,10 @@ function written(value: unknown): unknown {
 
 /** yargs' message as a sentence of ours, and where to read on. */
 function advise(message: string, words: readonly string[]): string {
-  const found = COMMANDS.find((entry) => nameOf(entry) === words[0]);
-  const name = found ? nameOf(found) : 'palimpsest';
+  const outer = COMMANDS.find((entry) => nameOf(entry) === words[0]);
+  const action = outer && 'actions' in outer && outer.actions.find((entry) => nameOf(entry) === words[1]);
+  const found = action ? { usage: `${words[0]} ${action.usage}` } : outer;
+  const name = action ? `${words[0]} ${words[1]}` : outer ? nameOf(outer) : 'palimpsest';
   const forms: readonly [RegExp, (...groups: string[]) => string][] = [
     [/^Did you mean (.+)\?$/, (guess) => `there is no command "${words[0]}". Did you mean ${guess}?`],
     [
@@ -155,7 +157,7 @@ function advise(message: string, words: readonly string[]): string {
     [
       /^Not enough non-option arguments/,
       () =>
-        `${name}: expected ${found?.usage}, but nothing was given for ${found?.usage.split(' ')[1]}.` +
+        `${name}: expected ${found?.usage}, but nothing was given for ${/<\S+>/.exec(found?.usage ?? '')?.[0]}.` +
         (words.includes('--edits')
           ? ' All words after --edits are its files: write it before --edits, or after --.'
           : ''),

@@ -56,6 +56,7 @@ test('what cannot be read ends with 2, says where, and leaves stdout empty', asy
     [['edit', '--prompt', 'The {} is', '--target', 'x'], '--subject is missing'],
     [['edit', '--prompt', 'The {} is', '--subject', 'a{b', '--target', 'x'], 'expected no braces'],
     [['predict'], 'nothing was given for <text..>'],
+    [['covariance', 'info'], 'covariance info: expected covariance info <file>', 'given for <file>'],
     [['predict', ''], 'text: expected some text'],
     [['predict', 'x', '--compare'], '--compare: expected --edits with it'],
     [['predict', '--edits', 'a.safetensors', 'text'], 'All words after --edits are its files'],
