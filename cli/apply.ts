@@ -162,7 +162,7 @@ async function keepList(
     return { model, result };
   }
   return withSession(args, run, { edits }, async (session) => {
-    introduce(session, run);
+    introduce(session);
     const checked = await checkEdits(session.model, edits, session.timed);
     const columns = (['before', 'applied', 'after'] as const).map((state) => ({
       title: { before: 'base', applied: 'applied', after: 'now' }[state],

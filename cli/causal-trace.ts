@@ -20,7 +20,6 @@ import type { TraceRequest } from '../src/lab/trace-runs.ts';
 import { traceFact } from '../src/lab/trace.ts';
 import type { TraceOptions, Tracing } from '../src/lab/trace.ts';
 import { command } from './commands.ts';
-import type { Run } from './commands.ts';
 import { contextsFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { FOLDERS } from './files.ts';
@@ -67,15 +66,14 @@ export const causalTrace = command({
     const data = await factsOf(args.data, many > 0 || swept > 0);
     const given = await contextsFrom(args, parseContexts);
     return withSession(args, run, {}, async (session) => {
-      const { model, timed } = session;
-      introduce(session, run);
-      const contexts = swept > 0 ? (given ?? (await sampledContexts(session, run, args.seed ?? 0))) : [];
+      const { model, timed, terminal, signal } = session;
+      introduce(session);
+      const contexts = swept > 0 ? (given ?? (await sampledContexts(session, args.seed ?? 0))) : [];
       await applyNamed(session);
       const subjects =
         data.length > 0 ? data.slice(0, SUBJECTS).map(({ subject }) => subject) : [request?.subject ?? ''];
       const noise =
         args.noise ?? NOISE_FACTOR * (await timed('noise', () => embeddingDeviation(model, subjects)));
-      const { terminal, signal } = run;
       const { seed = 0, samples, window } = args;
       const options: TraceOptions = { noise, seed, samples, window, signal };
       const bar = (update: Progress['update']): Promise<Tracing> =>
@@ -83,11 +81,11 @@ export const causalTrace = command({
       const trace = request && (await timed('trace', () => terminal.watch('trace', bar)));
       if (trace) showTracing(terminal, trace);
       const average =
-        many > 0 ? await timed('average', () => averageOf(session, run, data, many, options)) : undefined;
+        many > 0 ? await timed('average', () => averageOf(session, data, many, options)) : undefined;
       if (average) showAverage(terminal, average);
       const traced = average && recommendedLayer(average);
       const material = { facts: data.slice(0, swept), contexts, traced };
-      const sweep = swept > 0 ? await timed('sweep', () => sweepOf(session, run, args, material)) : undefined;
+      const sweep = swept > 0 ? await timed('sweep', () => sweepOf(session, args, material)) : undefined;
       if (sweep) showSweep(terminal, sweep);
       if (args.out !== undefined)
         await writeReport(args.out, session, {
@@ -97,7 +95,7 @@ export const causalTrace = command({
           ...{ trace, average, sweep },
         });
       const choice = sweep && chooseLayer(sweep);
-      if (choice && args.layer === undefined) await keepChoice(session, run, choice);
+      if (choice && args.layer === undefined) await keepChoice(session, choice);
       if (trace && !average && !sweep)
         terminal.say(
           'One fact does not choose an edit layer: average over many with --facts 20, or edit at each layer with --sweep 5.',
@@ -113,7 +111,7 @@ export const causalTrace = command({
 });
 
 /** Says which layer a sweep names and how sure it is, and keeps it for later edits of this model. */
-async function keepChoice({ model, edits }: Session, { terminal }: Run, choice: SweepChoice): Promise<void> {
+async function keepChoice({ model, edits, terminal }: Session, choice: SweepChoice): Promise<void> {
   const { layer, score, alike, n } = choice;
   const sure =
     alike.length === 0
@@ -158,8 +156,7 @@ async function factsOf(data: string | undefined, needed: boolean): Promise<reado
 }
 
 async function averageOf(
-  { model }: Session,
-  { terminal }: Run,
+  { model, terminal }: Session,
   facts: readonly Fact[],
   many: number,
   options: TraceOptions,
@@ -183,15 +180,14 @@ interface SweepInput {
 
 async function sweepOf(
   session: Session,
-  { terminal, signal }: Run,
   args: EditArguments,
   { facts, contexts, traced }: SweepInput,
 ): Promise<LayerScore[]> {
-  const { model, found } = session;
+  const { model, found, terminal, signal } = session;
   const layers = args.layer === undefined ? layersToSweep(model.dims.layers, traced) : [args.layer];
   for (const layer of layers) model.checkLayer('trace', layer);
   const corpus = await readData('--data', undefined, 'wikitext.txt');
-  const solverAt = layerSolvers(session, documentsOf(corpus.text), layers, signal);
+  const solverAt = layerSolvers(session, documentsOf(corpus.text), layers);
   return terminal.watch('layers', (update) =>
     sweepLayers(model, facts, {
       layers,

@@ -221,10 +221,9 @@ const TOKENS_PER_KEY = 10;
  * @param texts documents, as many as are needed are read
  */
 export function layerSolvers(
-  { model, gpu, atEnd }: Session,
+  { model, gpu, atEnd, signal }: Session,
   texts: readonly string[],
   layers: readonly number[],
-  signal: AbortSignal,
 ): (layer: number) => Promise<Solver> {
   const tokens = TOKENS_PER_KEY * model.dims.F;
   let building: ReturnType<typeof build> | undefined;

@@ -79,7 +79,7 @@ export const build = command({
       const { checkpoint } = found;
       const layers = layersFrom(args, session);
       const part = shard ? `, shard ${shard.index}/${shard.of}` : '';
-      introduce(session, run, `covariance of layer ${layers.join(', ')}${part}`);
+      introduce(session, `covariance of layer ${layers.join(', ')}${part}`);
       const corpus = await timed('hash', () => open(args.corpus ?? [], args.format, run));
       try {
         if (out !== undefined) await run.files.reads('--corpus', ...corpus.files.map(({ path }) => path));

@@ -54,7 +54,7 @@ export async function editFacts(args: EditFactsArguments & { facts: string }, ru
   const source = { facts: readFacts(text, name), name, folder, format: { head: HEAD, line: BATCH_LINE } };
   try {
     return await withFactsRun<Head>(args, source, run, async (open) => {
-      const report = await write(open, args, run);
+      const report = await write(open, args);
       // The journal of a run that is whole is of no more use: its file holds everything.
       if (folder !== undefined) for (const file of Object.keys(FOLDERS.run)) await rm(join(folder, file));
       return report;
@@ -64,15 +64,14 @@ export async function editFacts(args: EditFactsArguments & { facts: string }, ru
   }
 }
 
-async function write(open: FactsRun<Head>, args: EditFactsArguments, run: Run): Promise<Report> {
+async function write(open: FactsRun<Head>, args: EditFactsArguments): Promise<Report> {
   const { session, facts, journal } = open;
-  const { model, timed } = session;
-  const { terminal } = run;
+  const { model, timed, terminal } = session;
   const { out, dump } = args;
   const asked = async (): Promise<State[]> =>
     (await timed('judge', () => scoreRewrites(model, facts))).map(stateOf);
   const own = { dump: dump !== undefined };
-  const { head, lines } = await underBar(open, args, own, run, async (options, begun) => {
+  const { head, lines } = await underBar(open, args, own, async (options, begun) => {
     const first = journal.head ?? { schema: 1, ...begun, before: await asked() };
     if (!journal.head) await journal.begin(first);
     const all = { ...options, keepAll: dump !== undefined };
@@ -92,7 +91,7 @@ async function write(open: FactsRun<Head>, args: EditFactsArguments, run: Run): 
         )
       : undefined;
   if (!error && (out !== undefined || dump !== undefined))
-    await timed('write', () => writeFactsRun(writtenFacts(open, lines), args, run.signal));
+    await timed('write', () => writeFactsRun(writtenFacts(open, lines), args, session.signal));
   showLayers(terminal, lines);
   showOutcomes(terminal, outcomes, open.writing.method);
   if (!error) tellFiles(terminal, args, kept);

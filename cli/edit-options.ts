@@ -132,10 +132,9 @@ export async function contextsFrom<T>(
 }
 
 /** The contexts of a seed, from the cache or from the model as it is: call it before edits are applied. */
-export async function sampledContexts(session: Session, run: Run, seed: number): Promise<string[]> {
-  const { model } = session;
+export async function sampledContexts(session: Session, seed: number): Promise<string[]> {
+  const { model, terminal, signal } = session;
   const path = contextsFile(model.sha256, seed, SAMPLING_VERSION);
-  const { terminal, signal } = run;
   const sample = (): Promise<string[]> =>
     session.timed('sample', () =>
       terminal.watch('sample contexts', (onStep) => sampleContexts(model, seed, { signal, onStep })),
@@ -200,13 +199,13 @@ export async function withEditing<T>(
     const { solver, title } = await timed('covariance', () => chooseSolver(session, layer, args.covariance));
     const source = args.layer === undefined ? found.entry?.source : undefined;
     const chosen = source === undefined ? [] : [`layer ${layer} (${source})`];
-    introduce(session, run, ...chosen, title);
+    introduce(session, ...chosen, title);
     if (args.covariance === 'identity')
-      run.terminal.note(
-        `palimpsest: with C = I all keys near this one move too. A real C: palimpsest covariance build --model ${model.id} --layer ${layer} --corpus FILE`,
+      session.note(
+        `with C = I all keys near this one move too. A real C: palimpsest covariance build --model ${model.id} --layer ${layer} --corpus FILE`,
       );
     const seed = args.seed ?? 0;
-    const contexts = given ?? (await sampledContexts(session, run, seed));
+    const contexts = given ?? (await sampledContexts(session, seed));
     await applyNamed(session);
     const edit = { ...valueOptionsFrom(args, found.entry), layer, contexts, solver, freeze: args.freeze };
     return use({ session, edit, seed, contextsSeed: given ? undefined : seed, solverTitle: title });

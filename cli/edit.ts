@@ -25,6 +25,7 @@ import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, input, once, output } from 
 import type { Given } from './flags.ts';
 import { answer, readChecks, showAnswers } from './predict.ts';
 import type { ModelArguments } from './session.ts';
+import type { Terminal } from './terminal.ts';
 
 const LISTED = 10;
 
@@ -71,9 +72,8 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
       '--out: an edit file holds one method, but --method all makes three. Choose one with --method.',
     );
   return withEditing(args, run, async ({ session, edit: options, contextsSeed, solverTitle }) => {
-    const { model, timed, timings } = session;
+    const { model, timed, timings, terminal, signal } = session;
     const { layer, contexts, solver } = options;
-    const { terminal, signal } = run;
     const rows = editRows(model.tokenizer, request, contexts, model.dims);
     showTokens(terminal, model.tokenizer, rows);
     const prompt = rows.rewrites[0]?.ids.slice(0, rows.rewrites[0].promptLength) ?? [];
@@ -114,7 +114,7 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
     }
     const { layout } = model.editedWeight(layer);
     showNumbers(terminal, edited, outcomes, solverTitle, layout);
-    warnOfDanger(edited, run);
+    warnOfDanger(edited, terminal);
 
     terminal.print();
     if (args.dump !== undefined) {
@@ -166,7 +166,7 @@ function refuseCollapse({ onCollapse }: EditCommand, { updates }: Edit): void {
   }
 }
 
-function warnOfDanger({ updates }: Edit, { terminal }: Run): void {
+function warnOfDanger({ updates }: Edit, terminal: Terminal): void {
   for (const update of updates.values()) if (update.verdict !== 'ok') terminal.warn(danger(update));
 }
 

@@ -94,7 +94,7 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
   const kept = target === undefined ? undefined : await openCases(target, run.files.runMode);
   return withEditing(args, run, async (editing) => {
     const { session, edit, seed } = editing;
-    const { model, timed } = session;
+    const { model, timed, terminal, signal } = session;
     const settings = {
       ...settingsOf(editing, args, name),
       methods,
@@ -105,12 +105,12 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
     };
     const { journal, place } = kept
       ? { journal: kept, place: target }
-      : await casesInCache(settings, facts, run.terminal);
+      : await casesInCache(settings, facts, terminal);
     journal?.check(settings, facts);
     if (journal && !journal.head) await journal.begin({ schema: 1, settings });
     let finished = journal?.lines.length ?? 0;
-    if (finished > 0) run.terminal.note(`palimpsest: going on from ${plural(finished, 'case')} in ${place}`);
-    const bar = run.terminal.progress('evaluate');
+    if (finished > 0) session.note(`going on from ${plural(finished, 'case')} in ${place}`);
+    const bar = terminal.progress('evaluate');
     let cases: CaseResult[];
     try {
       cases = await timed('evaluate', () =>
@@ -124,11 +124,11 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
           references,
           journal,
           onCase: (_, done, total) => bar.update((finished = done), total),
-          signal: run.signal,
+          signal,
         }),
       );
     } catch (error) {
-      if (run.signal.aborted && journal && finished > 0)
+      if (signal.aborted && journal && finished > 0)
         throw new Interrupted(
           `interrupted: ${finished} of ${plural(facts.length, 'case')} are kept in ${place}. ` +
             `The same command ${kept ? 'with --resume ' : ''}goes on from there.`,
@@ -141,9 +141,9 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
         await rm(place, { recursive: true, force: true });
     }
     const part = shard ? `, shard ${shard.index} of ${shard.of}` : '';
-    run.terminal.heading(`${facts.length} of ${name}${part}, each on the unedited model`);
+    terminal.heading(`${facts.length} of ${name}${part}, each on the unedited model`);
     const found = { cases, methods, seed, missing: missingMeasures(facts), listOnly: args.findDisabling };
-    showEvaluation(run.terminal, found);
+    showEvaluation(terminal, found);
     return session.report({ ...resultOf(found), folder: target });
   }).finally(() => kept?.close());
 }

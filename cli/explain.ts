@@ -44,11 +44,10 @@ export const explain = command({
     const named = { ...args, edits, model: args.model ?? record.model.id };
     const layers = (): number[] => [record.layer];
     return withSession(named, run, { layers }, async (session) => {
-      const { model, timed } = session;
-      const { terminal, signal } = run;
+      const { model, timed, terminal, signal } = session;
       const wanted = args.covariance ?? (record.metadata['covariance'] === 'identity' ? 'identity' : 'auto');
       const { solver, title } = await timed('covariance', () => chooseSolver(session, record.layer, wanted));
-      introduce(session, run, title);
+      introduce(session, title);
       await applyNamed(session);
       const edit = await timed('replay', () =>
         computeEdit(model, record.request, {

@@ -94,10 +94,10 @@ export async function underBar<Head extends FactsHead, T>(
   open: FactsRun<Head>,
   args: FactsArguments,
   own: object,
-  { terminal, signal }: Run,
   write: (options: BatchOptions, begun: Pick<FactsHead, 'settings' | 'anchor'>) => Promise<T>,
 ): Promise<T> {
   const { session, facts, size, folder, journal } = open;
+  const { terminal, signal } = session;
   const { onCollapse = 'warn', anchorNorm } = args;
   const settings = {
     ...open.settings,

@@ -61,9 +61,9 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
     const { model, timed } = session;
     const { freeTokens = FREE_TOKENS } = args;
     const thresholds = thresholdsFrom(args);
-    const health = healthFrom(args, texts, model, run.signal);
+    const health = healthFrom(args, texts, session);
     const own = { ...health.settings, thresholds, free_tokens: freeTokens };
-    const study = await underBar(open, args, own, run, (options, begun) => {
+    const study = await underBar(open, args, own, (options, begun) => {
       const all = { ...options, ...health.options, thresholds, freeTokens };
       return timed('study', () => studyBatches(model, facts, layers, all, journal, begun));
     });
@@ -73,17 +73,13 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
           join(folder, 'edits', editFileName(batch)),
         ),
       );
-    return reported(open, study, run, keepEdits);
+    return reported(open, study, keepEdits);
   });
 }
 
-async function reported(
-  open: FactsRun<StudyHead>,
-  study: Study,
-  { terminal }: Run,
-  hasReport: boolean,
-): Promise<Report> {
+async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: boolean): Promise<Report> {
   const { session, writing, layers, seed, facts, size, name, folder } = open;
+  const { terminal } = session;
   const { head, kept, written, end } = study;
   const lines = stepsOf(study);
   const ofKept = (cases: readonly Judged[]): Judged[] => cases.filter((_, i) => kept[i]);

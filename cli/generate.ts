@@ -37,9 +37,8 @@ export const generate = command({
         );
     });
     return withSession(args, run, {}, async (session) => {
-      const { model, timed } = session;
-      const { terminal, signal } = run;
-      introduce(session, run);
+      const { model, timed, terminal, signal } = session;
+      introduce(session);
       await applyNamed(session);
       const { stop } = model.tokenizer;
       const { id, tokenizerConfig } = session.found.checkpoint;

@@ -188,8 +188,7 @@ export async function readTasks(tasks: readonly TaskName[]): Promise<Map<TaskNam
 export function healthFrom(
   args: HealthArguments,
   { corpus, examples }: HealthTexts,
-  model: Model,
-  signal: AbortSignal,
+  { model, signal }: Session,
 ) {
   const { seed = 0, every = EVERY, textTokens = TEXT_TOKENS, onCollapse = 'warn' } = args;
   const { downstreamEvery, perClass = PER_CLASS, rteLabels = 'glue' } = args;

@@ -83,13 +83,12 @@ async function withMass<T>(
     const [first] = metrics.values();
     introduce(
       session,
-      run,
       METHOD_TABLE[method].title,
       `${plural(layers.length, 'layer')} (${layers.join(', ')})`,
       ...(first ? [first.description] : []),
     );
     const seed = args.seed ?? 0;
-    const contexts = given ?? (await sampledGroups(session, run, seed));
+    const contexts = given ?? (await sampledGroups(session, seed));
     await applyNamed(session);
     const covariances = Object.fromEntries([...metrics].map(([layer, { key }]) => [layer, key]));
     const chosen = { layers, covariances };
@@ -213,10 +212,10 @@ function covariancesOf(
 }
 
 /** The context groups of a seed, from the cache or from the model as it is. */
-export async function sampledGroups(session: Session, run: Run, seed: number): Promise<ContextGroups> {
-  const { model } = session;
+export async function sampledGroups(session: Session, seed: number): Promise<ContextGroups> {
+  const { model, signal } = session;
   const path = contextsFile(model.sha256, seed, `${SAMPLING_VERSION}.groups`);
   const sample = (): Promise<ContextGroups> =>
-    session.timed('sample', () => sampleContextGroups(model, seed, { signal: run.signal }));
+    session.timed('sample', () => sampleContextGroups(model, seed, { signal }));
   return cachedContexts<ContextGroups>(path, CONTEXT_GROUPS, sample, session.note);
 }

@@ -31,7 +31,6 @@ import type { LabArguments } from './lab.ts';
 import { massSettings, massWriting, sampledGroups } from './mass-options.ts';
 import type { Session } from './session.ts';
 import { Steps } from './terminal.ts';
-import type { Terminal } from './terminal.ts';
 import { duration } from '../src/numerals.ts';
 
 /** How much of everything. */
@@ -103,7 +102,7 @@ export const paper = command({
         documents: followed(model, corpus.text),
         examples,
         edit,
-        solverAt: layerSolvers(session, documentsOf(corpus.text), layers, signal),
+        solverAt: layerSolvers(session, documentsOf(corpus.text), layers),
         journalOf: async (method: string, settings: Head['settings']) => {
           const format = { mode: run.files.runMode, head: SEQUENCE_HEAD, line: SEQUENCE_LINE };
           const journal = await openRun<SequenceHead, SequenceLine>(resolve(out, method), format);
@@ -131,7 +130,7 @@ export const paper = command({
         command: commandOf('palimpsest paper', flags, args),
         ...result,
       };
-      const report = await writeStudy(study, out, session, terminal);
+      const report = await writeStudy(study, out, session);
       const { evaluation: _, sequences, ...rest } = result;
       const last = sequences?.map(({ method, lines }) => ({ method, ...lines.at(-1) }));
       return session.report({ report, sequences: last, ...rest });
@@ -144,11 +143,11 @@ interface Head {
 }
 
 /** @returns where the report is */
-async function writeStudy(study: Study, out: string, session: Session, terminal: Terminal): Promise<string> {
+async function writeStudy(study: Study, out: string, session: Session): Promise<string> {
   const whole = await writeReport(out, session, study);
   await writeAtomic(resolve(out, 'study.json'), `${JSON.stringify(whole)}\n`);
   const report = resolve(out, 'report.html');
-  terminal.say(`Wrote ${report}: open it in a browser.`);
+  session.terminal.say(`Wrote ${report}: open it in a browser.`);
   return report;
 }
 
@@ -186,7 +185,7 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
   return withEditing(args, run, async (editing) => {
     const { session, edit, solverTitle } = editing;
     const { model, timed } = session;
-    const contexts = given ?? (await sampledGroups(session, run, editing.seed));
+    const contexts = given ?? (await sampledGroups(session, editing.seed));
     const covariance = args.covariance === undefined ? undefined : [args.covariance];
     const mass = [];
     for (const method of MASS_METHODS)
@@ -242,7 +241,7 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
       command: commandOf('palimpsest paper --sequel', flags, { ...args, ...plan }),
       sequel,
     };
-    const report = await writeStudy(study, args.out, session, terminal);
+    const report = await writeStudy(study, args.out, session);
     return session.report({ report, sequel });
   });
 }

@@ -43,9 +43,8 @@ export const predict = command({
           'text: expected some text to continue, found none. palimpsest predict "The capital of"',
         );
     return withSession(args, run, {}, async (session) => {
-      const { model, timed } = session;
-      const { terminal } = run;
-      introduce(session, run);
+      const { model, timed, terminal } = session;
+      introduce(session);
       const ask = () => timed('predict', () => answer(model, checks, args.top ?? TOP));
       const before = args.compare ? await ask() : undefined;
       await applyNamed(session);

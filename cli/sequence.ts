@@ -82,11 +82,10 @@ async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
   await checkEdits(folder, args, run);
   const format = { mode: run.files.runMode, head: SEQUENCE_HEAD, line: SEQUENCE_LINE };
   const journal = await openRun<SequenceHead, SequenceLine>(folder, format);
-  const { terminal, signal } = run;
   return withEditing(args, run, async (editing) => {
     const { session, edit, contextsSeed } = editing;
-    const { model, timed } = session;
-    const health = healthFrom(args, texts, model, signal);
+    const { model, timed, terminal } = session;
+    const health = healthFrom(args, texts, session);
     const settings = { ...settingsOf(editing, args, name), ...health.settings, method };
     journal.check(settings, facts);
     const lines: SequenceLine[] = [...journal.lines];

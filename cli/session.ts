@@ -30,7 +30,8 @@ export function freeBytes(): number {
 
 export type ModelArguments = Given<typeof MODEL_FLAGS>;
 
-export interface Session {
+/** A run of a command with a model. */
+export interface Session extends Run {
   readonly gpu: Gpu;
   /** A remark that belongs to no result. */
   readonly note: (text: string) => void;
@@ -94,6 +95,7 @@ export async function withSession<T>(
       model: { id: model.id, sha256: model.sha256, weights: weights.storage },
     };
     const result = await use({
+      ...run,
       gpu,
       note: (text) => terminal.note(`palimpsest: ${text}`),
       atEnd: (close) => void closers.push(close),
@@ -153,13 +155,12 @@ export async function applyNamed({ model, edits, timed }: Session): Promise<void
 }
 
 /** The one line that says what is used. */
-export function introduce(session: Session, run: Run, ...more: string[]): void {
-  const { gpu, model, edits, weights } = session;
+export function introduce({ gpu, model, edits, weights, note }: Session, ...more: string[]): void {
   const because = weights.reason === undefined ? '' : ` (${weights.reason})`;
   const parts = [adapterName(gpu.adapter), `model ${model.id} in ${weights.storage}${because}`, ...more];
   if (edits.length > 0) parts.push(`${plural(edits.length, 'edit')} in it`);
-  run.terminal.note(`palimpsest: ${parts.join(' · ')}`);
-  for (const notice of model.tokenizer.notices) run.terminal.note(`palimpsest: ${model.id}: ${notice}.`);
+  note(parts.join(' · '));
+  for (const notice of model.tokenizer.notices) note(`${model.id}: ${notice}.`);
 }
 
 /** An adapter for people: what computes in software says so. */
