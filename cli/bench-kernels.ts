@@ -11,11 +11,11 @@ import { rungTable } from '../src/lab/bench/matmul.ts';
 import type { ClassWinner } from '../src/lab/bench/matmul.ts';
 import { measureAll, rate } from '../src/lab/bench/measure.ts';
 import type { Measured } from '../src/lab/bench/measure.ts';
-import type { BenchArguments } from './bench.ts';
-import type { Run } from './commands.ts';
 import { giga, ms, percentOf, plural } from '../src/numerals.ts';
 import { left, right } from '../src/table.ts';
 import type { Cell } from '../src/table.ts';
+import type { BenchArguments } from './bench.ts';
+import type { Run } from './commands.ts';
 
 const MEASURED = [...left('kernel', 'shape'), ...right('ms', '±', 'wall', 'GFLOP/s', 'GB/s', '%mm', '%cp')];
 

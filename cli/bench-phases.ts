@@ -1,5 +1,6 @@
 /** `palimpsest bench edit|covariance|generate`: whole phases on a model, and how an edit's time grows with its size. */
 import { readFile } from 'node:fs/promises';
+import process from 'node:process';
 import { parseContexts } from '../src/edit/contexts.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openModel } from '../src/io/models.ts';
@@ -22,7 +23,6 @@ import type { BenchArguments } from './bench.ts';
 import type { Run } from './commands.ts';
 import { BUNDLED_MODEL, freeBytes, loadWatched } from './session.ts';
 import type { Terminal } from './terminal.ts';
-import process from 'node:process';
 
 interface BenchModel {
   readonly model: Model;

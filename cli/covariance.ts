@@ -1,6 +1,7 @@
 /** `palimpsest covariance build|info|merge|import|export`: C of a layer, the part of an edit that takes longest. */
 import { stat, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import process from 'node:process';
 import { UsageError } from '../src/errors.ts';
 import { readMatrices } from '../src/formats/covariance-file.ts';
 import { cacheFolder } from '../src/io/cache.ts';
@@ -20,7 +21,6 @@ import { FROM_0, files, flag, input, number, output, text, ABOVE_0, MODEL_FLAGS,
 import { findCheckpoint, introduce, withSession } from './session.ts';
 import type { Session } from './session.ts';
 import type { Progress } from './terminal.ts';
-import process from 'node:process';
 
 const SAVE_SECONDS = 60;
 /** More than any corpus has, and few enough for a file to say. */

@@ -6,6 +6,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import process from 'node:process';
 import { GpuError } from '../src/errors.ts';
 import { limitsOf } from '../src/gpu/adapter-info.ts';
 import type { Gpu } from '../src/gpu/context.ts';
@@ -24,7 +25,6 @@ import type { Report } from './commands.ts';
 import { ADAPTER_FLAGS, MODEL_FLAGS } from './flags.ts';
 import { openWatched } from './session.ts';
 import type { Terminal } from './terminal.ts';
-import process from 'node:process';
 
 /** Variables that change what palimpsest does. Tokens are not among them. */
 const VARIABLES = [

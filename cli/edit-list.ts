@@ -10,6 +10,7 @@
  */
 import { readdir, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import * as v from 'valibot';
 import { readAnyEditFile } from '../src/edit/edit-file.ts';
 import { isFactsRecord, requestsOf, targetsOf } from '../src/edit/facts-record.ts';
 import type { FactsRecord } from '../src/edit/facts-record.ts';
@@ -19,14 +20,13 @@ import { UsageError } from '../src/errors.ts';
 import { safetensorsFault } from '../src/formats/safetensors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { openSource, sha256File } from '../src/io/file.ts';
+import { readText } from '../src/io/file.ts';
 import { takeLock } from '../src/io/lock.ts';
 import { placeOf } from '../src/io/place.ts';
 import { jsonFrom, jsonIfAny } from '../src/json.ts';
 import { plural } from '../src/numerals.ts';
 import type { Run } from './commands.ts';
-import { readText } from '../src/io/file.ts';
 import type { Terminal } from './terminal.ts';
-import * as v from 'valibot';
 
 const SCHEMA = 'palimpsest.edits/1';
 

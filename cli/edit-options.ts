@@ -1,19 +1,19 @@
 /** From the flags of an edit to what the engine takes. Shared by all commands that edit. */
-import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
 import { SAMPLING_VERSION, parseContexts, sampleContexts } from '../src/edit/contexts.ts';
+import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
+import type { Solver } from '../src/edit/covariance-solver.ts';
 import type { EditSettings } from '../src/edit/edit.ts';
 import { MASS_METHODS, METHODS } from '../src/edit/method.ts';
 import type { MassMethod, Method } from '../src/edit/method.ts';
 import { readBracketed, readRequest } from '../src/edit/request.ts';
 import type { EditRequest } from '../src/edit/request.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
-import type { Solver } from '../src/edit/covariance-solver.ts';
 import { UsageError } from '../src/errors.ts';
 import { CONTEXTS, cachedContexts, contextsFile } from '../src/io/cache.ts';
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
+import { readText } from '../src/io/file.ts';
 import type { ManifestEntry, OpenedModel } from '../src/io/models.ts';
 import type { Run } from './commands.ts';
-import { readText } from '../src/io/file.ts';
 import type { EDIT_FLAGS, Given } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';

@@ -4,18 +4,19 @@
  */
 import { spawn } from 'node:child_process';
 import process from 'node:process';
+import { parseContexts } from '../src/edit/contexts.ts';
 import { computeEdit } from '../src/edit/edit.ts';
 import { isFactsRecord, requestsOf } from '../src/edit/facts-record.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { EditRecord } from '../src/edit/record.ts';
-import { parseContexts } from '../src/edit/contexts.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import { UsageError } from '../src/errors.ts';
-import { jsonFrom } from '../src/json.ts';
 import { copyPage, pageMounts } from '../src/io/page-files.ts';
 import { serve } from '../src/io/static-server.ts';
+import { jsonFrom } from '../src/json.ts';
 import { explainEdit } from '../src/lab/explain.ts';
 import type { ExplainStep } from '../src/lab/explain.ts';
+import { short } from '../src/numerals.ts';
 import { distance, norm } from '../src/statistics.ts';
 import { DEFAULT_LIST } from './apply.ts';
 import { command } from './commands.ts';
@@ -24,7 +25,6 @@ import type { NamedEdit } from './edit-list.ts';
 import { EDIT_FLAGS, FROM_0, MODEL_FLAGS, flag, folder, number, once, text } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import { chooseSolver } from './edit-options.ts';
-import { short } from '../src/numerals.ts';
 import type { Terminal } from './terminal.ts';
 
 export const explain = command({

@@ -2,18 +2,19 @@
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { adapterOf } from '../src/edit/adapter.ts';
-import { mergeEdits } from '../src/edit/merge.ts';
-import { sealed } from '../src/formats/checksum.ts';
-import { writeSafetensors } from '../src/io/atomic.ts';
-import { versions } from '../src/io/version.ts';
 import { addUpdates } from '../src/edit/apply.ts';
 import { changesOf, targetsOf } from '../src/edit/facts-record.ts';
+import { mergeEdits } from '../src/edit/merge.ts';
 import { UsageError } from '../src/errors.ts';
+import { sealed } from '../src/formats/checksum.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { readAdapter, writeEditFiles, writeGgufAdapter, writePeft } from '../src/io/adapters.ts';
+import { writeSafetensors } from '../src/io/atomic.ts';
 import { checkNew, exportCheckpoint } from '../src/io/export.ts';
 import { isGguf } from '../src/io/model-folder.ts';
 import type { OpenedModel } from '../src/io/models.ts';
+import { versions } from '../src/io/version.ts';
+import { megabytes, percent, plural } from '../src/numerals.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
@@ -22,7 +23,6 @@ import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
 import { MODEL_FLAGS, choice, files, folder as folderFlag, input, or, output } from './flags.ts';
 import { adapterName, findCheckpoint, reportTimings, stopwatch } from './session.ts';
-import { megabytes, percent, plural } from '../src/numerals.ts';
 
 const { weights: _, ...FLAGS } = MODEL_FLAGS;
 

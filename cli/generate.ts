@@ -3,9 +3,9 @@ import { UsageError } from '../src/errors.ts';
 import { askInChat } from '../src/io/chat.ts';
 import { generate as generateText } from '../src/models/generate.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
+import { plural, short } from '../src/numerals.ts';
 import { command } from './commands.ts';
 import { FROM_1, MODEL_FLAGS, SEED_FLAG, flag, number } from './flags.ts';
-import { plural, short } from '../src/numerals.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
 

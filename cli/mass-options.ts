@@ -1,6 +1,6 @@
 /** From the flags of many facts at once to what the engine takes: layers, a metric of each, contexts in groups. */
-import { SAMPLING_VERSION, parseContextGroups, sampleContextGroups } from '../src/edit/contexts.ts';
 import type { ContextGroups } from '../src/edit/capture.ts';
+import { SAMPLING_VERSION, parseContextGroups, sampleContextGroups } from '../src/edit/contexts.ts';
 import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
 import { MASS_DEFAULTS, MASS_METHODS, METHOD_TABLE } from '../src/edit/method.ts';
 import type { MassMethod, MassOptions } from '../src/edit/method.ts';
@@ -12,6 +12,7 @@ import { CONTEXT_GROUPS, cachedContexts, contextsFile } from '../src/io/cache.ts
 import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import { cachedEigen } from '../src/io/eigen-cache.ts';
 import type { ManifestEntry, OpenedModel } from '../src/io/models.ts';
+import { plural } from '../src/numerals.ts';
 import type { Run } from './commands.ts';
 import {
   contextsFrom,
@@ -27,7 +28,6 @@ import type { EditArguments } from './edit-options.ts';
 import type { FACTS_FLAGS, Given } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { ModelArguments, Session } from './session.ts';
-import { plural } from '../src/numerals.ts';
 
 export type FactsArguments = Omit<EditArguments, 'method' | 'covariance'> &
   ModelArguments &

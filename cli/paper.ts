@@ -4,24 +4,25 @@ import * as v from 'valibot';
 import { readFacts } from '../src/data/read.ts';
 import { parseContextGroups } from '../src/edit/contexts.ts';
 import { MASS_METHODS } from '../src/edit/method.ts';
+import type { Writing } from '../src/edit/writing.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
+import { readData } from '../src/io/file.ts';
 import { hashOf, openRun } from '../src/io/run.ts';
 import type { OpenRun } from '../src/io/run.ts';
 import { PAPER_PLAN, runPaper } from '../src/lab/paper.ts';
 import type { PaperPlan } from '../src/lab/paper.ts';
-import type { Writing } from '../src/edit/writing.ts';
 import type { Study } from '../src/lab/report/study.ts';
-import { SEQUENCE_HEAD, SEQUENCE_LINE } from '../src/lab/sequence.ts';
-import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';
 import { SEQUEL_PLAN } from '../src/lab/sequel-plan.ts';
 import type { SequelPlan } from '../src/lab/sequel-plan.ts';
 import { runSequel } from '../src/lab/sequel.ts';
 import type { SequelLine, SequelProgress } from '../src/lab/sequel.ts';
+import { SEQUENCE_HEAD, SEQUENCE_LINE } from '../src/lab/sequence.ts';
+import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';
+import { duration } from '../src/numerals.ts';
 import { command } from './commands.ts';
 import type { Report, Run } from './commands.ts';
 import { layerSolvers } from './covariance-build.ts';
-import { readData } from '../src/io/file.ts';
 import { contextsFrom, numbersOf, said, withEditing } from './edit-options.ts';
 import { FOLDERS } from './files.ts';
 import { EDIT_FLAGS, FROM_0, FROM_1, MODEL_FLAGS, flag, folder, input, number, or, text } from './flags.ts';
@@ -31,7 +32,6 @@ import type { LabArguments } from './lab.ts';
 import { massSettings, massWriting, sampledGroups } from './mass-options.ts';
 import type { Session } from './session.ts';
 import { Steps } from './terminal.ts';
-import { duration } from '../src/numerals.ts';
 
 /** How much of everything. */
 const SIZE_FLAGS = {

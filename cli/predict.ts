@@ -1,6 +1,7 @@
 /** `palimpsest predict TEXT...`: what the model would say next, without and with edits. `edit --check` asks it, too. */
 import * as v from 'valibot';
 import { UsageError } from '../src/errors.ts';
+import { readText } from '../src/io/file.ts';
 import { jsonIfAny } from '../src/json.ts';
 import type { Model } from '../src/models/model.ts';
 import { predict as predictNext } from '../src/models/predict.ts';
@@ -10,7 +11,6 @@ import { quoted } from '../src/printable.ts';
 import { cut, left, right, textWidth } from '../src/table.ts';
 import type { Cell } from '../src/table.ts';
 import { command } from './commands.ts';
-import { readText } from '../src/io/file.ts';
 import { FROM_1, MODEL_FLAGS, number } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';

@@ -1,4 +1,5 @@
 /** What every command shares that loads a model: adapter, model, edits already in it, and giving all of it back. */
+import process from 'node:process';
 import { applyEdits } from '../src/edit/apply.ts';
 import { checkAnyRecord, targetsOf, updatesOf } from '../src/edit/facts-record.ts';
 import type { Gpu } from '../src/gpu/context.ts';
@@ -19,7 +20,6 @@ import { readEdits, warnOfUnverified } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import type { Given, MODEL_FLAGS } from './flags.ts';
 import type { Progress, Terminal } from './terminal.ts';
-import process from 'node:process';
 
 export const BUNDLED_MODEL = 'facts';
 
