@@ -155,11 +155,12 @@ async function settingsOf(checkpoint: Checkpoint): Promise<ManifestEntry | undef
   return layer === undefined ? undefined : { edit_layer: layer, clamp: 4, source: 'a sweep of this model' };
 }
 
+export interface OpenedModel extends FoundModel {
+  readonly checkpoint: Checkpoint;
+}
+
 /** Finds a model and opens its files; no tensor is read. @throws as `findModel` and `openCheckpoint` */
-export async function openModel(
-  model: string,
-  options: HubOptions = {},
-): Promise<FoundModel & { readonly checkpoint: Checkpoint }> {
+export async function openModel(model: string, options: HubOptions = {}): Promise<OpenedModel> {
   const found = await findModel(model, options);
   const { id, folder, entry } = found;
   const checkpoint = isGguf(folder)
