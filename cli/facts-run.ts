@@ -14,6 +14,7 @@ import type { JournalOptions, OpenRun } from '../src/io/run.ts';
 import { requestOf } from '../src/lab/evaluate.ts';
 import { checkBatches } from '../src/lab/fact-batches.ts';
 import type { BatchOptions } from '../src/lab/fact-batches.ts';
+import { RUN_HEAD } from '../src/lab/run-journal.ts';
 import type { BatchLine, Entries } from '../src/lab/run-journal.ts';
 import { duration, plural } from '../src/numerals.ts';
 import type { Report, Run } from './commands.ts';
@@ -24,8 +25,7 @@ import type { Progress, Terminal } from './terminal.ts';
 
 /** What is written of every run before its first batch. */
 export const FACTS_HEAD = {
-  schema: v.literal(1),
-  settings: v.record(v.string(), v.unknown()),
+  ...RUN_HEAD,
   /** The length of norm anchoring, where it was measured. */
   anchor: v.optional(v.number()),
 };
