@@ -9,7 +9,7 @@ import type { Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
 import { marginOfMean, mean, harmonicMean } from '../statistics.ts';
 import { evaluate, type EvaluateOptions } from './evaluate.ts';
-import { summarise } from './metrics.ts';
+import { averages } from './metrics.ts';
 import { sentence } from '../edit/template.ts';
 import { score } from './score.ts';
 import type { TraceSite } from './trace-runs.ts';
@@ -173,19 +173,10 @@ export async function sweepLayers(
       textTokens: 0,
       signal,
     });
-    const { values } = summarise(
-      cases.flatMap(({ methods }) => methods[method]?.metrics ?? []),
-      seed,
-    );
-    const { ES = 0, NS = 0, PS } = values;
-    const found: LayerScore = {
-      layer,
-      n: cases.length,
-      ES,
-      NS,
-      PS,
-      score: harmonicMean([ES, NS, PS ?? []].flat()) ?? 0,
-    };
+    const measured = cases.flatMap(({ methods }) => methods[method]?.metrics ?? []);
+    const { ES = 0, NS = 0, PS } = averages(measured);
+    const score = harmonicMean([ES, NS, ...(PS === undefined ? [] : [PS])]) ?? 0;
+    const found: LayerScore = { layer, n: cases.length, ES, NS, PS, score };
     scores.push(found);
     onLayer?.(found, scores.length);
   }
