@@ -155,7 +155,8 @@ export async function removeLeftovers(target: string, alone = false): Promise<vo
   const start = `${basename(target)}.`;
   for (const name of await readdir(dirname(target)).catch(() => [])) {
     const [, host, pid] = (name.startsWith(start) && TEMPORARY.exec(name.slice(start.length))) || [];
-    if (host !== undefined && (alone || (host === HOST && !isAlive(Number(pid)))))
+    const isLeft = host === HOST && !isAlive(Number(pid));
+    if (isLeft || (alone && name.startsWith(start) && name.endsWith('.tmp')))
       await rm(join(dirname(target), name), { recursive: true, force: true });
   }
 }
