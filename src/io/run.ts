@@ -17,6 +17,7 @@ import type * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { UsageError } from '../errors.ts';
 import { memoryJournal, type RunJournal } from '../lab/run-journal.ts';
+import type { SequenceLine } from '../lab/sequence.ts';
 import { makeFolder, writeAtomic } from './atomic.ts';
 import { exists, readWhole } from './file.ts';
 import { damaged, encodeBlock, findBlock, readVectors, readForm, readLines, written } from './journal.ts';
@@ -25,11 +26,7 @@ import { takeLock } from './lock.ts';
 type Settings = Readonly<Record<string, unknown>>;
 
 /** What a line says of its fact. */
-interface RunLine {
-  readonly subject: string;
-  readonly target_new: string;
-}
-
+type RunLine = Pick<SequenceLine, 'subject' | 'target_new'>;
 type RunFact = Pick<Fact, 'subject' | 'targetNew'>;
 
 /** A run whose journal is open; its settings are known once the model is. */
