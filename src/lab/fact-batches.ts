@@ -160,13 +160,9 @@ async function writeOne(
   if (keepAll) {
     const isMean = METHOD_TABLE[method].residual === 'mean';
     const value = isMean ? found.v_mean : found.v_prompt;
-    vectors
-      .set('z', found.v_star)
-      .set(`K.${layer}`, isMean ? found.k_mean : found.k_prompt)
-      .set(
-        `R.${layer}`,
-        found.v_star.map((x, i) => x - (value[i] ?? NaN)),
-      );
+    const R = found.v_star.map((x, i) => x - (value[i] ?? NaN));
+    vectors.set('z', found.v_star);
+    vectors.set(`K.${layer}`, isMean ? found.k_mean : found.k_prompt).set(`R.${layer}`, R);
   }
   return { ...wrote, vectors };
 }
@@ -205,15 +201,8 @@ async function writeMany(
   }
 }
 
-function layerLine(
-  {
-    layer,
-    rank,
-    updateNorm,
-    relativeUpdate,
-  }: Pick<LayerUpdate, 'layer' | 'rank' | 'updateNorm' | 'relativeUpdate'>,
-  undone: number | null,
-): BatchLine['layers'][number] {
+function layerLine(update: Update | LayerUpdate, undone: number | null): BatchLine['layers'][number] {
+  const { layer, rank, updateNorm, relativeUpdate } = update;
   return { layer, rank, update_norm: updateNorm, relative_update: relativeUpdate, undone };
 }
 
