@@ -25,12 +25,9 @@ import { tokenizerHash, weightsHash } from './model-folder.ts';
 export async function importRome(
   npz: string,
   checkpoint: Checkpoint,
-  {
-    layer: wanted,
-    out,
-    signal,
-  }: WriteOptions & { readonly layer?: number | undefined; readonly out?: string | undefined } = {},
+  options: WriteOptions & { readonly layer?: number | undefined; readonly out?: string | undefined } = {},
 ): Promise<{ path: string; key: string; facts: CovarianceFacts }> {
+  const { layer: wanted, out, signal } = options;
   const source = await openSource(npz, npzFault(npz));
   const fault = (what: string): UsageError =>
     new UsageError(`covariance import ${npz}: ${what}`, 'wrong_covariance');

@@ -33,11 +33,9 @@ const MOST_VALUES = 3_000_000;
  */
 export async function openCheckpoint(
   folder: string,
-  {
-    id = folder,
-    files = {},
-  }: { readonly id?: string; readonly files?: Readonly<Record<string, FileCheck>> | undefined } = {},
+  options: { readonly id?: string; readonly files?: Readonly<Record<string, FileCheck>> | undefined } = {},
 ): Promise<Checkpoint> {
+  const { id = folder, files = {} } = options;
   const found = await stat(folder).catch(() => undefined);
   if (!found?.isDirectory())
     throw new ModelError(

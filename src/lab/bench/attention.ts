@@ -129,11 +129,8 @@ function attentionReference(
   };
   const scores = (i: number, h: number): number[] => {
     const [b, place] = [rowOf(i), cached + (i % fresh)];
-    const score = (_: unknown, j: number): number =>
-      dot(
-        (s) => at(b, place, 0, h, s),
-        (s) => at(b, j, 1, h, s),
-      ) / Math.sqrt(SIZE);
+    const q = (s: number): number => at(b, place, 0, h, s);
+    const score = (_: unknown, j: number): number => dot(q, (s) => at(b, j, 1, h, s)) / Math.sqrt(SIZE);
     return Array.from({ length: place + 1 }, score);
   };
   const logsumexp = (i: number, h: number, all = scores(i, h)): number => {

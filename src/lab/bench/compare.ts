@@ -150,12 +150,9 @@ export async function comparePair(
   gpus: readonly [Gpu, Gpu],
   cases: readonly [BenchCase, BenchCase],
   kernels: readonly [string, string],
-  {
-    pairs = 9,
-    end = Infinity,
-    signal,
-  }: { pairs?: number; end?: number; signal?: AbortSignal | undefined } = {},
+  options: { pairs?: number; end?: number; signal?: AbortSignal | undefined } = {},
 ): Promise<Compared> {
+  const { pairs = 9, end = Infinity, signal } = options;
   return gpus[0].scope((s) =>
     gpus[1].scope(async (t) => {
       const both: readonly [Prepared, Prepared] = [await cases[0].prepare(s), await cases[1].prepare(t)];

@@ -30,13 +30,9 @@ const MOST_TOKENS = 2048;
 /** Batches as a build makes them, of whole documents. */
 export async function benchCovariance(
   model: Model,
-  {
-    layer,
-    runs = 3,
-    end = Infinity,
-    signal,
-  }: { layer: number; runs?: number | undefined; end?: number; signal: AbortSignal },
+  options: { layer: number; runs?: number | undefined; end?: number; signal: AbortSignal },
 ) {
+  const { layer, runs = 3, end = Infinity, signal } = options;
   const { gpu, dims } = model;
   const documents = Math.max(
     1,
