@@ -101,7 +101,7 @@ const JOBS: Readonly<Record<string, Job>> = {
 };
 
 /** What a kill may leave, and what is kept of unfinished runs. */
-const TRANSIENT = /\.tmp$|\.lock|^cache/;
+const TRANSIENT = /\.tmp($|[/\\])|\.lock|^cache/;
 
 /** Of a killed process. */
 interface Ended {
@@ -158,7 +158,7 @@ function resultOf({ stdout }: Ended, { result }: Job): unknown {
 /** Nothing half-written: every file is as before, as it will be, or one that an unfinished run keeps. */
 function checkWhole(found: Files, before: Files, after: Files, job: Job, signal: Signal): void {
   for (const [name, bytes] of found) {
-    const left = /\.tmp$|\.lock(\.[0-9a-f]+)?$|\.gone$/.test(name);
+    const left = /\.tmp($|[/\\])|\.lock(\.[0-9a-f]+)?$|\.gone$/.test(name);
     if (left) assert.is(signal, 'SIGKILL', `${name} was left behind`);
     if (left || job.kept?.test(name)) continue;
     const whole = after.get(name);
@@ -279,7 +279,7 @@ test.before(async () => {
   const texts = records.flatMap((record) => record.neighborhood_prompts);
   await writeFile(join(start, 'six.json'), JSON.stringify(records.slice(0, 6)));
   await writeFile(join(start, 'held-out.txt'), texts.slice(0, 20).join('\n'));
-  await writeFile(join(start, 'corpus.txt'), Array.from({ length: 30 }, () => texts.join('\n')).join('\n'));
+  await writeFile(join(start, 'corpus.txt'), Array.from({ length: 8 }, () => texts.join('\n')).join('\n'));
   await mkdir(join(start, 'cache'));
   const made = await run(['edit', ...FACT, ...quick('--steps', '2', '--allow-miss', '--out', 'a.st')], start);
   assert.is(made.code, 0, made.stderr);
