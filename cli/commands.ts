@@ -24,6 +24,8 @@ export interface Report {
   readonly timings_ms?: Readonly<Record<string, number>>;
   /** An error that the result explains, e.g. what `doctor` found without an adapter. */
   readonly error?: Error | undefined;
+  /** Lets go of what was kept in case the result is lost on its way: called once it is told. */
+  readonly told?: (() => Promise<void>) | undefined;
 }
 
 /** A command as the parser takes it. */

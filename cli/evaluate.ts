@@ -110,6 +110,10 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
     if (journal && !journal.head) await journal.begin({ schema: 1, settings });
     let finished = journal?.lines.length ?? 0;
     if (finished > 0) session.note(`going on from ${plural(finished, 'case')} in ${place}`);
+    // Cases of the cache are kept until their result is told.
+    const letGo = async (): Promise<void> => {
+      if (!kept && place !== undefined) await rm(place, { recursive: true, force: true });
+    };
     const bar = terminal.progress('evaluate');
     let cases: CaseResult[];
     try {
@@ -137,14 +141,13 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
     } finally {
       bar.stop();
       await journal?.close();
-      if (!kept && place !== undefined && (cases! ?? finished === 0))
-        await rm(place, { recursive: true, force: true });
+      if (finished === 0) await letGo();
     }
     const part = shard ? `, shard ${shard.index} of ${shard.of}` : '';
     terminal.heading(`${facts.length} of ${name}${part}, each on the unedited model`);
     const found = { cases, methods, seed, missing: missingMeasures(facts), listOnly: args.findDisabling };
     showEvaluation(terminal, found);
-    return session.report({ ...resultOf(found), folder: target });
+    return { ...session.report({ ...resultOf(found), folder: target }), told: letGo };
   }).finally(() => kept?.close());
 }
 

@@ -32,6 +32,7 @@ async function main(words: string[]): Promise<number> {
   let terminal = new Terminal({ json: wanted, quiet: false, verbose: false });
   let name: string | null = null;
   let code = 0;
+  let told: Report['told'];
   const interrupt = listen(() => terminal);
   const begin: Begin = {
     chosen: (chosen) => void (name = chosen),
@@ -42,10 +43,11 @@ async function main(words: string[]): Promise<number> {
       }
       if (args.quiet) console.debug = () => undefined;
       terminal = new Terminal(args);
-      const { error, ...report } = await handler(args, { terminal, signal: interrupt.signal });
+      const { error, told: letGo, ...report } = await handler(args, { terminal, signal: interrupt.signal });
       if (args.json) writeDocument(terminal, name, report, error);
       else if (error) terminal.error(error.message);
       if (error) code = exitCode(error);
+      told = letGo;
     },
   };
   try {
@@ -59,7 +61,10 @@ async function main(words: string[]): Promise<number> {
     code = exitCode(reason);
   }
   const why = await lost();
-  if (why === undefined) return code;
+  if (why === undefined) {
+    await told?.();
+    return code;
+  }
   terminal.error(
     `stdout: expected room for the result, but the system refused it (${why}). Files that the command writes are complete. Send stdout elsewhere.`,
   );

@@ -150,9 +150,10 @@ async function filesOf(folder: string): Promise<Files> {
   return found;
 }
 
-/** Of the result, what does not tell of time or of this run's folder. */
+/** Of the result, what does not tell of time or of this run's folder; undefined where it was not told to its end. */
 function resultOf({ stdout }: Ended, { result }: Job): unknown {
-  return result ? (JSON.parse(stdout) as { result: unknown }).result : undefined;
+  if (!result || !stdout.endsWith('}\n')) return undefined;
+  return (JSON.parse(stdout) as { result: unknown }).result;
 }
 
 /** Nothing half-written: every file is as before, as it will be, or one that an unfinished run keeps. */
@@ -234,9 +235,12 @@ async function study(name: string, moments: number, signal: Signal): Promise<str
         const ended = await run(job.words(begun), folder, kill);
         const found = await filesOf(folder);
         const told = `${name}, ${signal} after ${kill?.ms.toFixed(0)} of ${ms.toFixed(0)} ms: ${ended.code} ${ended.signal}: ${ended.stderr}`;
-        // Killed after its last file was in its place, it is finished, too: the same command again would be another one.
-        const isWhole = job.result !== true && !begun && differing(found, after) === undefined;
-        if (ended.code === 0) {
+        // Killed after its last file was in its place, or its result told, it is finished, too: the same command again
+        // would be another one.
+        const isWhole = job.result
+          ? resultOf(ended, job) !== undefined
+          : !begun && differing(found, after) === undefined;
+        if (ended.code === 0 || (job.result && isWhole)) {
           assert.is(differing(found, after), undefined, told);
           assert.equal(resultOf(ended, job), resultOf(unbroken!, job), told);
         }
