@@ -220,6 +220,7 @@ export const FACTS_FLAGS = {
     nargs: 1,
     describe: 'auto, identity, or a covariance file; with --layers once a layer [default: auto]',
     coerce: everyFilled,
+    file: { role: 'input' },
   },
   batch: number('facts at a time [default: all at once]', FROM_1),
   'covariance-weight': number(

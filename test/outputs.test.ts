@@ -96,6 +96,11 @@ test('an output that is an input, another output, or a file of someone else is r
       [[...E, ...contexts, '--out', at('hard.json'), '--overwrite'], 'they are one'],
       [[...E, ...contexts, '--out', at('soft.json'), '--overwrite'], 'they are one'],
       [[...E, '--edits', at('a.st'), '--out', at('.', 'a.st')], '--out', '--edits', 'they are one'],
+      [
+        [...E, '--covariance', at('b.json'), '--out', at('b.json'), '--overwrite'],
+        '--covariance',
+        'they are one',
+      ],
       [[...E, '--out', at('x.st'), '--dump', at('model', '..', 'x.st')], '--dump', 'it is the same one'],
       [[...E, '--out', at('x.st'), '--trace-file', at('x.st')], '--trace-file', 'it is the same one'],
       [[...E, '--out', at('notes.txt')], 'there is another file', '--overwrite'],

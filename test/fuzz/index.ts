@@ -84,6 +84,8 @@ const SHADERS = process.env['MESA_SHADER_CACHE_DIR'] ?? join(homedir(), '.cache'
 /** JSON of more levels is refused wherever it is read. */
 const MOST_LEVELS = 64;
 const CACHES = ['cache', 'hub', 'xdg', 'hf', 'home'];
+/** Where a link leads that leads to nothing. */
+const DANGLING = 'nowhere';
 
 interface Tried extends Verdict {
   readonly name: string;
@@ -114,6 +116,8 @@ async function tryCase(one: Case, number: number | undefined, usual?: Usage): Pr
       deep = levelsOf(readFileSync(join(folder, mutated[0]), 'utf8'));
   }
   const outputs = [...one.outputs, ...namedOutputs(args, one), ...CACHES];
+  // Who names a link writes to where it leads.
+  if (mutated.some((what) => outputs.some((name) => what === `${name} is dangling`))) outputs.push(DANGLING);
   const judged = async (hub?: Readonly<Record<string, string>>): Promise<Verdict> => {
     const job = { program, args, folder, env: environment(folder, hub), outputs };
     return judge(usual ? { ...job, usual } : job);
@@ -149,7 +153,7 @@ async function spoil(c: Choice, folder: string, name: string): Promise<string> {
     if (kind === 'folder') mkdirSync(path);
     else if (kind !== 'none')
       symlinkSync(
-        { itself: path, dangling: 'nowhere', zero: '/dev/zero', full: '/dev/full' }[kind] ?? '',
+        { itself: path, dangling: DANGLING, zero: '/dev/zero', full: '/dev/full' }[kind] ?? '',
         path,
       );
     return `${name} is ${kind}`;
