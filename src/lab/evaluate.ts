@@ -96,13 +96,12 @@ export async function evaluate(
 ): Promise<CaseResult[]> {
   await checkFacts(model, facts, options.edit.contexts, options);
   const results: CaseResult[] = [...(options.journal?.lines ?? [])].slice(0, facts.length);
-  for (const batch of searchedTogether(model, facts.map(requestOf), options.edit)) {
-    if (batch.every((i) => i < results.length)) continue;
-    // A batch that was begun is searched for as a whole again: so its numbers are those of an unbroken run.
-    const group = batch.map((i) => facts[i] as Fact);
+  for (const { first, group } of groupsOf(model, facts, options.edit)) {
+    if (first + group.length <= results.length) continue;
+    // A group that was begun is searched for as a whole again: so its numbers are those of an unbroken run.
     const edits = await editFacts(model, group, options.methods, options);
     for (const [i, fact] of group.entries()) {
-      if ((batch[i] as number) < results.length) continue;
+      if (first + i < results.length) continue;
       options.signal?.throwIfAborted();
       const { edit, updates } = edits[i] as Edited;
       const [before] = options.measure === false ? [] : await scoreFacts(model, [fact]);
@@ -130,6 +129,22 @@ export async function evaluate(
     }
   }
   return results;
+}
+
+/** Facts that are tokenised in all their contexts at a time. */
+const TOKENISED = 32;
+
+/** The facts in groups whose values are searched for together: a kill costs one group. */
+function* groupsOf(
+  model: Model,
+  facts: readonly Fact[],
+  edit: EditSettings,
+): Generator<{ readonly first: number; readonly group: readonly Fact[] }> {
+  for (let from = 0; from < facts.length; from += TOKENISED) {
+    const some = facts.slice(from, from + TOKENISED);
+    for (const batch of searchedTogether(model, some.map(requestOf), edit))
+      yield { first: from + (batch[0] ?? 0), group: batch.map((i) => some[i] as Fact) };
+  }
 }
 
 /** Of many facts it takes long; now and then a signal must come through. */
