@@ -26,9 +26,14 @@ export const NUMBERS = [
 ];
 export const KEYS = ['__proto__', 'constructor', 'prototype', 'toString', '', HOSTILE, 'x'.repeat(100_000)];
 
+/** Of a list that repeats a value. */
+const MOST_CHARACTERS = 1e7;
+
 /** What a value becomes. */
 function value(c: Choice, was: unknown): unknown {
   if (c.once(8)) return nested(c.of([70, 20_000, 200_000]));
+  // A list of many large values would be longer than memory.
+  const fits = Math.ceil(MOST_CHARACTERS / (JSON.stringify(was ?? null).length || 1));
   const kinds: (() => unknown)[] = [
     () => null,
     () => c.once(2),
@@ -48,7 +53,7 @@ function value(c: Choice, was: unknown): unknown {
       ]),
     () => [],
     () => ({}),
-    () => Array.from({ length: c.of([1, 100, 100_000]) }, () => c.of([was, 0, null, 'x'])),
+    () => Array.from({ length: Math.min(c.of([1, 100, 100_000]), fits) }, () => c.of([was, 0, null, 'x'])),
     () => ({ [c.of(KEYS)]: was }),
     () => [was],
     () => (typeof was === 'string' ? was + c.of([' ', HOSTILE, '\n', '{}', 'x']) : was),
