@@ -76,8 +76,11 @@ test('a grid holds the overrides and the cost beside the groups', () => {
 
 /** Which product is taken where: on software adapters by shape, storage and strips, on GPUs by rows. */
 const PRODUCTS: readonly [keyof typeof ADAPTERS, Partial<Product>, string][] = [
-  ['lavapipe', { m: 1 }, 'matmul_row'],
-  ['lavapipe', { m: 1, transposeB: true }, 'matmul_row_transposed'],
+  ['lavapipe', { m: 1, lasting: true }, 'matmul_row'],
+  ['lavapipe', { m: 1, lasting: true, transposeB: true }, 'matmul_row_transposed'],
+  ['lavapipe', { m: 1 }, 'matmul_strips_8x128'],
+  ['lavapipe', { n: 770, lasting: true }, 'matmul_strips_16x96'],
+  ['lavapipe', { n: 770 }, 'matmul_tiles'],
   ['lavapipe', { m: 1, aStride: 3, k: 3 }, 'matmul_tiles'],
   ['lavapipe', { m: 2 }, 'matmul_strips_8x128'],
   ['lavapipe', { m: 8 }, 'matmul_strips_8x128'],
@@ -89,8 +92,8 @@ const PRODUCTS: readonly [keyof typeof ADAPTERS, Partial<Product>, string][] = [
   ['lavapipe', { m: 1, strips: false }, 'matmul_buffer_16x128'],
   ['lavapipe', { n: 770, strips: false }, 'matmul_tiles'],
   ['lavapipe', { n: 770, transposeB: true, strips: false }, 'matmul_buffer_16x128'],
-  ['swiftshader', { m: 1 }, 'matmul_row'],
-  ['swiftshader', { m: 1, transposeB: true }, 'matmul_row_transposed'],
+  ['swiftshader', { m: 1, lasting: true }, 'matmul_row'],
+  ['swiftshader', { m: 1, lasting: true, transposeB: true }, 'matmul_row_transposed'],
   ['swiftshader', { m: 8 }, 'matmul_strips_16x64'],
   ['swiftshader', { m: 22 }, 'matmul_strips_16x64'],
   ['swiftshader', { strips: false }, 'matmul_buffer_16x64'],

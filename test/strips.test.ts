@@ -2,7 +2,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { matmul } from '../src/tensor/matmul.ts';
-import { keepInStrips } from '../src/tensor/strips.ts';
+import { keepInStrips, lastInStrips } from '../src/tensor/strips.ts';
 import { copy, empty, read, upload } from '../src/tensor/tensor.ts';
 import { allclose } from './reference/allclose.ts';
 import { matmulReference } from './reference/matmul.ts';
@@ -123,6 +123,32 @@ test('every way to the buffer brings the contents back; a product sees what is w
     });
   }
 });
+
+for (const [k, n] of [
+  [2056, 72],
+  [2050, 70],
+] as const)
+  test(`[${k}, ${n}]: a product has the same bits whatever was computed before it`, async () => {
+    const data = noise(k * n, 6);
+    for (const layout of [undefined, 'in-out', 'out-in'] as const)
+      for (const transposeB of [false, true]) {
+        const found = new Map<number, Float32Array>();
+        for (const order of [
+          [1, 4, 20, 1, 4, 20],
+          [20, 4, 1],
+        ])
+          await gpu.scope(async (s) => {
+            const b = upload(s, data, [k, n], 'b');
+            if (layout) lastInStrips(b, layout);
+            for (const m of order) {
+              const a = upload(s, noise(m * (transposeB ? n : k), m), [m, transposeB ? n : k], 'a');
+              const c = await read(gpu, matmul(s, a, b, { transposeB }));
+              assert.equal(c, found.get(m) ?? c, `${layout} ${transposeB} ${m} rows`);
+              found.set(m, c);
+            }
+          });
+      }
+  });
 
 test('a copy of a matrix in strips is the matrix', async () => {
   await gpu.scope(async (s) => {

@@ -15,7 +15,8 @@
 // Work     a subgroup makes a tile of 16 rows x 32 columns; a lane owns 4 adjacent columns. The
 //          tiles of the same columns follow each other (x = rows), so that b stays in cache.
 // Cost     2 M N K flops; reads a N / 32 times and b M / 16 times.
-// Numerics f32; four k are added up first, then those sums in the order of k.
+// Numerics f32; four k are added up first; with BLOCKS 1,024 of them, then those sums: the same bits
+//          as matmul_strips.
 // Test     test/matmul.test.ts
 
 enable subgroups;
@@ -23,6 +24,7 @@ enable subgroups;
 override WG: u32 = 32u; // four subgroups
 override TRANSPOSED: u32 = 0u;
 override ODD: u32 = 0u;
+override BLOCKS: u32 = 0u; // sums in blocks of 1,024 k
 override HALF: u32 = 0u; // 1: b is f16, 2: bf16
 
 struct Params {
@@ -104,6 +106,7 @@ fn main(
 
   // Σₖ a[i,k] b[k,j]; a matrix times a vector adds up four k first: a quarter of the roundings
   var acc: array<vec4f, 16>;
+  var total: array<vec4f, 16>;
   for (var q = 0u; q < k4; q++) {
     let b4 = quad(q, at);
     let a0 = quad_of_a(start0, q);
@@ -124,6 +127,12 @@ fn main(
     acc[13] += b4 * row(a1, 5u);
     acc[14] += b4 * row(a1, 6u);
     acc[15] += b4 * row(a1, 7u);
+    if (BLOCKS == 1u && q % 256u == 255u) {
+      for (var i = 0u; i < 16u; i++) {
+        total[i] += acc[i];
+        acc[i] = vec4f();
+      }
+    }
   }
 
   // + bias[j] (+ c[i,j])
@@ -132,7 +141,9 @@ fn main(
   let offset = select(vec4f(0.0), biases, params.biased == 1u);
   for (var i = 0u; i < 16u; i++) {
     if (top + i >= params.m) { break; }
-    let sum = acc[i] + offset;
+    var sum = acc[i];
+    if (BLOCKS == 1u) { sum += total[i]; }
+    sum += offset;
     for (var j = 0u; j < 4u; j++) {
       if (col + j >= params.n) { break; }
       let e = params.c_first + (top + i) * params.c_stride + col + j;

@@ -11,7 +11,7 @@ import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { drawInto, narrow, widen } from '../tensor/elementwise.ts';
 import { matmul } from '../tensor/matmul.ts';
-import { keepInStrips } from '../tensor/strips.ts';
+import { keepInStrips, lastInStrips } from '../tensor/strips.ts';
 import { Tensor, bytesOf, empty, read, upload } from '../tensor/tensor.ts';
 import type { Dtype } from '../tensor/tensor.ts';
 import type { TensorSpec, Weights } from './architecture.ts';
@@ -85,6 +85,8 @@ export async function loadWeights(
       options.onProgress?.(done, total);
     }
     if (spec.use === 'products' && !plain) keepInStrips(owner, weight, layout);
+    else if (spec.use === 'products') lastInStrips(weight, layout);
+    else if (spec.use === 'both') lastInStrips(weight, 'out-in'); // a table [V, D] is the head, too
     loaded.set(name, weight);
   }
   const { rope, dims } = architecture;

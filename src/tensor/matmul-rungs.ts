@@ -18,6 +18,8 @@ export interface Product {
   readonly aFirst: number;
   /** b can be read from strips, see strips.ts. */
   readonly strips: boolean;
+  /** b is a weight: its strips are there, and of one kind. */
+  readonly lasting?: boolean | undefined;
   /** The GELU of the product is wanted, if the rung can do that. */
   readonly gelu?: boolean | undefined;
 }
@@ -37,6 +39,9 @@ const fourOfA = (p: Product): boolean => p.m * p.aStride >= 4;
 const inStrips = (p: Product): boolean => p.strips && fourOfA(p);
 
 const inQuads = (p: Product): boolean => fourOfA(p) && (p.transposeB ? p.k : p.n) % 4 === 0;
+
+/** What was computed before does not show: where strips come to be, a buffer gave the same bits. */
+const settled = (p: Product): boolean => p.lasting === true || inQuads(p);
 
 const aRow = (p: Product, adapter: AdapterSummary): boolean =>
   p.m === 1 && inStrips(p) && (isSoftware(adapter, 4) || isSoftware(adapter, 8));
@@ -61,6 +66,8 @@ const GELU = (p: Product): number => (p.gelu ? 1 : 0);
 
 const HALF = (p: Product): number => halfCode(p.dtype);
 
+const BLOCKS = (p: Product): number => (p.k > 1024 ? 1 : 0);
+
 /** Tiles of `rows` rows and `texels` texels a lane, for subgroups of 8: one shader. */
 const strips = (rows: number, texels: number): MatmulRung => ({
   name: `software/matmul_strips_${rows}x${32 * texels}`,
@@ -69,10 +76,11 @@ const strips = (rows: number, texels: number): MatmulRung => ({
   gelu: true,
   ...tiles(rows, 32 * texels),
   fits: (p, adapter) => isSoftware(adapter, 8) && inStrips(p),
+  suits: settled,
   overrides: (p) => ({
     ...{ ROWS: rows, TEXELS: texels },
     ...{ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), GELU: GELU(p), HALF: HALF(p) },
-    BLOCKS: p.k > 1024 ? 1 : 0,
+    BLOCKS: BLOCKS(p),
   }),
 });
 
@@ -85,6 +93,7 @@ export const MATMUL: readonly MatmulRung[] = [
     ...tiles(1, 32),
     gelu: true,
     fits: (p, adapter) => aRow(p, adapter) && !p.transposeB,
+    suits: ({ lasting = false }) => lasting,
     overrides: (p, { subgroupSize }) => ({ ODD: ODD(p), GELU: GELU(p), HALF: HALF(p), WG: subgroupSize }),
   },
   // One row, b transposed: lanes along k read whole rows of a strip, 1.4 times as fast.
@@ -93,12 +102,13 @@ export const MATMUL: readonly MatmulRung[] = [
     reads: 'strips',
     ...tiles(1, 32),
     fits: (p, adapter) => aRow(p, adapter) && p.transposeB,
+    suits: ({ lasting = false }) => lasting,
     overrides: (p, { subgroupSize }) => ({ ODD: ODD(p), HALF: HALF(p), WG: subgroupSize }),
   },
   // The 22 rows of an edit's unembedding in one tile, 15 to 20 % faster.
-  { ...strips(24, 2), suits: ({ m }) => m > 16 && m <= 24 },
+  { ...strips(24, 2), suits: (p) => settled(p) && p.m > 16 && p.m <= 24 },
   // 1.3 times as fast where 16 rows would be half empty.
-  { ...strips(8, 4), suits: ({ m }) => m <= 8 },
+  { ...strips(8, 4), suits: (p) => settled(p) && p.m <= 8 },
   // b in strips of a texture: 1.5 times as fast as from a buffer.
   strips(16, 3),
   // The same for subgroups of 4: 9 % faster than from a buffer.
@@ -107,6 +117,7 @@ export const MATMUL: readonly MatmulRung[] = [
     reads: 'strips',
     ...tiles(16, 64),
     fits: (p, adapter) => isSoftware(adapter, 4) && inStrips(p),
+    suits: settled,
     overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), HALF: HALF(p) }),
   },
   // No workgroup memory: lanes hand the elements of a round.
@@ -115,7 +126,7 @@ export const MATMUL: readonly MatmulRung[] = [
     reads: 'quads',
     ...tiles(16, 128),
     fits: (p, adapter) => isSoftware(adapter, 8) && inQuads(p),
-    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), HALF: HALF(p) }),
+    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD(p), HALF: HALF(p), BLOCKS: BLOCKS(p) }),
   },
   // The same for subgroups of 4, by swaps of lanes.
   {

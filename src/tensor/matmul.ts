@@ -5,7 +5,7 @@ import type { Scope } from '../gpu/scope.ts';
 import { gelu } from './activations.ts';
 import { MATMUL } from './matmul-rungs.ts';
 import type { MatmulRung, Product } from './matmul-rungs.ts';
-import { stripsOf } from './strips.ts';
+import { isLasting, stripsOf } from './strips.ts';
 import type { Strips } from './strips.ts';
 import { empty, windows } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
@@ -53,7 +53,8 @@ export function matmul(s: Scope, a: Tensor, b: Tensor, options: MatmulOptions = 
   const [aFirst, cFirst] = [options.window?.a ?? 0, options.window?.out ?? 0];
   const c = options.out ?? empty(s, [a.rows, n], label);
   const whole: Part = {
-    ...{ m: a.rows, n, k, transposeB, dtype: b.dtype, aStride: a.cols, aFirst, strips: true },
+    ...{ m: a.rows, n, k, transposeB, dtype: b.dtype, aStride: a.cols, aFirst },
+    ...{ strips: true, lasting: isLasting(b) },
     ...{ b, cFirst, accumulate },
   };
   const reads = rungFor(s, whole, options).reads;

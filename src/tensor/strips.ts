@@ -3,13 +3,18 @@
  *
  * A software adapter reads a texel without the branch that every element of a storage buffer costs it, and a strip
  * without the cache misses of rows that lie a page apart: products with strips run about 1.5 times as fast. They
- * are made at the second product with an unchanged matrix, as far as the budget goes, and end with it; or a matrix
- * lives in strips alone.
+ * are made at the first product with a weight and at the second with another matrix, as long as it stays unchanged and
+ * as far as the budget goes, and end with it; or a matrix lives in strips alone.
+ *
+ * What a product gives must not depend on those before it: a run that was killed goes on with the bits that it would
+ * have had. Tiles sum in the same order from buffers and from both kinds of strips; a single row does not, so it has
+ * rungs of its own only where it is sure to find strips of one kind: those of a weight.
  *
  * Reading down the rows of strips is faster than along their columns: 1.6 times for GPT-2's unembedding of few rows, 1.1
  * to 1.2 times for products of many. So a product of few rows with a transpose makes strips of the transpose, and Linear
  * weights [out, in] are kept as strips of theirs: the forward pass reads rows, the gradient columns, as with GPT-2's.
  */
+import type { Block } from '../gpu/buffers.ts';
 import type { Gpu } from '../gpu/context.ts';
 import { choose } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
@@ -30,8 +35,27 @@ function stripsAcross(cols: number): number {
   return Math.ceil(cols / WIDTH);
 }
 
+/** Which strips a weight has. */
+const LASTING = new WeakMap<Block, 'b' | 'bᵀ'>();
+
+/**
+ * Takes a matrix for a weight: its strips are those that its layout asks for, from the first product on.
+ *
+ * @param layout as `keepInStrips`
+ */
+export function lastInStrips({ block }: Tensor, layout: Layout): void {
+  LASTING.set(block, layout === 'out-in' ? 'bᵀ' : 'b');
+}
+
+export function isLasting({ block }: Tensor): boolean {
+  return LASTING.has(block);
+}
+
 /** Rows of a product up to which strips of a transpose are worth making. */
 const FEW_ROWS = 8;
+
+/** [K, N], or [N, K] where the forward pass reads the transpose: GPT-2's Conv1D, and a Linear weight. */
+type Layout = 'in-out' | 'out-in';
 
 export interface Strips {
   readonly view: GPUTextureView;
@@ -58,10 +82,11 @@ export function stripsOf(
   const matrix = `[${b.rows}, ${b.cols}]`;
   const keyOf = (transposed: boolean): string => `strips of ${matrix}${transposed ? 'ᵀ' : ''}`;
   const { derived } = block;
+  const wanted = eager ?? LASTING.get(block);
   // What lives in strips alone is read as it is.
   const keys = [
-    ...(eager === 'bᵀ' ? [] : [keyOf(false)]),
-    ...(eager === 'b' && block.buffer ? [] : [keyOf(true)]),
+    ...(wanted === 'bᵀ' ? [] : [keyOf(false)]),
+    ...(wanted === 'b' && block.buffer ? [] : [keyOf(true)]),
   ];
   if (derived && (derived.writes !== block.writes || !keys.includes(derived.key))) pool.forget(block);
   const of = (view: GPUTextureView, transposed: boolean): Strips => ({
@@ -70,13 +95,13 @@ export function stripsOf(
   });
   if (block.derived?.view) return of(block.derived.view, block.derived.key === keyOf(true));
 
-  const across = eager ? eager === 'bᵀ' : product.transposeB && product.m <= FEW_ROWS;
+  const across = wanted ? wanted === 'bᵀ' : product.transposeB && product.m <= FEW_ROWS;
   const turned = across ? stripSize(s.gpu, b, true) : undefined;
   const size = turned ?? stripSize(s.gpu, b, false);
   if (!size) return undefined;
   const transposed = turned !== undefined;
   const affordable = pool.derivedBytes + size[0] * size[1] * size[2] * 16 <= BUDGET;
-  if (!eager && !(block.derived && affordable)) {
+  if (!eager && !((wanted ?? block.derived) && affordable)) {
     const key = keyOf(transposed);
     block.derived = { writes: block.writes, key, bytes: 0, texture: undefined };
     return undefined;
@@ -92,14 +117,14 @@ export function stripsOf(
  * From here on the contents of `b` lie in strips alone, so that a model needs no memory for both. Whoever reads or
  * writes its buffer later on has it restored first, bit for bit. Nothing happens where products do not read strips.
  *
- * @param b      [K, N], or [N, K] where the forward pass reads its transpose; the whole of its block
- * @param layout which of both: GPT-2's Conv1D is `in-out`, a Linear weight `out-in`
+ * @param b the whole of its block
  */
-export function keepInStrips(s: Scope, b: Tensor, layout: 'in-out' | 'out-in' = 'in-out'): void {
+export function keepInStrips(s: Scope, b: Tensor, layout: Layout = 'in-out'): void {
+  lastInStrips(b, layout);
   const transposed = layout === 'out-in';
   const [k, n] = transposed ? [b.cols, b.rows] : [b.rows, b.cols];
   const operands = { m: 16, n, k, transposeB: false, aStride: k, aFirst: 0 };
-  const rung = choose(MATMUL, { ...operands, dtype: b.dtype, strips: true }, s.gpu.adapter);
+  const rung = choose(MATMUL, { ...operands, dtype: b.dtype, strips: true, lasting: true }, s.gpu.adapter);
   if (rung.reads !== 'strips' || !stripsOf(s, b, operands, transposed ? 'bᵀ' : 'b')) return;
   s.gpu.pool.spare(b.block);
 }

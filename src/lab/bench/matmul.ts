@@ -23,7 +23,7 @@ export const STORAGES: readonly Storage[] = [
 ];
 
 function productOf([m = 0, k = 0, n = 0]: Sizes, storage: Storage): Product {
-  return { m, n, k, ...storage, aStride: k, aFirst: 0, strips: true };
+  return { m, n, k, ...storage, aStride: k, aFirst: 0, strips: true, lasting: true };
 }
 
 /** The rung that the engine takes. */
