@@ -148,6 +148,22 @@ const kernels: Mutant[] = [
     only: /windows/,
   },
   {
+    name: 'a long sum from a buffer is not cut into the blocks of one from strips',
+    file: 'shaders/software/matmul_buffer_16x128.wgsl',
+    from: 'q % 256u == 255u',
+    to: 'q % 256u == 254u',
+    test: 'strips',
+    only: /same bits/,
+  },
+  {
+    name: 'strips are taken at the second product where a buffer sums otherwise',
+    file: 'src/tensor/matmul-rungs.ts',
+    from: 'p.lasting === true || inQuads(p)',
+    to: 'p.lasting === true || !p.gelu',
+    test: 'strips',
+    only: /same bits/,
+  },
+  {
     name: 'the two halves of a word change places',
     file: 'shaders/tensor/matmul_1.wgsl',
     from: '16u * (i & 1u)',
