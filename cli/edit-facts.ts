@@ -51,7 +51,10 @@ export async function editFacts(args: EditFactsArguments & { facts: string }, ru
   const text = await readText(name, (what) => new UsageError(`--facts ${name}: ${what}.`));
   const folder = out === undefined ? undefined : `${out}.run`;
   if (folder !== undefined) await run.files.fills('--out', folder, FOLDERS.run);
-  const source = { facts: readFacts(text, name), name, folder, format: { head: HEAD, line: BATCH_LINE } };
+  const source = {
+    ...{ facts: readFacts(text, name), name, folder, format: { head: HEAD, line: BATCH_LINE } },
+    asked: ({ before }: Head) => before,
+  };
   try {
     return await withFactsRun<Head>(args, source, run, async (open) => {
       const report = await write(open, args);

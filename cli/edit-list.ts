@@ -37,7 +37,8 @@ const EDIT_LIST = v.object({
   model: v.object({ id: v.string(), sha256: SHA256 }),
   edits: v.array(
     v.object({
-      file: v.string(),
+      // The system knows no such name.
+      file: v.pipe(v.string(), v.regex(/^[^\0]+$/, 'expected the name of a file')),
       sha256: SHA256,
       /** Batches of the file that are left out, from 1. */
       without: v.optional(v.array(v.pipe(v.number(), v.integer(), v.minValue(1)))),

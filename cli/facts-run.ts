@@ -33,15 +33,17 @@ export const FACTS_HEAD = {
 export type FactsHead = Entries<typeof FACTS_HEAD>;
 
 /** Where facts come from, and where the run of them lies. */
-interface FactsSource {
+interface FactsSource<Head> {
   readonly facts: readonly Fact[];
   readonly name: string;
   /** undefined: nothing outlives the command. */
   readonly folder: string | undefined;
   readonly format: Omit<JournalOptions, 'mode'>;
+  /** What the head of a run has of every fact. */
+  readonly asked: (head: Head) => readonly unknown[];
 }
 
-export interface FactsRun<Head extends FactsHead> extends FactsEditing, FactsSource {
+export interface FactsRun<Head extends FactsHead> extends FactsEditing, FactsSource<Head> {
   /** Facts at a time. */
   readonly size: number;
   readonly journal: OpenRun<Head, BatchLine>;
@@ -50,7 +52,7 @@ export interface FactsRun<Head extends FactsHead> extends FactsEditing, FactsSou
 /** Opens a run and all that its facts are written with, and runs `use`. */
 export async function withFactsRun<Head extends FactsHead>(
   args: FactsArguments & { readonly resume: boolean },
-  source: FactsSource,
+  source: FactsSource<Head>,
   run: Run,
   use: (open: FactsRun<Head>) => Promise<Report>,
 ): Promise<Report> {
@@ -70,7 +72,7 @@ export async function withFactsRun<Head extends FactsHead>(
 
 /** @throws UsageError for facts that contradict each other, unless the last of them counts */
 function settled(
-  { facts: all, name }: FactsSource,
+  { facts: all, name }: Pick<FactsSource<never>, 'facts' | 'name'>,
   { conflicts = 'refuse' }: FactsArguments,
   run: Run,
 ): Fact[] {
@@ -108,6 +110,12 @@ export async function underBar<Head extends FactsHead, T>(
     ...own,
   };
   journal.check(settings);
+  const there = journal.head && open.asked(journal.head).length;
+  if (there !== undefined && there !== facts.length)
+    throw new UsageError(
+      `${folder}: run.json: expected what was asked of ${plural(facts.length, 'fact')}, found ${there}: it is damaged. Begin anew with --overwrite.`,
+      'damaged_run',
+    );
   await checkBatches(session.model, facts, { writing: open.writing, size, signal });
   // Before anything is written, and only once a run.
   const measure = (): Promise<number> =>

@@ -56,7 +56,8 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
   const texts = await readHealth(args);
   const folder = args.out === undefined ? undefined : resolve(args.out);
   const format = { head: STUDY_HEAD, line: BATCH_LINE, nonFinite: 'object' } as const;
-  return withFactsRun<StudyHead>(args, { ...data, folder, format }, run, async (open) => {
+  const asked = ({ before }: StudyHead) => before.cases;
+  return withFactsRun<StudyHead>(args, { ...data, folder, format, asked }, run, async (open) => {
     const { session, facts, journal, layers } = open;
     const { model, timed } = session;
     const { freeTokens = FREE_TOKENS } = args;

@@ -104,6 +104,12 @@ test('kill -9 costs a batch: the file is that of an unbroken run, and goes throu
       if (code === 0) break;
       assert.is(code, null, stderr);
       killed += 1;
+      const head = join(`${broken}.run`, 'run.json');
+      const begun = killed === 1 && (await readFile(head, 'utf8').catch(() => undefined));
+      if (!begun) continue;
+      await writeFile(head, JSON.stringify({ ...JSON.parse(begun), before: [] }));
+      await refused([...run, broken, '--resume', '--dump', `${dump}.2`], 'of 6 facts, found 0', 'damaged');
+      await writeFile(head, begun);
     }
     assert.ok(killed > 0, 'nothing was killed');
     const withoutDump = async (path: string): Promise<string> => (await readFile(path)).toString('latin1');

@@ -205,6 +205,14 @@ test('edit lists are read strictly and written whole', async () => {
         `{"schema": "palimpsest.edits/1", "model": ${JSON.stringify(list.model)}, "edits": [{}]}`,
         'edits.0.file: expected',
       ],
+      [
+        JSON.stringify({
+          schema: 'palimpsest.edits/1',
+          ...list,
+          edits: [{ ...list.edits[0], file: 'a\u0000b' }],
+        }),
+        'edits.0.file: expected',
+      ],
       ['['.repeat(200_000), 'expected JSON, found more than 64 levels'],
       [
         JSON.stringify({ schema: 'palimpsest.edits/1', ...list, edits: [...list.edits, ...list.edits] }),

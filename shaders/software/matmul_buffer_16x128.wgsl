@@ -15,8 +15,8 @@
 // Work     a subgroup makes a tile of 16 rows x 32 columns; a lane owns 4 adjacent columns. The
 //          tiles of the same columns follow each other (x = rows), so that b stays in cache.
 // Cost     2 M N K flops; reads a N / 32 times and b M / 16 times.
-// Numerics f32; four k are added up first; with BLOCKS 1,024 of them, then those sums: the same bits
-//          as matmul_strips.
+// Numerics f32; four k are added up first; with BLOCKS 1,024 of them, then those sums: the bits
+//          that matmul_strips gives.
 // Test     test/matmul.test.ts
 
 enable subgroups;

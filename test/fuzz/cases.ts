@@ -103,7 +103,7 @@ const CHEAP: readonly Case[] = [
     'a.safetensors',
     'b.safetensors',
   ]),
-  one('merge-run', 2, 'merge run --out m.safetensors', ['run'], { reads: ['run'] }),
+  one('merge-run', 2, 'merge run --out m.safetensors', ['run/edits'], { reads: ['run'] }),
   one('merge-facts', 2, 'merge many.safetensors --out m.safetensors', ['many.safetensors']),
   one(
     'export-peft',

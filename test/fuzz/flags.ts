@@ -84,6 +84,6 @@ export function namedOutputs(args: readonly string[], one: Case): string[] {
   const runs = named.map((path) => `${path}.run`); // of edit --facts
   return [...named, ...runs, ...more, ...npz].filter(
     (path) =>
-      path !== '' && path.length < 200 && !own.includes(path) && !['.', 'tmp', 'model'].includes(path),
+      path !== '' && path.length < 200 && !own.includes(path) && !['.', 'scratch', 'model'].includes(path),
   );
 }

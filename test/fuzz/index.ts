@@ -61,9 +61,9 @@ function build(): void {
 
 /** Nothing of the machine's: all that a command may write without being told lies in the folder. */
 function environment(folder: string, hub?: Readonly<Record<string, string>>): Record<string, string> {
-  for (const name of ['home', 'tmp']) mkdirSync(join(folder, name), { recursive: true });
+  for (const name of ['home', 'scratch', 'tmp']) mkdirSync(join(folder, name), { recursive: true });
   return {
-    ...{ HOME: join(folder, 'home'), TMPDIR: join(folder, 'tmp'), XDG_CACHE_HOME: join(folder, 'xdg') },
+    ...{ HOME: join(folder, 'home'), TMPDIR: join(folder, 'scratch'), XDG_CACHE_HOME: join(folder, 'xdg') },
     ...{
       PALIMPSEST_CACHE: join(folder, 'cache'),
       HF_HUB_CACHE: join(folder, 'hub'),
