@@ -33,7 +33,7 @@ const MOST_CHARACTERS = 1e7;
 function value(c: Choice, was: unknown): unknown {
   if (c.once(8)) return nested(c.of([70, 20_000, 200_000]));
   // A list of many large values would be longer than memory.
-  const fits = Math.ceil(MOST_CHARACTERS / (JSON.stringify(was ?? null).length || 1));
+  const fits = Math.ceil(MOST_CHARACTERS / charactersOf(was));
   const kinds: (() => unknown)[] = [
     () => null,
     () => c.once(2),
@@ -61,6 +61,14 @@ function value(c: Choice, was: unknown): unknown {
     () => (typeof was === 'string' && was !== '' ? was.slice(0, c.below(was.length)) : was),
   ];
   return c.of(kinds)();
+}
+
+function charactersOf(json: unknown): number {
+  try {
+    return JSON.stringify(json ?? null).length;
+  } catch {
+    return MOST_CHARACTERS; // too deep to be written
+  }
 }
 
 /** A value that stands for so many brackets: JSON.stringify itself would overflow. */
