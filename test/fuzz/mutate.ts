@@ -26,6 +26,8 @@ export const NUMBERS = [
 ];
 export const KEYS = ['__proto__', 'constructor', 'prototype', 'toString', '', HOSTILE, 'x'.repeat(100_000)];
 
+/** Of JSON that is parsed to be changed. */
+const MOST_LEVELS = 1000;
 /** Of a list that repeats a value. */
 const MOST_CHARACTERS = 1e7;
 
@@ -33,7 +35,7 @@ const MOST_CHARACTERS = 1e7;
 function value(c: Choice, was: unknown): unknown {
   if (c.once(8)) return nested(c.of([70, 20_000, 200_000]));
   // A list of many large values would be longer than memory.
-  const fits = Math.ceil(MOST_CHARACTERS / charactersOf(was));
+  const fits = Math.ceil(MOST_CHARACTERS / (JSON.stringify(was ?? null).length || 1));
   const kinds: (() => unknown)[] = [
     () => null,
     () => c.once(2),
@@ -61,14 +63,6 @@ function value(c: Choice, was: unknown): unknown {
     () => (typeof was === 'string' && was !== '' ? was.slice(0, c.below(was.length)) : was),
   ];
   return c.of(kinds)();
-}
-
-function charactersOf(json: unknown): number {
-  try {
-    return JSON.stringify(json ?? null).length;
-  } catch {
-    return MOST_CHARACTERS; // too deep to be written
-  }
 }
 
 /** A value that stands for so many brackets: JSON.stringify itself would overflow. */
@@ -102,6 +96,7 @@ export function levelsOf(text: string): number {
 export function mutateJson(c: Choice, text: string): string {
   let root: unknown;
   try {
+    if (levelsOf(text) > MOST_LEVELS) throw new RangeError('made wrong before: too deep to be written again');
     root = JSON.parse(text);
   } catch {
     return mutateText(c, text);
