@@ -133,7 +133,6 @@ export const strings = {
     weightText: (relative: string) =>
       `Root mean squares of 4 by 8 numbers, both pictures on one scale: blue what was there, red what is added. |u Λᵀ| is ${relative} of |W|: a single outer product, so its rows and columns all look alike.`,
     numbers: 'The numbers',
-    show: 'Numbers as a table',
     names: {
       k: 'k: key of the bare prompt',
       kMean: 'k*: mean key over the contexts',
@@ -223,7 +222,6 @@ export const strings = {
     lead: 'ROME mixes two keys in one equation. Most of the time nobody notices. Then one edit destroys the model.',
     three: 'Three methods, one fact',
     threeText: 'The same v*, computed once. The methods differ in which key makes u and which one divides.',
-    method: 'method',
     answer: 'then says',
     uFrom: 'u from',
     dividesBy: 'divided by',
@@ -236,7 +234,6 @@ export const strings = {
     angle: 'Angle between the prompt’s key and u',
     degrees: (angle: number) => `${angle.toFixed(0)}°`,
     curve: '|u Λᵀ| / |W|, as the key turns',
-    here: 'this edit',
     hear: 'Let both write',
     continueWith: 'Prompt for both',
     replay: 'The seventeenth edit',

@@ -7,14 +7,13 @@ import type { Turn } from '../engine/protocol.ts';
 import { ANGLES } from '../plan.ts';
 import { strings } from '../strings.ts';
 import { Curve } from '../ui/curve.ts';
-import { definitions, fill, h, shown, unique } from '../ui/dom.ts';
+import { definitions, digits, fill, h, shown, unique } from '../ui/dom.ts';
 import { replayPiece } from './replay.ts';
 import { piece, section } from './section.ts';
 
 const text = strings.break;
 
 const TOKENS = 24;
-const digits = (x: number): string => String(Number(x.toPrecision(3)));
 
 export function breaking(desk: Desk): HTMLElement {
   return section('break', 4, text.heading, text.lead, threeMethods(desk), turnPiece(desk), replayPiece(desk));
@@ -76,7 +75,6 @@ function turnPiece(desk: Desk): HTMLElement {
   const status = h('p', { class: 'status', role: 'status' });
   let turns: readonly Turn[] = [];
   let rescue = NaN;
-  let own = 0;
 
   const at = (angle: number): Turn | undefined =>
     turns.reduce<Turn | undefined>(
@@ -125,9 +123,9 @@ function turnPiece(desk: Desk): HTMLElement {
   const show = (report: Finished, found: readonly Turn[]): void => {
     turns = found;
     rescue = report.outcomes.find(({ method }) => method === 'r-rome')?.relativeUpdate ?? NaN;
-    own = (Math.acos(report.outcomes.find(({ method }) => method === 'rome')?.cosine ?? 1) * 180) / Math.PI;
+    const cosine = report.outcomes.find(({ method }) => method === 'rome')?.cosine ?? 1;
     slider.disabled = false;
-    slider.value = String(own);
+    slider.value = String((Math.acos(cosine) * 180) / Math.PI);
     prompt.value = report.request.prompt.replace('{}', () => report.request.subject);
     for (const line of Object.values(lines)) line.textContent = '';
     move();

@@ -4,13 +4,12 @@ import type { ReplayEvent, ReplayStep, Written } from '../engine/protocol.ts';
 import { REPLAY_PROMPT } from '../plan.ts';
 import { strings } from '../strings.ts';
 import { Curve } from '../ui/curve.ts';
-import { fill, h, unique } from '../ui/dom.ts';
+import { digits, fill, h, unique } from '../ui/dom.ts';
 import { onSubmit, piece, stoppable } from './section.ts';
 
 const text = strings.break;
 const EDITS = 17;
 const STATES: readonly Written['state'][] = ['before', 'sixteen', 'rome', 'r-rome'];
-const digits = (x: number): string => String(Number(x.toPrecision(3)));
 
 export function replayPiece(desk: Desk): HTMLElement {
   const prompt = h('input', { type: 'text', id: unique('replay'), value: REPLAY_PROMPT });

@@ -69,6 +69,11 @@ export function unique(stem: string): string {
   return `${stem}-${names}`;
 }
 
+/** A number in three digits, without zeros at its end. */
+export function digits(x: number): string {
+  return String(Number(x.toPrecision(3)));
+}
+
 /** A token on one line: a blank in front is part of it, a line break is seen, what turns text round is written out. */
 export function shown(token: string): string {
   return printable(token.replace(/\n/g, '↵').replace(/^ /, '␣'));
