@@ -113,7 +113,9 @@ function ofStreams({ args }: Job, { stdout, stderr, code }: Ended): string[] {
 function isJson(args: readonly string[]): boolean {
   const end = args.indexOf('--');
   const flags = args.slice(0, end < 0 ? undefined : end);
-  return flags.includes('--json') && !['--help', '--version'].some((flag) => flags.includes(flag));
+  // A boolean takes `false` from the word behind it.
+  const asked = flags.some((flag, i) => flag === '--json' && flags[i + 1] !== 'false');
+  return asked && !['--help', '--version'].some((flag) => flags.includes(flag));
 }
 
 function parsed(text: string): Record<string, unknown> | undefined {
