@@ -388,6 +388,10 @@ test('AlphaEdit with past keys as published, and nothing outside the null space'
     for (let i = 0; i < F; i += 1) along += vectors[v * F + i]! * U[i * 20]!;
     assert.ok(Math.abs(along) <= 1e-5, 'a direction that is not free is not touched');
   }
+  for (const rounding of [-1e-15, 0, 1e-15]) {
+    const tie = { nullSpaceThreshold: values[r]! * (1 + rounding), ridge };
+    assert.equal((await update({ method: 'alphaedit', options: tie, c, K, R, past: P })).U, U, 'a tie');
+  }
 });
 
 test('a high rank is added by products, in both layouts, to the same W', async () => {

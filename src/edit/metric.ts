@@ -126,7 +126,9 @@ async function nullSpace(
   const { values, vectors } = eigen
     ? await eigen(covariance)
     : symmetricEigen(unpackSymmetric(covariance.panels, size), size);
-  const rank = values.filter((value) => value < threshold).length;
+  // What equals the threshold up to the rounding of an eigenvalue, F ε |C|, is not below it.
+  const below = threshold - size * Number.EPSILON * (values.at(-1) as number);
+  const rank = values.filter((value) => value < below).length;
   if (rank === 0) throw noNullSpace(key, threshold, values);
   const rows = upload(owner, vectors.slice(0, rank * size), [rank, size], 'null_space');
   return {
