@@ -20,8 +20,7 @@ import { openGpu } from '../src/gpu/node.ts';
 import { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { loadCovariance } from '../src/io/covariance-files.ts';
-import { runSequence } from '../src/lab/sequence.ts';
-import type { SequenceJournal } from '../src/lab/sequence.ts';
+import { runSequence, type SequenceJournal } from '../src/lab/sequence.ts';
 
 const LAYER = 1;
 const SETTLED = 100;

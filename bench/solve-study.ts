@@ -9,8 +9,7 @@
 import process from 'node:process';
 import { factorise } from '../src/edit/cholesky.ts';
 import { uploadSymmetric } from '../src/edit/panels.ts';
-import { solve } from '../src/edit/solve.ts';
-import type { Solution } from '../src/edit/solve.ts';
+import { solve, type Solution } from '../src/edit/solve.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { cholesky, product, solveFactored, withSpectrum } from '../test/reference/linear-algebra.ts';

@@ -5,12 +5,10 @@ import { METHOD_TABLE } from '../src/edit/method.ts';
 import { UsageError } from '../src/errors.ts';
 import { exists } from '../src/io/file.ts';
 import { jsonIfAny } from '../src/json.ts';
-import { checkEdits } from '../src/lab/health.ts';
-import type { Checked } from '../src/lab/health.ts';
+import { checkEdits, type Checked } from '../src/lab/health.ts';
 import { percent, plural } from '../src/numerals.ts';
 import { cut, left, right } from '../src/table.ts';
-import { command } from './commands.ts';
-import type { Report, Run } from './commands.ts';
+import { command, type Report, type Run } from './commands.ts';
 import {
   madeOn,
   sentenceOf,
@@ -26,8 +24,7 @@ import {
 import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
 import { MODEL_FLAGS, changed, files, flag, input, or } from './flags.ts';
-import { introduce, withSession } from './session.ts';
-import type { ModelArguments } from './session.ts';
+import { introduce, withSession, type ModelArguments } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 export const DEFAULT_LIST = 'edits.json';

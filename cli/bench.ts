@@ -5,23 +5,18 @@ import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { versions } from '../src/io/version.ts';
-import { FAMILIES, measureRoof } from '../src/lab/bench/compare.ts';
-import type { Roof } from '../src/lab/bench/compare.ts';
+import { FAMILIES, measureRoof, type Roof } from '../src/lab/bench/compare.ts';
 import { benchEdit, contextsOfLength, scalingFigure } from '../src/lab/bench/edit.ts';
 import type { LengthPoint, SizePoint } from '../src/lab/bench/edit.ts';
-import { parseShape } from '../src/lab/bench/family.ts';
-import type { Family } from '../src/lab/bench/family.ts';
+import { parseShape, type Family } from '../src/lab/bench/family.ts';
 import { loadRenderer } from '../src/lab/report/theme.ts';
-import { MODEL_SIZES } from '../src/models/random-checkpoint.ts';
-import type { ModelSize } from '../src/models/random-checkpoint.ts';
+import { MODEL_SIZES, type ModelSize } from '../src/models/random-checkpoint.ts';
 import { STORAGES } from '../src/models/storage.ts';
 import { giga, megabytes } from '../src/numerals.ts';
 import { MEASURED_LEGEND, benchCompare, benchFamily, benchTable, wrongResults } from './bench-kernels.ts';
 import type { FamilyResult } from './bench-kernels.ts';
-import { PHASES, benchPhase, memory, withBenchModel } from './bench-phases.ts';
-import type { Phase } from './bench-phases.ts';
-import { command } from './commands.ts';
-import type { Report, Run } from './commands.ts';
+import { PHASES, benchPhase, memory, withBenchModel, type Phase } from './bench-phases.ts';
+import { command, type Report, type Run } from './commands.ts';
 import { KINDS } from './files.ts';
 import {
   ABOVE_0,

@@ -15,19 +15,15 @@ import {
   traceFacts,
 } from '../src/lab/trace-average.ts';
 import type { AverageTracing, LayerScore, SweepChoice } from '../src/lab/trace-average.ts';
-import { NOISE_FACTOR, embeddingDeviation, TRACE_SITES } from '../src/lab/trace-runs.ts';
-import type { TraceRequest } from '../src/lab/trace-runs.ts';
-import { traceFact } from '../src/lab/trace.ts';
-import type { TraceOptions, Tracing } from '../src/lab/trace.ts';
+import { NOISE_FACTOR, embeddingDeviation, TRACE_SITES, type TraceRequest } from '../src/lab/trace-runs.ts';
+import { traceFact, type TraceOptions, type Tracing } from '../src/lab/trace.ts';
 import { command } from './commands.ts';
-import { contextsFrom, sampledContexts, valueOptionsFrom } from './edit-options.ts';
-import type { EditArguments } from './edit-options.ts';
+import { contextsFrom, sampledContexts, valueOptionsFrom, type EditArguments } from './edit-options.ts';
 import { FOLDERS } from './files.ts';
 import { EDIT_FLAGS, FROM_0, FROM_1, LEAST_0, MODEL_FLAGS, folder, input, number, once } from './flags.ts';
 import { layerSolvers } from './covariance-build.ts';
 import { documentsOf, writeReport } from './lab.ts';
-import { applyNamed, introduce, withSession } from './session.ts';
-import type { Session } from './session.ts';
+import { applyNamed, introduce, withSession, type Session } from './session.ts';
 import type { Progress } from './terminal.ts';
 import { showAverage, showSweep, showTracing } from './trace-view.ts';
 

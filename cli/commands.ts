@@ -3,8 +3,7 @@
  * not before.
  */
 import type { ArgumentsCamelCase, Argv } from 'yargs';
-import { Files } from './files.ts';
-import type { FileRole, NamedRole } from './files.ts';
+import { Files, type FileRole, type NamedRole } from './files.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What a run of a command is given. */

@@ -1,17 +1,13 @@
 /** How a build of C is followed: how far it is, whether more text would still change an edit, and what came of it. */
-import { ConvergenceProbe } from '../src/edit/convergence.ts';
-import type { Convergence } from '../src/edit/convergence.ts';
-import { covarianceSolver } from '../src/edit/covariance-solver.ts';
-import type { Solver } from '../src/edit/covariance-solver.ts';
+import { ConvergenceProbe, type Convergence } from '../src/edit/convergence.ts';
+import { covarianceSolver, type Solver } from '../src/edit/covariance-solver.ts';
 import { buildCovariance } from '../src/edit/covariance.ts';
 import type { Placed } from '../src/edit/pack-documents.ts';
 import { EditRefused } from '../src/errors.ts';
 import { readC } from '../src/formats/covariance-file.ts';
 import { type CovarianceFacts, formatShards } from '../src/formats/covariance-identity.ts';
 import type { Gpu } from '../src/gpu/context.ts';
-import { buildFiles } from '../src/io/covariance-build.ts';
-import type { CorpusSums } from '../src/io/covariance-build.ts';
-import type { BuildJob, BuiltFile } from '../src/io/covariance-build.ts';
+import { buildFiles, type CorpusSums, type BuildJob, type BuiltFile } from '../src/io/covariance-build.ts';
 import { openCovariance } from '../src/io/covariance-files.ts';
 import { duration, short } from '../src/numerals.ts';
 import type { Run } from './commands.ts';

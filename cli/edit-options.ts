@@ -1,12 +1,9 @@
 /** From the flags of an edit to what the engine takes. Shared by all commands that edit. */
 import { SAMPLING_VERSION, parseContexts, sampleContexts } from '../src/edit/contexts.ts';
-import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
-import type { Solver } from '../src/edit/covariance-solver.ts';
+import { covarianceSolver, identitySolver, type Solver } from '../src/edit/covariance-solver.ts';
 import type { EditSettings } from '../src/edit/edit.ts';
-import { MASS_METHODS, METHODS } from '../src/edit/method.ts';
-import type { MassMethod, Method } from '../src/edit/method.ts';
-import { readBracketed, readRequest } from '../src/edit/request.ts';
-import type { EditRequest } from '../src/edit/request.ts';
+import { MASS_METHODS, METHODS, type MassMethod, type Method } from '../src/edit/method.ts';
+import { readBracketed, readRequest, type EditRequest } from '../src/edit/request.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import { UsageError } from '../src/errors.ts';
 import { CONTEXTS, cachedContexts, contextsFile } from '../src/io/cache.ts';
@@ -15,8 +12,7 @@ import { readText } from '../src/io/file.ts';
 import type { ManifestEntry, OpenedModel } from '../src/io/models.ts';
 import type { Run } from './commands.ts';
 import type { EDIT_FLAGS, Given } from './flags.ts';
-import { applyNamed, introduce, withSession } from './session.ts';
-import type { ModelArguments, Session } from './session.ts';
+import { applyNamed, introduce, withSession, type ModelArguments, type Session } from './session.ts';
 
 /** Whole numbers with commas between; NaN for a word that is none. */
 export function numbersOf(words: string): number[] {

@@ -3,8 +3,7 @@ import type { Edit, Update } from '../src/edit/edit.ts';
 import type { Success } from '../src/edit/guard.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import { updateNumbers } from '../src/edit/record.ts';
-import { targetText } from '../src/edit/request.ts';
-import type { EditRequest } from '../src/edit/request.ts';
+import { targetText, type EditRequest } from '../src/edit/request.ts';
 import type { EditRows } from '../src/edit/rows.ts';
 import { sentence } from '../src/edit/template.ts';
 import type { TraceRow } from '../src/edit/value-loss.ts';
@@ -14,10 +13,8 @@ import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { percent, plural, short } from '../src/numerals.ts';
 import { quoted } from '../src/printable.ts';
 import { norm } from '../src/statistics.ts';
-import { cut, left, right } from '../src/table.ts';
-import type { Cell } from '../src/table.ts';
-import { printStrip } from './predict.ts';
-import type { Answer, Check } from './predict.ts';
+import { cut, left, right, type Cell } from '../src/table.ts';
+import { printStrip, type Answer, type Check } from './predict.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Tokens listed before and after. */

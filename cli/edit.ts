@@ -1,7 +1,6 @@
 /** `palimpsest edit`: one fact, from the request to before and after. */
 import { withUpdate } from '../src/edit/apply.ts';
-import { computeEdit } from '../src/edit/edit.ts';
-import type { Edit, Update } from '../src/edit/edit.ts';
+import { computeEdit, type Edit, type Update } from '../src/edit/edit.ts';
 import { judgeSuccess } from '../src/edit/guard.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import type { EditRequest } from '../src/edit/request.ts';
@@ -14,15 +13,13 @@ import { writeSafetensors } from '../src/io/atomic.ts';
 import { writeEdit } from '../src/io/edit-files.ts';
 import { predict } from '../src/models/predict.ts';
 import { percent } from '../src/numerals.ts';
-import { command } from './commands.ts';
-import type { Report, Run } from './commands.ts';
+import { command, type Report, type Run } from './commands.ts';
 import { methodsFrom, requestFrom, withEditing, singleFlags } from './edit-options.ts';
 import type { EditArguments, RequestArguments } from './edit-options.ts';
 import { LossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import type { Outcome, State } from './edit-view.ts';
 import { KINDS } from './files.ts';
-import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, input, once, output } from './flags.ts';
-import type { Given } from './flags.ts';
+import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, input, once, output, type Given } from './flags.ts';
 import { answer, readChecks, showAnswers } from './predict.ts';
 import type { ModelArguments } from './session.ts';
 import type { Terminal } from './terminal.ts';

@@ -1,15 +1,12 @@
 /** `palimpsest evaluate`: single edits over a data set, each taken back bit for bit; with --batch, all on the same weights. */
 import { rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { METHOD_TABLE } from '../src/edit/method.ts';
-import type { Method } from '../src/edit/method.ts';
+import { METHOD_TABLE, type Method } from '../src/edit/method.ts';
 import { factLine } from '../src/edit/template.ts';
 import { Interrupted, UsageError } from '../src/errors.ts';
 import { casesInCache, factsShard, openCases, readShards } from '../src/io/case-runs.ts';
-import { sha256File } from '../src/io/file.ts';
-import { readText } from '../src/io/file.ts';
-import { evaluate as evaluateFacts } from '../src/lab/evaluate.ts';
-import type { CaseResult, EvaluateOptions } from '../src/lab/evaluate.ts';
+import { sha256File, readText } from '../src/io/file.ts';
+import { evaluate as evaluateFacts, type CaseResult, type EvaluateOptions } from '../src/lab/evaluate.ts';
 import { missingMeasures } from '../src/lab/metrics.ts';
 import type { PromptRow } from '../src/lab/probes.ts';
 import { dangerousEdits, sideEffects, summariseBefore, summariseMethod } from '../src/lab/summary.ts';
@@ -18,15 +15,13 @@ import { readReferences } from '../src/lab/texts.ts';
 import { percent, plural, short } from '../src/numerals.ts';
 import { quoted } from '../src/printable.ts';
 import { left, right } from '../src/table.ts';
-import { command } from './commands.ts';
-import type { Report, Run } from './commands.ts';
+import { command, type Report, type Run } from './commands.ts';
 import { methodsFrom, singleFlags, withEditing } from './edit-options.ts';
 import { FOLDERS } from './files.ts';
 import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, files, flag, folder, input, text } from './flags.ts';
 import type { Given } from './flags.ts';
-import { DATA, LAB_FLAGS, factsFrom, settingsOf, thresholdsFrom } from './lab.ts';
-import type { LabArguments } from './lab.ts';
+import { DATA, LAB_FLAGS, factsFrom, settingsOf, thresholdsFrom, type LabArguments } from './lab.ts';
 import type { Terminal } from './terminal.ts';
 
 const MOST_LISTED = 20;

@@ -9,18 +9,14 @@ import { METHOD_TABLE } from '../src/edit/method.ts';
 import { anchoredAt, measureAnchor } from '../src/edit/writing.ts';
 import { UsageError } from '../src/errors.ts';
 import type { WrittenFacts } from '../src/io/facts-files.ts';
-import { hashOf, memoryRun, openRun } from '../src/io/run.ts';
-import type { JournalOptions, OpenRun } from '../src/io/run.ts';
+import { hashOf, memoryRun, openRun, type JournalOptions, type OpenRun } from '../src/io/run.ts';
 import { requestOf } from '../src/lab/evaluate.ts';
-import { checkBatches } from '../src/lab/fact-batches.ts';
-import type { BatchOptions } from '../src/lab/fact-batches.ts';
-import { RUN_HEAD } from '../src/lab/run-journal.ts';
-import type { BatchLine, Entries } from '../src/lab/run-journal.ts';
+import { checkBatches, type BatchOptions } from '../src/lab/fact-batches.ts';
+import { RUN_HEAD, type BatchLine, type Entries } from '../src/lab/run-journal.ts';
 import { duration, plural } from '../src/numerals.ts';
 import type { Report, Run } from './commands.ts';
 import { tellDanger } from './lab.ts';
-import { withFactsEditing } from './mass-options.ts';
-import type { FactsArguments, FactsEditing } from './mass-options.ts';
+import { withFactsEditing, type FactsArguments, type FactsEditing } from './mass-options.ts';
 import type { Progress, Terminal } from './terminal.ts';
 
 /** What is written of every run before its first batch. */

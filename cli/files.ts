@@ -6,8 +6,7 @@ import { constants, fstatSync } from 'node:fs';
 import { access, open, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { UsageError } from '../src/errors.ts';
-import { placeOf } from '../src/io/place.ts';
-import type { Place } from '../src/io/place.ts';
+import { placeOf, type Place } from '../src/io/place.ts';
 
 /** What a command writes, and how it knows such a file of its own again: by words at its beginning, or at its end. */
 export interface Kind {

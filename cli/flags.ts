@@ -4,8 +4,7 @@ import { UsageError } from '../src/errors.ts';
 import { STORAGES } from '../src/models/storage.ts';
 import { MASS_DEFAULTS, MASS_METHODS, METHODS } from '../src/edit/method.ts';
 import { VALUE_DEFAULTS } from '../src/edit/value.ts';
-import { KINDS } from './files.ts';
-import type { FolderKind, Kind } from './files.ts';
+import { KINDS, type FolderKind, type Kind } from './files.ts';
 
 type CamelCase<Name> = Name extends `${infer Word}-${infer Rest}`
   ? `${Word}${Capitalize<CamelCase<Rest>>}`

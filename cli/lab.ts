@@ -4,28 +4,23 @@
  */
 import { join } from 'node:path';
 import type { Fact } from '../src/data/fact.ts';
-import { readLabelled } from '../src/data/labelled.ts';
-import type { Labelled } from '../src/data/labelled.ts';
+import { readLabelled, type Labelled } from '../src/data/labelled.ts';
 import { readFacts } from '../src/data/read.ts';
-import { THRESHOLDS } from '../src/edit/guard.ts';
-import type { Thresholds } from '../src/edit/guard.ts';
+import { THRESHOLDS, type Thresholds } from '../src/edit/guard.ts';
 import { UsageError } from '../src/errors.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { readData } from '../src/io/file.ts';
 import { hashOf } from '../src/io/run.ts';
-import { TASKS } from '../src/lab/downstream-tasks.ts';
-import type { TaskName } from '../src/lab/downstream-tasks.ts';
+import { TASKS, type TaskName } from '../src/lab/downstream-tasks.ts';
 import { runTask } from '../src/lab/downstream.ts';
-import { heldOut } from '../src/lab/health.ts';
-import type { HealthOptions } from '../src/lab/health.ts';
+import { heldOut, type HealthOptions } from '../src/lab/health.ts';
 import { makeReport } from '../src/lab/report/page.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import type { SequenceLine } from '../src/lab/sequence.ts';
 import type { Model } from '../src/models/model.ts';
 import type { EditArguments, Editing } from './edit-options.ts';
 import { FROM_0, FROM_1, LEAST_0, type Given, choice, input, number, text } from './flags.ts';
-import { adapterName } from './session.ts';
-import type { ModelArguments, Session } from './session.ts';
+import { adapterName, type ModelArguments, type Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Flags of both commands, beside those of an edit. */

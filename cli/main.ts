@@ -10,8 +10,7 @@ import { hideBin } from 'yargs/helpers';
 import { Interrupted, PalimpsestError } from '../src/errors.ts';
 import { printableLines } from '../src/printable.ts';
 import type { Report } from './commands.ts';
-import { parse } from './parse.ts';
-import type { Begin } from './parse.ts';
+import { parse, type Begin } from './parse.ts';
 import { Terminal } from './terminal.ts';
 
 // @huggingface/hub logs with it, and Node writes that to stdout, which belongs to the result.

@@ -4,8 +4,7 @@ import { SAMPLING_VERSION, parseContextGroups, sampleContextGroups } from '../sr
 import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
 import { MASS_DEFAULTS, MASS_METHODS, METHOD_TABLE } from '../src/edit/method.ts';
 import type { MassMethod, MassOptions } from '../src/edit/method.ts';
-import { openMetric } from '../src/edit/metric.ts';
-import type { Metric } from '../src/edit/metric.ts';
+import { openMetric, type Metric } from '../src/edit/metric.ts';
 import type { Writing } from '../src/edit/writing.ts';
 import { UsageError } from '../src/errors.ts';
 import { CONTEXT_GROUPS, cachedContexts, contextsFile } from '../src/io/cache.ts';
@@ -26,8 +25,7 @@ import {
 } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import type { FACTS_FLAGS, Given } from './flags.ts';
-import { applyNamed, introduce, withSession } from './session.ts';
-import type { ModelArguments, Session } from './session.ts';
+import { applyNamed, introduce, withSession, type ModelArguments, type Session } from './session.ts';
 
 export type FactsArguments = Omit<EditArguments, 'method' | 'covariance'> &
   ModelArguments &

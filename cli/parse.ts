@@ -3,8 +3,7 @@ import yargs from 'yargs';
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import { UsageError } from '../src/errors.ts';
 import { readVersion } from '../src/io/version.ts';
-import type { Command, Entry } from './commands.ts';
-import { COMMANDS } from './commands.ts';
+import { COMMANDS, type Command, type Entry } from './commands.ts';
 
 /** Of every command. */
 const COMMON_FLAGS = {

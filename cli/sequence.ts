@@ -1,8 +1,7 @@
 /** `palimpsest sequence`: one edit after another on the same weights, into a folder, resumable after kill -9. */
 import { readdir, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { METHOD_TABLE } from '../src/edit/method.ts';
-import type { Method } from '../src/edit/method.ts';
+import { METHOD_TABLE, type Method } from '../src/edit/method.ts';
 import { UsageError } from '../src/errors.ts';
 import { editFileName, writeEdit } from '../src/io/edit-files.ts';
 import { sha256File } from '../src/io/file.ts';
@@ -12,8 +11,7 @@ import { SEQUENCE_HEAD, SEQUENCE_LINE, runSequence } from '../src/lab/sequence.t
 import type { SequenceHead, SequenceLine, SequenceOptions, Survivor } from '../src/lab/sequence.ts';
 import { percent, plural } from '../src/numerals.ts';
 import { left, right } from '../src/table.ts';
-import { command } from './commands.ts';
-import type { Report, Run } from './commands.ts';
+import { command, type Report, type Run } from './commands.ts';
 import { singleFlags, withEditing } from './edit-options.ts';
 import {
   STUDY_FLAGS,

@@ -9,8 +9,7 @@ import process from 'node:process';
 import { styleText } from 'node:util';
 import type { SingleBar } from 'cli-progress';
 import { printable, printableJson, printableLines } from '../src/printable.ts';
-import { table, wrap } from '../src/table.ts';
-import type { Cell, Column } from '../src/table.ts';
+import { table, wrap, type Cell, type Column } from '../src/table.ts';
 
 type Style = Exclude<Parameters<typeof styleText>[0], readonly unknown[]>;
 

@@ -1,8 +1,7 @@
 /** Causal tracing and a sweep over layers as a person sees them: grids of effects, and which layer they point to. */
 import { TOKEN_KINDS, bestLayer, layerContrast } from '../src/lab/trace-average.ts';
 import type { AverageTracing, LayerScore } from '../src/lab/trace-average.ts';
-import { TRACE_SITES } from '../src/lab/trace-runs.ts';
-import type { TraceSite } from '../src/lab/trace-runs.ts';
+import { TRACE_SITES, type TraceSite } from '../src/lab/trace-runs.ts';
 import type { Tracing } from '../src/lab/trace.ts';
 import { percent } from '../src/numerals.ts';
 import { quoted } from '../src/printable.ts';

@@ -9,8 +9,7 @@
  */
 import { CsvError, parse } from 'csv-parse/browser/esm/sync';
 import { UsageError } from '../errors.ts';
-import { bareFact } from './fact.ts';
-import type { Fact } from './fact.ts';
+import { bareFact, type Fact } from './fact.ts';
 import { splitBracketed } from './plain.ts';
 import { RecordReader, describe } from './record-reader.ts';
 

@@ -1,6 +1,5 @@
 /** The layouts of published data sets: how a record of each is known, and read. */
-import { bareFact } from './fact.ts';
-import type { Fact, Layout } from './fact.ts';
+import { bareFact, type Fact, type Layout } from './fact.ts';
 import type { RecordReader } from './record-reader.ts';
 
 /** Tried in this order; the first whose fields a record has is its layout. */

@@ -1,6 +1,5 @@
 import { UsageError } from '../errors.ts';
-import { bareFact } from './fact.ts';
-import type { Fact } from './fact.ts';
+import { bareFact, type Fact } from './fact.ts';
 import { RecordReader } from './record-reader.ts';
 
 const EXAMPLE =
