@@ -85,148 +85,89 @@ function noting(yargs: Argv, roles: Map<string, NamedRole>): Argv {
   return yargs;
 }
 
-/** A command, or a word that takes one of several actions. */
-export type Entry = {
-  /** Name and positionals as yargs writes them: `predict <text>`. */
-  readonly usage: string;
-  readonly summary: string;
-} & ({ readonly load: () => Promise<Command> } | { readonly actions: readonly Entry[] });
+type Load = () => Promise<Command>;
 
-const COVARIANCE: readonly Entry[] = [
-  {
-    usage: 'build',
-    summary: 'sum the keys of a corpus; interrupted, the same command goes on',
-    load: async () => (await import('./covariance.ts')).build,
-  },
-  {
-    usage: 'info <file>',
-    summary: 'what a covariance file is of; its numbers are checked',
-    load: async () => (await import('./covariance.ts')).info,
-  },
-  {
-    usage: 'merge <files..>',
-    summary: 'the shards of one build brought together',
-    load: async () => (await import('./covariance.ts')).merge,
-  },
-  {
-    usage: 'import <npz>',
-    summary: "take over statistics that ROME's or MEMIT's code wrote",
-    load: async () => (await import('./covariance.ts')).importNpz,
-  },
-  {
-    usage: 'export <file>',
-    summary: "write a covariance as ROME's .npz",
-    load: async () => (await import('./covariance.ts')).exportNpz,
-  },
-];
+/** By name and positionals as yargs writes them, `predict <text>`: a summary, and a command or a word's several actions. */
+export interface Commands {
+  readonly [usage: string]: readonly [summary: string, what: Load | Commands];
+}
 
-const MODELS: readonly Entry[] = [
-  {
-    usage: 'list',
-    summary: 'the known models, and where they are on this machine',
-    load: async () => (await import('./doctor.ts')).list,
-  },
-  {
-    usage: 'fetch <model>',
-    summary: 'download a model into the Hugging Face cache, and check it',
-    load: async () => (await import('./doctor.ts')).fetchModel,
-  },
-];
+const edit: Load = async () => (await import('./edit.ts')).edit;
+const predict: Load = async () => (await import('./predict.ts')).predict;
+const generate: Load = async () => (await import('./generate.ts')).generate;
+const apply: Load = async () => (await import('./apply.ts')).apply;
+const history: Load = async () => (await import('./apply.ts')).history;
+const revert: Load = async () => (await import('./apply.ts')).revert;
+const exportModel: Load = async () => (await import('./export.ts')).exportModel;
+const merge: Load = async () => (await import('./export.ts')).merge;
+const importAdapter: Load = async () => (await import('./export.ts')).importAdapter;
+const evaluate: Load = async () => (await import('./evaluate.ts')).evaluate;
+const sequence: Load = async () => (await import('./sequence.ts')).sequence;
+const trace: Load = async () => (await import('./causal-trace.ts')).causalTrace;
+const explain: Load = async () => (await import('./explain.ts')).explain;
+const page: Load = async () => (await import('./explain.ts')).page;
+const paper: Load = async () => (await import('./paper.ts')).paper;
+const bench: Load = async () => (await import('./bench.ts')).bench;
+const doctor: Load = async () => (await import('./doctor.ts')).doctor;
 
-export const COMMANDS: readonly Entry[] = [
-  {
-    usage: 'edit [sentence] [continuation]',
-    summary: 'one edit: before and after, and every number of it',
-    load: async () => (await import('./edit.ts')).edit,
-  },
-  {
-    usage: 'predict <text..>',
-    summary: 'the most likely next tokens after a text, without and with edits',
-    load: async () => (await import('./predict.ts')).predict,
-  },
-  {
-    usage: 'generate <prompt..>',
-    summary: 'continue prompts, sampled with a seed or greedily',
-    load: async () => (await import('./generate.ts')).generate,
-  },
-  {
-    usage: 'apply <files..>',
-    summary: 'add edit files to an edit list, and check them together',
-    load: async () => (await import('./apply.ts')).apply,
-  },
-  {
-    usage: 'history',
-    summary: 'the edits of an edit list, in order',
-    load: async () => (await import('./apply.ts')).history,
-  },
-  {
-    usage: 'revert <edits..>',
-    summary: 'take edits out of an edit list: exactly, even out of the middle',
-    load: async () => (await import('./apply.ts')).revert,
-  },
-  {
-    usage: 'export <folder>',
-    summary: 'write the edited model as a full Hugging Face checkpoint, or the edits as a LoRA adapter',
-    load: async () => (await import('./export.ts')).exportModel,
-  },
-  {
-    usage: 'merge <files..>',
-    summary: 'make one edit file of several',
-    load: async () => (await import('./export.ts')).merge,
-  },
-  {
-    usage: 'import <adapter>',
-    summary: 'make edit files again of an adapter that export wrote',
-    load: async () => (await import('./export.ts')).importAdapter,
-  },
-  {
-    usage: 'covariance',
-    summary: 'C of a layer: build, info, merge, import, export',
-    actions: COVARIANCE,
-  },
-  {
-    usage: 'evaluate [data] [shards..]',
-    summary: 'single edits over a data set: efficacy, paraphrase, neighbourhood, score, fluency',
-    load: async () => (await import('./evaluate.ts')).evaluate,
-  },
-  {
-    usage: 'sequence [data]',
-    summary: 'one edit after another on the same weights, judged, measured, resumable',
-    load: async () => (await import('./sequence.ts')).sequence,
-  },
-  {
-    usage: 'trace [sentence] [object]',
-    summary: 'causal tracing of a fact, or of many: which layer to edit',
-    load: async () => (await import('./causal-trace.ts')).causalTrace,
-  },
-  {
-    usage: 'explain [file]',
-    summary: 'an edit file step by step: equation, shapes, shaders, numbers',
-    load: async () => (await import('./explain.ts')).explain,
-  },
-  {
-    usage: 'page',
-    summary: 'edit a fact in the browser, and watch every number',
-    load: async () => (await import('./explain.ts')).page,
-  },
-  {
-    usage: 'paper',
-    summary: 'the whole study of "Rebuilding ROME" on one model, with its report',
-    load: async () => (await import('./paper.ts')).paper,
-  },
-  {
-    usage: 'bench [family]',
-    summary: 'how fast the shaders are here: families of kernels, and whole phases',
-    load: async () => (await import('./bench.ts')).bench,
-  },
-  {
-    usage: 'models',
-    summary: 'checkpoints: list, fetch',
-    actions: MODELS,
-  },
-  {
-    usage: 'doctor',
-    summary: 'adapter, limits, caches, versions: the text to paste into an issue',
-    load: async () => (await import('./doctor.ts')).doctor,
-  },
-];
+const COVARIANCE: Commands = {
+  build: [
+    'sum the keys of a corpus; interrupted, the same command goes on',
+    async () => (await import('./covariance.ts')).build,
+  ],
+  'info <file>': [
+    'what a covariance file is of; its numbers are checked',
+    async () => (await import('./covariance.ts')).info,
+  ],
+  'merge <files..>': [
+    'the shards of one build brought together',
+    async () => (await import('./covariance.ts')).merge,
+  ],
+  'import <npz>': [
+    "take over statistics that ROME's or MEMIT's code wrote",
+    async () => (await import('./covariance.ts')).importNpz,
+  ],
+  'export <file>': [
+    "write a covariance as ROME's .npz",
+    async () => (await import('./covariance.ts')).exportNpz,
+  ],
+};
+
+const MODELS: Commands = {
+  list: [
+    'the known models, and where they are on this machine',
+    async () => (await import('./doctor.ts')).list,
+  ],
+  'fetch <model>': [
+    'download a model into the Hugging Face cache, and check it',
+    async () => (await import('./doctor.ts')).fetchModel,
+  ],
+};
+
+export const COMMANDS: Commands = {
+  'edit [sentence] [continuation]': ['one edit: before and after, and every number of it', edit],
+  'predict <text..>': ['the most likely next tokens after a text, without and with edits', predict],
+  'generate <prompt..>': ['continue prompts, sampled with a seed or greedily', generate],
+  'apply <files..>': ['add edit files to an edit list, and check them together', apply],
+  history: ['the edits of an edit list, in order', history],
+  'revert <edits..>': ['take edits out of an edit list: exactly, even out of the middle', revert],
+  'export <folder>': [
+    'write the edited model as a full Hugging Face checkpoint, or the edits as a LoRA adapter',
+    exportModel,
+  ],
+  'merge <files..>': ['make one edit file of several', merge],
+  'import <adapter>': ['make edit files again of an adapter that export wrote', importAdapter],
+  covariance: ['C of a layer: build, info, merge, import, export', COVARIANCE],
+  'evaluate [data] [shards..]': [
+    'single edits over a data set: efficacy, paraphrase, neighbourhood, score, fluency',
+    evaluate,
+  ],
+  'sequence [data]': ['one edit after another on the same weights, judged, measured, resumable', sequence],
+  'trace [sentence] [object]': ['causal tracing of a fact, or of many: which layer to edit', trace],
+  'explain [file]': ['an edit file step by step: equation, shapes, shaders, numbers', explain],
+  page: ['edit a fact in the browser, and watch every number', page],
+  paper: ['the whole study of "Rebuilding ROME" on one model, with its report', paper],
+  'bench [family]': ['how fast the shaders are here: families of kernels, and whole phases', bench],
+  models: ['checkpoints: list, fetch', MODELS],
+  doctor: ['adapter, limits, caches, versions: the text to paste into an issue', doctor],
+};

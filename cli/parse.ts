@@ -3,7 +3,7 @@ import yargs from 'yargs';
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import { UsageError } from '../src/errors.ts';
 import { readVersion } from '../src/io/version.ts';
-import { COMMANDS, type Command, type Entry } from './commands.ts';
+import { COMMANDS, type Command, type Commands } from './commands.ts';
 
 /** Of every command. */
 const COMMON_FLAGS = {
@@ -70,31 +70,24 @@ interface Line extends Begin {
   readonly words: readonly string[];
 }
 
-function register(parser: Argv, entries: readonly Entry[], line: Line, outer = ''): Argv {
-  for (const entry of entries) {
-    const name = outer + nameOf(entry);
-    if ('actions' in entry) {
-      const { actions } = entry;
-      parser.command(entry.usage, entry.summary, (inner) =>
-        register(inner, actions, line, `${name} `).demandCommand(
-          1,
-          `${name}: expected ${actions.map(nameOf).join(', ')}.`,
-        ),
+function register(parser: Argv, commands: Commands, line: Line, outer = ''): Argv {
+  for (const [usage, [summary, what]] of Object.entries(commands)) {
+    const name = outer + nameOf(usage);
+    if (typeof what === 'object') {
+      const expected = `${name}: expected ${namesOf(what)}.`;
+      parser.command(usage, summary, (inner) =>
+        register(inner, what, line, `${name} `).demandCommand(1, expected),
       );
-    } else {
-      parser.command(
-        entry.usage,
-        entry.summary,
-        async (inner) => {
-          line.chosen(name);
-          return (await entry.load()).builder(inner);
-        },
-        async (args) => {
-          checkSwitches(line.words, args);
-          return line.run(await entry.load(), written(args) as ArgumentsCamelCase & CommonArguments);
-        },
-      );
+      continue;
     }
+    const builder = async (inner: Argv): Promise<Argv> => {
+      line.chosen(name);
+      return (await what()).builder(inner);
+    };
+    parser.command(usage, summary, builder, async (args) => {
+      checkSwitches(line.words, args);
+      return line.run(await what(), written(args) as ArgumentsCamelCase & CommonArguments);
+    });
   }
   return parser;
 }
@@ -109,8 +102,12 @@ function checkSwitches(words: readonly string[], args: ArgumentsCamelCase): void
   }
 }
 
-function nameOf({ usage }: Entry): string {
+function nameOf(usage: string): string {
   return usage.split(' ')[0] ?? usage;
+}
+
+function namesOf(commands: Commands): string {
+  return Object.keys(commands).map(nameOf).join(', ');
 }
 
 /**
@@ -137,26 +134,35 @@ function written(value: unknown): unknown {
 
 /** yargs' message as a sentence of ours, and where to read on. */
 function advise(message: string, words: readonly string[]): string {
-  const outer = COMMANDS.find((entry) => nameOf(entry) === words[0]);
-  const action = outer && 'actions' in outer && outer.actions.find((entry) => nameOf(entry) === words[1]);
-  const found = action ? { usage: `${words[0]} ${action.usage}` } : outer;
-  const name = action ? `${words[0]} ${words[1]}` : outer ? nameOf(outer) : 'palimpsest';
+  const [first = '', second = ''] = words;
+  const outer = Object.keys(COMMANDS).find((usage) => nameOf(usage) === first);
+  const inner = outer === undefined ? undefined : COMMANDS[outer]?.[1];
+  const action =
+    typeof inner === 'object' ? Object.keys(inner).find((usage) => nameOf(usage) === second) : undefined;
+  const found = action === undefined ? outer : `${first} ${action}`;
+  const name = action !== undefined ? `${first} ${second}` : (outer && first) || 'palimpsest';
   const forms: readonly [RegExp, (...groups: string[]) => string][] = [
-    [/^Did you mean (.+)\?$/, (guess) => `there is no command "${words[0]}". Did you mean ${guess}?`],
+    [
+      /^Did you mean (.+)\?$/,
+      (guess) =>
+        typeof inner === 'object'
+          ? `there is no command "${first} ${second}". Did you mean ${first} ${guess}?`
+          : `there is no command "${first}". Did you mean ${guess}?`,
+    ],
     [
       /^Unknown (?:argument|command)s?: (.+)$/,
       (unknown = '') =>
         found
-          ? `${name}: expected ${found.usage} and its flags, found ${unknown
+          ? `${name}: expected ${found} and its flags, found ${unknown
               .split(', ')
               .map((one) => typed(one, words))
               .join(', ')}.`
-          : `there is no command "${unknown}". There are ${COMMANDS.map(nameOf).join(', ')}.`,
+          : `there is no command "${unknown}". There are ${namesOf(COMMANDS)}.`,
     ],
     [
       /^Not enough non-option arguments/,
       () =>
-        `${name}: expected ${found?.usage}, but nothing was given for ${/<\S+>/.exec(found?.usage ?? '')?.[0]}.` +
+        `${name}: expected ${found}, but nothing was given for ${/<\S+>/.exec(found ?? '')?.[0]}.` +
         (words.includes('--edits')
           ? ' All words after --edits are its files: write it before --edits, or after --.'
           : ''),

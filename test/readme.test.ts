@@ -12,8 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Argv } from 'yargs';
-import { COMMANDS } from '../cli/commands.ts';
-import type { Entry } from '../cli/commands.ts';
+import { COMMANDS, type Commands } from '../cli/commands.ts';
 import { COMMAND } from './process.ts';
 import { fenced } from './readme.ts';
 
@@ -41,11 +40,11 @@ const lines = fenced('')
 const smaller = (line: string): string => SMALLER.reduce((text, [from, to]) => text.replace(from, to), line);
 
 /** `$0 ...` of every command's --help, in the order of the commands. */
-async function examples(entries: readonly Entry[]): Promise<string[]> {
+async function examples(commands: Commands): Promise<string[]> {
   const found: string[] = [];
-  for (const entry of entries) {
-    if ('actions' in entry) {
-      found.push(...(await examples(entry.actions)));
+  for (const [, what] of Object.values(commands)) {
+    if (typeof what === 'object') {
+      found.push(...(await examples(what)));
       continue;
     }
     const yargs: unknown = new Proxy(
@@ -59,7 +58,7 @@ async function examples(entries: readonly Entry[]): Promise<string[]> {
           },
       },
     );
-    (await entry.load()).builder(yargs as Argv);
+    (await what()).builder(yargs as Argv);
   }
   return found;
 }
