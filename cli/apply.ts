@@ -7,7 +7,7 @@ import { exists } from '../src/io/file.ts';
 import { jsonIfAny } from '../src/json.ts';
 import { checkEdits, type Checked } from '../src/lab/health.ts';
 import { percent, plural } from '../src/numerals.ts';
-import { cut, left, right } from '../src/table.ts';
+import { cut, left, right, type Column } from '../src/table.ts';
 import { command, type Report, type Run } from './commands.ts';
 import {
   madeOn,
@@ -105,8 +105,11 @@ export const history = command({
     terminal.say(
       `${path}: base ${model.id} (sha256 ${model.sha256.slice(0, 12)}) → ${plural(edits.length, 'edit')}`,
     );
-    const bases = edits.map((edit) => baseOf(edit, edits));
-    showEdits(terminal, edits, { title: 'made on', cells: bases });
+    showEdits(
+      terminal,
+      edits,
+      right('made on', (edit) => baseOf(edit, edits)),
+    );
     const moved = edits.flatMap((edit, i) => {
       const here = edits.slice(0, i).map(({ id }) => id);
       return here.join() === madeOn(edit).join() ? [] : [i + 1];
@@ -161,11 +164,9 @@ async function keepList(
   return withSession(args, run, { edits }, async (session) => {
     introduce(session);
     const checked = await checkEdits(session.model, edits, session.timed);
-    const columns = (['before', 'applied', 'after'] as const).map((state) => ({
-      title: { before: 'base', applied: 'applied', after: 'now' }[state],
-      cells: checked.map((found) => percent(found[state])),
-    }));
-    showEdits(terminal, edits, ...columns);
+    const asked = (title: string, state: 'before' | 'applied' | 'after'): Column<NamedEdit> =>
+      right(title, (_, i) => percent(checked[i]?.[state] ?? NaN));
+    showEdits(terminal, edits, asked('base', 'before'), asked('applied', 'applied'), asked('now', 'after'));
     warnOfFallen(checked, edits, terminal);
     await write();
     return session.report({ ...result, checked });
@@ -226,31 +227,24 @@ function baseOf(edit: NamedEdit, edits: readonly NamedEdit[]): string {
   return names.length === 0 ? 'the base' : names.join(', ');
 }
 
-interface ListColumn {
-  readonly title: string;
-  readonly cells: readonly string[];
-}
-
 /** A table of edits, with columns of the caller's. */
-function showEdits(terminal: Terminal, edits: readonly NamedEdit[], ...columns: readonly ListColumn[]): void {
+function showEdits(
+  terminal: Terminal,
+  edits: readonly NamedEdit[],
+  ...more: readonly Column<NamedEdit>[]
+): void {
   if (edits.length === 0) return;
-  const room = Math.max(20, terminal.columns - 34 - 11 * columns.length);
-  terminal.table(
-    [
-      ...right('#'),
-      ...left('id', 'method'),
-      ...right('layer', ...columns.map(({ title }) => title)),
-      ...left('edit'),
-    ],
-    edits.map((edit, i) => [
-      String(i + 1),
-      shortId(edit),
-      METHOD_TABLE[edit.record.method].title,
-      targetsOf(edit.record)
+  const room = Math.max(20, terminal.columns - 34 - 11 * more.length);
+  terminal.table(edits, [
+    right('#', (_, i) => i + 1),
+    left('id', shortId),
+    left('method', ({ record }) => METHOD_TABLE[record.method].title),
+    right('layer', ({ record }) =>
+      targetsOf(record)
         .map(({ layer }) => layer)
         .join(),
-      ...columns.map(({ cells }) => cells[i] ?? ''),
-      cut(sentenceOf(edit), room),
-    ]),
-  );
+    ),
+    ...more,
+    left('edit', (edit) => cut(sentenceOf(edit), room)),
+  ]);
 }

@@ -7,27 +7,30 @@ import { checkShader, comparePair, findKernel, pairCases, standsInFor } from '..
 import type { Compared, Roof, Side } from '../src/lab/bench/compare.ts';
 import { casesOf, shortName, type Deviation, type Family, type Sizes } from '../src/lab/bench/family.ts';
 import { rungTable, type ClassWinner } from '../src/lab/bench/matmul.ts';
-import { measureAll, rate, type Measured } from '../src/lab/bench/measure.ts';
+import { measureAll, rate, type Measured, type Timing } from '../src/lab/bench/measure.ts';
 import { giga, ms, percentOf, plural } from '../src/numerals.ts';
-import { left, right, type Cell } from '../src/table.ts';
+import { left, right, type Column } from '../src/table.ts';
 import type { BenchArguments } from './bench.ts';
 import type { Run } from './commands.ts';
-
-const MEASURED = [...left('kernel', 'shape'), ...right('ms', '±', 'wall', 'GFLOP/s', 'GB/s', '%mm', '%cp')];
 
 /** What they mean, for below a table. */
 export const MEASURED_LEGEND =
   'ms: median of a run by timestamps (wall where there are none), ± its median distance from it; wall: from recording ' +
   'to the end; %mm, %cp: of the best matmul and the best copy of this adapter. Results are checked first.';
 
-function measuredRow(m: Measured, roof: Roof): Cell[] {
-  if (!m.wall) return [m.name, m.shape, 'WRONG', '', '', '', '', '', ''];
-  const { median, mad } = m.timestamps ?? m.wall;
-  const [flops, bytes] = [rate(m, 'flops'), rate(m, 'bytes')];
-  const of = m.flops > 0 ? [giga(flops), percentOf(flops, roof.matmul)] : ['', ''];
+function measuredColumns(roof: Roof): readonly Column<Measured>[] {
+  const time = ({ timestamps, wall }: Measured): Timing | undefined => timestamps ?? wall;
+  const flops = (m: Measured): number => (m.flops > 0 ? rate(m, 'flops') : NaN);
   return [
-    ...[m.name, m.shape, ms(median), ms(mad), ms(m.wall.median)],
-    ...[of[0] ?? '', giga(bytes), of[1] ?? '', percentOf(bytes, roof.copy)],
+    left('kernel', ({ name }) => name),
+    left('shape', ({ shape }) => shape),
+    right('ms', (m) => (m.wall ? ms(time(m)?.median ?? NaN) : 'WRONG')),
+    right('±', (m) => ms(time(m)?.mad ?? NaN)),
+    right('wall', ({ wall }) => ms(wall?.median ?? NaN)),
+    right('GFLOP/s', (m) => giga(flops(m))),
+    right('GB/s', (m) => giga(rate(m, 'bytes'))),
+    right('%mm', (m) => percentOf(flops(m), roof.matmul)),
+    right('%cp', (m) => percentOf(rate(m, 'bytes'), roof.copy)),
   ];
 }
 
@@ -78,10 +81,7 @@ export async function benchFamily(
     }
   });
   terminal.heading(`${family.name}: ${family.title}`);
-  terminal.table(
-    MEASURED,
-    cases.map((c) => measuredRow(c, roof)),
-  );
+  terminal.table(cases, measuredColumns(roof));
   const passed_over = list.length - cases.length;
   if (passed_over > 0)
     terminal.print(`The budget left no time for ${plural(passed_over, 'case')} of ${list.length}.`);
@@ -117,19 +117,18 @@ export async function benchTable(
   return found;
 }
 
-const COMPARED = [...left('shape'), ...right('A ms', '±', 'B ms', '±', 'A/B', '±', 'B faster')];
+const verdictOf = ({ ratio }: Deviation): string => (ratio <= 1 ? 'right' : 'WRONG');
 
-function comparedRow({ shape, deviations, times }: Compared): Cell[] {
-  if (!times) {
-    const [a, b] = deviations.map(({ ratio }) => (ratio <= 1 ? 'right' : 'WRONG'));
-    return [shape, a ?? '', '', b ?? '', '', '', '', ''];
-  }
-  const { a, b, ratio, wins } = times;
-  return [
-    ...[shape, ms(a.median), ms(a.mad), ms(b.median), ms(b.mad)],
-    ...[ratio.median.toFixed(3), ratio.mad.toFixed(3), `${wins} of ${ratio.samples}`],
-  ];
-}
+const COMPARED: readonly Column<Compared>[] = [
+  left('shape', ({ shape }) => shape),
+  right('A ms', ({ times, deviations: [a] }) => (times ? ms(times.a.median) : verdictOf(a))),
+  right('±', ({ times }) => times && ms(times.a.mad)),
+  right('B ms', ({ times, deviations: [, b] }) => (times ? ms(times.b.median) : verdictOf(b))),
+  right('±', ({ times }) => times && ms(times.b.mad)),
+  right('A/B', ({ times }) => times?.ratio.median.toFixed(3)),
+  right('±', ({ times }) => times?.ratio.mad.toFixed(3)),
+  right('B faster', ({ times }) => times && `${times.wins} of ${times.ratio.samples}`),
+];
 
 /** `--compare`: two rungs of a family, or shader files, or one of each, at all shapes that both compute. */
 export async function benchCompare(
@@ -175,7 +174,7 @@ export async function benchCompare(
     bar.stop();
     for (const one of gpus) one.destroy();
   }
-  terminal.table(COMPARED, results.map(comparedRow));
+  terminal.table(results, COMPARED);
   terminal.print('');
   terminal.say(
     'A/B: median of the ratios pair by pair, above 1 where B is faster; ± median distance from it.',

@@ -224,10 +224,12 @@ export const list = command({
         folder: await whereIs(id),
       })),
     );
-    terminal.table(
-      [...left('model', 'from'), ...right('layer'), ...left('here')],
-      rows.map((row) => [row.id, row.source, String(row.edit_layer), row.folder ?? '-']),
-    );
+    terminal.table(rows, [
+      left('model', ({ id }) => id),
+      left('from', ({ source }) => source),
+      right('layer', ({ edit_layer }) => edit_layer),
+      left('here', ({ folder }) => folder ?? '-'),
+    ]);
     terminal.say('Any other model goes by its hub id or its folder.');
     return { result: { models: rows } };
   },

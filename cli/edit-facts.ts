@@ -160,18 +160,17 @@ function successOf(before: State, after: State): Success {
 function showLayers(terminal: Terminal, lines: readonly BatchLine[]): void {
   const all = lines.flatMap((line) => line.layers.map((layer) => ({ ...layer, line })));
   terminal.heading('The updates W += U Lambda');
-  terminal.table(
-    right('batch', 'facts', 'layer', 'rank', '|Δ|', '|Δ|/|W|', 'left undone'),
-    someRows(all).map(({ line, layer, rank, update_norm, relative_update, undone }) => [
-      String(line.batch),
-      String(line.case_ids.length),
-      String(layer),
-      String(rank),
-      short(update_norm),
-      short(relative_update),
+  terminal.table(someRows(all), [
+    right('batch', ({ line }) => line.batch),
+    right('facts', ({ line }) => line.case_ids.length),
+    right('layer', ({ layer }) => layer),
+    right('rank', ({ rank }) => rank),
+    right('|Δ|', ({ update_norm }) => short(update_norm)),
+    right('|Δ|/|W|', ({ relative_update }) => short(relative_update)),
+    right('left undone', ({ line, undone }) =>
       !line.kept ? 'left out' : undone === null ? '' : `${(100 * undone).toFixed(1)} %`,
-    ]),
-  );
+    ),
+  ]);
 }
 
 function showOutcomes(
@@ -186,15 +185,10 @@ function showOutcomes(
   );
   const fallen = outcomes.filter(({ success }) => success !== 'took');
   if (fallen.length > 0)
-    terminal.table(
-      [...left('fact'), ...right('p before', 'p after'), ...left('')],
-      fallen
-        .slice(0, LISTED)
-        .map(({ fact, before, after, success }) => [
-          factLine(fact, fact.targetNew),
-          percent(before.target_logprob),
-          percent(after.target_logprob),
-          success,
-        ]),
-    );
+    terminal.table(fallen.slice(0, LISTED), [
+      left('fact', ({ fact }) => factLine(fact, fact.targetNew)),
+      right('p before', ({ before }) => percent(before.target_logprob)),
+      right('p after', ({ after }) => percent(after.target_logprob)),
+      left('', ({ success }) => success),
+    ]);
 }

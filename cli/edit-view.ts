@@ -132,9 +132,10 @@ export function showComparison(
   const wanted = targetText(request);
   // Side by side if need be with shortened tokens, as long as one still recognises them.
   const room = Math.floor((terminal.columns - NAME_COLUMNS) / states.length) - 2 - NUMBER_COLUMNS - 1;
-  const cell = ({ next }: Prediction, rank: number): Cell => {
+  const cell = ({ next, continuationLogprob }: Prediction, rank: number): Cell => {
+    if (rank === LISTED) return points(continuationLogprob);
     const found = next[rank];
-    if (!found) return '';
+    if (!found) return undefined;
     const token = quoted(found.token);
     const text = `${points(found.logprob)} ${room >= LEAST_TOKEN ? cut(token, room) : token}`;
     // A target of several tokens begins with the likeliest one's text.
@@ -142,13 +143,12 @@ export function showComparison(
       ? { text, paint: (plain) => terminal.paint(['bold', 'green'], plain) }
       : text;
   };
-  const rows: Cell[][] = Array.from({ length: LISTED }, (_, rank) => [
-    `  ${rank + 1}`,
-    ...states.map((state) => cell(state, rank)),
-  ]);
   const name = { text: '  target', paint: (text: string) => terminal.paint('bold', text) };
-  rows.push([name, ...states.map(({ continuationLogprob }) => points(continuationLogprob))]);
-  terminal.table(left('', 'before, %', ...titles), rows);
+  const ranks = Array.from({ length: LISTED + 1 }, (_, rank) => rank);
+  terminal.table(ranks, [
+    left('', (rank) => (rank === LISTED ? name : `  ${rank + 1}`)),
+    ...states.map((state, i) => left(['before, %', ...titles][i] ?? '', (rank: number) => cell(state, rank))),
+  ]);
 }
 
 /** A probability in points of a hundred, as wide as any. */
@@ -170,19 +170,17 @@ export function showNumbers(
     text: word,
     paint: (text) => terminal.paint(COLOURS[word], text),
   });
-  const rows = outcomes.map(({ update, success }): Cell[] => [
-    `  ${METHOD_TABLE[update.method].title}`,
-    delta,
-    short(update.divisor),
-    short(update.cosine),
-    short(update.lambdaNorm),
-    update.normalisedUpdate.toExponential(2),
-    short(update.relativeUpdate),
-    judged(update.verdict),
-    judged(success),
+  terminal.table(outcomes, [
+    left('  method', ({ update }) => `  ${METHOD_TABLE[update.method].title}`),
+    right('|delta|', () => delta),
+    right('key.u', ({ update }) => short(update.divisor)),
+    right('cosine', ({ update }) => short(update.cosine)),
+    right('|lambda|', ({ update }) => short(update.lambdaNorm)),
+    right('|Delta|', ({ update }) => update.normalisedUpdate.toExponential(2)),
+    right('relative', ({ update }) => short(update.relativeUpdate)),
+    left('verdict', ({ update }) => judged(update.verdict)),
+    left('success', ({ success }) => judged(success)),
   ]);
-  const numbers = right('|delta|', 'key.u', 'cosine', '|lambda|', '|Delta|', 'relative');
-  terminal.table([...left('  method'), ...numbers, ...left('verdict', 'success')], rows);
   const solved = outcomes[0]?.update.solved;
   const how =
     solved && solved.tokens > 0 ? `: residual ${short(solved.residual)}, ridge ${short(solved.ridge)}` : '';

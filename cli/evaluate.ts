@@ -28,7 +28,9 @@ const MOST_LISTED = 20;
 /** Prompts listed of each method. */
 const WORST = 10;
 
-const FAMILIES: readonly (readonly [title: string, names: readonly (keyof MethodSummary['interval'])[]])[] = [
+type Metric = keyof MethodSummary['interval'];
+
+const FAMILIES: readonly (readonly [title: string, names: readonly Metric[]])[] = [
   ['by comparison of both objects, percent', ['ES', 'PS', 'NS', 'S']],
   ['by arg-max: every token of the object first, percent', ['EM', 'PM', 'NM']],
   [
@@ -213,13 +215,11 @@ function showSummaries(terminal: Terminal, summaries: readonly MethodSummary[]):
     terminal.print();
     terminal.say(title, '', 'dim');
     terminal.table(
-      [...left(''), ...right(...known)],
-      summaries
-        .filter((summary) => known.some((name) => summary[name] !== undefined))
-        .map((summary) => [
-          summary.method === 'before' ? 'unedited' : METHOD_TABLE[summary.method].title,
-          ...known.map((name) => cell(summary[name], summary.interval[name], name === 'entropy' ? 3 : 1)),
-        ]),
+      summaries.filter((summary) => known.some((name) => summary[name] !== undefined)),
+      [
+        left('', ({ method }) => (method === 'before' ? 'unedited' : METHOD_TABLE[method].title)),
+        ...known.map((name) => right(name, (summary: MethodSummary) => cell(summary, name))),
+      ],
     );
   }
 }
@@ -239,25 +239,16 @@ function showSideEffects(terminal: Terminal, cases: readonly CaseResult[], metho
   );
   if (effects.length === 0) return;
   const chance = (logprob: number | null): string => (logprob === null ? '' : percent(logprob));
-  terminal.table(
-    [
-      ...left('case', 'kind'),
-      ...right('p(true) before', 'after', 'p(new) before', 'after'),
-      ...left('says now', 'prompt'),
-    ],
-    effects
-      .slice(0, WORST)
-      .map(({ case_id, before, after }) => [
-        String(case_id),
-        after.kind,
-        chance(before.true_logprob),
-        chance(after.true_logprob),
-        chance(before.target_logprob),
-        chance(after.target_logprob),
-        quoted(after.says),
-        after.prompt,
-      ]),
-  );
+  terminal.table(effects.slice(0, WORST), [
+    left('case', ({ case_id }) => case_id),
+    left('kind', ({ after }) => after.kind),
+    right('p(true) before', ({ before }) => chance(before.true_logprob)),
+    right('after', ({ after }) => chance(after.true_logprob)),
+    right('p(new) before', ({ before }) => chance(before.target_logprob)),
+    right('after', ({ after }) => chance(after.target_logprob)),
+    left('says now', ({ after }) => quoted(after.says)),
+    left('prompt', ({ after }) => after.prompt),
+  ]);
 }
 
 function showDangerous(terminal: Terminal, list: readonly Dangerous[]): void {
@@ -265,28 +256,19 @@ function showDangerous(terminal: Terminal, list: readonly Dangerous[]): void {
   terminal.print();
   terminal.say(`${disabling} disabling and ${list.length - disabling} suspect edits.`);
   if (list.length === 0) return;
-  terminal.table(
-    [...left('case', 'method', 'verdict'), ...right('cosine', '|Δ|/|W|', '|Δ| per element'), ...left('edit')],
-    list
-      .slice(0, MOST_LISTED)
-      .map((edit) => [
-        String(edit.case_id),
-        METHOD_TABLE[edit.method].title,
-        edit.verdict,
-        short(edit.cosine),
-        short(edit.relative_update),
-        edit.normalised_update.toExponential(2),
-        factLine(edit, edit.target_new),
-      ]),
-  );
+  terminal.table(list.slice(0, MOST_LISTED), [
+    left('case', ({ case_id }) => case_id),
+    left('method', ({ method }) => METHOD_TABLE[method].title),
+    left('verdict', ({ verdict }) => verdict),
+    right('cosine', ({ cosine }) => short(cosine)),
+    right('|Δ|/|W|', ({ relative_update }) => short(relative_update)),
+    right('|Δ| per element', ({ normalised_update }) => normalised_update.toExponential(2)),
+    left('edit', (edit) => factLine(edit, edit.target_new)),
+  ]);
 }
 
-function cell(
-  value: number | undefined,
-  interval: readonly [number, number] | undefined,
-  digits: number,
-): string {
-  if (value === undefined) return '';
-  const range = interval ? ` [${interval[0].toFixed(digits)}, ${interval[1].toFixed(digits)}]` : '';
-  return value.toFixed(digits) + range;
+function cell(summary: MethodSummary, name: Metric): string | undefined {
+  const digits = name === 'entropy' ? 3 : 1;
+  const range = summary.interval[name]?.map((end) => end.toFixed(digits)).join(', ');
+  return summary[name]?.toFixed(digits).concat(range === undefined ? '' : ` [${range}]`);
 }

@@ -7,9 +7,8 @@ import { editFileName } from '../src/io/edit-files.ts';
 import { writeBatchFiles } from '../src/io/facts-files.ts';
 import { STUDY_HEAD, stepsOf, studyBatches, summariseJudged } from '../src/lab/batch-study.ts';
 import type { Judged, Measured, Study, StudyHead } from '../src/lab/batch-study.ts';
-import type { HealthNumbers } from '../src/lab/health.ts';
 import { missingMeasures } from '../src/lab/metrics.ts';
-import type { SequenceRun } from '../src/lab/report/study.ts';
+import type { SequenceRun, SequenceStep } from '../src/lab/report/study.ts';
 import { BATCH_LINE } from '../src/lab/run-journal.ts';
 import { plural, short } from '../src/numerals.ts';
 import { left, right, someRows } from '../src/table.ts';
@@ -150,14 +149,12 @@ function showJudged(
   const known = MEASURES.filter((name) => all.some(({ values }) => values[name] !== undefined));
   const hasFree = all.some(({ free }) => free !== undefined);
   const titles = { before: 'unedited', written: 'when written', end: 'at the end' };
-  terminal.table(
-    [...left(''), ...right(...known, ...(hasFree ? ['free'] : []))],
-    (['before', 'written', 'end'] as const).map((which) => {
-      const { values, free } = summaries[which];
-      const cells = known.map((name) => values[name]?.toFixed(1) ?? '');
-      return [titles[which], ...cells, ...(hasFree ? [free?.toFixed(1) ?? ''] : [])];
-    }),
-  );
+  type Which = keyof typeof titles;
+  terminal.table(Object.keys(titles) as Which[], [
+    left('', (which) => titles[which]),
+    ...known.map((name) => right(name, (which: Which) => summaries[which].values[name]?.toFixed(1))),
+    ...(hasFree ? [right('free', (which: Which) => summaries[which].free?.toFixed(1))] : []),
+  ]);
   terminal.say(
     'ES, PS, NS and S by comparison, EM, PM and NM by arg-max, all under teacher forcing; free: of texts that the model writes by itself, those that name the new object.',
     '',
@@ -202,49 +199,35 @@ export function showSequence(terminal: Terminal, { head, lines }: Omit<SequenceR
   const took = measured.some(({ metrics }) => metrics?.recent.values.ES !== undefined) ? 'ES' : 'EM';
   if (before.perplexity !== undefined) {
     terminal.heading('The model while it is edited');
+    const unedited = { ...before, edit: 0, relative_total: 0, metrics: undefined };
     terminal.table(
+      [unedited, ...someRows(measured)],
       [
-        ...left('edits'),
-        ...right('|W - W0|/|W0|', 'perplexity', 'entropy', `${took} recent`, `${took} earlier`, 'NS recent'),
-      ],
-      [
-        ['0', '0', ...language(before), '', '', ''],
-        ...someRows(measured).map((line) => [
-          String(line.edit),
-          short(line.relative_total),
-          ...language(line),
-          percent(line.metrics?.recent.values[took]),
-          percent(line.metrics?.earlier.values[took]),
-          percent(line.metrics?.recent.values.NS),
-        ]),
+        left('edits', ({ edit }) => edit),
+        right('|W - W0|/|W0|', ({ relative_total }) => short(relative_total)),
+        right('perplexity', ({ perplexity: x }) => x && short(x)),
+        right('entropy', ({ entropy }) => entropy?.toFixed(3)),
+        right(`${took} recent`, ({ metrics }) => metrics?.recent.values[took]?.toFixed(1)),
+        right(`${took} earlier`, ({ metrics }) => metrics?.earlier.values[took]?.toFixed(1)),
+        right('NS recent', ({ metrics }) => metrics?.recent.values.NS?.toFixed(1)),
       ],
     );
   }
   const isSingle = lines.every((line) => 'prompt' in line);
   terminal.heading(`The largest ${isSingle ? 'edits' : 'batches'}`);
   const largest = lines.toSorted((a, b) => b.update_norm - a.update_norm).slice(0, WORST);
-  terminal.table(
-    [
-      ...left(isSingle ? 'edit' : 'facts'),
-      ...right('|Δ|', 'cosine'),
-      ...left('verdict', 'kept', ...(isSingle ? ['fact'] : [])),
-    ],
-    largest.map((line) => [
-      'facts' in line && line.facts > 1 ? `${line.edit - line.facts + 1} to ${line.edit}` : `${line.edit}`,
-      short(line.update_norm),
-      line.cosine === undefined ? '' : short(line.cosine),
-      line.verdict,
-      line.kept ? 'yes' : 'no',
-      ...('prompt' in line ? [factLine(line, line.target_new)] : []),
-    ]),
+  const facts = left('fact', (line: SequenceStep) =>
+    'prompt' in line ? factLine(line, line.target_new) : '',
   );
+  terminal.table(largest, [
+    left(isSingle ? 'edit' : 'facts', (line) =>
+      'facts' in line && line.facts > 1 ? `${line.edit - line.facts + 1} to ${line.edit}` : line.edit,
+    ),
+    right('|Δ|', ({ update_norm }) => short(update_norm)),
+    right('cosine', ({ cosine }) => cosine && short(cosine)),
+    left('verdict', ({ verdict }) => verdict),
+    left('kept', ({ kept }) => (kept ? 'yes' : 'no')),
+    ...(isSingle ? [facts] : []),
+  ]);
   terminal.print();
-}
-
-function language({ perplexity, entropy }: HealthNumbers): [string, string] {
-  return [perplexity === undefined ? '' : short(perplexity), entropy === undefined ? '' : entropy.toFixed(3)];
-}
-
-function percent(value: number | undefined): string {
-  return value === undefined ? '' : value.toFixed(1);
 }

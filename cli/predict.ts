@@ -7,7 +7,7 @@ import type { Model } from '../src/models/model.ts';
 import { predict as predictNext, type NextToken, type Prediction } from '../src/models/predict.ts';
 import { percent } from '../src/numerals.ts';
 import { quoted } from '../src/printable.ts';
-import { cut, left, right, textWidth, type Cell } from '../src/table.ts';
+import { cut, left, right, textWidth, type Column } from '../src/table.ts';
 import { command } from './commands.ts';
 import { FROM_1, MODEL_FLAGS, number } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
@@ -79,18 +79,17 @@ function showNext(terminal: Terminal, { tokens, next, before }: Found): void {
   terminal.print();
   const likeliest = Math.exp(next[0]?.logprob ?? 0);
   const room = Math.min(30, Math.max(4, terminal.columns - (before ? 70 : 45)));
-  const cells = (found: NextToken | undefined): Cell[] =>
-    found ? [quoted(found.token), String(found.id), percent(found.logprob)] : ['', '', ''];
-  const heads = (title: string) => [...left(title), ...right('id', 'p')];
-  terminal.table(
-    [...right(''), ...(before ? heads('before') : []), ...heads(before ? 'after' : 'next'), ...left('')],
-    next.map((found, rank) => [
-      String(rank + 1),
-      ...(before ? cells(before[rank]) : []),
-      ...cells(found),
-      '█'.repeat(Math.round((Math.exp(found.logprob) / likeliest) * room)),
-    ]),
-  );
+  const token = (title: string, list: readonly NextToken[]): Column<NextToken>[] => [
+    left(title, (_, rank) => list[rank] && quoted(list[rank].token)),
+    right('id', (_, rank) => list[rank]?.id),
+    right('p', (_, rank) => list[rank] && percent(list[rank].logprob)),
+  ];
+  terminal.table(next, [
+    right('', (_, rank) => rank + 1),
+    ...(before ? token('before', before) : []),
+    ...token(before ? 'after' : 'next', next),
+    left('', ({ logprob }) => '█'.repeat(Math.round((Math.exp(logprob) / likeliest) * room))),
+  ]);
 }
 
 /** Stands between tokens; as good as never part of one. */
@@ -220,28 +219,26 @@ export function showAnswers(
   const expects = checks.some(({ expect }) => expect !== undefined);
   const room = Math.max(16, terminal.columns - 26 * states.length - (expects ? 14 * (states.length + 1) : 0));
   const first = states[0]?.answers;
-  const rows = checks.map(({ prompt, expect }, i): Cell[] => [
-    prompt.length > room ? `…${prompt.slice(1 - room)}` : prompt,
-    ...states.map(({ answers }): Cell => {
+  const says = states.map(({ title, answers }) =>
+    left(title, (_: Check, i) => {
       const top = answers[i]?.next[0];
-      if (!top) return '';
+      if (!top) return undefined;
       const text = `${cut(quoted(top.token), 14)} ${percent(top.logprob)}`;
       const isSame = top.id === first?.[i]?.next[0]?.id;
       return isSame ? text : { text, paint: (plain) => terminal.paint('yellow', plain) };
     }),
-    ...(expects
-      ? [
-          expect === undefined ? '' : cut(quoted(expect), 14),
-          ...states.map(({ answers }) => {
-            const { expect_logprob: logprob } = answers[i] ?? {};
-            return logprob === undefined ? '' : percent(logprob);
-          }),
-        ]
-      : []),
-  ]);
-  const titles = states.map(({ title }) => title);
-  terminal.table(
-    left('text', ...titles, ...(expects ? ['expected', ...titles.map((title) => `p ${title}`)] : [])),
-    rows,
   );
+  const expected = [
+    left('expected', ({ expect }: Check) => (expect === undefined ? '' : cut(quoted(expect), 14))),
+    ...states.map(({ title, answers }) =>
+      left(`p ${title}`, (_: Check, i) => {
+        const { expect_logprob: logprob } = answers[i] ?? {};
+        return logprob === undefined ? '' : percent(logprob);
+      }),
+    ),
+  ];
+  const text = left('text', ({ prompt }: Check) =>
+    prompt.length > room ? `…${prompt.slice(1 - room)}` : prompt,
+  );
+  terminal.table(checks, [text, ...says, ...(expects ? expected : [])]);
 }

@@ -198,16 +198,11 @@ function showSurvivors(terminal: Terminal, survivors: readonly Survivor[]): void
   );
   terminal.say(`An edit holds where ${how}.`, '', 'dim');
   if (fallen.length > 0)
-    terminal.table(
-      [...left('fallen'), ...right('p(new)', 'p(true)'), ...left('fact')],
-      fallen
-        .slice(0, FALLEN)
-        .map(({ edit, target_logprob, true_logprob, subject, target_new }) => [
-          String(edit),
-          percent(target_logprob),
-          true_logprob === null ? '' : percent(true_logprob),
-          `${subject} → ${target_new}`,
-        ]),
-    );
+    terminal.table(fallen.slice(0, FALLEN), [
+      left('fallen', ({ edit }) => edit),
+      right('p(new)', ({ target_logprob }) => percent(target_logprob)),
+      right('p(true)', ({ true_logprob }) => (true_logprob === null ? '' : percent(true_logprob))),
+      left('fact', ({ subject, target_new }) => `${subject} → ${target_new}`),
+    ]);
   terminal.print();
 }

@@ -9,7 +9,7 @@ import process from 'node:process';
 import { styleText } from 'node:util';
 import type { SingleBar } from 'cli-progress';
 import { printable, printableJson, printableLines } from '../src/printable.ts';
-import { table, wrap, type Cell, type Column } from '../src/table.ts';
+import { table, wrap, type Column } from '../src/table.ts';
 
 type Style = Exclude<Parameters<typeof styleText>[0], readonly unknown[]>;
 
@@ -109,8 +109,8 @@ export class Terminal {
       this.print(style ? this.paint(style, line) : line);
   }
 
-  table(heads: readonly Column[], rows: readonly (readonly Cell[])[]): void {
-    this.print(...table(heads, rows, this.columns, (text) => this.paint('dim', text)));
+  table<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): void {
+    this.print(...table(rows, columns, this.columns, (text) => this.paint('dim', text)));
   }
 
   heading(text: string): void {

@@ -60,12 +60,14 @@ export function showAverage(terminal: Terminal, average: AverageTracing): void {
 export function showSweep(terminal: Terminal, scores: readonly LayerScore[]): void {
   terminal.heading(`Single edits at each layer (${scores[0]?.n ?? 0} facts)`);
   const best = bestLayer(scores);
-  const rows = scores.map(({ layer, ES, PS, NS, score }) => [
-    String(layer),
-    ...[ES, PS, NS, score].map((x) => (x === undefined ? '' : x.toFixed(1))),
-    layer === best ? 'best' : '',
+  terminal.table(scores, [
+    right('layer', ({ layer }) => layer),
+    right('ES', ({ ES }) => ES.toFixed(1)),
+    right('PS', ({ PS }) => PS?.toFixed(1)),
+    right('NS', ({ NS }) => NS.toFixed(1)),
+    right('S', ({ score }) => score.toFixed(1)),
+    left('', ({ layer }) => (layer === best ? 'best' : '')),
   ]);
-  terminal.table([...right('layer', 'ES', 'PS', 'NS', 'S'), ...left('')], rows);
 }
 
 function showGrid(
@@ -79,17 +81,14 @@ function showGrid(
   const shade = (x: number): string =>
     SHADES[Math.min(SHADES.length - 1, Math.max(0, Math.round((x / most) * (SHADES.length - 1))))] ?? ' ';
   terminal.print();
-  const numbers = layers <= MOST_NUMBERS;
-  const heads = numbers
-    ? right(...Array.from({ length: layers }, (_, layer) => String(layer)))
-    : left(`layers 0 to ${layers - 1}`);
-  const cells = effects.map((row, r) => [
-    `  ${rows[r] ?? ''}`,
-    ...(numbers
-      ? row.map((x) => `${shade(x)}${(100 * x).toFixed(1).padStart(5)}`)
-      : [row.map(shade).join('')]),
+  type Row = readonly number[];
+  const number = (x: number): string => `${shade(x)}${(100 * x).toFixed(1).padStart(5)}`;
+  terminal.table(effects, [
+    left(`  ${title}`, (_, r) => `  ${rows[r] ?? ''}`),
+    ...(layers <= MOST_NUMBERS
+      ? Array.from({ length: layers }, (_, l) => right(`${l}`, (row: Row) => number(row[l] ?? NaN)))
+      : [left(`layers 0 to ${layers - 1}`, (row: Row) => row.map(shade).join(''))]),
   ]);
-  terminal.table([...left(`  ${title}`), ...heads], cells);
 }
 
 function titleOf(site: TraceSite, window: number): string {

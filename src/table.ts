@@ -60,20 +60,24 @@ function segmentWidth(segment: string): number {
   return WIDE.test(segment) ? 2 : 1;
 }
 
-export interface Column {
+/** What stands in a table, and how `paint` is to show it once it has its width; nothing where it is undefined. */
+export type Cell =
+  string | number | undefined | { readonly text: string; readonly paint: (text: string) => string };
+
+/** A column: its title, and what it shows of a row. */
+export interface Column<Row> {
   readonly title: string;
-  /** Default left. */
-  readonly align?: 'left' | 'right';
+  readonly cell: (row: Row, place: number) => Cell;
+  /** Numbers stand to the right. */
+  readonly isRight?: boolean;
 }
 
-/** Columns of words. */
-export function left(...titles: string[]): Column[] {
-  return titles.map((title) => ({ title }));
+export function left<Row>(title: string, cell: Column<Row>['cell']): Column<Row> {
+  return { title, cell };
 }
 
-/** Columns of numbers. */
-export function right(...titles: string[]): Column[] {
-  return titles.map((title) => ({ title, align: 'right' }));
+export function right<Row>(title: string, cell: Column<Row>['cell']): Column<Row> {
+  return { title, cell, isRight: true };
 }
 
 /** Rows that are listed of many. */
@@ -85,40 +89,36 @@ export function someRows<T>(rows: readonly T[]): T[] {
   return rows.filter((_, i) => (rows.length - 1 - i) % step === 0);
 }
 
-/** A cell, and how `paint` is to show it once it has its width. */
-export type Cell = string | { readonly text: string; readonly paint: (text: string) => string };
-
 const GAP = '  ';
 const LEAST_COLUMN = 4;
 
 /**
  * Lines of a table at most `columns` wide. Where that is too narrow, columns go into blocks, one below the other; the first
  * column names the rows, and every block repeats it.
- *
- * @param rows one cell a column; missing ones stay empty
  */
-export function table(
-  heads: readonly Column[],
-  rows: readonly (readonly Cell[])[],
-  columns: number,
+export function table<Row>(
+  list: readonly Row[],
+  columns: readonly Column<Row>[],
+  width: number,
   paintHead: (text: string) => string = (text) => text,
 ): string[] {
-  const natural = heads.map((head, c) =>
-    rows.reduce((most, row) => Math.max(most, textWidth(textOf(row[c]))), textWidth(head.title)),
+  const rows = list.map((row, i) => columns.map(({ cell }) => cell(row, i)));
+  const natural = columns.map(({ title }, c) =>
+    rows.reduce((most, row) => Math.max(most, textWidth(textOf(row[c]))), textWidth(title)),
   );
-  const first = Math.min(natural[0] ?? 0, columns);
+  const first = Math.min(natural[0] ?? 0, width);
   // Beside the names, a block has room for one column at least: a wider cell is cut.
-  const room = Math.max(LEAST_COLUMN, columns - first - GAP.length);
-  const widths = natural.map((width, c) => (c === 0 ? first : Math.min(width, room)));
+  const room = Math.max(LEAST_COLUMN, width - first - GAP.length);
+  const widths = natural.map((own, c) => (c === 0 ? first : Math.min(own, room)));
   const lines: string[] = [];
-  for (const block of blocks(widths, columns)) {
+  for (const block of blocks(widths, width)) {
     if (lines.length > 0) lines.push('');
-    const put = (cellOf: (c: number) => Cell | undefined): string =>
+    const put = (cellOf: (c: number) => Cell): string =>
       block
-        .map((c, place) => pad(cellOf(c), widths[c] ?? 0, heads[c]?.align, place === block.length - 1))
+        .map((c, place) => pad(cellOf(c), widths[c] ?? 0, columns[c]?.isRight, place === block.length - 1))
         .join(GAP)
         .trimEnd();
-    const titles = put((c) => heads[c]?.title);
+    const titles = put((c) => columns[c]?.title);
     if (titles !== '') lines.push(paintHead(titles));
     for (const row of rows) lines.push(put((c) => row[c]));
   }
@@ -144,14 +144,14 @@ function blocks(widths: readonly number[], columns: number): number[][] {
   return [...found, block];
 }
 
-function pad(cell: Cell | undefined, width: number, align: 'left' | 'right' = 'left', last = false): string {
+function pad(cell: Cell, width: number, isRight = false, last = false): string {
   const text = cut(textOf(cell), width);
   const paint = typeof cell === 'object' ? cell.paint : (plain: string): string => plain;
   const blanks = ' '.repeat(Math.max(0, width - textWidth(text)));
-  if (align === 'right') return blanks + paint(text);
+  if (isRight) return blanks + paint(text);
   return paint(text) + (last ? '' : blanks);
 }
 
-function textOf(cell: Cell | undefined): string {
-  return printable(typeof cell === 'object' ? cell.text : (cell ?? ''));
+function textOf(cell: Cell): string {
+  return printable(typeof cell === 'object' ? cell.text : String(cell ?? ''));
 }

@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Terminal } from '../cli/terminal.ts';
 import { percent, short } from '../src/numerals.ts';
-import { cut, table, textWidth, wrap } from '../src/table.ts';
+import { cut, left, right, table, textWidth, wrap } from '../src/table.ts';
 import { sparkline } from '../cli/edit-view.ts';
 import { UsageError } from '../src/errors.ts';
 import { printable, quoted, printableJson, printableLines } from '../src/printable.ts';
@@ -41,26 +41,26 @@ test('a token shows its blanks and its control characters', () => {
 });
 
 test('tables fit: no line is wider than the terminal, every block names its rows, no cell is lost', () => {
-  const heads = [
-    { title: 'name' },
-    { title: 'first' },
-    { title: 'second', align: 'right' as const },
-    { title: 'third' },
+  const columns = [
+    left('name', (row: string[]) => row[0]),
+    left('first', (row: string[]) => row[1]),
+    right('second', (row: string[]) => row[2]),
+    left('third', (row: string[]) => row[3]),
   ];
   const rows = [
     ['one', '東京', '12.5', '" Philadelphia"'],
     ['two', 'b', '3', ''],
     ['three', 'c'],
   ];
-  for (let columns = 20; columns <= 60; columns += 1) {
-    const lines = table(heads, rows, columns);
-    for (const line of lines) assert.ok(textWidth(line) <= columns, `${columns}: ${line}`);
+  for (let width = 20; width <= 60; width += 1) {
+    const lines = table(rows, columns, width);
+    for (const line of lines) assert.ok(textWidth(line) <= width, `${width}: ${line}`);
     const blocks = lines.join('\n').split('\n\n');
     for (const block of blocks) for (const name of ['name', 'one', 'two', 'three']) assert.match(block, name);
     // Below that, the widest cell alone does not fit beside the names.
-    if (columns >= 22) for (const cell of rows.flat()) assert.ok(lines.join('\n').includes(cell), cell);
+    if (width >= 22) for (const cell of rows.flat()) assert.ok(lines.join('\n').includes(cell), cell);
   }
-  assert.equal(table(heads, rows, 60), [
+  assert.equal(table(rows, columns, 60), [
     'name   first  second  third',
     'one    東京     12.5  " Philadelphia"',
     'two    b           3',
@@ -70,7 +70,7 @@ test('tables fit: no line is wider than the terminal, every block names its rows
 
 test('a cell is painted after it was measured', () => {
   const paint = (text: string): string => `<${text}>`;
-  assert.equal(table([{ title: 'a' }, { title: 'b' }], [[{ text: 'x', paint }, 'y']], 40), [
+  assert.equal(table([{ text: 'x', paint }], [left('a', (cell) => cell), left('b', () => 'y')], 40), [
     'a  b',
     '<x>  y',
   ]);
@@ -103,7 +103,7 @@ test('whatever a command prints, no control gets to either stream', () => {
     terminal.write(hostile);
     terminal.say(hostile);
     terminal.heading(hostile);
-    terminal.table([{ title: hostile }], [[hostile]]);
+    terminal.table([hostile], [left(hostile, (cell) => cell)]);
     terminal.document({ [hostile]: hostile });
     for (const tell of ['note', 'phase', 'warn', 'error'] as const) terminal[tell](hostile);
   } finally {
@@ -119,7 +119,7 @@ test('a text of megabytes is measured and cut at once', () => {
   assert.ok(textWidth(long) > 500);
   assert.is(cut(long, 3), 'é\u0301…');
   assert.ok(quoted(long).length < 10_000);
-  assert.ok(table([{ title: 'a' }], [[long], ['b\nc']], 40).every((line) => textWidth(line) <= 40));
+  assert.ok(table([long, 'b\nc'], [left('a', (cell) => cell)], 40).every((line) => textWidth(line) <= 40));
   assert.ok(wrap(long, 80).length >= 1);
   assert.ok(performance.now() - start < 2000);
 });

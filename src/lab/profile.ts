@@ -2,7 +2,7 @@
 import type { Gpu } from '../gpu/context.ts';
 import type { DispatchTime } from '../gpu/timing.ts';
 import { giga, ms, percentOf } from '../numerals.ts';
-import { left, right, table, type Cell } from '../table.ts';
+import { left, right, table } from '../table.ts';
 import { MATMUL } from '../tensor/matmul-rungs.ts';
 
 export interface ProfileRow {
@@ -74,8 +74,6 @@ interface Remarks {
   readonly warn: (text: string) => void;
 }
 
-const HEADS = [...left('kernel', 'shape'), ...right('times', 'ms', '%', 'GFLOP/s', 'GB/s')];
-
 /** Collects dispatches from when the adapter is opened until `report`. */
 export class Profiler {
   readonly #gpu: Gpu;
@@ -130,17 +128,18 @@ export function printProfile(
   whole: number,
   print: (...lines: string[]) => void,
 ): void {
-  const cells = rows.map(({ kernel, shape, count, ms: time, flops, bytes }): Cell[] => [
-    kernel,
-    shape,
-    String(count),
-    ms(time),
-    percentOf(time, whole),
-    flops > 0 ? giga((flops / time) * 1000) : '',
-    bytes > 0 ? giga((bytes / time) * 1000) : '',
-  ]);
-  // A profile has no shapes where a row is all shapes of a kernel.
-  const shaped = rows.some(({ shape }) => shape !== '');
-  const keep = <T>(list: readonly T[]): T[] => list.filter((_, c) => shaped || c !== 1);
-  print(...table(keep(HEADS), cells.map(keep), 80));
+  const second = (of: 'flops' | 'bytes') => (row: ProfileRow) =>
+    row[of] > 0 ? giga((row[of] / row.ms) * 1000) : '';
+  const shapes = left('shape', ({ shape }: ProfileRow) => shape);
+  const columns = [
+    left('kernel', ({ kernel }: ProfileRow) => kernel),
+    // There are none where a row is all shapes of a kernel.
+    ...(rows.some(({ shape }) => shape !== '') ? [shapes] : []),
+    right('times', ({ count }: ProfileRow) => count),
+    right('ms', (row: ProfileRow) => ms(row.ms)),
+    right('%', (row: ProfileRow) => percentOf(row.ms, whole)),
+    right('GFLOP/s', second('flops')),
+    right('GB/s', second('bytes')),
+  ];
+  print(...table(rows, columns, 80));
 }
