@@ -12,7 +12,7 @@ import { openCovariance } from '../src/io/covariance-files.ts';
 import { duration, short } from '../src/numerals.ts';
 import type { Run } from './commands.ts';
 import type { Session } from './session.ts';
-import type { Progress, Terminal } from './terminal.ts';
+import type { Terminal } from './terminal.ts';
 
 /** Runs a build, shows how far it is, and looks now and then whether u still moves. */
 export async function follow(
@@ -20,8 +20,8 @@ export async function follow(
   job: BuildJob,
   { terminal, signal }: Run,
 ): Promise<{ built: readonly BuiltFile[]; convergence: readonly Convergence[] }> {
-  const view = new BuildProgress(terminal, job);
-  const watch = new Watch(gpu, terminal);
+  const view = buildProgress(terminal, job);
+  const watch = watchOf(gpu, terminal);
   let built: readonly BuiltFile[] = [];
   try {
     for await (const event of buildFiles({ ...job, signal })) {
@@ -51,81 +51,58 @@ interface Sample {
 }
 
 /** Tokens, tokens a second and the time left: a bar on a terminal, a line every ten seconds elsewhere. */
-class BuildProgress {
-  readonly #bar: Progress;
-  readonly #wanted: number | undefined;
-  readonly #samples: (Sample & { readonly ms: number })[] = [];
-  readonly #terminal: Terminal;
-  #tail = '';
-  #estimated = false;
-
-  constructor(terminal: Terminal, { layers, tokens }: BuildJob) {
-    this.#wanted = tokens;
-    this.#terminal = terminal;
-    this.#bar = terminal.progress(`layer ${layers.join(', ')}`, (n) =>
-      n === STEPS ? this.#tail : count(this.#samples.at(-1)?.tokens ?? 0),
-    );
-  }
-
-  update({ tokens, fraction }: Sample): void {
-    const now = performance.now();
-    this.#samples.push({ ms: now, tokens, fraction });
-    while (this.#samples.length > 2 && now - (this.#samples[0]?.ms ?? now) > WINDOW_MS) this.#samples.shift();
-    const first = this.#samples[0] ?? { ms: now, tokens, fraction };
-    const seconds = (now - first.ms) / 1000;
-    const parts = [`${count(this.#wanted ?? Math.round(tokens / fraction))} tokens`];
-    if (this.#wanted === undefined) parts[0] = `about ${parts[0]}`;
+function buildProgress(terminal: Terminal, { layers, tokens: wanted }: BuildJob) {
+  const samples: (Sample & { readonly ms: number })[] = [];
+  let [tail, isEstimated] = ['', false];
+  const unit = (n: number): string => (n === STEPS ? tail : count(samples.at(-1)?.tokens ?? 0));
+  const bar = terminal.progress(`layer ${layers.join(', ')}`, unit);
+  const update = ({ tokens, fraction }: Sample): void => {
+    const now = { ms: performance.now(), tokens, fraction };
+    samples.push(now);
+    while (samples.length > 2 && now.ms - (samples[0] ?? now).ms > WINDOW_MS) samples.shift();
+    const first = samples[0] ?? now;
+    const seconds = (now.ms - first.ms) / 1000;
+    const part = fraction - first.fraction;
+    const all = count(wanted ?? Math.round(tokens / fraction));
+    const parts = [`${wanted === undefined ? 'about ' : ''}${all} tokens`];
     if (tokens > first.tokens) parts.push(`${count(Math.round((tokens - first.tokens) / seconds))}/s`);
-    if (fraction > first.fraction)
-      parts.push(`${duration(((1 - fraction) / (fraction - first.fraction)) * seconds)} left`);
-    this.#tail = parts.join(', ');
-    this.#estimate(seconds, fraction - first.fraction);
-    this.#bar.update(Math.min(STEPS - 1, Math.floor(fraction * STEPS)), STEPS);
-  }
-
-  /** Once, as soon as a rate can be told: how long all of it will take. */
-  #estimate(seconds: number, part: number): void {
-    if (this.#estimated || seconds * 1000 < ESTIMATE_MS || !(part > 0)) return;
-    this.#estimated = true;
-    this.#terminal.note(`palimpsest: it will take about ${duration(seconds / part)}`);
-  }
-
-  stop(): void {
-    this.#bar.stop();
-  }
+    if (part > 0) parts.push(`${duration(((1 - fraction) / part) * seconds)} left`);
+    tail = parts.join(', ');
+    // Once, as soon as a rate can be told: how long all of it will take.
+    if (!isEstimated && seconds * 1000 >= ESTIMATE_MS && part > 0) {
+      isEstimated = true;
+      terminal.note(`palimpsest: it will take about ${duration(seconds / part)}`);
+    }
+    bar.update(Math.min(STEPS - 1, Math.floor(fraction * STEPS)), STEPS);
+  };
+  return { ...bar, update };
 }
 
 /** Looking takes at most this part of the time. */
 const SHARE = 0.05;
 
 /** Whether more text would still change an edit: how far u of probe keys moves from look to look. */
-class Watch {
-  readonly #probe: ConvergenceProbe;
-  readonly #terminal: Terminal;
-  readonly looks: Convergence[] = [];
-  #readyAt = 0;
-
-  constructor(gpu: Gpu, terminal: Terminal) {
-    this.#probe = new ConvergenceProbe(gpu);
-    this.#terminal = terminal;
-  }
-
-  async look({ moments, probes }: CorpusSums): Promise<void> {
+function watchOf(gpu: Gpu, terminal: Terminal) {
+  const probe = new ConvergenceProbe(gpu);
+  const looks: Convergence[] = [];
+  let readyAt = 0;
+  const look = async ({ moments, probes }: CorpusSums): Promise<void> => {
     const start = performance.now();
-    if (start < this.#readyAt) return;
+    if (start < readyAt) return;
     for (const [layer, moment] of moments) {
       const keys = probes.get(layer);
-      const found = keys && (await this.#probe.look(layer, moment, keys));
+      const found = keys && (await probe.look(layer, moment, keys));
       if (!found) continue;
-      this.looks.push(found);
+      looks.push(found);
       if (found.change !== undefined)
-        this.#terminal.note(
+        terminal.note(
           `palimpsest: ${count(found.tokens)} tokens; u of probe keys in layer ${layer} moved by ${(100 * found.change).toPrecision(2)} % since the last look`,
         );
     }
     const end = performance.now();
-    this.#readyAt = end + (end - start) / SHARE;
-  }
+    readyAt = end + (end - start) / SHARE;
+  };
+  return { looks, look };
 }
 
 /** How well C can be solved with. */

@@ -66,56 +66,43 @@ const BARS = '▁▂▃▄▅▆▇█';
 /** Numbers as a row of bars, the largest as high as a line. */
 export function sparkline(values: readonly number[]): string {
   const most = Math.max(...values, Number.MIN_VALUE);
-  return values
-    .map(
-      (value) =>
-        BARS[Math.min(BARS.length - 1, Math.max(0, Math.floor((value / most) * BARS.length)))] ?? '?',
-    )
-    .join('');
+  const bar = (value: number): number => Math.min(BARS.length - 1, Math.floor((value / most) * BARS.length));
+  return values.map((value) => BARS[Math.max(0, bar(value))] ?? '?').join('');
 }
 
 /** The loss of each step: on a terminal as it falls, elsewhere afterwards in a few lines. */
-export class LossView {
-  readonly #terminal: Terminal;
-  #first = 0;
-
-  constructor(terminal: Terminal, layer: number, contexts: number) {
-    this.#terminal = terminal;
-    terminal.heading(`Search for the value v* at layer ${layer}, over ${plural(contexts, 'context')}`);
-  }
-
-  step(row: TraceRow, step: number): void {
-    const terminal = this.#terminal;
+export function lossView(terminal: Terminal, layer: number, contexts: number) {
+  terminal.heading(`Search for the value v* at layer ${layer}, over ${plural(contexts, 'context')}`);
+  let first = NaN;
+  const step = (row: TraceRow, number: number): void => {
     if (!terminal.live) return;
-    if (step === 0) {
-      this.#first = row.loss;
+    if (number === 0) {
+      first = row.loss;
       terminal.print(terminal.paint('dim', '  step      loss  p(target)   |delta|'));
     }
-    const numbers = `  ${String(step).padStart(4)}  ${row.loss.toFixed(4).padStart(8)}  ${percent(Math.log(row.probability)).padStart(9)}  ${short(row.deltaNorm).padStart(8)}`;
+    const numbers = `  ${String(number).padStart(4)}  ${row.loss.toFixed(4).padStart(8)}  ${percent(Math.log(row.probability)).padStart(9)}  ${short(row.deltaNorm).padStart(8)}`;
     const room = Math.min(36, terminal.columns - numbers.length - 3);
-    const bar = room > 3 ? '█'.repeat(Math.max(1, Math.round((row.loss / this.#first) * room))) : '';
+    const bar = room > 3 ? '█'.repeat(Math.max(1, Math.round((row.loss / first) * room))) : '';
     terminal.print(`${numbers}  ${terminal.paint('cyan', bar.slice(0, room))}`);
-  }
-
-  end({ trace, vectors, stepTokens }: Edit): void {
-    const terminal = this.#terminal;
+  };
+  const end = ({ trace, vectors, stepTokens }: Edit): void => {
+    const losses = trace.map(({ loss }) => loss);
     if (!terminal.live) {
-      terminal.say(`  loss       ${trace.map(({ loss }) => loss.toFixed(4)).join(' ')}`, '             ');
-      terminal.say(
-        `  p(target)  ${trace.map(({ probability }) => (probability >= 0.001 ? probability.toFixed(4) : probability.toExponential(0))).join(' ')}`,
-        '             ',
-      );
-      terminal.print(`  ${sparkline(trace.map(({ loss }) => loss))}`);
+      const chances = trace.map(({ probability: p }) => (p >= 0.001 ? p.toFixed(4) : p.toExponential(0)));
+      terminal.say(`  loss       ${losses.map((loss) => loss.toFixed(4)).join(' ')}`, '             ');
+      terminal.say(`  p(target)  ${chances.join(' ')}`, '             ');
+      terminal.print(`  ${sparkline(losses)}`);
     }
-    const [first, last] = [trace[0], trace.at(-1)];
-    if (!first || !last) return;
+    const last = trace.at(-1);
+    if (!last) return;
     const terms = `nll ${short(last.nll)}, kl ${short(last.kl)}, decay ${short(last.decay)}`;
     terminal.say(
-      `  ${plural(trace.length, 'step')} of ${plural(stepTokens, 'token')}: loss ${short(first.loss)} to ${short(last.loss)} (${terms}); ` +
+      `  ${plural(trace.length, 'step')} of ${plural(stepTokens, 'token')}: loss ${short(losses[0] ?? NaN)} to ${short(last.loss)} (${terms}); ` +
         `|delta| ${short(norm(vectors.delta))}, |v0| ${short(norm(vectors.v_prompt))}`,
       '    ',
     );
-  }
+  };
+  return { step, end };
 }
 
 /** What the model says after the prompt, before and after each update, side by side. */
@@ -201,6 +188,11 @@ export function editResult(
   });
   const byMethod = <T>(value: (outcome: Outcome) => T): Record<string, T> =>
     Object.fromEntries(outcomes.map((outcome) => [outcome.update.method, value(outcome)]));
+  const checked = (check: Check, i: number): object => ({
+    ...check,
+    before: before.answers[i],
+    after: byMethod(({ after }) => after.answers[i]),
+  });
   return {
     request: { ...request, target_ids: rows.targetIds },
     layer: edit.layer,
@@ -223,13 +215,6 @@ export function editResult(
       after: probe(after),
     })),
     before: probe(before),
-    checks:
-      checks.length === 0
-        ? undefined
-        : checks.map((check, i) => ({
-            ...check,
-            before: before.answers[i],
-            after: byMethod(({ after }) => after.answers[i]),
-          })),
+    checks: checks.length === 0 ? undefined : checks.map(checked),
   };
 }

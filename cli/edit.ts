@@ -16,7 +16,7 @@ import { percent } from '../src/numerals.ts';
 import { command, type Report, type Run } from './commands.ts';
 import { methodsFrom, requestFrom, withEditing, singleFlags } from './edit-options.ts';
 import type { EditArguments, RequestArguments } from './edit-options.ts';
-import { LossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
+import { lossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import type { Outcome, State } from './edit-view.ts';
 import { KINDS } from './files.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, input, once, output, type Given } from './flags.ts';
@@ -80,14 +80,14 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
     });
 
     const before = await timed('probe', probe);
-    const loss = new LossView(terminal, layer, contexts.length);
+    const loss = lossView(terminal, layer, contexts.length);
     const edited = await computeEdit(model, request, {
       ...options,
       methods,
       rows,
       signal,
       onPhase: (phase) => terminal.phase(phase),
-      onStep: (row, step) => loss.step(row, step),
+      onStep: loss.step,
     });
     loss.end(edited);
     Object.assign(timings, edited.timings);

@@ -40,7 +40,6 @@ export const generate = command({
       const { model, timed, terminal, signal } = session;
       introduce(session);
       await applyNamed(session);
-      const { stop } = model.tokenizer;
       const { id, tokenizerConfig } = session.found.checkpoint;
       const asked = await Promise.all(
         prompts.map((prompt) => (args.chat ? askInChat(id, tokenizerConfig, prompt, signal) : prompt)),
@@ -53,18 +52,18 @@ export const generate = command({
         tokens: args.tokens ?? TOKENS,
         topK: args['top-k'] ?? TOP_K,
         seed: args.seed ?? 0,
-        stop,
+        stop: model.tokenizer.stop,
         signal,
       };
       // One prompt is written as it grows; several would run into each other.
-      const live = prompts.length === 1 && !terminal.json ? new Writer(model.tokenizer, terminal) : undefined;
+      const isLive = prompts.length === 1 && !terminal.json;
+      const live = isLive ? writerOf(model.tokenizer, terminal, shown[0] ?? '') : undefined;
       const bar = live ? undefined : terminal.progress('generate');
       let count = 0;
       const onToken = (row: number, id: number): void => {
-        live?.begin(shown[0] ?? '');
         drawn[row]?.push(id);
+        live?.write(id);
         bar?.update((count += 1), prompts.length * options.tokens);
-        if (!stop.includes(id)) live?.write(id);
       };
       const texts = (): string[] => drawn.map((row) => model.tokenizer.decodeAfter(row));
       try {
@@ -79,46 +78,34 @@ export const generate = command({
       const tokens = drawn.flat().length;
       const rate = (1000 * tokens) / (session.timings['generate'] ?? 0);
       terminal.note(`palimpsest: ${plural(tokens, 'token')}, ${short(rate)} a second`);
-      const result = {
+      return session.report({
         seed: options.seed,
         top_k: options.topK,
         tokens_per_second: rate,
         texts: texts().map((text, i) => ({
           prompt: prompts[i],
-          ...(args.chat ? { asked: asked[i] } : {}),
+          asked: args.chat ? asked[i] : undefined,
           text,
           ids: drawn[i],
         })),
-      };
-      return session.report(result);
+      });
     });
   },
 });
 
 /** Writes tokens as they come; a character that spans two of them appears when it is whole. */
-class Writer {
-  readonly #tokenizer: Tokenizer;
-  readonly #terminal: Terminal;
-  readonly #decoder = new TextDecoder();
-  #begun = false;
-
-  constructor(tokenizer: Tokenizer, terminal: Terminal) {
-    this.#tokenizer = tokenizer;
-    this.#terminal = terminal;
-  }
-
-  /** With the first token: a prompt that is refused is not printed. */
-  begin(prompt: string): void {
-    if (this.#begun) return;
-    this.#begun = true;
-    this.#terminal.write(prompt);
-  }
-
-  write(id: number): void {
-    this.#terminal.write(this.#decoder.decode(this.#tokenizer.bytes(id), { stream: true }));
-  }
-
-  end(): void {
-    if (this.#begun) this.#terminal.write(`${this.#decoder.decode()}\n`);
-  }
+function writerOf(tokenizer: Tokenizer, terminal: Terminal, prompt: string) {
+  const decoder = new TextDecoder();
+  let begun = false;
+  return {
+    /** With the first token comes the prompt: one that is refused is not printed. */
+    write: (id: number): void => {
+      if (!begun) terminal.write(prompt);
+      begun = true;
+      if (!tokenizer.stop.includes(id)) terminal.write(decoder.decode(tokenizer.bytes(id), { stream: true }));
+    },
+    end: (): void => {
+      if (begun) terminal.write(`${decoder.decode()}\n`);
+    },
+  };
 }

@@ -25,7 +25,7 @@ import { documentsOf, factsFrom, followed, readTasks, settingsOf, writeReport } 
 import type { LabArguments } from './lab.ts';
 import { massSettings, massWriting, sampledGroups } from './mass-options.ts';
 import type { Session } from './session.ts';
-import { Steps } from './terminal.ts';
+import { stepsOn } from './terminal.ts';
 
 /** How much of everything. */
 const SIZE_FLAGS = {
@@ -88,7 +88,7 @@ export const paper = command({
     const examples = await readTasks(plan.tasks);
     return withEditing(args, run, async ({ session, edit, solverTitle }) => {
       const { model, timed } = session;
-      const steps = new Steps(terminal);
+      const steps = stepsOn(terminal);
       const start = performance.now();
       const layers = Array.from({ length: model.dims.layers }, (_, i) => i);
       const input = {
@@ -208,7 +208,7 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
       if (!journal.head) await journal.begin({ settings });
       return journal;
     };
-    const steps = new Steps(terminal);
+    const steps = stepsOn(terminal);
     const start = performance.now();
     const onProgress = ({ step, done, total, share, begun }: SequelProgress): void => {
       const seconds = (performance.now() - start) / 1000;

@@ -172,30 +172,20 @@ export class Terminal {
 }
 
 /** One bar a step. */
-export class Steps {
-  readonly #terminal: Terminal;
-  #step = '';
-  #bar: Progress | undefined;
-  #note = '';
-
-  constructor(terminal: Terminal) {
-    this.#terminal = terminal;
-  }
-
-  readonly at = (step: string, done: number, total: number, note = ''): void => {
-    this.#note = note;
-    if (step !== this.#step) {
-      this.end();
-      this.#step = step;
-      this.#bar = this.#terminal.progress(step, String, () => this.#note);
+export function stepsOn(terminal: Terminal) {
+  let [current, said] = ['', ''];
+  let bar: Progress | undefined;
+  const end = (): void => bar?.stop();
+  const at = (step: string, done: number, total: number, note = ''): void => {
+    said = note;
+    if (step !== current) {
+      end();
+      current = step;
+      bar = terminal.progress(step, String, () => said);
     }
-    this.#bar?.update(done, total);
+    bar?.update(done, total);
   };
-
-  readonly end = (): void => {
-    this.#bar?.stop();
-    this.#bar = undefined;
-  };
+  return { at, end };
 }
 
 /** The library is loaded for work that takes long enough to be watched. */

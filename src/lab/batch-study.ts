@@ -15,7 +15,7 @@ import type { Model } from '../models/model.ts';
 import { mean, norm } from '../statistics.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { writeBatches, type BatchOptions } from './fact-batches.ts';
-import { Health, type HealthNumbers, type HealthOptions } from './health.ts';
+import { healthOf, type HealthNumbers, type HealthOptions } from './health.ts';
 import { caseMetrics, holds, logprobs, summarise } from './metrics.ts';
 import type { CaseMetrics, FactScores, Summary } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
@@ -121,7 +121,7 @@ export async function studyBatches(
         };
       });
     };
-    const health = new Health(model, facts, { ...options, ask });
+    const health = healthOf(model, facts, { ...options, ask });
     if (!journal.head) {
       const moves = await movesOf(model, weights.before);
       await journal.begin({

@@ -51,79 +51,58 @@ const PROMPT_TOKENS = 8;
 const MOST_TEXTS = 10;
 const MOST_EARLIER = 200;
 
-export class Health {
-  readonly #model: Model;
-  readonly #facts: readonly Fact[];
-  readonly #options: HealthOptions;
-  readonly #prompts: readonly string[];
+/** Follows a model while it is edited. */
+export function healthOf(model: Model, facts: readonly Fact[], options: HealthOptions) {
+  const { every, documents, textTokens: tokens = 50, seed, downstream, signal } = options;
+  const { ask = (some) => scoreFacts(model, some), mostEarlier = MOST_EARLIER } = options;
+  const prompts = documents
+    .filter((ids) => ids.length > PROMPT_TOKENS)
+    .slice(0, MOST_TEXTS)
+    .map((ids) => model.tokenizer.decode([...ids.slice(0, PROMPT_TOKENS)]));
   /** Of each edit so far. */
-  readonly #kept: boolean[] = [];
+  const kept: boolean[] = [];
   /** How many there were before the step that was noted last, and when metrics were last due before it. */
-  #before = 0;
-  #since = 0;
+  let [before, since] = [0, 0];
 
-  constructor(model: Model, facts: readonly Fact[], options: HealthOptions) {
-    this.#model = model;
-    this.#facts = facts;
-    this.#options = options;
-    this.#prompts = options.documents
-      .filter((ids) => ids.length > PROMPT_TOKENS)
-      .slice(0, MOST_TEXTS)
-      .map((ids) => model.tokenizer.decode([...ids.slice(0, PROMPT_TOKENS)]));
-  }
+  /** Whether the last step reached another multiple of `period`, or the last edit. */
+  const isDue = (period: number): boolean => {
+    const isReached = period > 0 && Math.floor(kept.length / period) > Math.floor(before / period);
+    return isReached || kept.length === facts.length;
+  };
+  const keptOf = (from: number, to: number): Fact[] => facts.slice(from, to).filter((_, i) => kept[from + i]);
+  const metrics = async (some: readonly Fact[]): Promise<FactMetrics> => {
+    const scores = await ask(some);
+    return { n: some.length, values: averages(scores.map((score) => caseMetrics(score))) };
+  };
+  const language = async (): Promise<HealthNumbers> => {
+    const texts = tokens > 0 ? await writeTexts(model, prompts, { tokens, seed, signal }) : [];
+    return { perplexity: await perplexity(model, documents), ...measureTexts(texts) };
+  };
 
-  /** Another step is done: an edit, or a batch of them. */
-  note(...kept: readonly boolean[]): void {
-    if (this.#isDue(this.#options.every)) this.#since = this.#kept.length;
-    this.#before = this.#kept.length;
-    this.#kept.push(...kept);
-  }
-
-  /** The unedited model: before the first edit, not after it. */
-  async before(): Promise<HealthNumbers> {
-    const { downstream } = this.#options;
-    return {
-      ...(await this.#language()),
-      ...(downstream && { downstream: await downstream.run(this.#model) }),
-    };
-  }
-
-  /** After the step that was noted last: what is due then, and everything after the last edit. */
-  async after(): Promise<HealthNumbers> {
-    const { every, downstream } = this.#options;
-    return {
-      ...(this.#isDue(every) && {
-        metrics: await this.#metrics(this.#since, this.#kept.length),
-        ...(await this.#language()),
+  return {
+    /** Another step is done: an edit, or a batch of them. */
+    note: (...found: readonly boolean[]): void => {
+      if (isDue(every)) since = kept.length;
+      before = kept.length;
+      kept.push(...found);
+    },
+    /** The unedited model: before the first edit, not after it. */
+    before: async (): Promise<HealthNumbers> => ({
+      ...(await language()),
+      ...(downstream && { downstream: await downstream.run(model) }),
+    }),
+    /** After the step that was noted last: what is due then, and everything after the last edit. */
+    after: async (): Promise<HealthNumbers> => ({
+      ...(isDue(every) && {
+        metrics: {
+          recent: await metrics(keptOf(since, kept.length)),
+          earlier: await metrics(spread(keptOf(0, since), mostEarlier)),
+        },
+        ...(await language()),
       }),
-      ...(downstream && this.#isDue(downstream.every) && { downstream: await downstream.run(this.#model) }),
-    };
-  }
-
-  /** Whether the last step reached another multiple of `every`, or the last edit. */
-  #isDue(every: number): boolean {
-    const end = this.#kept.length;
-    const isReached = every > 0 && Math.floor(end / every) > Math.floor(this.#before / every);
-    return isReached || end === this.#facts.length;
-  }
-
-  async #metrics(from: number, to: number): Promise<{ recent: FactMetrics; earlier: FactMetrics }> {
-    const { ask = (some) => scoreFacts(this.#model, some), mostEarlier = MOST_EARLIER } = this.#options;
-    const measure = async (facts: readonly Fact[]): Promise<FactMetrics> => {
-      const scores = await ask(facts);
-      return { n: facts.length, values: averages(scores.map((score) => caseMetrics(score))) };
-    };
-    const kept = (a: number, b: number): Fact[] =>
-      this.#facts.slice(a, b).filter((_, i) => this.#kept[a + i]);
-    const earlier = spread(kept(0, from), mostEarlier);
-    return { recent: await measure(kept(from, to)), earlier: await measure(earlier) };
-  }
-
-  async #language(): Promise<HealthNumbers> {
-    const { documents, textTokens: tokens = 50, seed, signal } = this.#options;
-    const texts = tokens > 0 ? await writeTexts(this.#model, this.#prompts, { tokens, seed, signal }) : [];
-    return { perplexity: await perplexity(this.#model, documents), ...measureTexts(texts) };
-  }
+      ...(downstream && isDue(downstream.every) && { downstream: await downstream.run(model) }),
+    }),
+  };
 }
 
 /** At most `most` of a list, evenly spread, the first among them. */

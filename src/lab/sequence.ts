@@ -16,7 +16,7 @@ import { METHODS, type Method } from '../edit/method.ts';
 import type { Model } from '../models/model.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { checkFacts, editFacts, type Edited, type RunOptions } from './evaluate.ts';
-import { Health, type HealthNumbers, type HealthOptions } from './health.ts';
+import { healthOf, type HealthNumbers, type HealthOptions } from './health.ts';
 import { holds, logprobs, type Rivals } from './metrics.ts';
 import { scoreRewrites } from './probes.ts';
 import { NUMBER, RUN_HEAD, type Entries, type RunJournal } from './run-journal.ts';
@@ -112,7 +112,7 @@ export async function runSequence(
   const weights = keepWeights(model, [layer]);
   const w0 = weights.before.get(layer) as Tensor;
   try {
-    const health = new Health(model, facts, options);
+    const health = healthOf(model, facts, options);
     const head = journal.head ?? {
       schema: 1,
       settings,
