@@ -67,7 +67,7 @@ export async function withSession<T>(
   use: (session: Session) => Promise<T>,
 ): Promise<T> {
   const { terminal } = run;
-  let profiler: Profiler | undefined;
+  let profiler: Profiler;
   const { timings, timed } = stopwatch(run, () => profiler?.collect());
   const edits = options.edits ?? (await readEdits(args.edits ?? []));
   const found = await timed('open', () => findCheckpoint(args, run, edits));
@@ -78,7 +78,7 @@ export async function withSession<T>(
   let model: Model | undefined;
   try {
     if (args.trace || args.traceAll || args.traceFile !== undefined)
-      profiler = (await import('../src/lab/profile.ts')).Profiler.open(gpu, args, terminal);
+      profiler = (await import('../src/lab/profile.ts')).profilerOf(gpu, args, terminal);
     const editable = [
       ...edits.flatMap(({ record }) => targetsOf(record).map(({ layer }) => layer)),
       ...layers,
@@ -109,7 +109,7 @@ export async function withSession<T>(
         return { ...about, result: found, timings_ms: timings, error };
       },
     });
-    await profiler?.report(terminal);
+    await profiler?.report();
     if (profiler && args.traceFile !== undefined) await writeAtomic(args.traceFile, profiler.lines());
     return result;
   } finally {

@@ -74,37 +74,25 @@ interface Remarks {
   readonly warn: (text: string) => void;
 }
 
-/** Collects dispatches from when the adapter is opened until `report`. */
-export class Profiler {
-  readonly #gpu: Gpu;
-  readonly #args: ProfileArguments;
-  readonly #found: DispatchTime[] = [];
-  readonly #start = performance.now();
+export type Profiler = ReturnType<typeof profilerOf>;
 
-  private constructor(gpu: Gpu, args: ProfileArguments) {
-    this.#gpu = gpu;
-    this.#args = args;
-    gpu.timer.start();
-  }
-
-  /** undefined when the adapter has no timestamps, which is said. */
-  static open(gpu: Gpu, args: ProfileArguments, terminal: Remarks): Profiler | undefined {
-    if (gpu.timer.available) return new Profiler(gpu, args);
+/** Collects dispatches from now until `report`; undefined when the adapter has no timestamps, which is said. */
+export function profilerOf(gpu: Gpu, { trace, traceAll }: ProfileArguments, terminal: Remarks) {
+  if (!gpu.timer.available) {
     terminal.warn(`--trace: ${gpu.adapter.description} has no timestamp queries, nothing is traced.`);
     return undefined;
   }
-
+  gpu.timer.start();
+  const times: DispatchTime[] = [];
+  const start = performance.now();
   /** Takes over what has been timed so far, so that a long command does not pile up query buffers. */
-  async collect(): Promise<void> {
-    for (const time of await this.#gpu.times()) this.#found.push(time);
-  }
-
-  async report(terminal: Remarks): Promise<void> {
-    await this.collect();
-    this.#gpu.timer.stop();
-    const wall = performance.now() - this.#start;
-    const times = this.#found;
-    const { trace, traceAll } = this.#args;
+  const collect = async (): Promise<void> => {
+    for (const time of await gpu.times()) times.push(time);
+  };
+  const report = async (): Promise<void> => {
+    await collect();
+    gpu.timer.stop();
+    const wall = performance.now() - start;
     const note = (...lines: string[]): void => lines.forEach((line) => terminal.note(line));
     if (traceAll) printProfile(counted(times), wall, note);
     if (trace) printProfile(profileOf(times), wall, note);
@@ -112,14 +100,14 @@ export class Profiler {
     terminal.note(
       `trace: ${times.length} dispatches, ${ms(inside)} ms in kernels, ${percentOf(inside, wall)} % of ${ms(wall)} ms since the adapter was opened`,
     );
-  }
-
+  };
   /** Every dispatch, tab-separated. */
-  lines(): string {
+  const lines = (): string => {
     const names = ['kernel', 'shape', 'ms', 'flops', 'bytes'] as const;
-    const rows = this.#found.map((time) => names.map((name) => time[name]));
+    const rows = times.map((time) => names.map((name) => time[name]));
     return [names, ...rows].map((row) => `${row.join('\t')}\n`).join('');
-  }
+  };
+  return { collect, report, lines };
 }
 
 /** One line a row; % is of `whole` ms. */

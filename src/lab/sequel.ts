@@ -10,7 +10,7 @@
  * Source: Gupta et al. 2024, arXiv 2401.07453 (what edits at scale forget) and 2405.00664 (batches in sequence).
  */
 import type { Fact } from '../data/fact.ts';
-import { keepWeights, type KeptWeights } from '../edit/apply.ts';
+import { keepWeights } from '../edit/apply.ts';
 import { findValues } from '../edit/mass.ts';
 import type { MassMethod, Method } from '../edit/method.ts';
 import { anchorOf, anchoredAt, measureAnchor, type Writing } from '../edit/writing.ts';
@@ -70,73 +70,47 @@ export interface SequelProgress {
 
 /** All lines, those that were there too. The model is as it was, bit for bit. */
 export async function runSequel(model: Model, input: SequelInput, plan: SequelPlan): Promise<SequelLine[]> {
-  const study = new Sequel(model, input, plan);
-  await study.run();
-  return study.lines;
-}
-
-class Sequel {
-  readonly lines: SequelLine[];
-  readonly #model: Model;
-  readonly #input: SequelInput;
-  readonly #plan: SequelPlan;
-  readonly #facts: readonly Fact[];
+  const { writings, results, journalOf, signal } = input;
+  const { D } = model.dims;
+  const facts = input.facts.slice(0, Math.max(...plan.sizes));
+  const n = facts.length;
+  const lines: SequelLine[] = [...results.lines];
+  const parts = partsOf(plan, writings);
+  const [first] = writings.filter(isMass);
   /** z of all facts on the unedited model, [n, D], and the seconds that one takes. */
-  readonly #values = { z: new Float32Array(), seconds: 0 };
-  readonly #work = { all: 0, done: 0, begun: 0 };
-
-  constructor(model: Model, input: SequelInput, plan: SequelPlan) {
-    this.#model = model;
-    this.#input = input;
-    this.#plan = plan;
-    this.#facts = input.facts.slice(0, Math.max(...plan.sizes));
-    this.lines = [...input.results.lines];
-  }
-
-  async run(): Promise<void> {
-    const parts = partsOf(this.#plan, this.#input.writings);
-    const [first] = this.#input.writings.filter(isMass);
-    const n = this.#facts.length;
-    this.#work.all =
-      workOfAsking(this.#plan, [n]) +
-      (first ? n * WORK.values : 0) +
-      parts.reduce((sum, part) => sum + workOf(this.#plan, part), 0);
-    const isAsked = this.#has({ anchored: false, facts: n });
-    if (!isAsked) await this.#judge({ anchored: false }, n);
-    this.#note('unedited', [n, n], workOfAsking(this.#plan, [n]), isAsked);
-    if (first) await this.#findValues(first);
-    for (const part of parts) {
-      if (part.sizes.every((facts) => this.#has({ ...part, method: part.writing.method, facts })))
-        this.#note(nameOf(part), [n, n], workOf(this.#plan, part), true);
-      else await this.#write(part);
-    }
-  }
+  const values = { z: new Float32Array(), seconds: 0 };
+  const work = { done: 0, begun: 0 };
+  const all =
+    workOfAsking(plan, [n]) +
+    (first ? n * WORK.values : 0) +
+    parts.reduce((sum, part) => sum + workOf(plan, part), 0);
 
   /** @param isOld it was done before this run, so nothing is to be learnt of how long it takes */
-  #note(step: string, [done, total]: readonly [number, number], work: number, isOld = false): void {
-    this.#work.done += work;
-    if (isOld) this.#work.begun += work;
-    const { all, done: sum, begun } = this.#work;
-    this.#input.onProgress?.({ step, done, total, share: sum / all, begun: begun / all });
-  }
+  const note = (step: string, [done, total]: readonly [number, number], own: number, isOld = false): void => {
+    work.done += own;
+    if (isOld) work.begun += own;
+    input.onProgress?.({ step, done, total, share: work.done / all, begun: work.begun / all });
+  };
 
-  #has(wanted: Pick<SequelLine, 'method' | 'way' | 'anchored' | 'facts'>): boolean {
-    return this.lines.some(
-      (line) =>
-        line.method === wanted.method &&
-        line.way === wanted.way &&
-        line.anchored === wanted.anchored &&
-        line.facts === wanted.facts,
-    );
-  }
+  type Named = Pick<SequelLine, 'method' | 'way' | 'anchored' | 'facts'>;
+  const nameIn = ({ method, way, anchored, facts: count }: Named): string =>
+    [method, way, anchored, count].join();
+  const has = (wanted: Named): boolean => lines.some((line) => nameIn(line) === nameIn(wanted));
 
-  /** Searched for once, whatever the method. */
-  async #findValues(writing: Mass): Promise<void> {
-    const { journalOf, signal } = this.#input;
-    const { batch } = this.#plan;
+  /** Asks the model, as it is, about the first facts, and keeps the line. */
+  const judge = async (line: Named & Pick<SequelLine, 'seconds' | 'moved'>): Promise<void> => {
+    const asked = spread(facts.slice(0, line.facts), plan.judged ?? line.facts);
+    const scores = await scoreFacts(model, asked);
+    const { ES, PS, NS, S } = averages(scores.map((score) => caseMetrics(score)));
+    const found = { ...line, judged: asked.length, ES, PS, NS, S };
+    const whole = { ...found, perplexity: await perplexity(model, input.documents) };
+    await results.append(whole);
+    lines.push(whole);
+  };
+
+  /** Values are searched for once, whatever the method. */
+  const searchValues = async (writing: Mass): Promise<void> => {
     const journal = await journalOf<{ readonly facts: number; readonly seconds: number }>('values');
-    const { D } = this.#model.dims;
-    const n = this.#facts.length;
     const z = new Float32Array(n * D);
     let done = 0;
     for await (const [some] of journal.vectors()) {
@@ -144,97 +118,89 @@ class Sequel {
       z.set(some.subarray(0, z.length - done * D), done * D);
       done = Math.min(n, done + some.length / D);
     }
-    this.#note('values', [done, n], done * WORK.values, true);
+    note('values', [done, n], done * WORK.values, true);
     const searched = [...journal.lines];
     while (done < n) {
       signal?.throwIfAborted();
       const start = performance.now();
-      const some = this.#facts.slice(done, (Math.floor(done / batch) + 1) * batch);
-      const found = await findValues(this.#model, rowsOf(this.#model, some, writing), { ...writing, signal });
+      const some = facts.slice(done, (Math.floor(done / plan.batch) + 1) * plan.batch);
+      const found = await findValues(model, rowsOf(model, some, writing), { ...writing, signal });
       const line = { facts: some.length, seconds: (performance.now() - start) / 1000 };
       await journal.append(line, [found]);
       searched.push(line);
       z.set(found, done * D);
       done += some.length;
-      this.#note('values', [done, n], some.length * WORK.values);
+      note('values', [done, n], some.length * WORK.values);
     }
     const sum = (of: 'facts' | 'seconds'): number => searched.reduce((total, line) => total + line[of], 0);
-    Object.assign(this.#values, { z, seconds: sum('seconds') / sum('facts') });
-  }
+    Object.assign(values, { z, seconds: sum('seconds') / sum('facts') });
+  };
 
-  /** z [facts, D] of the first facts as this part writes them. */
-  #firstZ({ anchored }: Part, facts: number): Float32Array<ArrayBuffer> {
-    const { D } = this.#model.dims;
-    const { z: all } = this.#values;
-    const z = all.slice(0, facts * D);
-    return anchored ? scaled(z, D, anchorOf(all, D, this.#plan.calibrated)) : z;
-  }
+  /** z [count, D] of the first facts, as a part writes them. */
+  const firstValues = (count: number, anchored: boolean): Float32Array<ArrayBuffer> => {
+    const z = values.z.slice(0, count * D);
+    return anchored ? scaled(z, D, anchorOf(values.z, D, plan.calibrated)) : z;
+  };
+
+  /** The writing with values as long as those of the unedited model are on average. */
+  const anchoredWriting = async (writing: Writing): Promise<Writing> => {
+    const some = facts.slice(0, plan.calibrated);
+    if (isMass(writing)) return anchoredAt(writing, anchorOf(values.z, D, some.length));
+    return anchoredAt(writing, await measureAnchor(model, writing, some.map(requestOf)));
+  };
 
   /** Fact after fact, batch after batch, or all at once; judged at each size on the way. */
-  async #write(part: Part): Promise<void> {
+  const write = async (part: Part): Promise<void> => {
     const { writing: plain, way, anchored, sizes } = part;
     const { method } = plain;
-    const { signal, journalOf } = this.#input;
     const most = Math.max(...sizes);
     const isOne = way === 'one batch';
-    const size = isOne ? most : isMass(plain) ? this.#plan.batch : 1;
+    const size = isOne ? most : isMass(plain) ? plan.batch : 1;
     const name = `${method}-${way.replaceAll(' ', '-')}${anchored ? '-anchored' : ''}`;
     // With its values there, one batch is written again sooner than read.
     const journal = isOne ? memoryJournal<unknown, BatchLine>() : await journalOf<BatchLine>(name);
-    const writing = anchored ? await this.#anchoredWriting(plain) : plain;
-    const firstZ = isMass(plain) ? this.#firstZ(part, size) : undefined;
+    const writing = anchored ? await anchoredWriting(plain) : plain;
+    const firstZ = isMass(plain) ? firstValues(size, anchored) : undefined;
     const there = journal.lines.length;
-    const total = Math.max(...(isOne ? this.#plan.sizes : sizes));
-    const kept = keepWeights(this.#model, isMass(writing) ? writing.layers : [writing.edit.layer]);
-    let [facts, seconds] = [0, 0];
+    const total = Math.max(...(isOne ? plan.sizes : sizes));
+    const kept = keepWeights(model, isMass(writing) ? writing.layers : [writing.edit.layer]);
+    let [count, seconds] = [0, 0];
     const onBatch = async (line: BatchLine): Promise<void> => {
-      const n = line.case_ids.length;
+      const own = line.case_ids.length;
       // Values that were there are counted as if this batch had searched for them.
-      if (facts === 0 && firstZ) seconds += this.#values.seconds * n;
-      facts += n;
+      if (count === 0 && firstZ) seconds += values.seconds * own;
+      count += own;
       seconds += line.seconds;
-      const found = { method, way, anchored, facts };
-      const isSize = sizes.includes(facts);
-      const isDue = isSize && !this.#has(found);
-      if (isDue)
-        await this.#judge({ ...found, seconds: seconds / facts, moved: await this.#moved(kept) }, facts);
-      const work = n * WORK[way] + (isSize ? workOfAsking(this.#plan, [facts]) : 0);
-      this.#note(nameOf(part), [facts, total], work, line.batch <= there && !isDue);
+      const state = { method, way, anchored, facts: count };
+      const isSize = sizes.includes(count);
+      const isDue = isSize && !has(state);
+      if (isDue) {
+        const moves = await movesOf(model, kept.before);
+        const moved = norm(moves.map((move) => move.moved)) / norm(moves.map((move) => move.size));
+        await judge({ ...state, seconds: seconds / count, moved });
+      }
+      const step = own * WORK[way] + (isSize ? workOfAsking(plan, [count]) : 0);
+      note(nameOf(part), [count, total], step, line.batch <= there && !isDue);
     };
     try {
       const options = { writing, size, firstZ, onBatch, signal };
-      await writeBatches(this.#model, this.#facts.slice(0, most), options, journal);
+      await writeBatches(model, facts.slice(0, most), options, journal);
     } finally {
       kept.revert();
     }
-  }
+  };
 
-  /** The writing with values as long as those of the unedited model are on average. */
-  async #anchoredWriting(writing: Writing): Promise<Writing> {
-    const some = this.#facts.slice(0, this.#plan.calibrated);
-    if (isMass(writing))
-      return anchoredAt(writing, anchorOf(this.#values.z, this.#model.dims.D, some.length));
-    return anchoredAt(writing, await measureAnchor(this.#model, writing, some.map(requestOf)));
+  const unedited = { anchored: false, facts: n };
+  const isAsked = has(unedited);
+  if (!isAsked) await judge(unedited);
+  note('unedited', [n, n], workOfAsking(plan, [n]), isAsked);
+  if (first) await searchValues(first);
+  for (const part of parts) {
+    if (part.sizes.every((size) => has({ ...part, method: part.writing.method, facts: size })))
+      note(nameOf(part), [n, n], workOf(plan, part), true);
+    else await write(part);
   }
-
-  async #moved({ before }: KeptWeights): Promise<number> {
-    const moves = await movesOf(this.#model, before);
-    return norm(moves.map(({ moved }) => moved)) / norm(moves.map(({ size }) => size));
-  }
-
-  /** Asks the model, as it is, about the first facts, and keeps the line. */
-  async #judge(
-    line: Pick<SequelLine, 'method' | 'way' | 'anchored' | 'seconds' | 'moved'>,
-    facts: number,
-  ): Promise<void> {
-    const asked = spread(this.#facts.slice(0, facts), this.#plan.judged ?? facts);
-    const scores = await scoreFacts(this.#model, asked);
-    const { ES, PS, NS, S } = averages(scores.map((score) => caseMetrics(score)));
-    const found = { ...line, facts, judged: asked.length, ES, PS, NS, S };
-    const whole = { ...found, perplexity: await perplexity(this.#model, this.#input.documents) };
-    await this.#input.results.append(whole);
-    this.lines.push(whole);
-  }
+  return lines;
 }
 
 /** Every row [D] at a length. */
