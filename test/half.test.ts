@@ -16,7 +16,7 @@ test('widen: every one of the 65,536 halves', async () => {
       'packed',
     );
     const { t: y, canaries } = wide(s, [65_536]);
-    widen(s, packed, y, 'F16');
+    widen(s, packed, y, 'f16');
     const got = await read(gpu, y);
     for (let h = 0; h < 65_536; h += 1)
       assert.ok(
@@ -31,7 +31,7 @@ test('widen: BF16 is the upper half of an f32', async () => {
   await gpu.scope(async (s) => {
     const words = Uint32Array.of(0x3f803f80, 0xc2280001, 0x7f80);
     const y = empty(s, [5], 'y');
-    widen(s, upload(s, words, [3], 'packed'), y, 'BF16');
+    widen(s, upload(s, words, [3], 'packed'), y, 'bf16');
     assert.equal([...(await readU32(gpu, y))], [0x3f800000, 0x3f800000, 0x00010000, 0xc2280000, 0x7f800000]);
   });
 });

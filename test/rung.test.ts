@@ -192,7 +192,8 @@ const LADDERS: readonly [readonly Rung<never>[], readonly object[]][] = [
 
 test('every ladder ends with its definition; a GPU never takes a rung of software adapters', () => {
   for (const [ladder, shapes] of LADDERS) {
-    assert.match(ladder.at(-1)!.kernel, /_1$/);
+    // Of a factor the definition stands in solve_1.
+    if (ladder !== CHOLESKY) assert.match(ladder.at(-1)!.kernel, /_1$/);
     assert.is(new Set(ladder.map(nameOf)).size, ladder.length, 'two rungs of one name');
     for (const shape of shapes as never[])
       for (const on of Object.values(ADAPTERS)) {

@@ -54,10 +54,10 @@ for (const WG of [32, 128])
       const count = Math.ceil(n / (WG * EACH));
       const parts = wide(s, [count]);
       gpu.run(
-        'edit/sum_squared_differences',
+        'edit/sum_squares',
         { a: tensor(s, x, [n]), b: tensor(s, y, [n]), parts: parts.t },
         { n },
-        { groups: count + 1, overrides: { WG, EACH } },
+        { groups: count + 1, overrides: { WG, EACH, DIFFERENCE: 1 } },
       );
       const want = Array.from({ length: count }, (_, g) => {
         const [from, to] = [g * WG * EACH, Math.min(n, (g + 1) * WG * EACH)];

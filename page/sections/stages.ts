@@ -66,7 +66,6 @@ export const STAGES: readonly Stage[] = [
       { name: 'models/nll', mark: 'y[row] = ' },
       { name: 'models/kl_divergence', mark: '' },
       { name: 'edit/adam_step', mark: 'delta[i] -= ' },
-      { name: 'edit/clamp_norm', mark: '*= factor' },
     ],
   },
   {

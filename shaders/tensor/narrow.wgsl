@@ -1,6 +1,6 @@
-// Narrows f32 to f16 storage, two values a word, rounding to nearest, ties to even.
+// Narrows f32 to 16 bits, two values a word, rounding to nearest, ties to even.
 //
-//   y = fl16(x); beyond 65,504 to infinity, below 2^-24 / 2 to zero
+//   y = fl16(x); f16: beyond 65,504 to infinity, below 2^-24 / 2 to zero
 //
 // pack2x16float leaves the rounding to the adapter, so the bits are made here.
 //
@@ -10,6 +10,7 @@
 // Test    test/half.test.ts
 
 override WG: u32 = 64u;
+override BF16: u32 = 0u;
 
 struct Params { n: u32 }
 
@@ -29,7 +30,8 @@ fn round_shift(value: u32, shift: u32) -> u32 {
 fn narrow(bits: u32) -> u32 {
   let sign = (bits >> 16u) & 0x8000u;
   let magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) { return sign | 0x7e00u; } // NaN
+  if (magnitude > 0x7f800000u) { return sign | select(0x7e00u, 0x7fc0u, BF16 == 1u); } // NaN
+  if (BF16 == 1u) { return sign | round_shift(magnitude, 16u); }
   if (magnitude >= 0x477ff000u) { return sign | 0x7c00u; } // 65,520 and more round to infinity
   if (magnitude >= 0x38800000u) { return sign | (round_shift(magnitude, 13u) - (112u << 10u)); }
   if (magnitude < 0x33000000u) { return sign; } // below half of the smallest subnormal

@@ -8,7 +8,7 @@
  * ρ is the smallest of 0, ε, 10 ε, … times the mean of the diagonal for which every pivot stands above the noise
  * of float32.
  */
-import { EditRefused, ShapeError } from '../errors.ts';
+import { EditRefused } from '../errors.ts';
 import { choose, gridOf, isSoftware } from '../gpu/rung.ts';
 import type { Rung } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
@@ -38,26 +38,19 @@ interface Update extends PanelRange {
   readonly q: number;
 }
 
-/** Rungs differ in the update of a panel, almost all the work; the definition knows no panels. */
-export interface CholeskyRung extends Rung<Update> {
-  readonly blocked: boolean;
-}
-
-const updateGrid = ({ n, q }: Update): { groups: number } => ({ groups: 4 * (n - q) });
+/** Rungs differ in the update of a panel, almost all the work. `solve_1.wgsl` has the definition. */
+export type CholeskyRung = Rung<Update>;
 
 export const CHOLESKY: readonly CholeskyRung[] = [
   // No workgroup memory: lanes hand the elements of rows round.
   {
     kernel: 'software/cholesky_update_subgroup',
-    blocked: true,
     fits: (_, adapter) => isSoftware(adapter, 4) || isSoftware(adapter, 8),
     grid: ({ n, q }, { subgroupSize }) => ({ groups: (BLOCK / (4 * subgroupSize)) * (n - q) }),
     overrides: (_, { subgroupSize }) => ({ LANES: subgroupSize }),
   },
-  // Panel by panel, 4 x 4 elements a thread.
-  { kernel: 'edit/cholesky_update', blocked: true, fits: () => true, grid: updateGrid },
-  // The definition: column by column, in one workgroup.
-  { kernel: 'edit/cholesky_1', blocked: false, fits: () => true, grid: () => ({ groups: 1 }) },
+  // 4 x 4 elements a thread.
+  { kernel: 'edit/cholesky_update', fits: () => true, grid: ({ n, q }) => ({ groups: 4 * (n - q) }) },
 ];
 
 /** 2⁻²³, the relative distance of neighbouring float32 numbers. */
@@ -125,29 +118,19 @@ function record(
   const { n } = l;
   const rung = forced ?? choose(CHOLESKY, { n, q: 0, first: 0, end: 0 }, gpu.adapter);
   const flops = 2 * BLOCK ** 3;
-  if (!rung.blocked) {
-    const [whole, ...more] = l.pieces;
-    if (!whole || more.length > 0) throw new ShapeError(`${rung.kernel}: C does not lie in one piece.`);
-    const bind = { diagonal, l: whole.data, pivots, failed };
-    gpu.run(rung.kernel, bind, { n, noise: NOISE }, { groups: 1 });
-  }
   for (let q = 0; q < n; q += 1) {
     const panel = panelWindow(l, q);
-    if (rung.blocked) {
-      for (const { first, end } of batches(l, q)) {
-        const left = panelWindow(l, first, end);
-        const update = { n, q, first, end };
-        const cost = { flops: flops * (end - first) * (n - q) };
-        gpu.run(rung.kernel, { failed, left, panel }, { ...update }, gridOf(rung, update, gpu.adapter, cost));
-      }
-      const pivoting = { diagonal, panel, pivots, failed };
-      gpu.run('edit/cholesky_diagonal', pivoting, { q, noise: NOISE }, { groups: 1 });
+    for (const { first, end } of batches(l, q)) {
+      const left = panelWindow(l, first, end);
+      const update = { n, q, first, end };
+      const cost = { flops: flops * (end - first) * (n - q) };
+      gpu.run(rung.kernel, { failed, left, panel }, { ...update }, gridOf(rung, update, gpu.adapter, cost));
     }
+    const pivoting = { diagonal, panel, pivots, failed };
+    gpu.run('edit/cholesky_diagonal', pivoting, { q, noise: NOISE }, { groups: 1 });
     gpu.run('edit/triangular_inverse', { panel, inverses }, { q }, { groups: 1 });
-    if (rung.blocked) {
-      const below = { groups: 4 * (n - q - 1), cost: { flops: flops * (n - q - 1) } };
-      gpu.run('edit/cholesky_below', { inverses, panel }, { q }, below);
-    }
+    const below = { groups: 4 * (n - q - 1), cost: { flops: flops * (n - q - 1) } };
+    gpu.run('edit/cholesky_below', { inverses, panel }, { q }, below);
   }
 }
 

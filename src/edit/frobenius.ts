@@ -1,15 +1,15 @@
 /** How large a matrix is, the same bits every time. Frobenius: the GPU sums stretches, the few partial sums are added in float64. */
 import { ShapeError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
-import type { Grid } from '../gpu/dispatch.ts';
-import { empty, halfCode, isHalf, read, windows } from '../tensor/tensor.ts';
+import type { Scope } from '../gpu/scope.ts';
+import { bytesOf, empty, halfCode, read, windows } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 const STRETCH = 64 * 64; // WG · EACH of sum_squares.wgsl
 
 /** |W| of a tensor [rows, cols], f32, f16 or bf16. One of 16 bits has an even number of columns. */
 export async function frobenius(gpu: Gpu, w: Tensor): Promise<number> {
-  return norm(gpu, w, (x, parts, n, grid) => gpu.run('edit/sum_squares', { x: x(w), parts }, { n }, grid));
+  return norm(gpu, w);
 }
 
 /**
@@ -22,9 +22,7 @@ export async function frobeniusDifference(gpu: Gpu, a: Tensor, b: Tensor): Promi
     throw new ShapeError(
       `frobeniusDifference: "${a.label}" ${a.dtype} [${a.shape.join(', ')}], "${b.label}" ${b.dtype} [${b.shape.join(', ')}].`,
     );
-  return norm(gpu, a, (window, parts, n, grid) =>
-    gpu.run('edit/sum_squared_differences', { a: window(a), b: window(b), parts }, { n }, grid),
-  );
+  return norm(gpu, a, b);
 }
 
 /** Power iteration ends when the norm changes by less than this part of itself, or after so many rounds. */
@@ -62,28 +60,33 @@ export async function spectralDifference(gpu: Gpu, a: Tensor, b: Tensor): Promis
   return sigma;
 }
 
-/** Runs the first stage window by window and adds what it leaves. `n` counts words. */
-async function norm(
-  gpu: Gpu,
-  { rows, cols, dtype }: Tensor,
-  run: (window: (t: Tensor) => Tensor, parts: Tensor, n: number, grid: Grid) => void,
-): Promise<number> {
-  const half = isHalf(dtype);
+/** Adds up in float64 what the first stage leaves, window by window. */
+async function norm(gpu: Gpu, a: Tensor, b?: Tensor): Promise<number> {
+  const { rows, cols } = a;
   return gpu.scope(async (s) => {
-    const sums: Tensor[] = [];
-    for (const [from, to] of windows(gpu, rows, cols * (half ? 2 : 4))) {
-      const n = ((to - from) * cols) / (half ? 2 : 1);
-      const parts = empty(s, [Math.ceil(n / STRETCH)], 'sums_of_squares');
-      const grid = {
-        groups: parts.size,
-        overrides: { HALF: halfCode(dtype) },
-        cost: { flops: 2 * n, bytes: 4 * n },
-      };
-      run((t) => t.reshape(rows, cols).slice(from, to), parts, n, grid);
-      sums.push(parts);
-    }
+    const sums = windows(gpu, rows, cols * bytesOf(a.dtype)).map(([from, to]) => {
+      const window = (t: Tensor): Tensor => t.reshape(rows, cols).slice(from, to);
+      return squares(s, window(a), b && window(b));
+    });
     let total = 0;
     for (const parts of sums) for (const part of await read(gpu, parts)) total += part;
     return Math.sqrt(total);
   });
+}
+
+/** Sums of squares of a, or of a − b, over stretches of 4096 words; as many as one binding holds. */
+export function squares(s: Scope, a: Tensor, b?: Tensor): Tensor {
+  const n = a.bytes / 4;
+  const parts = empty(s, [Math.ceil(n / STRETCH)], 'sums_of_squares');
+  s.gpu.run(
+    'edit/sum_squares',
+    { a, b: b ?? a, parts },
+    { n },
+    {
+      groups: parts.size,
+      overrides: { HALF: halfCode(a.dtype), DIFFERENCE: b ? 1 : 0 },
+      cost: { flops: 2 * n, bytes: 4 * n },
+    },
+  );
+  return parts;
 }

@@ -14,8 +14,9 @@
 import { EditRefused } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { norm } from '../statistics.ts';
+import { transpose } from '../tensor/gather.ts';
 import { matmul } from '../tensor/matmul.ts';
-import { empty, read, upload, zeros } from '../tensor/tensor.ts';
+import { read, upload, zeros } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
 import type { Metric } from './metric.ts';
@@ -64,9 +65,7 @@ export async function openSystem(
   if (!q.every(Number.isFinite))
     throw new EditRefused('mass update: a key holds a number that is not finite.', 'key_degenerate');
   const Y = metric.half(s, Q);
-  const minusYt = empty(s, [Y.cols, n], 'minus_keys');
-  const params = { rows: n, cols: Y.cols, factor: -1 };
-  gpu.run('tensor/transpose', { x: Y, y: minusYt }, params, { threads: Y.size });
+  const minusYt = transpose(s, Y, -1);
   const gram = zeroPanels(s, n, 'gram');
   addOuterProducts(s, gram, minusYt);
   const g = invertFactor(s, await factorise(s, gram, { ridge: mu }));

@@ -87,7 +87,7 @@ export async function solve(
       rows.map(async (row) => {
         const k = Float64Array.from(all.subarray(row * f, (row + 1) * f));
         const solved = await solveOne({ k, label: keys.label, products, solves }, factor, options);
-        return { ...solved, u: normalise(s, solved.x) };
+        return { ...solved, u: directionOf(s, solved.x) };
       }),
     );
     for (const one of settled) {
@@ -173,14 +173,23 @@ function together(
 }
 
 /** u = x / |x|, [F]. */
-export function normalise(s: Scope, x: Float64Array | Tensor): Tensor {
-  const f = x instanceof Float64Array ? x.length : x.size;
+function directionOf(s: Scope, x: Float64Array): Tensor {
   // Brought near 1 first: x may be far beyond float32's range where C is small.
-  const scale = x instanceof Float64Array ? x.reduce((most, value) => Math.max(most, Math.abs(value)), 0) : 1;
-  const t =
-    x instanceof Float64Array ? upload(s, Float32Array.from(x.map((value) => value / scale)), [f], 'x') : x;
-  const u = empty(s, [f], 'u');
-  s.gpu.run('edit/normalise', { x: t, u }, { f }, { groups: [1] });
-  if (t !== x) s.release(t);
+  const scale = x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const t = upload(
+    s,
+    Float32Array.from(x, (value) => value / scale),
+    [x.length],
+    'x',
+  );
+  const u = normalise(s, t);
+  s.release(t);
+  return u;
+}
+
+/** Every row of x [n, F] at one length, [n, F]. */
+export function normalise(s: Scope, x: Tensor, length = 1): Tensor {
+  const u = empty(s, x.shape, 'u');
+  s.gpu.run('edit/normalise', { x, u }, { f: x.cols, length }, { groups: [x.rows] });
   return u;
 }

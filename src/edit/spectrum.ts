@@ -1,9 +1,9 @@
 /** What the eigenvalues of C look like, without computing them. */
 import type { Scope } from '../gpu/scope.ts';
-import { empty, read } from '../tensor/tensor.ts';
-import type { Factor } from './cholesky.ts';
 import { dot, norm } from '../statistics.ts';
-import { BLOCK } from './panels.ts';
+import { read } from '../tensor/tensor.ts';
+import type { Factor } from './cholesky.ts';
+import { squares } from './frobenius.ts';
 import type { Panels } from './panels.ts';
 import { factorSolves, symmetricProduct } from './product.ts';
 
@@ -30,8 +30,9 @@ export async function spectrum(s: Scope, c: Panels, factor: Factor): Promise<Spe
   const left = 1 / inverse - factor.ridge;
   // Float32's factor cannot see eigenvalues below its own rounding errors.
   const smallest = left > largest * 2 ** -24 * 0.01 ? left : 0;
-  const { trace, squares } = await moments(s, c);
-  return { largest, smallest, condition: largest / smallest, trace, effectiveRank: trace ** 2 / squares };
+  const trace = factor.meanDiagonal * c.f;
+  const effectiveRank = trace ** 2 / (await squaredNorm(s, c));
+  return { largest, smallest, condition: largest / smallest, trace, effectiveRank };
 }
 
 /** The largest eigenvalue of a positive definite map: Rayleigh quotients until two agree to 1 %. */
@@ -51,22 +52,15 @@ async function power(f: number, map: (x: Float64Array) => Promise<Float64Array>)
   return value;
 }
 
-/** Trace and squared Frobenius norm: sums of panel blocks on the GPU, added in float64. */
-async function moments(s: Scope, c: Panels): Promise<{ trace: number; squares: number }> {
+/** Squared Frobenius norm: sums of the panels' blocks, those below the diagonal twice. */
+async function squaredNorm(s: Scope, c: Panels): Promise<number> {
   return s.gpu.scope(async (inner) => {
-    let [trace, squares] = [0, 0];
+    let sum = 0;
     for (const { first, end, data } of c.pieces) {
-      const blocks = data.rows / BLOCK;
-      const sums = empty(inner, [blocks, 2], 'block_sums');
-      s.gpu.run('edit/block_sums', { c: data, sums }, { blocks }, { groups: blocks });
-      const parts = await read(s.gpu, sums);
-      for (let p = first, block = 0; p < end; p += 1) {
-        trace += parts[2 * block + 1] ?? NaN;
-        squares += parts[2 * block] ?? NaN;
-        const next = block + c.n - p;
-        for (block += 1; block < next; block += 1) squares += 2 * (parts[2 * block] ?? NaN);
-      }
+      const blocks = await read(s.gpu, squares(inner, data));
+      for (let p = first, block = 0; p < end; p += 1)
+        for (let i = p; i < c.n; i += 1, block += 1) sum += (i === p ? 1 : 2) * (blocks[block] ?? NaN);
     }
-    return { trace, squares };
+    return sum;
   });
 }

@@ -5,8 +5,10 @@ import { ShapeError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { EditedWeight } from '../models/architecture.ts';
+import { narrow, widen } from '../tensor/elementwise.ts';
+import { transpose } from '../tensor/gather.ts';
 import { matmul } from '../tensor/matmul.ts';
-import { bytesOf, empty, halfCode, isHalf, read, windows } from '../tensor/tensor.ts';
+import { empty, isHalf, read, windows } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /** What says whether an edit is sound. */
@@ -68,76 +70,47 @@ export interface LowRankUpdate {
   readonly rank: number;
 }
 
-/** Ranks above it are worth a product, where W is in f32. */
-const PRODUCT_RANK = 16;
-
 /**
- * W += U Λ, in place, for W as f32, f16 or bf16; in the layout `out-in` the transpose of U Λ is added.
+ * W += U Λ, in place, for W as f32, f16 or bf16; in the layout `out-in` the transpose of U Λ is added. 16 bits are widened
+ * and rounded once.
  *
  * @param U       [F, N], or [F] where N is 1
  * @param Lambda  [N, D], or [D]
- * @throws ShapeError where sizes differ, or W has 16 bits and rows of odd length
+ * @throws ShapeError where sizes differ
  */
 export function lowRankUpdate(
   s: Scope,
   { tensor: w, layout }: Pick<EditedWeight, 'layout'> & { readonly tensor: Tensor },
   { U, Lambda, rank = 1 }: { readonly U: Tensor; readonly Lambda: Tensor; readonly rank?: number },
 ): void {
-  const half = isHalf(w.dtype);
-  const cols = w.cols;
-  const [F, D] = layout === 'in-out' ? [w.rows, cols] : [cols, w.rows];
-  if (U.size !== F * rank || Lambda.size !== rank * D || (half && cols % 2 === 1)) {
+  const isTurned = layout === 'out-in';
+  const [F, D] = isTurned ? [w.cols, w.rows] : [w.rows, w.cols];
+  if (U.size !== F * rank || Lambda.size !== rank * D) {
     throw new ShapeError(
       `lowRankUpdate: W [${w.shape.join(', ')}] ${w.dtype} ${layout}, U [${U.size}] and Lambda [${Lambda.size}] of rank ${rank}.`,
     );
   }
-  if (rank > PRODUCT_RANK && !half) {
-    addProduct(s, w, layout, { U: U.reshape(F, rank), Lambda: Lambda.reshape(rank, D) });
-    return;
-  }
-  const [left, right] = layout === 'in-out' ? [U, Lambda] : [Lambda, U];
-  const strides =
-    layout === 'in-out'
-      ? { left_row: rank, left_rank: 1, right_rank: D, right_col: 1 }
-      : { left_row: 1, left_rank: D, right_rank: 1, right_col: rank };
-  for (const [from, to] of windows(s.gpu, w.rows, cols * bytesOf(w.dtype))) {
-    const [rows, size] = [to - from, (to - from) * cols];
+  const [left, right] = isTurned ? [Lambda, U] : [U, Lambda];
+  const leftRows = isTurned && rank > 1 ? transpose(s, Lambda.reshape(rank, D)) : left.reshape(w.rows, rank);
+  for (const [from, to] of windows(s.gpu, w.rows, 4 * w.cols)) {
     const part = w.slice(from, to);
-    const cost = { flops: 2 * rank * size, bytes: 2 * part.bytes };
-    if (rank === 1 && !half) {
-      const bind = { u: left, lambda: right, w: part };
-      s.gpu.run('edit/rank_one_update', bind, { first: from, rows, d: cols }, { threads: size, cost });
+    const { dtype } = part;
+    const sum = isHalf(dtype) ? empty(s, part.shape, 'wide') : part;
+    if (isHalf(dtype)) widen(s, part, sum, dtype);
+    if (rank === 1) {
+      const cost = { flops: 2 * part.size, bytes: 8 * part.size };
+      const params = { first: from, rows: to - from, d: w.cols };
+      s.gpu.run('edit/rank_one_update', { u: left, lambda: right, w: sum }, params, {
+        threads: part.size,
+        cost,
+      });
     } else {
-      const params = { first: from, rows, cols, rank, ...strides };
-      const grid = { threads: half ? size / 2 : size, overrides: { HALF: halfCode(w.dtype) }, cost };
-      s.gpu.run('edit/low_rank_update', { left, right, w: part }, params, grid);
+      const b = isTurned ? U.reshape(F, rank) : Lambda.reshape(rank, D);
+      matmul(s, leftRows.slice(from, to), b, { out: sum, accumulate: true, transposeB: isTurned });
+    }
+    if (sum !== part) {
+      narrow(s, sum, part);
+      s.release(sum);
     }
   }
-}
-
-/** W += U Λ, or its transpose, by matrix products. */
-function addProduct(
-  s: Scope,
-  w: Tensor,
-  layout: EditedWeight['layout'],
-  { U, Lambda }: { readonly U: Tensor; readonly Lambda: Tensor },
-): void {
-  const { rows: rank, cols: D } = Lambda;
-  const transposeB = layout === 'out-in';
-  let left = U;
-  if (transposeB) {
-    left = empty(s, [D, rank], 'lambda_transposed');
-    s.gpu.run(
-      'tensor/transpose',
-      { x: Lambda, y: left },
-      { rows: rank, cols: D, factor: 1 },
-      { threads: left.size },
-    );
-  }
-  for (const [from, to] of windows(s.gpu, w.rows, w.cols * 4))
-    matmul(s, left.slice(from, to), transposeB ? U : Lambda, {
-      out: w.slice(from, to),
-      accumulate: true,
-      transposeB,
-    });
 }

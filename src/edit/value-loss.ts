@@ -51,12 +51,10 @@ export interface ValueLossOptions {
 }
 
 export interface ValueLoss {
-  /** [Σ c t] */
+  /** [Σ c t]. On the tape it stands for the whole loss, Σ (mean(nll) + kl), which is never summed up. */
   readonly nll: Tensor;
   /** [a], klFactor included */
   readonly kl: Tensor;
-  /** Where the whole loss, Σ (mean(nll) + kl), stands on the tape: what `backward` is asked about. It is never summed up. */
-  readonly whole: Tensor;
 }
 
 /**
@@ -86,7 +84,7 @@ export function valueLoss(
   s.tape?.record(losses, [logits], (scope) => [
     lossGradient(scope, logits, targets, lse, weights, { ...drift, kl }),
   ]);
-  return { nll: losses, kl, whole: losses };
+  return { nll: losses, kl };
 }
 
 export const TRACE_COLUMNS = 8;

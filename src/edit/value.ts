@@ -17,8 +17,9 @@ import type { Model } from '../models/model.ts';
 import { Tape } from '../tensor/tape.ts';
 import { empty, zeros } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { adamStep, clampNorm } from './adam.ts';
+import { adamStep } from './adam.ts';
 import type { Suffix } from './frozen.ts';
+import { normalise } from './solve.ts';
 import { TRACE_COLUMNS, lossTrace, readTraceRows, valueLoss } from './value-loss.ts';
 import type { TraceRow } from './value-loss.ts';
 
@@ -98,15 +99,14 @@ export async function optimiseValues(
         const s = new Scope(gpu, tape);
         try {
           const logits = model.logits(s, pass.forward(s, delta));
-          const loss = valueLoss(s, logits, pass, logP0, { first: step === 0, klFactor });
-          const { nll, kl } = loss;
+          const { nll, kl } = valueLoss(s, logits, pass, logP0, { first: step === 0, klFactor });
           lossTrace(s, { trace, step, table: pass, nll, kl, delta, v0, weightDecay, stopAfter, logits });
           if (step < steps - 1) {
-            const gradient = tape.backward(s, loss.whole, delta);
+            const gradient = tape.backward(s, nll, delta);
             if (step === 0) gpu.copy(gradient, gradient0);
-            const state = { delta, ...moments, v0, trace, requests: pass.requests, step };
-            adamStep(s, { ...state, gradient, learningRate, weightDecay });
-            clampNorm(s, { ...state, clamp });
+            const { requests } = pass;
+            const state = { delta, ...moments, v0, gradient, trace, requests, step };
+            adamStep(s, { ...state, learningRate, weightDecay, clamp });
           }
         } finally {
           s.close();
@@ -135,12 +135,5 @@ export async function optimiseValues(
 function sum(owner: Scope, v0: Tensor, delta: Tensor, length: number): Tensor {
   const vStar = empty(owner, v0.shape, 'v_star');
   owner.gpu.run('tensor/add', { a: v0, b: delta, y: vStar }, { n: v0.size }, { threads: v0.size });
-  return length > 0 ? anchored(owner, vStar, length) : vStar;
-}
-
-/** Each row of x [n, D] at the given length. */
-export function anchored(s: Scope, x: Tensor, length: number): Tensor {
-  const y = empty(s, x.shape, 'anchored');
-  s.gpu.run('edit/anchor_norm', { x, y }, { d: x.cols, length }, { groups: [x.rows] });
-  return y;
+  return length > 0 ? normalise(owner, vStar, length) : vStar;
 }

@@ -76,7 +76,6 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
         'models/kl_divergence',
         'models/loss_gradient',
         'edit/adam_step',
-        'edit/clamp_norm',
       ],
       numbers: [
         ['loss, first', first?.loss ?? NaN],
@@ -149,7 +148,7 @@ function direction({ solved }: Update, key: string, F: number): ExplainStep {
     meaning:
       'C weighs the key so that keys that are common in ordinary text barely overlap with u. C = L Lᵀ is factored once; each edit costs two triangular solves.',
     shapes: [['C', `[${F}, ${F}]`], u],
-    shaders: ['edit/cholesky_1', 'edit/triangular_solve_lower', 'edit/triangular_solve_upper'],
+    shaders: ['edit/solve_1', 'edit/triangular_solve_lower', 'edit/triangular_solve_upper'],
     numbers: [
       ['tokens behind C', solved.tokens],
       [`residual |C x − ${key}| / |${key}|`, solved.residual],

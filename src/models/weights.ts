@@ -162,7 +162,7 @@ async function wideOf(s: Scope, raw: Tensor, n: number, dtype: string): Promise<
   if (isBlockType(dtype)) return (await import('../tensor/dequantise.ts')).dequantise(s, raw, n, dtype);
   if (dtype === 'F32') return new Tensor(raw.block, [n]);
   const wide = empty(s, [n], 'chunk');
-  widen(s, raw, wide, dtype === 'F16' ? 'F16' : 'BF16');
+  widen(s, raw, wide, dtype === 'F16' ? 'f16' : 'bf16');
   return wide;
 }
 

@@ -28,14 +28,9 @@ export function sameShape(op: string, a: Tensor, b: Tensor): void {
 }
 
 /** Words of two halves (`kind`) to f32 numbers in `y`. */
-export function widen(s: Scope, packed: Tensor, y: Tensor, kind: 'F16' | 'BF16'): void {
-  const n = y.size;
-  s.gpu.run(
-    'tensor/widen',
-    { packed, y },
-    { n },
-    { threads: Math.ceil(n / 2), overrides: { BF16: kind === 'BF16' ? 1 : 0 } },
-  );
+export function widen(s: Scope, packed: Tensor, y: Tensor, kind: 'f16' | 'bf16'): void {
+  const grid = { threads: Math.ceil(y.size / 2), overrides: { BF16: kind === 'bf16' ? 1 : 0 } };
+  s.gpu.run('tensor/widen', { packed, y }, { n: y.size }, grid);
 }
 
 /** Random numbers of mean 0, the same for the same seed: in a matrix of f32 or f16. */
@@ -56,9 +51,9 @@ export function drawInto(s: Scope, y: Tensor, seed: number, deviation: number): 
   }
 }
 
-/** The f32 numbers `x` rounded to nearest even, as dtype `f16`: in `out`, or in a new tensor. */
-export function narrow(s: Scope, x: Tensor, out?: Tensor): Tensor {
-  const packed = out ?? empty(s, x.shape, x.label, 'f16');
-  s.gpu.run('tensor/narrow', { x, packed }, { n: x.size }, { threads: Math.ceil(x.size / 2) });
+/** The f32 numbers `x` rounded to nearest even: in `packed`, f16 or bf16, or in a new tensor of f16. */
+export function narrow(s: Scope, x: Tensor, packed = empty(s, x.shape, x.label, 'f16')): Tensor {
+  const overrides = { BF16: packed.dtype === 'bf16' ? 1 : 0 };
+  s.gpu.run('tensor/narrow', { x, packed }, { n: x.size }, { threads: Math.ceil(x.size / 2), overrides });
   return packed;
 }

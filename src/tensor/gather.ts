@@ -1,4 +1,4 @@
-/** Picking rows of a matrix. */
+/** Rows of a matrix by number, and its transpose. */
 import type { Scope } from '../gpu/scope.ts';
 import { empty, zeros } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
@@ -26,4 +26,11 @@ function scatterRows(s: Scope, dy: Tensor, index: Tensor, n: number): Tensor {
   const grid = { groups: rows, cost: { bytes: 8 * dy.size } };
   s.gpu.run('tensor/scatter_rows', { dy, index, dx }, { rows, d }, grid);
   return dx;
+}
+
+/** factor · xᵀ: [R, D] to [D, R]. */
+export function transpose(s: Scope, x: Tensor, factor = 1): Tensor {
+  const y = empty(s, [x.cols, x.rows], `${x.label} transposed`);
+  s.gpu.run('tensor/transpose', { x, y }, { rows: x.rows, cols: x.cols, factor }, { threads: y.size });
+  return y;
 }

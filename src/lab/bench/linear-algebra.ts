@@ -135,7 +135,7 @@ function choleskyCase(f: number, rung: CholeskyRung): BenchCase {
   return {
     name: shortName(rung.kernel),
     shape: String(f),
-    kernels: rung.blocked ? [rung.kernel, 'edit/cholesky_diagonal'] : [rung.kernel],
+    kernels: [rung.kernel, 'edit/cholesky_diagonal'],
     flops: f ** 3 / 3,
     bytes: 4 * f * f,
     prepare: (s) => {
@@ -157,10 +157,9 @@ function choleskyCase(f: number, rung: CholeskyRung): BenchCase {
   };
 }
 
-/** The definition is for comparison, up to the second size. On software adapters so is the rung of GPUs, up to the third. */
+/** On software adapters the rung of GPUs is for comparison, up to the third size. */
 function worthwhile(rung: CholeskyRung, f: number, { adapter }: Gpu): boolean {
   if (!rung.fits({ n: f / BLOCK, q: 0, first: 0, end: 0 }, adapter)) return false;
-  if (!rung.blocked) return f <= 1024;
   return rung.kernel.startsWith('software/') || f <= 3072 || adapter.kind === 'gpu';
 }
 
