@@ -2,8 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { generate } from '../src/models/generate.ts';
 import { topK } from '../src/models/random.ts';
-import { read, upload } from '../src/tensor/tensor.ts';
-import { gpu, noise, wide } from './gpu.ts';
+import { gpu } from './gpu.ts';
 import { sampleContextGroups, sampleContexts } from '../src/edit/contexts.ts';
 import { ModelError } from '../src/errors.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
@@ -91,35 +90,6 @@ test('an empty prompt and a text beyond the window are refused', async () => {
     7,
     /250 tokens and 7 are wanted; the context window holds 256/,
   );
-});
-
-test('append_cache puts k and v at their places and nowhere else', async () => {
-  // GPT-2's q are a third of a row, GPT-NeoX's first keys begin behind one head, Llama's q take more than k and v.
-  for (const [tokens, first, width] of [
-    [1, 1, 2],
-    [3, 5, 10],
-    [2, 16, 176],
-    [31, 96, 64],
-  ] as const) {
-    const row = first + width;
-    await gpu.scope(async (s) => {
-      const qkv = noise(tokens * row, tokens);
-      const places = Uint32Array.from({ length: tokens }, (_, t) => 2 * (tokens - t)); // the last row, then every other one up
-      const rows = 2 * tokens + 1;
-      const { t: cache, canaries } = wide(s, [rows, width]);
-      gpu.write(cache, new Float32Array(rows * width).fill(7));
-      const bind = {
-        qkv: upload(s, qkv, [tokens, row], 'qkv'),
-        places: upload(s, places, [tokens], 'places'),
-        cache,
-      };
-      gpu.run('models/append_cache', bind, { tokens, row, first }, { threads: tokens * width });
-      const want = new Float32Array(rows * width).fill(7);
-      places.forEach((place, t) => want.set(qkv.subarray(t * row + first, (t + 1) * row), place * width));
-      assert.equal((await read(gpu, cache)).subarray(0, want.length), want);
-      await canaries();
-    });
-  }
 });
 
 test('contexts are sampled after BOS where the tokenizer has one, and keep the blanks between words', async () => {

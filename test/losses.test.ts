@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { lossTable, valueLoss } from '../src/edit/value-loss.ts';
 import { klDivergence, logSoftmaxRows, logsumexp, lossGradient, nll } from '../src/models/losses.ts';
 import { Tape } from '../src/tensor/tape.ts';
+import { indices } from '../src/tensor/tensor.ts';
 import { empty, gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
 import { centralDifference } from './reference/difference.ts';
@@ -92,8 +93,14 @@ for (const WG of [32, 128, 256])
           const losses = wide(s, [last]);
           gpu.run(
             'models/nll',
-            { logits, logsumexp: lse.t, targets, y: losses.t },
-            { rows: last, v },
+            {
+              logits,
+              logsumexp: lse.t,
+              rows: indices(s, [...Array(last).keys()], 'rows'),
+              targets,
+              y: losses.t,
+            },
+            { n: last, v },
             { threads: last, overrides },
           );
           const want = all.slice(0, last).map((row, r) => reference.nll(row, ids[r]!));
@@ -216,7 +223,7 @@ test('losses refuse targets that do not fit the logits', async () => {
   await gpu.scope((s) => {
     const logits = tensor(s, noise(6, 1), [2, 3]);
     const three = tensor(s, new Uint32Array(3), [3]);
-    assert.throws(() => nll(s, logits, three), /3 targets for 2 rows/);
+    assert.throws(() => nll(s, logits, tensor(s, new Uint32Array(2), [2]), three), /2 rows for 3 targets/);
     assert.throws(
       () => lossGradient(s, logits, three, logsumexp(s, logits), three),
       /2 rows of logits, 3 targets/,

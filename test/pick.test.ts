@@ -1,8 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/errors.ts';
-import { logsumexp } from '../src/models/losses.ts';
-import { NO_ID, argmaxRows, nllAt } from '../src/models/pick.ts';
+import { NO_ID, argmaxRows, logsumexp, nll } from '../src/models/losses.ts';
 import { empty, readU32 } from '../src/tensor/tensor.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
@@ -69,7 +68,7 @@ test('argmax of damaged logits names no token', async () => {
   });
 });
 
-test('nllAt looks targets up in any order, rows repeated or skipped', async () => {
+test('nll looks targets up in any order, rows repeated or skipped', async () => {
   await gpu.scope(async (s) => {
     const [R, v] = [5, 301];
     const x = noise(R * v, 4, -100, 4);
@@ -82,14 +81,14 @@ test('nllAt looks targets up in any order, rows repeated or skipped', async () =
     // x − m is about 40 at most and rounds once, as do l and their difference.
     const got = await read(
       gpu,
-      nllAt(s, logits, tensor(s, rows, [6], 'rows'), tensor(s, targets, [6], 'targets')),
+      nll(s, logits, tensor(s, rows, [6], 'rows'), tensor(s, targets, [6], 'targets')),
     );
-    allclose('nll_at', got, want, { reduce: 40 ** 2, scale: 1 });
+    allclose('nll', got, want, { reduce: 40 ** 2, scale: 1 });
     assert.is(got[4], got[5]);
     for (const WG of [32, 256]) {
       const y = wide(s, [6]);
       gpu.run(
-        'models/nll_at',
+        'models/nll',
         {
           logits,
           logsumexp: logsumexp(s, logits),
@@ -104,7 +103,7 @@ test('nllAt looks targets up in any order, rows repeated or skipped', async () =
       await y.canaries();
     }
     assert.throws(
-      () => nllAt(s, logits, empty(s, [2], 'rows', 'u32'), empty(s, [3], 'targets', 'u32')),
+      () => nll(s, logits, empty(s, [2], 'rows', 'u32'), empty(s, [3], 'targets', 'u32')),
       (error: unknown) => error instanceof ShapeError,
     );
   });

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tape } from '../src/tensor/tape.ts';
-import { gatherRows } from '../src/tensor/gather.ts';
+import { gatherRows, putRows } from '../src/tensor/gather.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
 
@@ -60,6 +60,33 @@ test('the tape sends gradients back to the rows they came from', async () => {
     const [a, b, , , e, f] = await read(gpu, x);
     assert.equal([...(await read(gpu, dx))], [a, b, 0, 0, 2 * e!, 2 * f!]);
   }, tape);
+});
+
+test('put_rows: rows and sources as named, from some column on, the rest untouched', async () => {
+  // Causal tracing puts whole rows back; a cache takes k and v, whose first columns lie anywhere in a row of q, k and v.
+  for (const [first, d] of [
+    [0, 67],
+    [1, 2],
+    [16, 176],
+    [96, 64],
+  ] as const)
+    await gpu.scope(async (s) => {
+      const [t, n] = [9, 5];
+      const [x, before] = [noise(n * (first + d), 1), noise(t * d, 2)];
+      const { t: y, canaries } = wide(s, [t, d]);
+      gpu.write(y, before);
+      const [rows, sources] = [Uint32Array.of(8, 0, 4), Uint32Array.of(2, 4, 2)];
+      const at = tensor(s, rows, [3]);
+      putRows(s, y, tensor(s, x, [n, first + d]), at, tensor(s, sources, [3]), first);
+      const want = before.slice();
+      rows.forEach((row, i) => {
+        const end = (sources[i]! + 1) * (first + d);
+        want.set(x.subarray(end - d, end), row * d);
+      });
+      assert.equal((await read(gpu, y)).subarray(0, t * d), want);
+      await canaries();
+      assert.throws(() => putRows(s, y, y, at, tensor(s, sources.slice(1), [2])), /2 rows for 3/);
+    });
 });
 
 test.run();

@@ -6,7 +6,6 @@ import { readFacts } from '../src/data/read.ts';
 import { gpt2 } from '../src/models/gpt2.ts';
 import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { Model } from '../src/models/model.ts';
-import { restoreRows } from '../src/models/restore-rows.ts';
 import { NOISE_FACTOR, embeddingDeviation, subjectNoise } from '../src/lab/trace-runs.ts';
 import {
   averageTracings,
@@ -21,12 +20,12 @@ import type { Tracing } from '../src/lab/trace.ts';
 import { TRACE_SITES } from '../src/lab/trace-runs.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { throws } from './folder.ts';
-import { gpu, noise as numbers, tensor, wide } from './gpu.ts';
+import { gpu, tensor } from './gpu.ts';
 import { openFacts } from './model.ts';
 import { allclose } from './reference/allclose.ts';
 import { objectProbability, restoredProbability } from './reference/trace.ts';
 import type { ReferenceModel } from './reference/trace.ts';
-import { readJson, readText, thrown } from './tokenizers.ts';
+import { readJson, readText } from './tokenizers.ts';
 
 const test = suite('trace');
 
@@ -59,24 +58,6 @@ async function tiny(): Promise<{ model: Model; reference: ReferenceModel }> {
 
 const request = { prompt: 'Ann {} is', subject: 'Lee', object: 'X' };
 const flat = (tracing: Tracing): number[] => TRACE_SITES.flatMap((site) => tracing.effects[site]!.flat());
-
-test('restore_rows: rows and sources as named, the rest untouched', async () => {
-  await gpu.scope(async (s) => {
-    const [t, n, d] = [9, 5, 67];
-    const clean = numbers(n * d, 1);
-    const before = numbers(t * d, 2);
-    const { t: y, canaries } = wide(s, [t, d]);
-    gpu.write(y, before);
-    const [rows, sources] = [Uint32Array.from([8, 0, 4]), Uint32Array.from([2, 4, 2])];
-    restoreRows(s, y, tensor(s, clean, [n, d]), tensor(s, rows, [3]), tensor(s, sources, [3]));
-    const want = before.slice();
-    rows.forEach((row, i) => want.set(clean.subarray(sources[i]! * d, (sources[i]! + 1) * d), row * d));
-    assert.equal((await read(gpu, y)).subarray(0, t * d), want);
-    await canaries();
-    const few = tensor(s, sources.slice(1), [2]);
-    assert.match(thrown(() => restoreRows(s, y, y, tensor(s, rows, [3]), few)).message, /2 rows for 3/);
-  });
-});
 
 test('standard_deviation: of the embeddings of subjects, unbiased', async () => {
   const model = await openFacts();

@@ -63,7 +63,7 @@ export const STAGES: readonly Stage[] = [
       ['p', `[${contexts} · tokens, ${V}]`],
     ],
     shaders: [
-      { name: 'models/nll', mark: 'y[row] = ' },
+      { name: 'models/nll', mark: 'y[i] = ' },
       { name: 'models/kl_divergence', mark: '' },
       { name: 'edit/adam_step', mark: 'delta[i] -= ' },
     ],

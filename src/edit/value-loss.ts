@@ -4,16 +4,17 @@
  * has a loss of its own, and their sum has the gradient of each.
  */
 import { ShapeError } from '../errors.ts';
-import { klDivergence, logSoftmaxRows, logsumexp, lossGradient, nll } from '../models/losses.ts';
+import { argmaxRows, klDivergence, logSoftmaxRows, logsumexp, lossGradient, nll } from '../models/losses.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { argmaxRows } from '../models/pick.ts';
 import { Tensor, indices, read, upload } from '../tensor/tensor.ts';
 
 /** Which loss each row of the logits belongs to: rows of targets first, request by request, then a KL row of each. */
 export interface LossTable {
   /** u32 [Σ c t] context by context */
   readonly targets: Tensor;
+  /** u32 [Σ c t] their rows of the logits: 0, 1, … */
+  readonly rows: Tensor;
   /** [Σ c t] 1 / (c t): every loss is a mean. */
   readonly weights: Tensor;
   /** u32 [a, 4] request, its first target, contexts c, target tokens t */
@@ -39,6 +40,7 @@ export function lossTable(s: Scope, requests: readonly LossRequest[]): LossTable
   }
   return {
     targets: indices(s, targets, 'targets'),
+    rows: indices(s, [...targets.keys()], 'target_rows'),
     weights: upload(s, Float32Array.from(weights), [weights.length], 'loss_weights'),
     requests: indices(s, table, 'requests').reshape(requests.length, 4),
   };
@@ -67,7 +69,7 @@ export interface ValueLoss {
 export function valueLoss(
   s: Scope,
   logits: Tensor,
-  { targets, weights, requests }: LossTable,
+  { targets, rows, weights, requests }: LossTable,
   logP0: Tensor,
   { first, klFactor }: ValueLossOptions,
 ): ValueLoss {
@@ -78,7 +80,7 @@ export function valueLoss(
     );
   const lse = logsumexp(s, logits);
   if (first) logSoftmaxRows(s, logits, [from, count], lse, logP0);
-  const losses = nll(s, logits, targets, lse);
+  const losses = nll(s, logits, rows, targets, lse);
   const drift = { logP0, requests, klFactor };
   const kl = klDivergence(s, logits, from, drift, lse);
   s.tape?.record(losses, [logits], (scope) => [

@@ -6,9 +6,8 @@
  */
 import { UsageError } from '../errors.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
-import { logsumexp } from '../models/losses.ts';
+import { argmaxRows, logsumexp, nll } from '../models/losses.ts';
 import type { Model } from '../models/model.ts';
-import { argmaxRows, nllAt } from '../models/pick.ts';
 import { prefixCache } from '../models/prefix-cache.ts';
 import { indices, read, readU32 } from '../tensor/tensor.ts';
 import { sharePrefixes } from '../models/shared-prefix.ts';
@@ -136,7 +135,7 @@ async function look(
         const logits = model.logits(inner, x, indices(inner, some.map(tokenOf), 'places'));
         const lse = logsumexp(inner, logits);
         const targets = indices(inner, wanted, 'targets');
-        const losses = nllAt(inner, logits, indices(inner, lookedAt, 'rows'), targets, lse);
+        const losses = nll(inner, logits, indices(inner, lookedAt, 'rows'), targets, lse);
         const best = argmaxRows(inner, logits);
         (await read(gpu, losses)).forEach((loss, i) => ((mine[i] as Look).nll = loss));
         (await readU32(gpu, best)).forEach((id, i) => ((some[i] as Place).first = id));

@@ -10,15 +10,14 @@ import type { Scope } from '../gpu/scope.ts';
 import type { Hook, Hooks } from '../models/architecture.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
 import { embed } from '../models/embed.ts';
+import { nll } from '../models/losses.ts';
 import type { Model } from '../models/model.ts';
-import { nllAt } from '../models/pick.ts';
 import { predict } from '../models/predict.ts';
 import { PrefixCache } from '../models/prefix-cache.ts';
 import { Random } from '../models/random.ts';
-import { restoreRows } from '../models/restore-rows.ts';
 import { mean } from '../statistics.ts';
 import { add } from '../tensor/elementwise.ts';
-import { gatherRows } from '../tensor/gather.ts';
+import { gatherRows, putRows } from '../tensor/gather.ts';
 import { indices, read, empty, type Tensor } from '../tensor/tensor.ts';
 
 export const TRACE_SITES = ['state', 'mlp', 'attention'] as const;
@@ -96,9 +95,9 @@ export async function restore(
       Array.from({ length: T - token }, (_, t) => (r % samples) * T + token + t),
     );
     const start = gatherRows(s, states[first] as Tensor, indices(s, picked, 'picked'));
-    if (site === 'state') restoreRows(s, start, clean.state[from] as Tensor, rows, sources);
+    if (site === 'state') putRows(s, start, clean.state[from] as Tensor, rows, sources);
     const put: Hook = (inner, i, y) =>
-      i < to ? restoreRows(inner, y, clean[site][i] as Tensor, rows, sources) : undefined;
+      i < to ? putRows(inner, y, clean[site][i] as Tensor, rows, sources) : undefined;
     const hooks: Hooks = site === 'state' ? {} : { [site]: put };
     const x = model.forward(s, device, { x: start, from: first, cache, hooks });
     const firsts = starts.map((row, r) => row - (tokens[r] ?? 0));
@@ -120,10 +119,10 @@ async function probabilities(
   const all = indices(s, [...places.keys()], 'rows');
   const wanted = starts.flatMap(() => object);
   const targets = indices(s, wanted, 'targets');
-  const nll = await read(model.gpu, nllAt(s, logits, all, targets));
+  const losses = await read(model.gpu, nll(s, logits, all, targets));
   const n = object.length;
   return starts.map((_, r) =>
-    Math.exp(-nll.subarray(r * n, (r + 1) * n).reduce((sum, loss) => sum + loss, 0)),
+    Math.exp(-losses.subarray(r * n, (r + 1) * n).reduce((sum, loss) => sum + loss, 0)),
   );
 }
 

@@ -11,8 +11,8 @@ import { indices, read, readU32 } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Hook } from './architecture.ts';
 import { packRows, uploadBatch } from './batch.ts';
+import { NO_ID, argmaxRows } from './losses.ts';
 import type { Model } from './model.ts';
-import { NO_ID, argmaxRows } from './pick.ts';
 import { PrefixCache } from './prefix-cache.ts';
 import { Random, sampleTopK } from './random.ts';
 

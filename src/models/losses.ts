@@ -1,6 +1,6 @@
 /**
- * Losses on logits: the negative log-likelihood of targets, and the drift of a distribution from a stored one.
- * All of them take log-probabilities from one `logsumexp` of the logits.
+ * What is read off logits: the negative log-likelihood of targets, the drift of a distribution from a stored one, and the
+ * token that comes first. Losses take log-probabilities from one `logsumexp` of the logits.
  */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
@@ -17,18 +17,26 @@ export function logsumexp(s: Scope, logits: Tensor): Tensor {
 }
 
 /**
- * −ln p(target_r) for the first rows of the logits, as many as there are targets.
+ * −ln p(target_i) in row rows_i of the logits; a row may be named any number of times.
  *
- * @param targets u32 [n], each below V, n ≤ R
+ * @param logits  [R, V]
+ * @param rows    u32 [n], each below R
+ * @param targets u32 [n], each below V
  * @returns       [n]
- * @throws ShapeError when there are more targets than rows
+ * @throws ShapeError when rows and targets differ in number
  */
-export function nll(s: Scope, logits: Tensor, targets: Tensor, lse = logsumexp(s, logits)): Tensor {
-  const rows = targets.size;
-  if (rows > logits.rows) throw new ShapeError(`nll: ${rows} targets for ${logits.rows} rows of logits.`);
-  const y = empty(s, [rows], 'nll');
-  const bindings = { logits, logsumexp: lse, targets, y };
-  s.gpu.run('models/nll', bindings, { rows, v: logits.cols }, { threads: rows });
+export function nll(
+  s: Scope,
+  logits: Tensor,
+  rows: Tensor,
+  targets: Tensor,
+  lse = logsumexp(s, logits),
+): Tensor {
+  const n = targets.size;
+  if (rows.size !== n) throw new ShapeError(`nll: ${rows.size} rows for ${n} targets.`);
+  const y = empty(s, [n], 'nll');
+  const bindings = { logits, logsumexp: lse, rows, targets, y };
+  s.gpu.run('models/nll', bindings, { n, v: logits.cols }, { threads: n });
   return y;
 }
 
@@ -102,4 +110,22 @@ export function lossGradient(
     { threads: [v, rows], cost: { flops: 4 * logits.size, bytes: 8 * logits.size } },
   );
   return dlogits;
+}
+
+/** Stands for an id where a row of logits is damaged. */
+export const NO_ID = 2 ** 32 - 1;
+
+/**
+ * The id of the largest logit in each row, the lowest among equals, `NO_ID` where one is NaN or the largest infinite:
+ * [R, V] to u32 [R].
+ */
+export function argmaxRows(s: Scope, logits: Tensor): Tensor {
+  const [rows, v] = [logits.rows, logits.cols];
+  const { kind, subgroupSize } = s.gpu.adapter;
+  // One subgroup a row on software adapters, which switch between the threads of larger groups at every barrier.
+  const overrides = kind === 'software' && subgroupSize > 0 ? { WG: subgroupSize } : {};
+  const y = empty(s, [rows], 'argmax', 'u32');
+  const cost = { bytes: 4 * logits.size, shape: `${rows}x${v}` };
+  s.gpu.run('models/argmax', { logits, y }, { rows, v }, { groups: rows, overrides, cost });
+  return y;
 }

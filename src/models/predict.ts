@@ -2,9 +2,8 @@
 import { UsageError } from '../errors.ts';
 import { indices, read, readU32 } from '../tensor/tensor.ts';
 import { packRows, uploadBatch } from './batch.ts';
-import { logSoftmaxRows, logsumexp, nll } from './losses.ts';
+import { argmaxRows, logSoftmaxRows, logsumexp, nll } from './losses.ts';
 import type { Model } from './model.ts';
-import { argmaxRows } from './pick.ts';
 import { topK } from './random.ts';
 
 export interface NextToken {
@@ -64,7 +63,8 @@ export async function predict(
     }));
     if (continuation.length === 0) return { next, continuationLogprob: NaN, continuationFirst: false };
     const targets = indices(s, continuation, 'continuation');
-    const losses = await read(model.gpu, nll(s, logits, targets, lse));
+    const rows = indices(s, [...continuation.keys()], 'rows');
+    const losses = await read(model.gpu, nll(s, logits, rows, targets, lse));
     const likeliest = await readU32(model.gpu, argmaxRows(s, logits));
     return {
       next,

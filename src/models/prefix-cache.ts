@@ -1,5 +1,6 @@
 /** Keys and values that are computed once and read by later passes: those of beginnings that rows share. */
 import type { Scope } from '../gpu/scope.ts';
+import { putRows } from '../tensor/gather.ts';
 import { Tensor, empty, indices } from '../tensor/tensor.ts';
 import type { Architecture, Hook } from './architecture.ts';
 import type { LayerCache } from './attention.ts';
@@ -8,7 +9,6 @@ import type { Cached } from './batch.ts';
 import { qkvWidth } from './heads.ts';
 import type { HeadLayout } from './heads.ts';
 import type { Model } from './model.ts';
-import { restoreRows } from './restore-rows.ts';
 
 /** Up to so many tokens a copy each costs a software adapter less than to wake its threads for a kernel. */
 const FEW_TOKENS = 16;
@@ -81,7 +81,7 @@ export class PrefixCache {
       const rows = empty(owner, [total, layout.rows.cols], `cache.${i}`);
       for (const { part, places, sources } of parts) {
         const kept = part.#layers.get(i) as LayerCache;
-        restoreRows(s, rows, kept.rows, places, sources);
+        putRows(s, rows, kept.rows, places, sources);
         s.release(kept.rows);
       }
       made.#layers.set(i, { ...layout, rows });
@@ -95,20 +95,16 @@ export class PrefixCache {
    * @param slots [T] the row of each token, all different
    */
   append(owner: Scope, slots: readonly number[]): Hook {
-    const software = owner.gpu.adapter.kind === 'software';
-    const places = software && slots.length <= FEW_TOKENS ? undefined : indices(owner, slots, 'cache_slots');
+    const isCopied = owner.gpu.adapter.kind === 'software' && slots.length <= FEW_TOKENS;
+    const places = isCopied ? undefined : indices(owner, slots, 'cache_slots');
+    const tokens = isCopied ? undefined : indices(owner, [...slots.keys()], 'cache_tokens');
     return (s, layer, qkv) => {
       const cache = this.#layers.get(layer);
       if (!cache) throw new RangeError(`cache: there is no room for layer ${layer}.`);
       const { rows, stride } = cache;
       const first = this.#heads.k;
-      if (places) {
-        const [bindings, params] = [
-          { qkv, places, cache: rows },
-          { tokens: qkv.rows, row: qkv.cols, first },
-        ];
-        s.gpu.run('models/append_cache', bindings, params, { threads: qkv.rows * stride });
-      } else
+      if (places && tokens) putRows(s, rows, qkv, places, tokens, first);
+      else
         slots.forEach((slot, t) => {
           const from = new Tensor(qkv.block, [stride], 'f32', qkv.offset + 4 * (t * qkv.cols + first));
           const to = new Tensor(rows.block, [stride], 'f32', rows.offset + 4 * slot * stride);

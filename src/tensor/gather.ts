@@ -1,4 +1,5 @@
 /** Rows of a matrix by number, and its transpose. */
+import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { empty, zeros } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
@@ -26,6 +27,27 @@ function scatterRows(s: Scope, dy: Tensor, index: Tensor, n: number): Tensor {
   const grid = { groups: rows, cost: { bytes: 8 * dy.size } };
   s.gpu.run('tensor/scatter_rows', { dy, index, dx }, { rows, d }, grid);
   return dx;
+}
+
+/**
+ * y[rows_i] = x[sources_i] from column `first` on, in place.
+ *
+ * @param y       [T, D]
+ * @param x       [N, first + D]
+ * @param rows    u32 [n] rows of y, all different
+ * @param sources u32 [n] rows of x
+ * @returns       y
+ * @throws ShapeError when the widths differ, or rows and sources differ in number
+ */
+export function putRows(s: Scope, y: Tensor, x: Tensor, rows: Tensor, sources: Tensor, first = 0): Tensor {
+  const [n, d] = [rows.size, y.cols];
+  if (x.cols !== first + d || sources.size !== n)
+    throw new ShapeError(
+      `putRows: "${x.label}" [${x.shape.join(', ')}] from column ${first} to "${y.label}" [${y.shape.join(', ')}], ${sources.size} rows for ${n}.`,
+    );
+  const grid = { threads: n * d, cost: { bytes: 8 * n * d } };
+  s.gpu.run('tensor/put_rows', { x, rows, sources, y }, { n, d, first }, grid);
+  return y;
 }
 
 /** factor · xᵀ: [R, D] to [D, R]. */

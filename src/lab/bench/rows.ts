@@ -5,7 +5,7 @@ import { LAYERNORM, LAYERNORM_BACKWARD, layernorm, layernormBackward } from '../
 import type { LayernormRung } from '../../models/layernorm.ts';
 import { logsumexp, lossGradient, nll } from '../../models/losses.ts';
 import { gelu, geluBackward } from '../../tensor/activations.ts';
-import { empty, upload, type Tensor } from '../../tensor/tensor.ts';
+import { empty, indices, upload, type Tensor } from '../../tensor/tensor.ts';
 import { numbers, prepared, shortName, type BenchCase, type Family } from './family.ts';
 import { productCase } from './matmul.ts';
 
@@ -174,10 +174,11 @@ function lossCase(op: keyof typeof LOSSES, rows: number, V: number): BenchCase {
       const ids = Uint32Array.from({ length: rows }, (_, i) => (i * 7919) % V);
       const [logits, targets] = [upload(s, data, [rows, V], 'logits'), upload(s, ids, [rows], 'targets')];
       const lse = logsumexp(s, logits);
+      const all = indices(s, [...ids.keys()], 'rows');
       const ones = upload(s, new Float32Array(rows).fill(1), [rows], 'weights');
       const run = (scope: Scope): Tensor => {
         if (op === 'logsumexp') return logsumexp(scope, logits);
-        if (op === 'nll') return nll(scope, logits, targets, lse);
+        if (op === 'nll') return nll(scope, logits, all, targets, lse);
         return lossGradient(scope, logits, targets, lse, ones);
       };
       const row = (i: number): Float32Array => data.subarray(i * V, (i + 1) * V);
