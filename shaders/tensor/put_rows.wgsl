@@ -2,7 +2,8 @@
 //
 //   y[rows_i, c] = x[sources_i, first + c]
 //
-// Shapes  x [N, first + D]; y [T, D]; rows u32 [n], all different, below T; sources u32 [n], below N.
+// Shapes  x [N, first + D]; y [T, D]; rows u32 [n], all different, below T; sources u32 [n], below
+//         N.
 // Work    one thread a coordinate of y; grids beyond 65,535 groups are folded to two dimensions.
 // Cost    8 n D bytes.
 // Test    test/rows.test.ts
