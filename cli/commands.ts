@@ -29,6 +29,8 @@ export interface Report {
 
 /** A command as the parser takes it. */
 export interface Command {
+  /** Names of its flags, once the builder ran. */
+  readonly flags: ReadonlySet<string>;
   readonly builder: (yargs: Argv) => Argv;
   readonly handler: (args: ArgumentsCamelCase, run: Omit<Run, 'files'>) => Promise<Report>;
 }
@@ -51,9 +53,11 @@ const OVERWRITE_FLAG = {
 /** A command whose `run` is typed by its flags. Its files are looked at before it begins. */
 export function command<T>({ flags, run }: Spec<T>): Command {
   const roles = new Map<string, NamedRole>();
+  const names = new Set<string>();
   return {
+    flags: names,
     builder: (yargs) => {
-      const built = flags(noting(yargs, roles)) as Argv;
+      const built = flags(noting(yargs, roles, names)) as Argv;
       const writes = [...roles.values()].some(({ role }) => role !== 'input');
       return writes ? built.options(OVERWRITE_FLAG) : built;
     },
@@ -69,7 +73,7 @@ interface Flag {
 }
 
 /** Takes that of every flag on its way to yargs: the key of a flag is its name, and is written once. */
-function noting(yargs: Argv, roles: Map<string, NamedRole>): Argv {
+function noting(yargs: Argv, roles: Map<string, NamedRole>, names: Set<string>): Argv {
   for (const method of ['options', 'positional'] as const) {
     const own = yargs[method].bind(yargs) as (...words: unknown[]) => Argv;
     const noted = (key: string | object, flag?: Flag): Argv => {
@@ -78,6 +82,7 @@ function noting(yargs: Argv, roles: Map<string, NamedRole>): Argv {
       const { file, coerce } = flag;
       const name = method === 'options' ? `--${key}` : key;
       if (file) roles.set(key, { ...file, flag: name });
+      if (method === 'options') names.add(key);
       return own(key, coerce ? { ...flag, coerce: (value: unknown) => coerce(value, name) } : flag);
     };
     Object.assign(yargs, { [method]: noted });

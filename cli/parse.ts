@@ -37,6 +37,8 @@ const HIDDEN_DASH = '\uf8fe';
  * @throws UsageError, and whatever the command throws
  */
 export async function parse(words: readonly string[], begin: Begin): Promise<void> {
+  const known = new Set<string>(Object.keys(COMMON_FLAGS));
+  const noted = (flags: ReadonlySet<string>): void => flags.forEach((flag) => known.add(flag));
   const parser = yargs(ready(words))
     .scriptName('palimpsest')
     .usage('$0 <command>\n\nRewrites facts in a language model: ROME, p-ROME and r-ROME.')
@@ -54,13 +56,13 @@ export async function parse(words: readonly string[], begin: Begin): Promise<voi
     .exitProcess(false)
     // To return would let the command run in spite of the error.
     .fail((message: string, error?: Error) => {
-      throw error ?? new UsageError(advise(message, words));
+      throw error ?? new UsageError(advise(message, words, known));
     });
   try {
-    await register(parser, COMMANDS, { ...begin, words }).parseAsync();
+    await register(parser, COMMANDS, { ...begin, words, noted }).parseAsync();
   } catch (error) {
     if (error instanceof Error && error.name === 'YError')
-      throw new UsageError(advise(String(written(error.message)), words));
+      throw new UsageError(advise(String(written(error.message)), words, known));
     if (error instanceof Error) error.message = String(written(error.message));
     throw error;
   }
@@ -68,6 +70,8 @@ export async function parse(words: readonly string[], begin: Begin): Promise<voi
 
 interface Line extends Begin {
   readonly words: readonly string[];
+  /** Which flags its command has. */
+  readonly noted: (flags: ReadonlySet<string>) => void;
 }
 
 function register(parser: Argv, commands: Commands, line: Line, outer = ''): Argv {
@@ -82,7 +86,10 @@ function register(parser: Argv, commands: Commands, line: Line, outer = ''): Arg
     }
     const builder = async (inner: Argv): Promise<Argv> => {
       line.chosen(name);
-      return (await what()).builder(inner);
+      const { builder: build, flags } = await what();
+      const built = build(inner);
+      line.noted(flags);
+      return built;
     };
     parser.command(usage, summary, builder, async (args) => {
       checkSwitches(line.words, args);
@@ -111,15 +118,12 @@ function namesOf(commands: Commands): string {
 }
 
 /**
- * The words for yargs, which would misread two of them. A lone `-` after a flag of files is its value, stdin. What follows
- * `--` are plain words; yargs counts them too late to be positionals, so one that begins with a dash hides it.
+ * The words for yargs, which would misread two of them: a lone `-`, which is stdin, and what follows `--`, plain words that
+ * it counts too late to be positionals. Both hide their dash.
  */
 function ready(words: readonly string[]): string[] {
   const end = words.includes('--') ? words.indexOf('--') : words.length;
-  const flags = words.slice(0, end);
-  flags.forEach((word, i) => {
-    if (word === '-' && /^--[a-z-]+$/.test(flags[i - 1] ?? '')) flags.splice(i - 1, 2, `${flags[i - 1]}=-`);
-  });
+  const flags = words.slice(0, end).map((word) => (word === '-' ? HIDDEN_DASH : word));
   const plain = words.slice(end + 1).map((word) => word.replace(/^-/, HIDDEN_DASH));
   return plain.length > 0 ? [...flags, `--${AFTER}`, ...plain] : flags;
 }
@@ -133,7 +137,7 @@ function written(value: unknown): unknown {
 }
 
 /** yargs' message as a sentence of ours, and where to read on. */
-function advise(message: string, words: readonly string[]): string {
+function advise(message: string, words: readonly string[], known: ReadonlySet<string>): string {
   const [first = '', second = ''] = words;
   const outer = Object.keys(COMMANDS).find((usage) => nameOf(usage) === first);
   const inner = outer === undefined ? undefined : COMMANDS[outer]?.[1];
@@ -144,10 +148,10 @@ function advise(message: string, words: readonly string[]): string {
   const forms: readonly [RegExp, (...groups: string[]) => string][] = [
     [
       /^Did you mean (.+)\?$/,
-      (guess) =>
+      (meant) =>
         typeof inner === 'object'
-          ? `there is no command "${first} ${second}". Did you mean ${first} ${guess}?`
-          : `there is no command "${first}". Did you mean ${guess}?`,
+          ? `there is no command "${first} ${second}". Did you mean ${first} ${meant}?`
+          : `there is no command "${first}". Did you mean ${meant}?`,
     ],
     [
       /^Unknown (?:argument|command)s?: (.+)$/,
@@ -156,7 +160,7 @@ function advise(message: string, words: readonly string[]): string {
           ? `${name}: expected ${found} and its flags, found ${unknown
               .split(', ')
               .map((one) => typed(one, words))
-              .join(', ')}.`
+              .join(', ')}.${guess(unknown, known)}`
           : `there is no command "${unknown}". There are ${namesOf(COMMANDS)}.`,
     ],
     [
@@ -170,7 +174,8 @@ function advise(message: string, words: readonly string[]): string {
     [/^Not enough arguments following: (.+)$/, (flag) => `--${flag}: expected a value after it, found none.`],
     [
       /^Arguments (.+) and (.+) are mutually exclusive$/,
-      (a, b) => `${name}: expected ${a} or ${b}, found both.`,
+      (a = '', b = '') =>
+        `${name}: expected ${[a, b].map((one) => (known.has(one) ? `--${one}` : one)).join(' or ')}, found both.`,
     ],
     [
       /^Missing dependent arguments:\s+(.+) -> (.+)$/,
@@ -187,6 +192,29 @@ function advise(message: string, words: readonly string[]): string {
     if (groups) return `${say(...groups)}\n${help}`;
   }
   return `${message}${/[.?!]$/.test(message) ? '' : '.'}\n${help}`;
+}
+
+/** The flag that a wrong one is nearest to, where they differ in a third of its letters at most. */
+function guess(wrong: string, known: ReadonlySet<string>): string {
+  const [nearest] = [...known]
+    .map((flag) => ({ flag, off: slips(wrong, flag) }))
+    .filter(({ flag, off }) => off <= Math.max(2, flag.length / 3) && off < flag.length)
+    .sort((a, b) => a.off - b.off);
+  return nearest ? ` Did you mean --${nearest.flag}?` : '';
+}
+
+/** Letters to put in, to leave out or to change between two words (Levenshtein). */
+function slips(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (const [i, letter] of [...a].entries()) {
+    const next = [i + 1];
+    for (const [j, other] of [...b].entries())
+      next.push(
+        Math.min((next[j] ?? 0) + 1, (row[j + 1] ?? 0) + 1, (row[j] ?? 0) + (letter === other ? 0 : 1)),
+      );
+    row = next;
+  }
+  return row.at(-1) ?? 0;
 }
 
 /** A flag as the user typed it. */

@@ -79,6 +79,16 @@ test('EasyEdit’s flat records: a neighbour only when its answer is the true ob
   assert.is(other!.locality!.answer, 'Breton');
 });
 
+test('requests to ROME’s own code: {} in the prompt, objects as {str}', () => {
+  const request = { prompt: '{} plays', subject: 'LeBron James', target_new: { str: ' football' } };
+  const [fact, known] = readFacts(
+    JSON.stringify([request, { ...request, target_true: { str: 'basketball' } }]),
+    'r',
+  );
+  assert.equal([fact!.prompt, fact!.targetNew, fact!.targetTrue], ['{} plays', 'football', null]);
+  assert.is(known!.targetTrue, 'basketball');
+});
+
 test('FastEdit’s records and plain lines', () => {
   const [fast] = readFacts(
     '[{"prompt": "{} is in", "subject": "Lyon", "target": "Peru", "queries": ["Where is Lyon?"]}]',
@@ -224,7 +234,7 @@ test('a broken record is refused by file, record, line and field', () => {
     ['zsre', 'answers', [], ['answers', 'an array with an answer']],
     ['zsre', 'src', 'Who?', ['src', 'the subject', 'Who?']],
     ['zsre', 'loc_ans', 7, ['loc_ans', 'a string', '7']],
-    ['easyedit', 'target_new', { str: 'x' }, ['target_new', 'a string']],
+    ['easyedit', 'target_new', { string: 'x' }, ['target_new.str', 'a string']],
     ['easyedit', 'locality_ground_truth', undefined, ['locality_ground_truth']],
   ];
   for (const [name, path, value, words] of cases) {

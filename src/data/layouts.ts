@@ -69,12 +69,14 @@ function readZsre(record: RecordReader, index: number): Fact {
 /**
  * A flat record as EasyEdit's users share them: the subject is written out in the prompt, one paraphrase, one prompt
  * nearby. That prompt counts as a neighbour when its answer is the true object, as in records made from CounterFact.
+ * A request to ROME's or MEMIT's code has the same fields: `{}` in its prompt, its objects as `{ str }`.
  *
- * @see zjunlp/EasyEdit, data of its CounterFact and zsRE examples
+ * @see zjunlp/EasyEdit, data of its CounterFact and zsRE examples; kmeng01/rome `notebooks/rome.ipynb`
  */
 function readEasyEdit(record: RecordReader, index: number): Fact {
   const subject = record.subject('subject');
-  const targetTrue = record.has('ground_truth') ? record.target('ground_truth') : null;
+  const whole = (field: string) => (record.has(field) ? record.wrapped(field) : null);
+  const targetTrue = whole('ground_truth') ?? whole('target_true');
   const paraphrase = record.optionalText('rephrase_prompt');
   const nearby = record.optionalText('locality_prompt');
   const answer = nearby === null ? null : record.target('locality_ground_truth');
@@ -82,9 +84,11 @@ function readEasyEdit(record: RecordReader, index: number): Fact {
     ...bareFact({
       caseId: record.integer('case_id', index),
       source: 'easyedit',
-      prompt: record.sentenceAround('prompt', subject),
+      prompt: record.text('prompt').includes('{}')
+        ? record.template('prompt')
+        : record.sentenceAround('prompt', subject),
       subject,
-      targetNew: record.target('target_new'),
+      targetNew: record.wrapped('target_new'),
     }),
     targetTrue,
     paraphrases: paraphrase === null ? [] : [paraphrase],

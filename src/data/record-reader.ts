@@ -89,6 +89,13 @@ export class RecordReader {
     return target;
   }
 
+  /** An object of a fact, as it is or as the `str` of an object. */
+  wrapped(field: string): string {
+    return this.has(field) && typeof this.fields[field] === 'object'
+      ? this.object(field).target('str')
+      : this.target(field);
+  }
+
   /** A prompt that holds `{}` once. */
   template(field: string): string {
     const text = this.text(field);

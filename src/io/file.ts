@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import process from 'node:process';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { ModelError, UsageError } from '../errors.ts';
@@ -79,13 +80,18 @@ export async function readWhole(
   most: number,
   fault: (what: string) => Error,
 ): Promise<Uint8Array> {
-  const tooLarge = (): Error => fault(`expected at most ${most / 2 ** 20} MiB, it has more`);
   const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
-    throw fault(`expected a readable file, but it cannot be opened (${error.code})`);
+    throw fault(
+      error.code === 'ENOENT'
+        ? 'expected a readable file, there is none (ENOENT)'
+        : `expected a readable file, but it cannot be opened (${error.code})`,
+    );
   });
   try {
-    const { size } = await file.stat();
-    if (size > most) throw tooLarge();
+    const found = await file.stat();
+    if (found.isDirectory()) throw fault('expected a file, it is a folder');
+    const { size } = found;
+    if (size > most) throw tooLarge(most, fault);
     const parts: Uint8Array[] = [];
     for (let total = 0; ;) {
       // A pipe has no size; of a file the first read has all.
@@ -94,13 +100,17 @@ export async function readWhole(
       if (bytesRead === 0) return parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts);
       parts.push(part.subarray(0, bytesRead));
       total += bytesRead;
-      if (total > most) throw tooLarge();
+      if (total > most) throw tooLarge(most, fault);
     }
   } catch (error) {
     throw isSystemError(error) ? fault(`expected a readable file, but ${error.message}`) : error;
   } finally {
     await file.close();
   }
+}
+
+function tooLarge(most: number, fault: (what: string) => Error): Error {
+  return fault(`expected at most ${most / 2 ** 20} MiB, it has more`);
 }
 
 /**
@@ -155,9 +165,25 @@ export function isSystemError(error: unknown): error is Error & { readonly code:
 /** Of a file that is read as a whole: the largest published data sets have 50 MB. */
 const MOST_DATA_BYTES = 128 * 2 ** 20;
 
-/** The text of a file that the user named. @throws what `fault` makes of one that cannot be read, or is larger */
+/**
+ * The text of a file that the user named, or of stdin for `-`, without a byte order mark.
+ *
+ * @throws what `fault` makes of one that cannot be read, or is larger
+ */
 export async function readText(path: string, fault: (what: string) => Error): Promise<string> {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readWhole(path, MOST_DATA_BYTES, fault));
+  const bytes = await (path === '-' ? readStdin(fault) : readWhole(path, MOST_DATA_BYTES, fault));
+  return new TextDecoder().decode(bytes);
+}
+
+async function readStdin(fault: (what: string) => Error): Promise<Uint8Array> {
+  const parts: Buffer[] = [];
+  let total = 0;
+  for await (const part of process.stdin as AsyncIterable<Buffer>) {
+    total += part.length;
+    if (total > MOST_DATA_BYTES) throw tooLarge(MOST_DATA_BYTES, fault);
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
 }
 
 /** Where a file of the package may lie: above `src/` in a clone, above `dist/` where it is installed. */
@@ -177,7 +203,8 @@ export async function readData(
   own: string,
 ): Promise<{ text: string; name: string }> {
   const fault = (what: string): UsageError => new UsageError(`${flag}: ${named}: ${what}.`);
-  if (named !== undefined) return { text: await readText(named, fault), name: named };
+  if (named !== undefined)
+    return { text: await readText(named, fault), name: named === '-' ? 'stdin' : named };
   for (const path of ownPaths(`data/${own}`)) {
     const text = await readFile(path, 'utf8').catch(() => undefined);
     if (text !== undefined) return { text, name: own };
