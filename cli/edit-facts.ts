@@ -123,13 +123,17 @@ async function write(open: FactsRun<Head>, args: EditFactsArguments): Promise<Re
 
 /** What was written, and what can be taken out again. @param batches facts of each that was kept */
 function tellFiles(terminal: Terminal, { out, dump }: EditFactsArguments, batches: readonly number[]): void {
-  const whole = batches.every((n) => n === 1)
-    ? 'each fact can be taken out by itself, as palimpsest revert 1.5 does once it is applied'
-    : batches.length === 1
-      ? 'its facts were solved together, so they come out together: palimpsest revert 1 once it is applied'
-      : 'the facts of a batch were solved together, so a batch comes out whole, as palimpsest revert 1.2 does once it is applied';
   const facts = batches.reduce((sum, n) => sum + n, 0);
-  if (out !== undefined) terminal.say(`Wrote ${plural(facts, 'fact')} to ${out}; ${whole}.`);
+  const revert = `palimpsest revert 1.${batches.length}`;
+  const whole =
+    facts === 1
+      ? ''
+      : batches.length === facts
+        ? `; each fact can be taken out by itself, as ${revert} does once it is applied`
+        : batches.length === 1
+          ? '; its facts were solved together, so they come out together: palimpsest revert 1 once it is applied'
+          : `; the facts of a batch were solved together, so a batch comes out whole, as ${revert} does once it is applied`;
+  if (out !== undefined) terminal.say(`Wrote ${plural(facts, 'fact')} to ${out}${whole}.`);
   else terminal.say('The model itself is unchanged; --out FILE keeps these edits as a file.', '', 'dim');
   if (dump !== undefined) terminal.say(`Wrote every matrix to ${dump}`);
 }
@@ -165,8 +169,8 @@ function showLayers(terminal: Terminal, lines: readonly BatchLine[]): void {
     right('facts', ({ line }) => line.case_ids.length),
     right('layer', ({ layer }) => layer),
     right('rank', ({ rank }) => rank),
-    right('|Δ|', ({ update_norm }) => short(update_norm)),
-    right('|Δ|/|W|', ({ relative_update }) => short(relative_update)),
+    right('|update|', ({ update_norm }) => short(update_norm)),
+    right('relative', ({ relative_update }) => short(relative_update)),
     right('left undone', ({ line, undone }) =>
       !line.kept ? 'left out' : undone === null ? '' : `${(100 * undone).toFixed(1)} %`,
     ),

@@ -227,16 +227,16 @@ function showSummaries(terminal: Terminal, summaries: readonly MethodSummary[]):
 /** The prompts that edits turned to the worse, those that lost most first. */
 function showSideEffects(terminal: Terminal, cases: readonly CaseResult[], method: Method): void {
   const effects = sideEffects(cases, method);
-  const count = (kind: PromptRow['kind']): string => {
-    const asked = cases.flatMap(({ methods }) => methods[method]?.prompts ?? []);
+  const asked = cases.flatMap(({ methods }) => methods[method]?.prompts ?? []);
+  const count = (kind: PromptRow['kind'], noun: string): string[] => {
     const wrong = effects.filter(({ after }) => after.kind === kind).length;
-    return `${wrong} of ${asked.filter((row) => row.kind === kind).length}`;
+    const all = asked.filter((row) => row.kind === kind).length;
+    return all === 0 ? [] : [`${wrong} of ${plural(all, noun)}`];
   };
+  const lost = count('neighbourhood', 'neighbour').map((some) => `${some} lost the true object; `);
+  const missed = [...count('rewrite', 'prompt'), ...count('paraphrase', 'paraphrase')].join(' and ');
   terminal.print();
-  terminal.say(
-    `${METHOD_TABLE[method].title}: ${count('neighbourhood')} neighbours lost their true object; ` +
-      `${count('rewrite')} prompts and ${count('paraphrase')} paraphrases do not take the new one.`,
-  );
+  terminal.say(`${METHOD_TABLE[method].title}: ${lost.join('')}${missed} did not take the new one.`);
   if (effects.length === 0) return;
   const chance = (logprob: number | null): string => (logprob === null ? '' : percent(logprob));
   terminal.table(effects.slice(0, WORST), [
@@ -261,8 +261,8 @@ function showDangerous(terminal: Terminal, list: readonly Dangerous[]): void {
     left('method', ({ method }) => METHOD_TABLE[method].title),
     left('verdict', ({ verdict }) => verdict),
     right('cosine', ({ cosine }) => short(cosine)),
-    right('|Δ|/|W|', ({ relative_update }) => short(relative_update)),
-    right('|Δ| per element', ({ normalised_update }) => normalised_update.toExponential(2)),
+    right('relative', ({ relative_update }) => short(relative_update)),
+    right('|Δ|', ({ normalised_update }) => normalised_update.toExponential(2)),
     left('edit', (edit) => factLine(edit, edit.target_new)),
   ]);
 }

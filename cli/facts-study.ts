@@ -223,11 +223,10 @@ export function showSequence(terminal: Terminal, { head, lines }: Omit<SequenceR
     left(isSingle ? 'edit' : 'facts', (line) =>
       'facts' in line && line.facts > 1 ? `${line.edit - line.facts + 1} to ${line.edit}` : line.edit,
     ),
-    right('|Δ|', ({ update_norm }) => short(update_norm)),
+    right('|update|', ({ update_norm }) => short(update_norm)),
     right('cosine', ({ cosine }) => cosine && short(cosine)),
     left('verdict', ({ verdict }) => verdict),
     left('kept', ({ kept }) => (kept ? 'yes' : 'no')),
     ...(isSingle ? [facts] : []),
   ]);
-  terminal.print();
 }

@@ -23,11 +23,11 @@ function sorted(values: readonly number[]): number[] {
   return [...values].sort((a, b) => a - b);
 }
 
-/** n / Σ 1/x; 0 when one of them is 0, undefined when one is missing. */
+/** n / Σ 1/x; undefined when one is missing, else 0 when one of them is 0. */
 export function harmonicMean(values: readonly (number | undefined)[]): number | undefined {
+  if (values.includes(undefined)) return undefined;
   let sum = 0;
-  for (const x of values) {
-    if (x === undefined) return undefined;
+  for (const x of values as readonly number[]) {
     if (x <= 0) return 0;
     sum += 1 / x;
   }
