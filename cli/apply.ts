@@ -23,28 +23,22 @@ import {
 } from './edit-list.ts';
 import type { NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
-import { MODEL_FLAGS, changed, files, flag, input, or } from './flags.ts';
-import { introduce, withSession, type ModelArguments } from './session.ts';
+import { MODEL_FLAGS, changed, files, flag, input, or, type Given } from './flags.ts';
+import { introduce, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 export const DEFAULT_LIST = 'edits.json';
 const LEAST_ID = 4;
 
 const { edits: _, ...MODEL_WITHOUT_EDITS } = MODEL_FLAGS;
-/** The commands that change a list. */
-const CHANGED_LIST = { list: or(DEFAULT_LIST, changed('the edit list', KINDS.list)) } as const;
-
 /** Flags of the commands that change a list. */
 const LIST_FLAGS = {
   ...MODEL_WITHOUT_EDITS,
-  ...CHANGED_LIST,
+  list: or(DEFAULT_LIST, changed('the edit list', KINDS.list)),
   check: flag('ask the model for every target; --no-check only writes the list', true),
 } as const;
 
-interface ListArguments extends Omit<ModelArguments, 'edits'> {
-  readonly list: string;
-  readonly check: boolean;
-}
+type ListArguments = Given<typeof LIST_FLAGS> & { readonly list: string };
 
 export const apply = command({
   flags: (yargs) =>
@@ -218,7 +212,7 @@ function findEdit(
   );
 }
 
-/** The same as numbers of the list; those that are not in it by their ids. */
+/** The edits that it was made on, by their numbers in the list; those that are not in it by their ids. */
 function baseOf(edit: NamedEdit, edits: readonly NamedEdit[]): string {
   const names = madeOn(edit).map((id) => {
     const at = edits.findIndex((one) => one.id === id);

@@ -33,7 +33,7 @@ import {
   text,
 } from './flags.ts';
 import type { Given } from './flags.ts';
-import { adapterName } from './session.ts';
+import { aboutAdapter, adapterName } from './session.ts';
 
 const SIZES = Object.keys(MODEL_SIZES) as ModelSize[];
 
@@ -91,13 +91,12 @@ async function runBench(args: BenchArguments, run: Run): Promise<Report> {
   const shape = args.shape === undefined ? undefined : shapeOf(args.shape, families);
   const gpu = await openGpu(args.adapter, { verbose: run.terminal.verbose });
   try {
-    const { description, kind, backend } = gpu.adapter;
     run.terminal.note(
       `palimpsest: ${adapterName(gpu.adapter)}, subgroups of ${gpu.adapter.subgroupSize || 'no fixed size'}`,
     );
     const machine = { adapter: gpu.adapter, limits: limitsOf(gpu.device), versions: versions() };
     const report = (result: object, wrong: readonly string[] = []): Report => ({
-      adapter: { description, kind, backend },
+      adapter: aboutAdapter(gpu),
       result: { ...machine, ...result },
       error: wrongResults(wrong),
     });
@@ -160,12 +159,12 @@ function chosen({ family: name, compare, table, scaling, covariance }: BenchArgu
   const all = [...FAMILIES.map((family) => family.name), ...PHASES];
   if (families.length + phases.length === 0)
     throw new UsageError(`bench: expected one of ${all.join(', ')}, found "${name}".`);
-  if (table && name !== 'matmul') throw new UsageError(`--table: expected with matmul, found with ${name}.`);
-  if (covariance && name !== 'edit')
-    throw new UsageError(`--covariance: expected with edit, found with ${name}.`);
-  if (scaling && name !== 'edit') throw new UsageError(`--scaling: expected with edit, found with ${name}.`);
-  if (compare && phases.length > 0)
-    throw new UsageError(`--compare: expected with a family of kernels, found with ${name}.`);
+  const misplaced = (flag: string, place: string): UsageError =>
+    new UsageError(`--${flag}: expected with ${place}, found with ${name}.`);
+  if (table && name !== 'matmul') throw misplaced('table', 'matmul');
+  if (covariance && name !== 'edit') throw misplaced('covariance', 'edit');
+  if (scaling && name !== 'edit') throw misplaced('scaling', 'edit');
+  if (compare && phases.length > 0) throw misplaced('compare', 'a family of kernels');
   return { families, phases };
 }
 

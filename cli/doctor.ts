@@ -5,13 +5,13 @@
 import { readdir, stat } from 'node:fs/promises';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import process from 'node:process';
 import { GpuError } from '../src/errors.ts';
 import { limitsOf } from '../src/gpu/adapter-info.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { cacheFolder } from '../src/io/cache.ts';
+import { ownPaths } from '../src/io/file.ts';
 import { hubCacheFolder } from '../src/io/hub-cache.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { findModel, readManifest } from '../src/io/models.ts';
@@ -20,9 +20,9 @@ import { megabytes } from '../src/numerals.ts';
 import { left, right } from '../src/table.ts';
 import { add } from '../src/tensor/elementwise.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
-import { command, type Report } from './commands.ts';
+import { command } from './commands.ts';
 import { ADAPTER_FLAGS, MODEL_FLAGS } from './flags.ts';
-import { openWatched } from './session.ts';
+import { aboutAdapter, openWatched } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Variables that change what palimpsest does. Tokens are not among them. */
@@ -83,21 +83,13 @@ export const doctor = command({
   },
 });
 
-interface Examined {
-  readonly about?: Required<Report>['adapter'];
-  /** Why there is none. */
-  readonly error?: GpuError;
-  readonly adapter: Section;
-  readonly limits: Section;
-  readonly check: Section;
-}
-
-async function examine(wanted: string | undefined, verbose: boolean): Promise<Examined> {
+/** The adapter, or why there is none. */
+async function examine(wanted: string | undefined, verbose: boolean) {
   let gpu: Gpu | undefined;
   try {
     gpu = await openGpu(wanted, { verbose });
-    const { description, kind, backend, vendor, architecture, subgroupSize, features } = gpu.adapter;
-    const about = { description, kind, backend };
+    const { vendor, architecture, subgroupSize, features } = gpu.adapter;
+    const about = aboutAdapter(gpu);
     const adapter = {
       ...about,
       vendor,
@@ -120,19 +112,12 @@ async function compute(gpu: Gpu): Promise<Section> {
   const n = 1000;
   const start = performance.now();
   return gpu.scope(async (s) => {
-    const x = upload(
-      s,
-      Float32Array.from({ length: n }, (_, i) => i),
-      [n],
-      'doctor',
-    );
+    const numbers = Float32Array.from({ length: n }, (_, i) => i);
+    const x = upload(s, numbers, [n], 'doctor');
     const sum = await read(gpu, add(s, x, x));
     const wrong = sum.findIndex((value, i) => value !== 2 * i);
-    const ms = Math.round(performance.now() - start);
-    return {
-      'first dispatch':
-        wrong < 0 ? `right, ${ms} ms with its compilation` : `WRONG at ${wrong}: ${sum[wrong]}`,
-    };
+    const right = `right, ${Math.round(performance.now() - start)} ms with its compilation`;
+    return { 'first dispatch': wrong < 0 ? right : `WRONG at ${wrong}: ${sum[wrong]}` };
   });
 }
 
@@ -156,8 +141,7 @@ async function softwareAdapters(used: string | undefined): Promise<Section> {
 }
 
 async function shaders(): Promise<Section> {
-  for (const up of ['..', '../..']) {
-    const folder = fileURLToPath(new URL(`${up}/shaders`, import.meta.url));
+  for (const folder of ownPaths('shaders')) {
     const files = await readdir(folder, { recursive: true }).catch(() => []);
     const count = files.filter((name) => name.endsWith('.wgsl')).length;
     if (count > 0) return { folder, files: count };
@@ -171,7 +155,7 @@ async function bundledModels(): Promise<Section> {
     const section: Section = {};
     for (const [name, entry] of Object.entries(models)) {
       if (entry.folder === undefined) continue;
-      section[name] = await openCheckpoint(join(root, entry.folder), { id: name, files: entry?.files }).then(
+      section[name] = await openCheckpoint(join(root, entry.folder), { id: name, files: entry.files }).then(
         ({ architecture: { dims } }) => `${dims.layers} layers of ${dims.D}, checksums right`,
         (error: unknown) => (error as Error).message,
       );
@@ -204,14 +188,6 @@ function show(terminal: Terminal, title: string, section: Section): void {
   }
 }
 
-/** Where a known model is: nothing is fetched to find out. */
-async function whereIs(id: string): Promise<string | null> {
-  return findModel(id, { offline: true }).then(
-    (found) => found.folder,
-    () => null,
-  );
-}
-
 export const list = command({
   flags: (yargs) => yargs.example('$0 models list', 'what --model takes'),
   run: async (_args, { terminal }) => {
@@ -221,7 +197,11 @@ export const list = command({
         id,
         source: entry.hub ?? 'bundled',
         edit_layer: entry.edit_layer,
-        folder: await whereIs(id),
+        // Nothing is fetched to find out.
+        folder: await findModel(id, { offline: true }).then(
+          ({ folder }) => folder,
+          () => null,
+        ),
       })),
     );
     terminal.table(rows, [

@@ -20,7 +20,7 @@ import { command, type Report, type Run } from './commands.ts';
 import { namedEditResult, readEdit, readEdits, shortId, type NamedEdit } from './edit-list.ts';
 import { KINDS } from './files.ts';
 import { MODEL_FLAGS, choice, files, folder as folderFlag, input, or, output } from './flags.ts';
-import { adapterName, findCheckpoint, reportTimings, stopwatch } from './session.ts';
+import { aboutAdapter, adapterName, findCheckpoint, reportTimings, stopwatch } from './session.ts';
 
 const { weights: _, ...FLAGS } = MODEL_FLAGS;
 
@@ -116,7 +116,6 @@ async function writeCheckpoint(
       'gguf_model',
     );
   const gpu = await timed('adapter', () => openGpu(wanted, { verbose: terminal.verbose }));
-  const { description, kind, backend } = gpu.adapter;
   terminal.note(
     `palimpsest: ${adapterName(gpu.adapter)} · model ${checkpoint.id} · ${plural(edits.length, 'edit')}`,
   );
@@ -159,7 +158,7 @@ async function writeCheckpoint(
         `${[...edited.keys()].join(', ')} ${edited.size === 1 ? 'is' : 'are'} stored ${kept}, all else as it was.`,
     );
     return {
-      adapter: { description, kind, backend },
+      adapter: aboutAdapter(gpu),
       result: {
         folder,
         format: 'checkpoint',

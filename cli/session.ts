@@ -86,9 +86,8 @@ export async function withSession<T>(
     const weights = chooseStorage(gpu, checkpoint, { wanted: args.weights, editable, free: freeBytes() });
     const loading = { storage: weights.storage, editable, signal: run.signal };
     model = await timed('load', () => loadWatched(gpu, checkpoint, loading, terminal));
-    const { description, kind, backend } = gpu.adapter;
     const about = {
-      adapter: { description, kind, backend },
+      adapter: aboutAdapter(gpu),
       model: { id: model.id, sha256: model.sha256, weights: weights.storage },
     };
     const result = await use({
@@ -103,7 +102,7 @@ export async function withSession<T>(
       timings,
       timed,
       about,
-      settings: { adapter: description, model: about.model, edits: edits.map(({ id }) => id) },
+      settings: { adapter: about.adapter.description, model: about.model, edits: edits.map(({ id }) => id) },
       report: (found, error) => {
         reportTimings({ timings }, run);
         return { ...about, result: found, timings_ms: timings, error };
@@ -158,6 +157,10 @@ export function introduce({ gpu, model, edits, weights, note }: Session, ...more
   if (edits.length > 0) parts.push(`${plural(edits.length, 'edit')} in it`);
   note(parts.join(' · '));
   for (const notice of model.tokenizer.notices) note(`${model.id}: ${notice}.`);
+}
+
+export function aboutAdapter({ adapter: { description, kind, backend } }: Gpu): Required<Report>['adapter'] {
+  return { description, kind, backend };
 }
 
 /** An adapter for people: what computes in software says so. */

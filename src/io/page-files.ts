@@ -1,9 +1,8 @@
 /** The page as it was built, and the model that it edits: where they lie, and how they come together in one folder. */
 import { cp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { UsageError } from '../errors.ts';
-import { exists } from './file.ts';
+import { exists, ownPaths } from './file.ts';
 import { readManifest } from './models.ts';
 import type { Mount } from './static-server.ts';
 
@@ -24,13 +23,8 @@ export async function pageMounts(): Promise<readonly [weights: Mount, built: Mou
   ];
 }
 
-/** `dist/page`, of a clone or of the published package. */
 async function builtPage(): Promise<string> {
-  for (const up of ['../../dist/page', '../../page']) {
-    const folder = fileURLToPath(new URL(up, import.meta.url));
-    // The sources lie in a folder of the same name, without assets.
-    if ((await exists(join(folder, 'index.html'))) && (await exists(join(folder, 'assets')))) return folder;
-  }
+  for (const folder of ownPaths('dist/page')) if (await exists(join(folder, 'index.html'))) return folder;
   throw new UsageError(
     'page: expected the built page, there is none. In a clone, build it with: npm run page; an installed package brings it along: reinstall it.',
   );
