@@ -31,7 +31,6 @@ export const DEFAULT_LIST = 'edits.json';
 const LEAST_ID = 4;
 
 const { edits: _, ...MODEL_WITHOUT_EDITS } = MODEL_FLAGS;
-/** Flags of the commands that change a list. */
 const LIST_FLAGS = {
   ...MODEL_WITHOUT_EDITS,
   list: or(DEFAULT_LIST, changed('the edit list', KINDS.list)),
@@ -221,7 +220,6 @@ function baseOf(edit: NamedEdit, edits: readonly NamedEdit[]): string {
   return names.length === 0 ? 'the base' : names.join(', ');
 }
 
-/** A table of edits, with columns of the caller's. */
 function showEdits(
   terminal: Terminal,
   edits: readonly NamedEdit[],

@@ -13,7 +13,6 @@ import { left, right, type Column } from '../src/table.ts';
 import type { BenchArguments } from './bench.ts';
 import type { Run } from './commands.ts';
 
-/** What they mean, for below a table. */
 export const MEASURED_LEGEND =
   'ms: median of a run by timestamps (wall where there are none), ± its median distance from it; wall: from recording ' +
   'to the end; %mm, %cp: of the best matmul and the best copy of this adapter. Results are checked first.';
@@ -56,14 +55,12 @@ export interface FamilyResult {
   readonly wrong: readonly string[];
 }
 
-/** How much is measured. */
 interface Extent {
   readonly shape: Sizes | undefined;
   /** ms */
   readonly budget: number | undefined;
 }
 
-/** Measures one family and prints its table. */
 export async function benchFamily(
   family: Family,
   gpu: Gpu,

@@ -23,7 +23,6 @@ import type { Terminal } from './terminal.ts';
 
 interface BenchModel {
   readonly model: Model;
-  /** The layer that is edited. */
   readonly layer: number;
   readonly parameters: number;
   /** Bytes of all weights on the adapter. */
@@ -97,7 +96,6 @@ function ofBest(rate: number, roof: Roof, of: keyof Roof): string {
 export const PHASES = ['edit', 'covariance', 'generate'] as const;
 export type Phase = (typeof PHASES)[number];
 
-/** What a phase has to go by besides its arguments. */
 interface Given extends BenchModel {
   readonly args: BenchArguments;
   /** When the budget ends, by `performance.now()`. */
@@ -132,7 +130,6 @@ export async function benchPhase(
   });
 }
 
-/** What the bench's edit is about. */
 const SENTENCE = 'The mother tongue of Danielle Darrieux is';
 
 async function editPhase({ model, layer, bytes, args, end, run, roof: again }: Given): Promise<object> {
@@ -215,7 +212,6 @@ async function generatePhase({ model, end, run, roof: again }: Given): Promise<u
 
 const LISTED = 14;
 
-/** Where the time of one traced run went. */
 function printTrace(terminal: Terminal, trace: Trace | undefined, roof: Roof): void {
   if (!trace) {
     terminal.print('no timestamps on this adapter: where the time goes cannot be told');

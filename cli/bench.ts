@@ -4,7 +4,7 @@ import { limitsOf } from '../src/gpu/adapter-info.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
-import { versions } from '../src/io/version.ts';
+import { versions } from '../src/io/file.ts';
 import { FAMILIES, measureRoof, type Roof } from '../src/lab/bench/compare.ts';
 import { benchEdit, contextsOfLength, scalingFigure } from '../src/lab/bench/edit.ts';
 import type { LengthPoint, SizePoint } from '../src/lab/bench/edit.ts';
@@ -84,7 +84,6 @@ export const bench = command({
 const ROOF_BUDGET = 30;
 const NO_ROOF: Roof = { matmul: NaN, copy: NaN };
 
-/** Measures what the arguments name. */
 async function runBench(args: BenchArguments, run: Run): Promise<Report> {
   const { families, phases } = chosen(args);
   const end = performance.now() + (args.budget ?? Infinity) * 1000;

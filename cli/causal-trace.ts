@@ -119,7 +119,6 @@ async function keepChoice({ model, edits, terminal }: Session, choice: SweepChoi
   terminal.say('It is kept: edits of this model take it from now on where no --layer is given.', '', 'dim');
 }
 
-/** Words of a line that name a fact. */
 type Words = Readonly<Partial<Record<'sentence' | 'object' | 'prompt' | 'subject', string | undefined>>>;
 
 function requestOf({ sentence, object, prompt, subject }: Words): TraceRequest | undefined {

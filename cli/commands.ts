@@ -6,7 +6,6 @@ import type { ArgumentsCamelCase, Argv } from 'yargs';
 import { Files, type FileRole, type NamedRole } from './files.ts';
 import type { Terminal } from './terminal.ts';
 
-/** What a run of a command is given. */
 export interface Run {
   readonly terminal: Terminal;
   /** Aborted by the first Ctrl-C, its reason an `Interrupted`. */
@@ -27,7 +26,6 @@ export interface Report {
   readonly told?: (() => Promise<void>) | undefined;
 }
 
-/** A command as the parser takes it. */
 export interface Command {
   /** Names of its flags, once the builder ran. */
   readonly flags: ReadonlySet<string>;

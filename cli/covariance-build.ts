@@ -175,7 +175,6 @@ export function resultOf({ path, key, facts, reused }: BuiltFile): Record<string
   };
 }
 
-/** What a file is of, in one line. */
 export function describeFacts(facts: CovarianceFacts): string {
   const shard = facts.shards ? `shard ${formatShards(facts.shards)}, ` : '';
   return `layer ${facts.layer} of ${facts.model}: ${shard}${count(facts.tokens)} tokens, ${count(facts.documents)} documents of ${facts.corpusName}`;

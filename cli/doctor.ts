@@ -11,11 +11,10 @@ import { limitsOf } from '../src/gpu/adapter-info.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { cacheFolder } from '../src/io/cache.ts';
-import { ownPaths } from '../src/io/file.ts';
+import { ownPaths, versions } from '../src/io/file.ts';
 import { hubCacheFolder } from '../src/io/hub-cache.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { findModel, readManifest } from '../src/io/models.ts';
-import { versions } from '../src/io/version.ts';
 import { megabytes } from '../src/numerals.ts';
 import { left, right } from '../src/table.ts';
 import { add } from '../src/tensor/elementwise.ts';
@@ -121,7 +120,6 @@ async function compute(gpu: Gpu): Promise<Section> {
   });
 }
 
-/** The software drivers that could be used instead. */
 async function softwareAdapters(used: string | undefined): Promise<Section> {
   const found: Section = {};
   for (const [name, missing] of Object.entries(SOFTWARE_ADAPTERS)) {

@@ -23,7 +23,6 @@ import { FOLDERS } from './files.ts';
 import type { FactsArguments, FactsEditing } from './mass-options.ts';
 import type { Terminal } from './terminal.ts';
 
-/** Facts that did not take that are listed. */
 const LISTED = 10;
 
 export interface EditFactsArguments extends FactsArguments {

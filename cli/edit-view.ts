@@ -17,7 +17,6 @@ import { cut, left, right, type Cell } from '../src/table.ts';
 import { printStrip, type Answer, type Check } from './predict.ts';
 import type { Terminal } from './terminal.ts';
 
-/** Tokens listed before and after. */
 const LISTED = 5;
 const NAME_COLUMNS = 8;
 const NUMBER_COLUMNS = 6;
@@ -38,7 +37,6 @@ export interface State {
   readonly answers: readonly Answer[];
 }
 
-/** An update, and what the model says with it. */
 export interface Outcome {
   readonly update: Update;
   readonly after: State;

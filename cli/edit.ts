@@ -174,7 +174,6 @@ function danger({ method, verdict, cosine, relativeUpdate }: Update): string {
   );
 }
 
-/** The error of an edit that missed by every method asked for. */
 function missed(
   { target }: EditRequest,
   before: State,

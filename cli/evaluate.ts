@@ -25,7 +25,6 @@ import { DATA, LAB_FLAGS, factsFrom, settingsOf, thresholdsFrom, type LabArgumen
 import type { Terminal } from './terminal.ts';
 
 const MOST_LISTED = 20;
-/** Prompts listed of each method. */
 const WORST = 10;
 
 type Metric = keyof MethodSummary['interval'];
@@ -152,7 +151,6 @@ interface Evaluation {
   readonly cases: readonly CaseResult[];
   readonly methods: readonly Method[];
   readonly seed: number;
-  /** Why measures are missing. */
   readonly missing: readonly string[];
   /** Nothing but dangerous edits was looked for. */
   readonly listOnly: boolean | undefined;
@@ -200,7 +198,6 @@ function resultOf({ cases, methods, seed, missing, listOnly }: Evaluation): obje
   return { n, method: 'all', methods: byMethod, before, ...common };
 }
 
-/** ROME's file of texts about the objects. */
 export async function referencesFrom(path: string | undefined): Promise<EvaluateOptions['references']> {
   if (path === undefined) return undefined;
   const content = await readText(path, (what) => new UsageError(`--references ${path}: ${what}.`));

@@ -13,7 +13,7 @@ import { writeSafetensors } from '../src/io/atomic.ts';
 import { checkNew, exportCheckpoint } from '../src/io/export.ts';
 import { isGguf } from '../src/io/model-folder.ts';
 import type { OpenedModel } from '../src/io/models.ts';
-import { versions } from '../src/io/version.ts';
+import { versions } from '../src/io/file.ts';
 import { megabytes, percent, plural } from '../src/numerals.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command, type Report, type Run } from './commands.ts';

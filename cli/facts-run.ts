@@ -136,7 +136,6 @@ export async function underBar<Head extends FactsHead, T>(
   return write(options, { settings, anchor }).finally(bar.stop);
 }
 
-/** Facts of the batches that a run has written. */
 function factsOf(lines: readonly BatchLine[]): number {
   return lines.reduce((sum, { case_ids }) => sum + case_ids.length, 0);
 }
@@ -161,7 +160,6 @@ function tellBatch(line: BatchLine, onCollapse: string, terminal: Terminal): voi
   tellDanger(name, { ...line, relative_update, facts }, onCollapse, terminal);
 }
 
-/** What the files of a run are written from. */
 export function writtenFacts(
   open: FactsEditing & Pick<WrittenFacts, 'facts' | 'journal'>,
   lines: readonly BatchLine[],

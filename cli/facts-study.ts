@@ -24,7 +24,6 @@ import type { Terminal } from './terminal.ts';
 
 const MEASURES = ['ES', 'PS', 'NS', 'S', 'EM', 'PM', 'NM'] as const;
 const FREE_TOKENS = 20;
-/** Edits listed as the largest. */
 const WORST = 5;
 
 /** Beside those of an edit and of facts. */
@@ -174,7 +173,6 @@ export async function writeSurvival(folder: string, survival: ReturnType<typeof 
   await writeAtomic(join(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
 }
 
-/** `report.html` of a run, with its figures. */
 export async function writeSequenceReport(
   folder: string,
   sequence: SequenceRun,

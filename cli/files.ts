@@ -43,7 +43,6 @@ export type FileRole =
   | { readonly role: 'output' | 'both'; readonly kind: Kind }
   | { readonly role: 'folder'; readonly files: FolderKind };
 
-/** A role with what users call its flag. */
 export type NamedRole = FileRole & { readonly flag: string };
 
 interface Named {
@@ -66,7 +65,6 @@ export class Files {
     this.#resume = resume;
   }
 
-  /** How the folder of a run is opened. */
   get runMode(): 'new' | 'resume' | 'overwrite' {
     return this.#resume ? 'resume' : this.overwrite ? 'overwrite' : 'new';
   }
@@ -239,7 +237,6 @@ async function checkWritable({ flag, path, place }: Named): Promise<void> {
   }
 }
 
-/** Of an open file of this process. */
 function idOf(fd: number): string | undefined {
   try {
     const { dev, ino } = fstatSync(fd);

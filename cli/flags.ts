@@ -51,13 +51,11 @@ export function flag(describe: string, on = false) {
   return { type: 'boolean', default: on, describe } as const;
 }
 
-/** A flag with one of a few words. */
 export function choice<const T extends string>(choices: readonly T[], describe: string) {
   const coerce = (value: unknown, name?: string): T | undefined => single(value, name) as T | undefined; // yargs checks it next
   return { nargs: 1, describe, choices, coerce } as const;
 }
 
-/** A flag with one or more files that the command reads. */
 export function files(describe: string) {
   return {
     type: 'string',
@@ -69,12 +67,10 @@ export function files(describe: string) {
   } as const;
 }
 
-/** A flag with a file that the command reads. */
 export function input(describe: string) {
   return { ...text(describe), file: { role: 'input' } } as const;
 }
 
-/** A flag with a file that the command writes. */
 export function output(describe: string, kind: Kind) {
   return { ...text(describe), file: { role: 'output', kind } } as const;
 }
@@ -84,7 +80,6 @@ export function changed(describe: string, kind: Kind) {
   return { ...text(describe), file: { role: 'both', kind } } as const;
 }
 
-/** A flag with a folder that the command fills. */
 export function folder(describe: string, names: FolderKind) {
   return { ...text(describe), file: { role: 'folder', files: names } } as const;
 }

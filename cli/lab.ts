@@ -44,7 +44,6 @@ export type LabArguments = EditArguments &
   ModelArguments &
   Given<typeof LAB_FLAGS & { readonly data: typeof DATA }>;
 
-/** The data file as a positional. */
 export const DATA = input(
   'CounterFact, zsRE, EasyEdit, FastEdit, CSV (prompt,subject,target,true) or plain lines [default: CounterFact]',
 );
@@ -66,7 +65,6 @@ export async function factsFrom({
 /** What the guard says of an edit, or of a batch of them. */
 interface Danger extends Pick<SequenceLine, 'verdict' | 'relative_update' | 'kept'> {
   readonly cosine?: number | undefined;
-  /** Facts of a batch. */
   readonly facts?: number | undefined;
 }
 
@@ -220,12 +218,10 @@ export function healthFrom(
   };
 }
 
-/** Ids of the first documents of a corpus. */
 export function followed(model: Model, corpus: string): number[][] {
   return heldOut(model, documentsOf(corpus).slice(0, HELD_OUT));
 }
 
-/** Documents of a corpus, a line each. */
 export function documentsOf(corpus: string): string[] {
   return corpus.split('\n').filter((line) => line.trim() !== '');
 }

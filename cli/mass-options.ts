@@ -31,7 +31,6 @@ export type FactsArguments = Omit<EditArguments, 'method' | 'covariance'> &
   ModelArguments &
   Given<typeof FACTS_FLAGS>;
 
-/** How facts are written, on an open model. */
 export interface FactsEditing {
   readonly session: Session;
   readonly writing: Writing;
@@ -44,7 +43,6 @@ export interface FactsEditing {
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
-/** Opens a model and all that its facts are written with, and runs `use`. */
 export async function withFactsEditing<T>(
   args: FactsArguments,
   run: Run,

@@ -27,7 +27,6 @@ import { massSettings, massWriting, sampledGroups } from './mass-options.ts';
 import type { Session } from './session.ts';
 import { stepsOn } from './terminal.ts';
 
-/** How much of everything. */
 const SIZE_FLAGS = {
   records: number(`single edits [default: ${PAPER_PLAN.records}]`, FROM_1),
   count: number(`edits of each sequence [default: ${PAPER_PLAN.edits}]`, FROM_1),
@@ -45,7 +44,6 @@ const SIZE_FLAGS = {
   swept: number(`facts edited at each layer [default: ${PAPER_PLAN.swept}]`, FROM_0),
 } as const;
 
-/** Of --sequel alone. */
 const SEQUEL_FLAGS = {
   sizes: text(`with --sequel: numbers of facts [default: ${SEQUEL_PLAN.sizes.join()}]`),
   batch: number(`with --sequel: facts of a batch [default: ${SEQUEL_PLAN.batch}]`, FROM_1),
@@ -247,7 +245,6 @@ function planOf(args: Pick<LabArguments, 'method' | 'seed'> & Given<typeof SIZE_
   return { ...PAPER_PLAN, ...sizes, methods: method === 'all' ? PAPER_PLAN.methods : [method] };
 }
 
-/** The command that does it again. */
 function commandOf(name: string, flags: readonly string[], args: Readonly<Record<string, unknown>>): string {
   const given = flags.filter((flag) => args[flag] !== undefined);
   return [name, ...given.map((flag) => `--${flag} ${String(args[flag])}`)].join(' ');

@@ -2,10 +2,9 @@
 import yargs from 'yargs';
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 import { UsageError } from '../src/errors.ts';
-import { readVersion } from '../src/io/version.ts';
+import { versions } from '../src/io/file.ts';
 import { COMMANDS, type Command, type Commands } from './commands.ts';
 
-/** Of every command. */
 const COMMON_FLAGS = {
   json: { type: 'boolean', default: false, describe: 'one JSON document on stdout, nothing else' },
   quiet: { type: 'boolean', default: false, describe: 'nothing on stderr but errors' },
@@ -15,7 +14,6 @@ const COMMON_FLAGS = {
 
 export type CommonArguments = { readonly [Name in keyof typeof COMMON_FLAGS]: boolean };
 
-/** What the parser tells of a line. */
 export interface Begin {
   /** Which command it is of, before its flags are read. */
   readonly chosen: (name: string) => void;
@@ -51,7 +49,7 @@ export async function parse(words: readonly string[], begin: Begin): Promise<voi
     .demandCommand(1, 'expected a command.')
     .recommendCommands()
     .wrap(Math.min(100, process.stdout.columns || 100))
-    .version(readVersion())
+    .version(versions().palimpsest)
     .epilogue(EPILOGUE)
     .exitProcess(false)
     // To return would let the command run in spite of the error.
@@ -217,7 +215,6 @@ function slips(a: string, b: string): number {
   return row.at(-1) ?? 0;
 }
 
-/** A flag as the user typed it. */
 function typed(name: string, words: readonly string[]): string {
   const forms = [`-${name}`, `--${name}`, `--no-${name}`];
   return words.find((word) => forms.includes(word.split('=')[0] ?? word)) ?? `"${name}"`;

@@ -38,7 +38,6 @@ import {
 import type { HealthArguments, LabArguments } from './lab.ts';
 import type { Terminal } from './terminal.ts';
 
-/** Fallen edits that are listed. */
 const FALLEN = 10;
 const EDITS = 100;
 

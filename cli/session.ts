@@ -27,7 +27,6 @@ export function freeBytes(): number {
 
 export type ModelArguments = Given<typeof MODEL_FLAGS>;
 
-/** A run of a command with a model. */
 export interface Session extends Run {
   readonly gpu: Gpu;
   /** A remark that belongs to no result. */
@@ -143,7 +142,6 @@ export function stopwatch(
   return { timings, timed };
 }
 
-/** Puts the edits named with --edits into the model. */
 export async function applyNamed({ model, edits, timed }: Session): Promise<void> {
   if (edits.length === 0) return;
   const changes = edits.flatMap(({ record }) => updatesOf(record));
@@ -168,7 +166,6 @@ export function adapterName({ description, kind }: Required<Report>['adapter']):
   return `${description}${kind === 'software' ? ' (software)' : ''}`;
 }
 
-/** Where the time went, on stderr. */
 export function reportTimings({ timings }: Pick<Session, 'timings'>, run: Run): void {
   const parts = Object.entries(timings)
     .filter(([, ms]) => ms >= 5)

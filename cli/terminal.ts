@@ -98,7 +98,6 @@ export class Terminal {
     for (const line of lines.length > 0 ? lines : ['']) write(process.stdout, `${line}\n`);
   }
 
-  /** A piece of text as it comes. */
   write(text: string): void {
     write(process.stdout, text);
   }
@@ -117,7 +116,6 @@ export class Terminal {
     this.print('', ...wrap(clean(text, MOST_PROSE), this.columns).map((line) => this.paint('bold', line)));
   }
 
-  /** The JSON document. */
   document(value: unknown): void {
     process.stdout.write(`${printableJson(value)}\n`);
   }
@@ -127,7 +125,6 @@ export class Terminal {
     if (!this.#options.quiet) write(process.stderr, `${fitted(text)}\n`);
   }
 
-  /** A phase begins. */
   phase(name: string): void {
     if (this.#options.verbose) this.note(`palimpsest: ${name} ...`);
   }

@@ -10,7 +10,7 @@ import type { Edit } from '../src/edit/edit.ts';
 import { bytesOf } from '../src/floats.ts';
 import { safetensorsBytes } from '../src/formats/safetensors.ts';
 import { loadCovariance, loadModel, openGpu } from '../src/index.node.ts';
-import { versions } from '../src/io/version.ts';
+import { versions } from '../src/io/file.ts';
 import { memoryJournal } from '../src/lab/run-journal.ts';
 import { runSequence } from '../src/lab/sequence.ts';
 import type { SequenceHead, SequenceLine } from '../src/lab/sequence.ts';

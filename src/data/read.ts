@@ -9,7 +9,6 @@ import { RecordReader, describe } from './record-reader.ts';
 /** CounterFact, the largest published file, has about one million. */
 const MOST_VALUES = 4_000_000;
 
-/** A record and where it stands, for messages. */
 interface Placed {
   readonly value: unknown;
   readonly where: string;

@@ -8,9 +8,9 @@ import { ModelError, UsageError } from '../errors.ts';
 import { CASE, type CaseResult } from '../lab/evaluate.ts';
 import { RUN_HEAD, type Entries } from '../lab/run-journal.ts';
 import { cacheFolder } from './cache.ts';
+import { versions } from './file.ts';
 import { hashOf, openRun, type JournalOptions, type OpenRun } from './run.ts';
 import { parseShard, shareOf, type Shard } from './shard.ts';
-import { versions } from './version.ts';
 
 type Cases = OpenRun<Entries<typeof RUN_HEAD>, CaseResult>;
 

@@ -16,7 +16,6 @@ import type { CorpusFile } from './corpus-files.ts';
 
 /** A place between two documents, and what has been met before it: all that is needed to go on from there. */
 export interface CorpusPosition {
-  /** Index of the file. */
   readonly file: number;
   /** Bytes of that file before this place. */
   readonly offset: number;
@@ -36,7 +35,6 @@ export interface CorpusDocument {
   readonly text: string;
   /** Its number from 0, empty ones not counted. */
   readonly index: number;
-  /** The place behind it. */
   readonly next: CorpusPosition;
 }
 

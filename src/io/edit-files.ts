@@ -7,8 +7,7 @@ import { UsageError } from '../errors.ts';
 import { sealed } from '../formats/checksum.ts';
 import type { Model } from '../models/model.ts';
 import { writeSafetensors } from './atomic.ts';
-import { openSafetensors } from './file.ts';
-import { versions } from './version.ts';
+import { openSafetensors, versions } from './file.ts';
 
 /** The name of an edit of many in the folder `edits`. @param number from 1 */
 export function editFileName(number: number): string {

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import process from 'node:process';
 import { pipeline } from 'node:stream/promises';
@@ -189,6 +190,20 @@ async function readStdin(fault: (what: string) => Error): Promise<Uint8Array> {
 /** Where a file of the package may lie: above `src/` in a clone, above `dist/` where it is installed. */
 export function ownPaths(path: string): string[] {
   return ['../../', '../../../'].map((up) => fileURLToPath(new URL(up + path, import.meta.url)));
+}
+
+/** Of a package that is installed, or of this one: its own name leads to it. */
+function versionOf(name: string): string {
+  try {
+    return (createRequire(import.meta.url)(`${name}/package.json`) as { version: string }).version;
+  } catch {
+    return 'unknown';
+  }
+}
+
+/** Written into edit files and printed by `doctor`. */
+export function versions(): Record<'palimpsest' | 'node' | 'webgpu', string> {
+  return { palimpsest: versionOf('palimpsest'), node: process.version, webgpu: versionOf('webgpu') };
 }
 
 /**

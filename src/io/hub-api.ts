@@ -10,10 +10,8 @@ const MOST_ANSWER_BYTES = 16 * 2 ** 20;
 const ANSWER_MS = 60_000;
 /** Of one file: twenty times what the largest published ones have, and what a tokenizer may have. */
 const MOST_BYTES = { weights: 2 ** 40, other: 64 * 2 ** 20 };
-/** Names in one question. */
 const AT_ONCE = 100;
 
-/** One model on the hub. */
 export type Hub = Awaited<ReturnType<typeof openHub>>;
 
 /**

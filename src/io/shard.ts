@@ -2,7 +2,6 @@
 import { UsageError } from '../errors.ts';
 
 export interface Shard {
-  /** From 0. */
   readonly index: number;
   readonly of: number;
 }

@@ -166,7 +166,6 @@ export async function studyBatches(
 /** A batch as the reports of sequences have an edit: by the number of facts after it. */
 export interface BatchStep extends HealthNumbers, Pick<BatchLine, 'method' | 'verdict' | 'cosine' | 'kept'> {
   readonly edit: number;
-  /** Of its own. */
   readonly facts: number;
   /** Over all layers; over the number of their elements; the largest over |W| of its layer. */
   readonly update_norm: number;
@@ -176,7 +175,6 @@ export interface BatchStep extends HealthNumbers, Pick<BatchLine, 'method' | 've
   readonly relative_total: number;
 }
 
-/** The lines of a run, one a batch. */
 export function stepsOf({ head, lines }: Pick<Study, 'head' | 'lines'>): BatchStep[] {
   let edit = 0;
   return lines.map(({ method, verdict, cosine, kept, case_ids, layers, measured }) => {
@@ -231,7 +229,6 @@ async function changes(model: Model, before: ReadonlyMap<number, Tensor>): Promi
   return list;
 }
 
-/** Rows that write at a time. */
 const WRITERS = 64;
 
 /** Of each fact the share of its prompt and paraphrases whose greedy continuation names the new object first. */

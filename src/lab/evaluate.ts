@@ -29,7 +29,6 @@ export interface RunOptions {
 
 export interface EvaluateOptions extends RunOptions {
   readonly methods: readonly Method[];
-  /** Of texts. */
   readonly seed: number;
   /** false: edits are judged and not measured. Default true. */
   readonly measure?: boolean;
@@ -55,7 +54,6 @@ export interface Measured {
   readonly prompts: readonly PromptRow[];
 }
 
-/** One method on one fact. */
 export interface MethodResult extends UpdateNumbers, Partial<Measured> {
   readonly texts?: readonly string[];
   readonly GE?: number;

@@ -19,7 +19,6 @@ import { vectorOf, type BatchLine, type RunJournal } from './run-journal.ts';
 
 export interface BatchOptions {
   readonly writing: Writing;
-  /** Facts at a time. */
   readonly size: number;
   /** [size, D] z of the first batch, where they are known already. */
   readonly firstZ?: Float32Array<ArrayBuffer> | undefined;
@@ -38,7 +37,6 @@ export interface BatchOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Facts of each batch, in order. */
 function cutFacts(
   facts: readonly Fact[],
   { writing, size }: Pick<BatchOptions, 'writing' | 'size'>,
@@ -134,7 +132,6 @@ interface Wrote extends Pick<BatchLine, 'verdict' | 'cosine' | 'kept' | 'layers'
   readonly vectors: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
 }
 
-/** Whether a batch stays in the model. */
 function isKept(verdict: Verdict, { onCollapse = 'warn' }: BatchOptions): boolean {
   return verdict !== 'disabling' || onCollapse === 'warn';
 }

@@ -32,7 +32,6 @@ export interface HealthOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Of the facts that were asked. */
 type FactMetrics = Pick<Summary, 'n' | 'values'>;
 
 export interface HealthNumbers {
@@ -147,11 +146,9 @@ function meanLogprob(scores: readonly Score[]): number {
 export interface Checked {
   readonly id: string;
   readonly facts: number;
-  /** Without any edit. */
   readonly before: number;
   /** When this edit was the last one. */
   readonly applied: number;
-  /** With all edits. */
   readonly after: number;
   /** Its target was the likeliest and no longer is, or has less than half of its probability; of many facts, more than 5 %. */
   readonly fallen: boolean;

@@ -118,7 +118,6 @@ export function averages(cases: readonly Measures[]): Summary['values'] {
   return given({ ...values, S: harmonicMean([values.ES, values.PS, values.NS]) });
 }
 
-/** Averages with their bootstrap intervals. */
 export function summarise(cases: readonly Measures[], seed: number): Summary {
   if (cases.length === 0) return { n: 0, values: {}, interval: {} };
   const drawn = (indices: readonly number[]): Summary['values'] =>

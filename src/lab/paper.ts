@@ -21,10 +21,8 @@ import { compareStyles, variantsOf, type StyleRow } from './styles.ts';
 import { knownFacts, sweepLayers, traceFacts, type LayerScore } from './trace-average.ts';
 import type { Tracing } from './trace.ts';
 
-/** How much of everything. */
 export interface PaperPlan {
   readonly methods: readonly Method[];
-  /** Single edits. */
   readonly records: number;
   readonly textTokens: number;
   /** Edits of each sequence, and between two measurements of it. */
@@ -35,7 +33,6 @@ export interface PaperPlan {
   readonly perClass: number;
   /** Facts edited in other words, as completion and as question, with the false and the true object. */
   readonly styled: number;
-  /** Facts traced. */
   readonly traced: number;
   /** Facts edited at each layer; 0 for no sweep. */
   readonly swept: number;
@@ -138,7 +135,6 @@ const runSequences: Step<Pick<Study, 'sequences' | 'downstream'>> = async (model
   return { sequences, downstream: [...unedited.map((result) => ({ edit: 0, result })), ...edited] };
 };
 
-/** All downstream tasks on the model as it is. */
 const runTasks: Step<TaskResult[]> = async (model, { examples, onProgress, signal }, plan) => {
   const { tasks, perClass, seed } = plan;
   const results: TaskResult[] = [];

@@ -81,7 +81,6 @@ function ask(
 export interface PromptRow {
   readonly kind: 'rewrite' | 'paraphrase' | 'neighbourhood';
   readonly prompt: string;
-  /** Of the new object. */
   readonly target_logprob: number;
   /** null where the record names no true object. */
   readonly true_logprob: number | null;

@@ -68,7 +68,6 @@ interface ProfileArguments {
   readonly traceAll?: boolean | undefined;
 }
 
-/** Where remarks go. */
 interface Remarks {
   readonly note: (text: string) => void;
   readonly warn: (text: string) => void;

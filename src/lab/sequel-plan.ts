@@ -2,7 +2,6 @@
 import { METHOD_TABLE } from '../edit/method.ts';
 import type { Writing } from '../edit/writing.ts';
 
-/** How much of everything. */
 export interface SequelPlan {
   /** Numbers of facts, ascending. */
   readonly sizes: readonly number[];

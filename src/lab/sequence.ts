@@ -38,7 +38,6 @@ export const SEQUENCE_HEAD = v.looseObject({
   before: v.looseObject({ perplexity: v.optional(v.nullable(v.number())) }),
 });
 
-/** What is written before the first edit. */
 export interface SequenceHead extends Entries<typeof HEAD> {
   /** The unedited model. */
   readonly before: HealthNumbers;

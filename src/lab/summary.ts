@@ -81,7 +81,6 @@ export function sideEffects(cases: readonly CaseResult[], method: Method): SideE
   return found.sort((a, b) => near(b) - near(a) || size(b.lost) - size(a.lost));
 }
 
-/** A line of the list of dangerous edits. */
 export interface Dangerous extends Pick<
   UpdateNumbers,
   'verdict' | 'cosine' | 'relative_update' | 'normalised_update'

@@ -175,7 +175,6 @@ const FUSED: Readonly<Record<string, number>> = {
   wanna: 3,
 };
 
-/** The words of one sentence. */
 export function sentenceWords(sentence: string): string[] {
   return sentence
     .trim()

@@ -137,7 +137,6 @@ function columnMeans(rows: readonly (readonly number[])[]): number[] {
 
 export interface LayerScore {
   readonly layer: number;
-  /** Facts edited. */
   readonly n: number;
   /** Percent, 0..100. */
   readonly ES: number;

@@ -63,7 +63,6 @@ export function traceWindow(layers: number): number {
   return layers >= 20 ? 10 : Math.max(1, Math.round(layers / 5));
 }
 
-/** The layers that are restored together around one. */
 export function windowAround(layer: number, window: number, layers: number): [from: number, to: number] {
   return [Math.max(0, layer - Math.floor(window / 2)), Math.min(layers, layer + Math.ceil(window / 2))];
 }
@@ -116,7 +115,6 @@ export async function traceFact(
   };
 }
 
-/** Samples that are traced together. */
 interface Part {
   readonly from: number;
   readonly samples: number;

@@ -10,7 +10,6 @@ import { STORAGES, chosenRung, matmulFamily, productCase } from './matmul.ts';
 import { measure, rate, runs, timingOf, type Timing } from './measure.ts';
 import { copyFamily, geluFamily, layernormFamily, unembedFamily } from './rows.ts';
 
-/** In the order in which they are printed. */
 export const FAMILIES: readonly Family[] = [
   matmulFamily,
   attentionFamily,
@@ -59,7 +58,6 @@ export function higher(a: Roof, b: Roof): Roof {
 export interface Side {
   readonly label: string;
   readonly kernel: string;
-  /** In place of the kernel's own text. */
   readonly text?: string | undefined;
 }
 

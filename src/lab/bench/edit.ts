@@ -149,7 +149,6 @@ export interface SizePoint {
 
 export interface LengthPoint {
   readonly size: string;
-  /** Tokens of one context. */
   readonly tokens: number;
   readonly seconds: number;
 }

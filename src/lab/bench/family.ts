@@ -11,7 +11,6 @@ import { read, type Tensor } from '../../tensor/tensor.ts';
 export interface Prepared {
   /** Records one run; what it makes ends with `s`. */
   readonly run: (s: Scope) => unknown;
-  /** Runs once and compares. */
   readonly check: () => Promise<Deviation>;
 }
 
@@ -34,7 +33,6 @@ export interface BenchCase {
   /** Useful work of one run. Bytes: each operand once. */
   readonly flops: number;
   readonly bytes: number;
-  /** Puts operands into `s`. */
   readonly prepare: (s: Scope) => Prepared | Promise<Prepared>;
 }
 
@@ -70,7 +68,6 @@ export function parseShape({ name, sizes, shapes, expects }: Family, text: strin
   );
 }
 
-/** A kernel without its folder. */
 export function shortName(kernel: string): string {
   return kernel.replace(/^.*\//, '');
 }

@@ -72,7 +72,6 @@ function prepareProduct(
   return prepared(s, (scope) => matmul(scope, ta, tb, options), want, { reduce: k, scale: 1 });
 }
 
-/** As halves, window by window. */
 function narrowed(s: Scope, wide: Tensor): Tensor {
   const half = empty(s, wide.shape, wide.label, 'f16');
   for (const [from, to] of windows(s.gpu, wide.rows, 4 * wide.cols))

@@ -112,7 +112,6 @@ export async function benchGenerate(
   });
 }
 
-/** ms of each step of one run. */
 async function stepsOf(model: Model, prompts: number, signal: AbortSignal): Promise<number[]> {
   const texts = Array.from({ length: prompts }, (_, b) =>
     Array.from({ length: PROMPT_TOKENS }, (__, i) => (b * 31 + i * 7) % Math.min(8192, model.dims.V)),

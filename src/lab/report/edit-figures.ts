@@ -10,7 +10,6 @@ import { fixed } from './wording.ts';
 const methodsOf = (runs: readonly { readonly method?: AnyMethod | undefined }[]): AnyMethod[] =>
   runs.flatMap(({ method }) => method ?? []);
 
-/** |Δ| of each edit. */
 export function updateByEdit({ sequences = [] }: Study): Figure | undefined {
   const lines = sequences.flatMap(({ method, lines }) =>
     lines.map(({ edit, normalised_update: update, verdict }) => ({
@@ -48,7 +47,6 @@ export function updateByEdit({ sequences = [] }: Study): Figure | undefined {
   };
 }
 
-/** The accumulated change. */
 export function totalByEdit({ sequences = [] }: Study): Figure | undefined {
   if (!sequences.some(({ lines }) => lines.length > 0)) return undefined;
   const values = sequences.flatMap(({ method, lines }) =>
@@ -76,7 +74,6 @@ export function totalByEdit({ sequences = [] }: Study): Figure | undefined {
 /** Where more answers than this name no class, in percent, a model does not do the task. */
 const MOST_INVALID = 90;
 
-/** Downstream tasks before and after. */
 export function downstream({ downstream: rows = [] }: Study): Figure | undefined {
   if (rows.length === 0) return undefined;
   const name = 'downstream';
@@ -201,7 +198,6 @@ export function styles({ styles: rows = [] }: Study): Figure | undefined {
 /** Thin lines drawn at most. */
 const MOST_CURVES = 60;
 
-/** How the loss falls while v* is sought. */
 export function lossCurves({ evaluation }: Study): Figure | undefined {
   const curves = (evaluation?.cases ?? []).filter(({ loss }) => loss.length > 1);
   if (curves.length === 0) return undefined;

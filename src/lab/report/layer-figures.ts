@@ -11,10 +11,8 @@ import { RAMP, light, textWidth, type Size } from './theme.ts';
 type Effects = readonly (readonly number[])[];
 
 interface HeatMap {
-  /** What the rows are, from above. */
   readonly rows: readonly string[];
   readonly effects: Readonly<Partial<Record<TraceSite, Effects>>>;
-  /** Layers restored together. */
   readonly window: number;
   readonly legend: string;
 }
@@ -76,7 +74,6 @@ function heatMap(size: Size, { rows, effects, window, legend }: HeatMap) {
   return { ...spec, resolve: { scale: { color: 'independent' } } } as const;
 }
 
-/** Causal tracing over many facts: kinds of tokens by layers. */
 export function traceAverage({ average }: Study): Figure | undefined {
   if (!average || average.n === 0) return undefined;
   const { n, clean, corrupted, window } = average;
@@ -94,7 +91,6 @@ export function traceAverage({ average }: Study): Figure | undefined {
   };
 }
 
-/** Causal tracing of one fact: tokens by layers. */
 export function traceFact({ trace }: Study): Figure | undefined {
   if (!trace) return undefined;
   const { request, object, clean, corrupted, samples, tokens, subject, effects, window } = trace;

@@ -18,7 +18,6 @@ interface LinePanel<Line> {
   readonly title: string;
   /** undefined, or not finite, where the line has not measured it. */
   readonly of: (line: Line) => number | undefined;
-  /** Scale and axis. */
   readonly y: { readonly scale: object; readonly axis?: object };
 }
 
@@ -54,7 +53,6 @@ function lineFigure<Line>(
 const METRICS = { ES: 'Efficacy, ES', PS: 'Paraphrase, PS', NS: 'Neighbourhood, NS', S: 'Score, S' } as const;
 const PERCENT = { scale: { domain: [0, 100] } };
 
-/** A panel for each metric. */
 function metricPanels<Line>(
   of: (line: Line, name: keyof typeof METRICS) => number | undefined,
 ): LinePanel<Line>[] {
@@ -75,7 +73,6 @@ const measuredBy =
       [{ edit: 0, ...head.before }, ...lines].map((line) => ({ edit: line.edit, value: of(line), method })),
     );
 
-/** What a sequence of edits does to the model's language. */
 export function languageByEdit({ sequences = [] }: Study): Figure | undefined {
   const list: LinePanel<HealthNumbers>[] = [
     { title: 'Perplexity of ordinary text', of: ({ perplexity }) => perplexity, y: logarithmic('number') },
@@ -97,7 +94,6 @@ const metricFigure =
     return lineFigure(measuredBy(sequences), list, BY_EDIT, words);
   };
 
-/** Metrics of the latest edits. */
 export const metricsByEdit = metricFigure('recent', {
   name: 'metrics-by-edit',
   title: 'Do new edits still work?',
@@ -145,7 +141,6 @@ const writtenBy =
       return method ? [{ facts, value: of(line), method, way }] : [];
     });
 
-/** Do they hold? */
 export function factsMetrics({ sequel = [] }: Study): Figure | undefined {
   const plain = writtenBy(sequel.filter(({ anchored }) => !anchored));
   const list = metricPanels((line: SequelLine, name) => line[name]);
@@ -158,7 +153,6 @@ export function factsMetrics({ sequel = [] }: Study): Figure | undefined {
   });
 }
 
-/** And the model? */
 export function factsCost({ sequel = [] }: Study): Figure | undefined {
   const before = sequel.find(({ method }) => method === undefined)?.perplexity;
   const plain = writtenBy(sequel.filter(({ anchored }) => !anchored));
@@ -176,7 +170,6 @@ export function factsCost({ sequel = [] }: Study): Figure | undefined {
   });
 }
 
-/** With norm anchoring beside without. */
 export function factsAnchored({ sequel = [] }: Study): Figure | undefined {
   if (!sequel.some(({ anchored }) => anchored)) return undefined;
   type Panel = LinePanel<SequelLine>;

@@ -18,7 +18,6 @@ import {
 } from './theme.ts';
 import { escape, findings, keepTogether } from './wording.ts';
 
-/** Files of a report by name, text each. */
 type ReportFiles = ReadonlyMap<string, string>;
 
 interface Section {

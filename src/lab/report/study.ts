@@ -35,13 +35,11 @@ export interface SequenceRun {
   readonly lines: readonly SequenceStep[];
 }
 
-/** An edit, or a batch of them. */
 export type SequenceStep = SequenceLine | BatchStep;
 
 /** What the report shows of a comparison of prompt styles. */
 export type StyleSize = Pick<StyleRow, 'style' | 'target' | 'method' | 'normalised_update'>;
 
-/** One task at one moment. */
 export interface DownstreamRow {
   readonly result: Pick<TaskResult, 'task' | 'f1' | 'constant_f1' | 'invalid'>;
   /** undefined: the unedited model. */

@@ -155,7 +155,6 @@ type ListedEdit = Pick<
   'method' | 'prompt' | 'subject' | 'target_new' | 'normalised_update' | 'cosine' | 'verdict'
 > & {
   readonly where: string;
-  /** What the edited model writes. */
   readonly text?: string | undefined;
 };
 

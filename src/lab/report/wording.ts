@@ -82,7 +82,6 @@ function ofLayers({ average, sweep = [] }: Study): string[] {
   return found;
 }
 
-/** Digits of an exponent. */
 export const RAISED = [...'⁰¹²³⁴⁵⁶⁷⁸⁹'];
 
 /** Text with the characters that HTML reads as markup written out, and those that no page should hold. */
@@ -123,7 +122,6 @@ function written(x: number | null | undefined, write: (x: number) => string): st
   return Number.isFinite(x) ? write(x) : 'not finite';
 }
 
-/** `1 edit`, `3 edits`. */
 export function count(n: number, noun: string): string {
   return `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
 }
