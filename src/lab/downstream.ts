@@ -14,7 +14,6 @@ export interface DownstreamOptions {
   readonly perClass?: number;
   readonly seed?: number;
   readonly orientation?: Orientation;
-  readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -48,7 +47,7 @@ export async function runTask(
   examples: readonly Labelled[],
   options: DownstreamOptions = {},
 ): Promise<TaskResult> {
-  const { perClass = 100, seed = 0, orientation = 'glue', onProgress, signal } = options;
+  const { perClass = 100, seed = 0, orientation = 'glue', signal } = options;
   const task = taskOf(name, orientation);
   const asked = choose(task, examples, perClass, seed).map(({ texts, label }) => ({
     ...{ label, answer: -1, choice: -1 },
@@ -69,7 +68,6 @@ export async function runTask(
       prompt.choice = likely[b] ?? -1;
     });
     from += batch.length;
-    onProgress?.(from, asked.length);
   }
   const of = (what: 'label' | 'answer' | 'choice' | 'shots'): number[] => asked.map((one) => one[what]);
   const [truth, choices, shown] = [of('label'), of('choice'), of('shots')];
