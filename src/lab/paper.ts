@@ -149,9 +149,9 @@ const runTasks: Step<TaskResult[]> = async (model, { examples, onProgress, signa
 const runStyles: Step<StyleRow[]> = async (model, input, { styled, methods }) => {
   const { edit, onProgress, signal } = input;
   const facts = input.facts.filter((fact) => variantsOf(fact).length === 4).slice(0, styled);
-  let done = 0;
-  const onRow = (): void => onProgress?.('prompt styles', (done += 1), 4 * facts.length * methods.length);
-  return compareStyles(model, facts, { methods, edit, onRow, signal });
+  const onCase = (_: unknown, done: number, total: number): void =>
+    onProgress?.('prompt styles', done, total);
+  return compareStyles(model, facts, { methods, edit, onCase, signal });
 };
 
 /** The average over facts that the model knows, and the one that shows most. */

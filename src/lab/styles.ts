@@ -8,12 +8,13 @@
  * it was, and whether the subject comes first, without the blank that it has in every context.
  */
 import type { Fact } from '../data/fact.ts';
-import { computeEdit, type EditSettings } from '../edit/edit.ts';
 import type { Method } from '../edit/method.ts';
-import { updateNumbers, type UpdateNumbers } from '../edit/record.ts';
+import type { UpdateNumbers } from '../edit/record.ts';
 import type { Model } from '../models/model.ts';
 import { sentence } from '../edit/template.ts';
+import { evaluate, type EvaluateOptions } from './evaluate.ts';
 import { score } from './score.ts';
+import { resultsOf } from './summary.ts';
 
 export interface StyleRow extends UpdateNumbers {
   readonly case_id: number;
@@ -28,13 +29,6 @@ export interface StyleRow extends UpdateNumbers {
   readonly probability: number;
   readonly subject_first: boolean;
   readonly method: Method;
-}
-
-interface StyleOptions {
-  readonly methods: readonly Method[];
-  readonly edit: EditSettings;
-  readonly onRow?: (row: StyleRow) => void;
-  readonly signal?: AbortSignal | undefined;
 }
 
 type Variant = Pick<StyleRow, 'style' | 'target'> & { readonly fact: Fact };
@@ -57,35 +51,29 @@ export function variantsOf(fact: Fact): Variant[] {
 export async function compareStyles(
   model: Model,
   facts: readonly Fact[],
-  { methods, edit, onRow, signal }: StyleOptions,
+  options: Pick<EvaluateOptions, 'methods' | 'edit' | 'onCase' | 'signal'>,
 ): Promise<StyleRow[]> {
-  const rows: StyleRow[] = [];
-  for (const { style, target, fact } of facts.flatMap(variantsOf)) {
-    const { prompt, subject, targetNew } = fact;
-    const item = model.tokenizer.encodeTarget(sentence(fact), targetNew);
-    const [before] = await score(model, [item]);
-    const request = { prompt, subject, target: targetNew };
-    const { updates } = await computeEdit(model, request, { ...edit, methods, signal });
-    for (const update of updates.values()) {
-      const row: StyleRow = {
-        case_id: fact.caseId,
-        source: fact.source,
-        style,
-        target,
-        prompt,
-        subject,
-        target_text: targetNew,
-        target_tokens: item.target.length,
-        probability: Math.exp(-(before?.nll ?? NaN)),
-        subject_first: prompt.startsWith('{}'),
-        method: update.method,
-        ...updateNumbers(update),
-      };
-      rows.push(row);
-      onRow?.(row);
-    }
-  }
-  return rows;
+  const variants = facts.flatMap(variantsOf);
+  const written = variants.map(({ fact }) => fact);
+  const items = written.map((fact) => model.tokenizer.encodeTarget(sentence(fact), fact.targetNew));
+  const before = await score(model, items);
+  const cases = await evaluate(model, written, { ...options, seed: 0, measure: false });
+  return variants.flatMap(({ style, target, fact }, i) =>
+    resultsOf(cases.slice(i, i + 1)).map(({ case: found, method, result }) => ({
+      case_id: fact.caseId,
+      source: fact.source,
+      style,
+      target,
+      prompt: fact.prompt,
+      subject: fact.subject,
+      target_text: fact.targetNew,
+      target_tokens: found.target_tokens,
+      probability: Math.exp(-(before[i]?.nll ?? NaN)),
+      subject_first: fact.prompt.startsWith('{}'),
+      method,
+      ...result,
+    })),
+  );
 }
 
 /** Words of a completion that tell its relation, and the question; the first that fits counts. */

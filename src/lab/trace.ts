@@ -75,28 +75,41 @@ export async function traceFact(
   request: TraceRequest,
   options: TraceOptions,
 ): Promise<Tracing> {
-  const { samples = 10, noise, sites = TRACE_SITES, onProgress } = options;
-  const { layers } = model.dims;
+  const { samples = 10, noise, seed = 0, sites = TRACE_SITES, onProgress, signal } = options;
+  const { layers, D, V } = model.dims;
   const window = options.window ?? traceWindow(layers);
   const text = await traceText(model, request);
   const effects: Partial<Record<TraceSite, number[][]>> = {};
   for (const site of sites)
     effects[site] = text.ids.slice(0, text.promptLength).map(() => Array<number>(layers).fill(0));
   const parts = sampleParts(text, samples, model.dims, options.together);
-  let [clean, corrupted] = [NaN, 0];
-  for (const [i, part] of parts.entries()) {
-    const share = part.samples / samples;
-    const found = await tracePart(model, text, part, {
-      ...{ ...options, sites, window },
-      onProgress: (done, total) => onProgress?.(i * total + done, parts.length * total),
-      onEffect: (site, token, layer, effect) => {
-        const row = effects[site]?.[token];
-        if (row) row[layer] = (row[layer] ?? 0) + share * effect;
-      },
+  let [clean, corrupted, done] = [NaN, 0, 0];
+  for (const { from, samples: some } of parts)
+    await model.gpu.scope(async (s) => {
+      const share = some / samples;
+      const shape = { samples: some, tokens: text.ids.length, width: D, from };
+      const drawn = subjectNoise(shape, text.subject, noise, seed);
+      const noises = upload(s, drawn, [some * text.ids.length, D], 'noise');
+      const runs = startRuns(s, model, text, some, noises);
+      const base = await baselines(model, runs);
+      clean = base.clean;
+      corrupted += share * base.corrupted;
+      const chunks = cellChunks(text, some, V);
+      const total = parts.length * chunks.length * sites.length * layers;
+      for (const cells of chunks)
+        for (const site of sites)
+          for (let layer = 0; layer < layers; layer += 1) {
+            signal?.throwIfAborted();
+            const layersOf =
+              site === 'state' ? ([layer, layer + 1] as const) : windowAround(layer, window, layers);
+            const restored = await restore(model, runs, cells, site, layersOf);
+            restored.forEach((p, c) => {
+              const row = effects[site]?.[cells[c] ?? 0] ?? [];
+              row[layer] = (row[layer] ?? 0) + share * (p - base.corrupted);
+            });
+            onProgress?.((done += 1), total);
+          }
     });
-    clean = found.clean;
-    corrupted += share * found.corrupted;
-  }
   if (!Number.isFinite(corrupted))
     throw new UsageError(
       `trace: expected noise under which the model still gives numbers, but with a deviation of ${noise} it gives none. Give a smaller --noise.`,
@@ -133,48 +146,6 @@ export function sampleParts(
     from: i * most,
     samples: Math.min(most, samples - i * most),
   }));
-}
-
-interface PartOptions extends TraceOptions {
-  readonly sites: readonly TraceSite[];
-  readonly window: number;
-  /** Told what restoring one site of one layer at one token brings. */
-  readonly onEffect: (site: TraceSite, token: number, layer: number, effect: number) => void;
-}
-
-async function tracePart(
-  model: Model,
-  text: TraceText,
-  { from, samples }: Part,
-  { noise, seed = 0, window, sites, onProgress, onEffect, signal }: PartOptions,
-): Promise<{ clean: number; corrupted: number }> {
-  const { layers, D, V } = model.dims;
-  return model.gpu.scope(async (s) => {
-    const shape = { samples, tokens: text.ids.length, width: D, from };
-    const drawn = subjectNoise(shape, text.subject, noise, seed);
-    const runs = startRuns(
-      s,
-      model,
-      text,
-      samples,
-      upload(s, drawn, [samples * text.ids.length, D], 'noise'),
-    );
-    const { clean, corrupted } = await baselines(model, runs);
-    const chunks = cellChunks(text, samples, V);
-    const total = chunks.length * sites.length * layers;
-    let done = 0;
-    for (const cells of chunks)
-      for (const site of sites)
-        for (let layer = 0; layer < layers; layer += 1) {
-          signal?.throwIfAborted();
-          const layersOf =
-            site === 'state' ? ([layer, layer + 1] as const) : windowAround(layer, window, layers);
-          const restored = await restore(model, runs, cells, site, layersOf);
-          restored.forEach((p, c) => onEffect(site, cells[c] ?? 0, layer, p - corrupted));
-          onProgress?.((done += 1), total);
-        }
-    return { clean, corrupted };
-  });
 }
 
 /** Tokens of the prompt to restore at, in groups that fit a batch. Before the subject nothing is corrupted: the effect is 0. */
