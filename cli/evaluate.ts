@@ -115,16 +115,11 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
     try {
       cases = await timed('evaluate', () =>
         evaluateFacts(model, facts, {
-          methods,
-          edit,
-          seed,
+          ...{ methods, edit, seed, references, journal, signal },
           thresholds: thresholdsFrom(args),
           measure: !args.findDisabling,
           textTokens: args.textTokens,
-          references,
-          journal,
           onCase: (_, done, total) => bar.update((finished = done), total),
-          signal,
         }),
       );
     } catch (error) {
@@ -141,9 +136,9 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
     }
     const part = shard ? `, shard ${shard.index} of ${shard.of}` : '';
     terminal.heading(`${facts.length} of ${name}${part}, each on the unedited model`);
-    const found = { cases, methods, seed, missing: missingMeasures(facts), listOnly: args.findDisabling };
-    showEvaluation(terminal, found);
-    return { ...session.report({ ...resultOf(found), folder: target }), told: letGo };
+    const missing = missingMeasures(facts);
+    const result = tellEvaluation(terminal, { cases, methods, seed, missing, listOnly: args.findDisabling });
+    return { ...session.report({ ...result, folder: target }), told: letGo };
   }).finally(() => kept?.close());
 }
 
@@ -156,17 +151,28 @@ interface Evaluation {
   readonly listOnly: boolean | undefined;
 }
 
-function showEvaluation(terminal: Terminal, evaluation: Evaluation): void {
+/** Prints an evaluation. @returns one method as `cli.md` has it; several under `methods`, each of that form */
+function tellEvaluation(terminal: Terminal, evaluation: Evaluation): object {
   const { cases, methods, seed, missing, listOnly } = evaluation;
-  if (!listOnly) {
-    showSummaries(terminal, [
-      summariseBefore(cases, seed),
-      ...methods.map((method) => summariseMethod(cases, method, seed)),
-    ]);
-    for (const reason of missing) terminal.say(reason, '', 'dim');
-    for (const method of methods) showSideEffects(terminal, cases, method);
+  const dangerous = dangerousEdits(cases);
+  const about = { n: cases.length, method: methods.length === 1 ? methods[0] : 'all' };
+  if (listOnly) {
+    showDangerous(terminal, dangerous);
+    return { ...about, dangerous, missing };
   }
-  showDangerous(terminal, dangerousEdits(cases));
+  const before = summariseBefore(cases, seed);
+  const summaries = methods.map((method) => summariseMethod(cases, method, seed));
+  showSummaries(terminal, [before, ...summaries]);
+  for (const reason of missing) terminal.say(reason, '', 'dim');
+  for (const method of methods) showSideEffects(terminal, cases, method);
+  showDangerous(terminal, dangerous);
+  const results = methods.map((method, i) => ({
+    ...summaries[i],
+    cases: cases.map(({ methods: found, ...rest }) => ({ ...rest, ...found[method] })),
+  }));
+  if (results.length === 1) return { ...results[0], before, dangerous, missing };
+  const byMethod = Object.fromEntries(methods.map((method, i) => [method, results[i]]));
+  return { ...about, methods: byMethod, before, dangerous, missing };
 }
 
 /** `evaluate merge`: the cases of all shards as one evaluation. */
@@ -174,28 +180,11 @@ async function mergeShards(folders: readonly string[], { terminal }: Run): Promi
   const { settings, ...merged } = await readShards(folders);
   const { methods, measure, seed } = settings;
   const { id, sha256 } = settings.model;
-  const found = { ...merged, methods, seed, listOnly: !measure };
   terminal.heading(
     `${merged.cases.length} facts of ${plural(folders.length, 'shard')}, each on the unedited ${id}`,
   );
-  showEvaluation(terminal, found);
-  return { model: { id, sha256 }, result: resultOf(found) };
-}
-
-/** One method as `cli.md` has it; several under `methods`, each of that form. */
-function resultOf({ cases, methods, seed, missing, listOnly }: Evaluation): object {
-  const n = cases.length;
-  const [first, ...more] = methods;
-  const common = { dangerous: dangerousEdits(cases), missing };
-  if (listOnly) return { n, method: more.length === 0 ? first : 'all', ...common };
-  const one = (method: Method): MethodSummary & { cases: unknown[] } => ({
-    ...summariseMethod(cases, method, seed),
-    cases: cases.map(({ methods: found, ...rest }) => ({ ...rest, ...found[method] })),
-  });
-  const before = summariseBefore(cases, seed);
-  if (first && more.length === 0) return { ...one(first), before, ...common };
-  const byMethod = Object.fromEntries(methods.map((method) => [method, one(method)]));
-  return { n, method: 'all', methods: byMethod, before, ...common };
+  const result = tellEvaluation(terminal, { ...merged, methods, seed, listOnly: !measure });
+  return { model: { id, sha256 }, result };
 }
 
 export async function referencesFrom(path: string | undefined): Promise<EvaluateOptions['references']> {

@@ -18,7 +18,7 @@ import { makeReport } from '../src/lab/report/page.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import type { SequenceLine } from '../src/lab/sequence.ts';
 import type { Model } from '../src/models/model.ts';
-import type { EditArguments, Editing } from './edit-options.ts';
+import { said, type EditArguments, type Editing } from './edit-options.ts';
 import { FROM_0, FROM_1, LEAST_0, type Given, choice, input, number, text } from './flags.ts';
 import { adapterName, type ModelArguments, type Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -92,12 +92,8 @@ export function tellDanger(
 }
 
 export function thresholdsFrom(args: Given<typeof LAB_FLAGS>): Thresholds {
-  return {
-    suspectCosine: args.suspectCosine ?? THRESHOLDS.suspectCosine,
-    disablingCosine: args.disablingCosine ?? THRESHOLDS.disablingCosine,
-    suspectUpdate: args.suspectUpdate ?? THRESHOLDS.suspectUpdate,
-    disablingUpdate: args.disablingUpdate ?? THRESHOLDS.disablingUpdate,
-  };
+  const { suspectCosine, disablingCosine, suspectUpdate, disablingUpdate } = args;
+  return { ...THRESHOLDS, ...said({ suspectCosine, disablingCosine, suspectUpdate, disablingUpdate }) };
 }
 
 /** What decides the numbers of a run, whatever it measures; it goes on only with the same. */

@@ -8,7 +8,7 @@ import { settleFacts } from '../src/data/conflicts.ts';
 import { readFacts } from '../src/data/read.ts';
 import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
 import type { MassMethod } from '../src/edit/method.ts';
-import { names } from '../src/lab/batch-study.ts';
+import { names } from '../src/lab/probes.ts';
 import { checkBatches } from '../src/lab/fact-batches.ts';
 import type { Model } from '../src/models/model.ts';
 import { valueBatches } from '../src/edit/value-batches.ts';

@@ -9,8 +9,6 @@ import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { keepWeights } from '../edit/apply.ts';
 import { frobenius, frobeniusDifference, spectralDifference } from '../edit/frobenius.ts';
-import { sentence } from '../edit/template.ts';
-import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
 import { mean, norm } from '../statistics.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -18,7 +16,7 @@ import { writeBatches, type BatchOptions } from './fact-batches.ts';
 import { healthOf, type HealthNumbers, type HealthOptions } from './health.ts';
 import { caseMetrics, holds, logprobs, summarise } from './metrics.ts';
 import type { CaseMetrics, FactScores, Summary } from './metrics.ts';
-import { scoreFacts } from './probes.ts';
+import { scoreFacts, writeFreely } from './probes.ts';
 import { RUN_HEAD, type BatchLine, type Entries, type RunJournal } from './run-journal.ts';
 
 export interface StudyOptions extends Omit<BatchOptions, 'measure'>, Omit<HealthOptions, 'ask'> {
@@ -227,45 +225,4 @@ async function changes(model: Model, before: ReadonlyMap<number, Tensor>): Promi
       spectral_norm: moved > 0 ? await spectralDifference(model.gpu, w, w0) : 0,
     });
   return list;
-}
-
-const WRITERS = 64;
-
-/** Of each fact the share of its prompt and paraphrases whose greedy continuation names the new object first. */
-async function writeFreely(
-  model: Model,
-  facts: readonly Fact[],
-  tokens: number,
-  signal?: AbortSignal,
-): Promise<number[]> {
-  const { tokenizer, dims } = model;
-  const rows = facts.flatMap((fact, i) =>
-    [sentence(fact), ...fact.paraphrases].flatMap((text) => {
-      const ids = tokenizer.encode(text);
-      return ids.length + tokens <= dims.context ? [{ fact, i, ids }] : []; // no room to write
-    }),
-  );
-  const hits = facts.map(() => [] as number[]);
-  for (let from = 0; from < rows.length; from += WRITERS) {
-    const group = rows.slice(from, from + WRITERS);
-    const prompts = group.map(({ ids }) => ids);
-    const added = await generate(model, prompts, { tokens, topK: 1, seed: 0, signal });
-    group.forEach(({ fact, i }, b) => hits[i]?.push(Number(names(tokenizer.decode(added[b] ?? []), fact))));
-  }
-  return hits.map((list) => mean(list) ?? NaN);
-}
-
-/** The new object stands in the text as a word, and the true one not before it. */
-export function names(
-  text: string,
-  { targetNew, targetTrue }: Pick<Fact, 'targetNew' | 'targetTrue'>,
-): boolean {
-  const at = placeOf(text, targetNew);
-  const rival = targetTrue === null ? -1 : placeOf(text, targetTrue);
-  return at >= 0 && (rival < 0 || at <= rival);
-}
-
-function placeOf(text: string, word: string): number {
-  const escaped = word.trim().replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  return text.search(new RegExp(`(?<![\\p{L}\\p{N}])${escaped}(?![\\p{L}\\p{N}])`, 'iu'));
 }

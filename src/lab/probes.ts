@@ -1,8 +1,13 @@
-/** What is asked of a model about a fact, as continuations to score; the answers put back in their places, and listed. */
+/**
+ * What is asked of a model about a fact, as continuations to score; the answers put back in their places, and listed; and
+ * what it writes by itself.
+ */
 import type { Fact } from '../data/fact.ts';
+import { generate } from '../models/generate.ts';
 import type { Model } from '../models/model.ts';
 import type { Tokenizer } from '../models/tokenizer.ts';
 import { sentence } from '../edit/template.ts';
+import { mean } from '../statistics.ts';
 import { holds, logprobs, prefers, type FactScores, type Rivals, type TokenScore } from './metrics.ts';
 import { checkContinuation, score, type Continuation, type Score } from './score.ts';
 
@@ -120,4 +125,46 @@ function tokenByToken(tokenizer: Tokenizer, prompt: string, answer: string): Con
     prompt: tokenizer.encode(prompt + tokenizer.decodeAfter(ids.slice(0, i))),
     target: [id],
   }));
+}
+
+/** Rows that write at a time. */
+const WRITERS = 64;
+
+/** Of each fact the share of its prompt and paraphrases whose greedy continuation names the new object first. */
+export async function writeFreely(
+  model: Model,
+  facts: readonly Fact[],
+  tokens: number,
+  signal?: AbortSignal,
+): Promise<number[]> {
+  const { tokenizer, dims } = model;
+  const rows = facts.flatMap((fact, i) =>
+    [sentence(fact), ...fact.paraphrases].flatMap((text) => {
+      const ids = tokenizer.encode(text);
+      return ids.length + tokens <= dims.context ? [{ fact, i, ids }] : []; // no room to write
+    }),
+  );
+  const hits = facts.map(() => [] as number[]);
+  for (let from = 0; from < rows.length; from += WRITERS) {
+    const group = rows.slice(from, from + WRITERS);
+    const prompts = group.map(({ ids }) => ids);
+    const added = await generate(model, prompts, { tokens, topK: 1, seed: 0, signal });
+    group.forEach(({ fact, i }, b) => hits[i]?.push(Number(names(tokenizer.decode(added[b] ?? []), fact))));
+  }
+  return hits.map((list) => mean(list) ?? NaN);
+}
+
+/** The new object stands in the text as a word, and the true one not before it. */
+export function names(
+  text: string,
+  { targetNew, targetTrue }: Pick<Fact, 'targetNew' | 'targetTrue'>,
+): boolean {
+  const at = placeOf(text, targetNew);
+  const rival = targetTrue === null ? -1 : placeOf(text, targetTrue);
+  return at >= 0 && (rival < 0 || at <= rival);
+}
+
+function placeOf(text: string, word: string): number {
+  const escaped = word.trim().replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  return text.search(new RegExp(`(?<![\\p{L}\\p{N}])${escaped}(?![\\p{L}\\p{N}])`, 'iu'));
 }
