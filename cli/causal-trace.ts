@@ -10,12 +10,13 @@ import {
   chooseLayer,
   knownFacts,
   layersToSweep,
+  noiseOf,
   recommendedLayer,
   sweepLayers,
   traceFacts,
 } from '../src/lab/trace-average.ts';
 import type { AverageTracing, LayerScore, SweepChoice } from '../src/lab/trace-average.ts';
-import { NOISE_FACTOR, embeddingDeviation, TRACE_SITES, type TraceRequest } from '../src/lab/trace-runs.ts';
+import { TRACE_SITES, type TraceRequest } from '../src/lab/trace-runs.ts';
 import { traceFact, type TraceOptions, type Tracing } from '../src/lab/trace.ts';
 import { command } from './commands.ts';
 import { contextsFrom, sampledContexts, valueOptionsFrom, type EditArguments } from './edit-options.ts';
@@ -26,9 +27,6 @@ import { documentsOf, writeReport } from './lab.ts';
 import { applyNamed, introduce, withSession, type Session } from './session.ts';
 import type { Progress } from './terminal.ts';
 import { showAverage, showSweep, showTracing } from './trace-view.ts';
-
-/** Subjects whose embeddings say how wide the noise is, at most. */
-const SUBJECTS = 1000;
 
 export const causalTrace = command({
   flags: (yargs) =>
@@ -49,6 +47,7 @@ export const causalTrace = command({
         noise: number('deviation of the noise [default: 3 deviations of the subjects’ embeddings]', LEAST_0),
         out: folder('write figures and a report to this folder', FOLDERS.report),
       })
+      .conflicts({ sentence: ['prompt', 'subject'] })
       .options(EDIT_FLAGS)
       .options(MODEL_FLAGS)
       .example('$0 trace "The mother tongue of [Danielle Darrieux] is"', 'one fact'),
@@ -66,10 +65,8 @@ export const causalTrace = command({
       introduce(session);
       const contexts = swept > 0 ? (given ?? (await sampledContexts(session, args.seed ?? 0))) : [];
       await applyNamed(session);
-      const subjects =
-        data.length > 0 ? data.slice(0, SUBJECTS).map(({ subject }) => subject) : [request?.subject ?? ''];
-      const noise =
-        args.noise ?? NOISE_FACTOR * (await timed('noise', () => embeddingDeviation(model, subjects)));
+      const subjects = data.length > 0 ? data.map(({ subject }) => subject) : [request?.subject ?? ''];
+      const noise = args.noise ?? (await timed('noise', () => noiseOf(model, subjects)));
       const { seed = 0, samples, window } = args;
       const options: TraceOptions = { noise, seed, samples, window, signal };
       const bar = (update: Progress['update']): Promise<Tracing> =>
@@ -123,10 +120,6 @@ type Words = Readonly<Partial<Record<'sentence' | 'object' | 'prompt' | 'subject
 
 function requestOf({ sentence, object, prompt, subject }: Words): TraceRequest | undefined {
   if (sentence !== undefined) {
-    if (prompt !== undefined || subject !== undefined)
-      throw new UsageError(
-        'trace: expected a sentence with [brackets], or --prompt and --subject, found both.',
-      );
     // The reader of edits wants a target; whether there is one is for the tracing to say.
     const read = readBracketed(sentence, object ?? 'x');
     return { prompt: read.prompt, subject: read.subject, object };
@@ -156,7 +149,7 @@ async function averageOf(
   many: number,
   options: TraceOptions,
 ): Promise<AverageTracing> {
-  const known = (await knownFacts(model, facts.slice(0, 10 * many))).slice(0, many);
+  const known = await knownFacts(model, facts, many);
   if (known.length === 0)
     throw new UsageError(
       `--facts: expected facts that ${model.id} knows, found none among the first ${10 * many}. Give others with --data.`,

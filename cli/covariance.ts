@@ -15,7 +15,19 @@ import { printable } from '../src/printable.ts';
 import { command, type Run } from './commands.ts';
 import { count, describeFacts, follow, qualityOf, resultOf, tell, warnOfText } from './covariance-build.ts';
 import { KINDS } from './files.ts';
-import { FROM_0, files, flag, input, number, output, text, ABOVE_0, MODEL_FLAGS, choice } from './flags.ts';
+import {
+  FROM_0,
+  FROM_1,
+  files,
+  flag,
+  input,
+  number,
+  output,
+  text,
+  ABOVE_0,
+  MODEL_FLAGS,
+  choice,
+} from './flags.ts';
 import { findCheckpoint, introduce, withSession, type Session } from './session.ts';
 import type { Progress } from './terminal.ts';
 
@@ -38,11 +50,7 @@ export const build = command({
           'text files (a document a line), .jsonl files ("text"), folders of these, or - for stdin',
         ),
         format: choice(['text', 'jsonl'], 'of files whose name does not tell, and of stdin'),
-        tokens: number('stop after so many [default: the whole corpus]', {
-          integer: true,
-          min: 1,
-          max: MOST_TOKENS,
-        }),
+        tokens: number('stop after so many [default: the whole corpus]', { ...FROM_1, max: MOST_TOKENS }),
         layer: number('the layer, from 0 [default: the edit layer known for the model]', FROM_0),
         layers: text('several layers in one pass, such as 3,5,7'),
         'save-every': number(

@@ -162,11 +162,7 @@ export const EDIT_FLAGS = {
   layer: number('the layer whose MLP is edited, from 0 [default: that known for the model]', FROM_0),
   contexts: input('JSON array of templates with one {} each [default: sampled with --seed]'),
   covariance: input('auto, identity, or a covariance file [default: auto]'),
-  steps: number(`forward passes at most [default: ${VALUE_DEFAULTS.steps}]`, {
-    integer: true,
-    min: 1,
-    max: MOST_STEPS,
-  }),
+  steps: number(`forward passes at most [default: ${VALUE_DEFAULTS.steps}]`, { ...FROM_1, max: MOST_STEPS }),
   'learning-rate': number(`of Adam [default: ${VALUE_DEFAULTS.learningRate}]`, ABOVE_0),
   clamp: number('longest delta, in lengths of v0 [default: that known for the model, else 4]', ABOVE_0),
   'kl-factor': number(

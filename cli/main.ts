@@ -113,22 +113,20 @@ function afterSignal(error: unknown, { reason }: AbortSignal): unknown {
 }
 
 function writeDocument(terminal: Terminal, command: string | null, report?: Report, error?: unknown): void {
-  const failure = error === undefined ? {} : { error: { code: errorCode(error), message: messageOf(error) } };
-  terminal.document({ schema: 1, command, ...report, ...failure });
+  const code = error instanceof PalimpsestError ? error.code : 'bug';
+  const message = printableLines(error instanceof Error ? error.message : String(error));
+  terminal.document({
+    schema: 1,
+    command,
+    ...report,
+    ...(error !== undefined && { error: { code, message } }),
+  });
 }
 
 function describe(error: unknown): string {
   if (error instanceof PalimpsestError && error.exitCode !== 1) return error.message;
   const trace = error instanceof Error ? error.stack : String(error);
   return `${trace}\nThis is a bug of palimpsest: please report it with the output of \`palimpsest doctor\`.`;
-}
-
-function messageOf(error: unknown): string {
-  return printableLines(error instanceof Error ? error.message : String(error));
-}
-
-function errorCode(error: unknown): string {
-  return error instanceof PalimpsestError ? error.code : 'bug';
 }
 
 function exitCode(error: unknown): number {

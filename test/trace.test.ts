@@ -257,7 +257,7 @@ test('known facts only; their average is that of each', async () => {
   const model = await openFacts();
   const facts = readFacts(readText('data/counterfact.json'), 'counterfact.json').slice(0, 6);
   const wrong = { ...facts[0]!, targetTrue: 'banana' };
-  const known = await knownFacts(model, [wrong, ...facts]);
+  const known = await knownFacts(model, [wrong, ...facts], facts.length + 1);
   assert.not.ok(known.includes(wrong));
   assert.ok(known.length >= 3, `${known.length} known`);
   const deviation = await embeddingDeviation(

@@ -57,7 +57,7 @@ export interface Measured {
 export interface MethodResult extends UpdateNumbers, Partial<Measured> {
   readonly texts?: readonly string[];
   readonly GE?: number;
-  readonly entropy?: number;
+  readonly entropy?: number | undefined;
   readonly RS?: number | undefined;
 }
 

@@ -13,12 +13,11 @@ import type { Model } from '../models/model.ts';
 import type { TaskName } from './downstream-tasks.ts';
 import { runTask, type TaskResult } from './downstream.ts';
 import { evaluate } from './evaluate.ts';
-import { NOISE_FACTOR, embeddingDeviation } from './trace-runs.ts';
 import type { SequenceRun, Study } from './report/study.ts';
 import { memoryJournal } from './run-journal.ts';
 import { runSequence, type SequenceHead, type SequenceJournal, type SequenceOptions } from './sequence.ts';
 import { compareStyles, variantsOf, type StyleRow } from './styles.ts';
-import { knownFacts, sweepLayers, traceFacts, type LayerScore } from './trace-average.ts';
+import { knownFacts, noiseOf, sweepLayers, traceFacts, type LayerScore } from './trace-average.ts';
 import type { Tracing } from './trace.ts';
 
 export interface PaperPlan {
@@ -157,9 +156,9 @@ const runStyles: Step<StyleRow[]> = async (model, input, { styled, methods }) =>
 /** The average over facts that the model knows, and the one that shows most. */
 const runTracing: Step<Pick<Study, 'trace' | 'average'>> = async (model, input, { traced, seed }) => {
   const { facts, onProgress, signal } = input;
-  const known = (await knownFacts(model, facts.slice(0, 10 * traced))).slice(0, traced);
-  const subjects = facts.slice(0, 1000).map(({ subject }) => subject);
-  const noise = NOISE_FACTOR * (await embeddingDeviation(model, subjects));
+  const known = await knownFacts(model, facts, traced);
+  const subjects = facts.map(({ subject }) => subject);
+  const noise = await noiseOf(model, subjects);
   const tracings: Tracing[] = [];
   const average = await traceFacts(model, known, { noise, seed, signal }, (tracing, done) => {
     tracings.push(tracing);

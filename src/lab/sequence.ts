@@ -77,17 +77,14 @@ export type SequenceLine = HealthNumbers & Entries<typeof LINE>;
 export type SequenceJournal = RunJournal<SequenceHead, SequenceLine>;
 
 /** A kept edit at the end of its run. */
-export interface Survivor {
-  readonly edit: number;
-  readonly case_id: number;
-  readonly subject: string;
-  readonly target_new: string;
+export interface Survivor extends Pick<
+  SequenceLine,
+  'edit' | 'case_id' | 'subject' | 'target_new' | 'target_logprob' | 'true_logprob'
+> {
   /** Against the true object, or by arg-max where the record names none. */
   readonly by: 'comparison' | 'arg-max';
   /** The fact is still as it was written. */
   readonly holds: boolean;
-  readonly target_logprob: number;
-  readonly true_logprob: number | null;
 }
 
 /**

@@ -1,6 +1,5 @@
 /** From cases to what people read: a row of percentages a method, the prompts that changed most, the edits that disable. */
 import type { Method } from '../edit/method.ts';
-import type { UpdateNumbers } from '../edit/record.ts';
 import type { CaseResult, MethodResult } from './evaluate.ts';
 import { summarise, type Summary } from './metrics.ts';
 import type { PromptRow } from './probes.ts';
@@ -81,27 +80,17 @@ export function sideEffects(cases: readonly CaseResult[], method: Method): SideE
   return found.sort((a, b) => near(b) - near(a) || size(b.lost) - size(a.lost));
 }
 
-export interface Dangerous extends Pick<
-  UpdateNumbers,
-  'verdict' | 'cosine' | 'relative_update' | 'normalised_update'
-> {
-  readonly method: Method;
-  readonly case_id: number;
-  readonly prompt: string;
-  readonly subject: string;
-  readonly target_new: string;
-  readonly entropy?: number | undefined;
-}
+type DangerousNumbers = 'verdict' | 'cosine' | 'relative_update' | 'normalised_update' | 'entropy';
+export type Dangerous = Pick<CaseResult, 'case_id' | 'prompt' | 'subject' | 'target_new'> &
+  Pick<MethodResult, DangerousNumbers> & { readonly method: Method };
 
 /** All edits that are not `ok`, the largest update first. */
 export function dangerousEdits(cases: readonly CaseResult[]): Dangerous[] {
   const list = resultsOf(cases).flatMap(({ case: one, method, result }): Dangerous[] => {
     const { case_id, prompt, subject, target_new } = one;
     const { verdict, cosine, relative_update, normalised_update, entropy } = result;
-    const fact = { method, case_id, prompt, subject, target_new };
-    return verdict === 'ok'
-      ? []
-      : [{ ...fact, verdict, cosine, relative_update, normalised_update, entropy }];
+    const numbers = { verdict, cosine, relative_update, normalised_update, entropy };
+    return verdict === 'ok' ? [] : [{ method, case_id, prompt, subject, target_new, ...numbers }];
   });
   return list.sort((a, b) => size(b.relative_update) - size(a.relative_update));
 }

@@ -12,7 +12,7 @@ import { evaluate, type EvaluateOptions } from './evaluate.ts';
 import { averages } from './metrics.ts';
 import { sentence } from '../edit/template.ts';
 import { score } from './score.ts';
-import type { TraceSite } from './trace-runs.ts';
+import { NOISE_FACTOR, embeddingDeviation, type TraceSite } from './trace-runs.ts';
 import { traceFact, type TraceOptions, type Tracing } from './trace.ts';
 
 /** Kinds of tokens, in the order of a sentence. What stands before the subject is not corrupted and has no effect. */
@@ -53,12 +53,20 @@ export function tokenKind(
   return token === to ? 'first token after it' : 'further tokens';
 }
 
-/** Facts whose true object the model puts first, token by token: only what it knows can be traced. */
-export async function knownFacts(model: Model, facts: readonly Fact[]): Promise<Fact[]> {
-  const named = facts.filter(({ targetTrue }) => targetTrue !== null);
+/** Of ten times as many facts, those whose true object the model puts first, token by token: only what it knows can be traced. */
+export async function knownFacts(model: Model, facts: readonly Fact[], most: number): Promise<Fact[]> {
+  const named = facts.slice(0, 10 * most).filter(({ targetTrue }) => targetTrue !== null);
   const items = named.map((fact) => model.tokenizer.encodeTarget(sentence(fact), fact.targetTrue ?? ''));
   const scores = await score(model, items);
-  return named.filter((_, i) => scores[i]?.hits === items[i]?.target.length);
+  return named.filter((_, i) => scores[i]?.hits === items[i]?.target.length).slice(0, most);
+}
+
+/** Subjects whose embeddings say how wide the noise is, at most. */
+const SUBJECTS = 1000;
+
+/** How wide the noise is where nothing is said: 3 deviations of the embeddings of these subjects. */
+export async function noiseOf(model: Model, subjects: readonly string[]): Promise<number> {
+  return NOISE_FACTOR * (await embeddingDeviation(model, subjects.slice(0, SUBJECTS)));
 }
 
 /**
