@@ -141,7 +141,7 @@ async function keepList(
       ...(without.length > 0 && { without: [...without] }),
     }));
     await writeEditList(path, { model, edits: listed });
-    terminal.print();
+    if (edits.length > 0) terminal.print();
     const change = edits.length - earlier;
     terminal.say(
       `${path}: base ${model.id} → ${plural(edits.length, 'edit')} (${change >= 0 ? '+' : ''}${change})`,

@@ -21,6 +21,7 @@ import { FACTS_HEAD, underBar, withFactsRun, writtenFacts } from './facts-run.ts
 import type { FactsHead, FactsRun } from './facts-run.ts';
 import { FOLDERS } from './files.ts';
 import type { FactsArguments, FactsEditing } from './mass-options.ts';
+import { answer, readChecks, showAnswers, type Answer, type Check } from './predict.ts';
 import type { Terminal } from './terminal.ts';
 
 const LISTED = 10;
@@ -29,6 +30,7 @@ export interface EditFactsArguments extends FactsArguments {
   readonly facts?: string | undefined;
   readonly out?: string | undefined;
   readonly dump?: string | undefined;
+  readonly check?: string | undefined;
   readonly resume: boolean;
 }
 
@@ -46,6 +48,7 @@ interface Head extends FactsHead {
 export async function editFacts(args: EditFactsArguments & { facts: string }, run: Run): Promise<Report> {
   const { facts: name, out } = args;
   const text = await readText(name, (what) => new UsageError(`--facts ${name}: ${what}.`));
+  const checks = args.check === undefined ? [] : await readChecks(args.check);
   const folder = out === undefined ? undefined : `${out}.run`;
   if (folder !== undefined) await run.files.fills('--out', folder, FOLDERS.run);
   const source = {
@@ -54,7 +57,7 @@ export async function editFacts(args: EditFactsArguments & { facts: string }, ru
   };
   try {
     return await withFactsRun<Head>(args, source, run, async (open) => {
-      const report = await write(open, args);
+      const report = await write(open, args, checks);
       // The journal of a run that is whole is of no more use: its file holds everything.
       if (folder !== undefined) for (const file of Object.keys(FOLDERS.run)) await rm(join(folder, file));
       return report;
@@ -64,21 +67,29 @@ export async function editFacts(args: EditFactsArguments & { facts: string }, ru
   }
 }
 
-async function write(open: FactsRun<Head>, args: EditFactsArguments): Promise<Report> {
+async function write(
+  open: FactsRun<Head>,
+  args: EditFactsArguments,
+  checks: readonly Check[],
+): Promise<Report> {
   const { session, facts, journal } = open;
   const { model, timed, terminal } = session;
   const { out, dump } = args;
   const asked = async (): Promise<State[]> =>
     (await timed('judge', () => scoreRewrites(model, facts))).map(stateOf);
   const own = { dump: dump !== undefined };
-  const { head, lines } = await underBar(open, args, own, async (options, begun) => {
+  const answers = (): Promise<Answer[]> => answer(model, checks, LISTED);
+  const { head, lines, said } = await underBar(open, args, own, async (options, begun) => {
+    const said = await answers();
     const first = journal.head ?? { schema: 1, ...begun, before: await asked() };
     if (!journal.head) await journal.begin(first);
     const all = { ...options, keepAll: dump !== undefined };
-    return { head: first, lines: await timed('write', () => writeBatches(model, facts, all, journal)) };
+    const lines = await timed('write', () => writeBatches(model, facts, all, journal));
+    return { head: first, lines, said };
   });
   const kept = lines.filter((line) => line.kept).map(({ case_ids }) => case_ids.length);
   const after = await asked();
+  const says = await answers();
   const outcomes = facts.map((fact, i): Outcome => {
     const [was, is] = [head.before[i] as State, after[i] as State];
     return { fact, before: was, after: is, success: successOf(was, is) };
@@ -94,6 +105,14 @@ async function write(open: FactsRun<Head>, args: EditFactsArguments): Promise<Re
     await timed('write', () => writeFactsRun(writtenFacts(open, lines), args, session.signal));
   showLayers(terminal, lines);
   showOutcomes(terminal, outcomes, open.writing.method);
+  if (checks.length > 0) {
+    terminal.heading('Checks');
+    showAnswers(terminal, checks, [
+      { title: 'before', answers: said },
+      { title: 'after', answers: says },
+    ]);
+    terminal.print();
+  }
   if (!error) tellFiles(terminal, args, kept);
   const result = {
     method: open.writing.method,
@@ -114,6 +133,8 @@ async function write(open: FactsRun<Head>, args: EditFactsArguments): Promise<Re
       before: before.target_logprob,
       after: now.target_logprob,
     })),
+    checks:
+      checks.length === 0 ? undefined : checks.map((one, i) => ({ ...one, before: said[i], after: says[i] })),
     out,
     dump,
   };

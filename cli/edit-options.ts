@@ -11,7 +11,7 @@ import { findCovariance, loadCovariance } from '../src/io/covariance-files.ts';
 import { readText } from '../src/io/file.ts';
 import type { ManifestEntry, OpenedModel } from '../src/io/models.ts';
 import type { Run } from './commands.ts';
-import type { EDIT_FLAGS, Given } from './flags.ts';
+import type { EDIT_FLAGS, FACTS_FLAGS, Given } from './flags.ts';
 import { applyNamed, introduce, withSession, type ModelArguments, type Session } from './session.ts';
 
 /** Whole numbers with commas between; NaN for a word that is none. */
@@ -28,6 +28,7 @@ export function said<T extends object>(values: T): { [Name in keyof T]?: Exclude
 const STOP_AFTER = 4;
 
 export type EditArguments = Given<typeof EDIT_FLAGS>;
+type FactsAsked = Omit<EditArguments, 'method' | 'covariance'> & Given<typeof FACTS_FLAGS>;
 
 export interface RequestArguments {
   readonly sentence?: string | undefined;
@@ -41,6 +42,8 @@ export interface RequestArguments {
 interface MethodAsked {
   readonly method?: Method | 'all' | MassMethod | undefined;
   readonly covariance?: readonly string[] | undefined;
+  readonly layer?: number | undefined;
+  readonly layers?: string | undefined;
 }
 
 export function massMethodOf(args: MethodAsked): MassMethod | undefined {
@@ -48,17 +51,68 @@ export function massMethodOf(args: MethodAsked): MassMethod | undefined {
 }
 
 /** The flags that a command for one fact takes in another form. @throws UsageError for a method or flags of many facts */
-export function singleFlags({ method, covariance }: MethodAsked): {
+export function singleFlags(args: MethodAsked): {
   method: Method | 'all' | undefined;
   covariance: string | undefined;
+  layer: number | undefined;
 } {
-  if (massMethodOf({ method }))
+  const { method, covariance } = args;
+  if (massMethodOf(args))
     throw new UsageError(
       `--method ${method}: writes many facts at once; expected them in a file. Give --facts FILE, or a method for one fact.`,
     );
   if ((covariance?.length ?? 0) > 1)
     throw new UsageError(`--covariance: expected it once, it was given ${covariance?.length} times.`);
-  return { method: method as Method | 'all' | undefined, covariance: covariance?.[0] };
+  const layer = oneLayer(args);
+  return { method: method as Method | 'all' | undefined, covariance: covariance?.[0], layer };
+}
+
+/** @throws UsageError unless --layers names one layer, or none */
+function oneLayer(args: MethodAsked): number | undefined {
+  if (args.layers === undefined) return args.layer;
+  const [layer, ...more] = layerList(args);
+  if (more.length > 0)
+    throw new UsageError(
+      `--layers: ${args.method ?? 'r-rome'} edits one layer, found ${more.length + 1}. Give one, or a method for many facts: ${MASS_METHODS.join(', ')}.`,
+    );
+  return layer;
+}
+
+/** @throws UsageError for what is no list of layers */
+export function layerList({ layers, layer }: MethodAsked): number[] {
+  if (layers === undefined) return layer === undefined ? [] : [layer];
+  if (layer !== undefined) throw new UsageError('--layers, --layer: expected one of them, found both.');
+  const list = numbersOf(layers);
+  if (list.some(Number.isNaN) || new Set(list).size !== list.length)
+    throw new UsageError(
+      `--layers: expected different whole numbers with commas between, found "${layers}".`,
+    );
+  return list.sort((a, b) => a - b);
+}
+
+/** The methods that make something of a flag. */
+const OF_METHODS: Readonly<Record<string, readonly (Method | MassMethod)[]>> = {
+  'covariance-weight': ['memit', 'encore', 'emmet'],
+  epsilon: ['emmet'],
+  'norm-weight': ['encore'],
+  'null-space-threshold': ['alphaedit'],
+  ridge: ['alphaedit'],
+};
+
+/** @throws UsageError for a flag that would change nothing: silence would look like consent */
+export function checkFlags(args: FactsAsked): void {
+  const { method = 'r-rome', stop, stopAfter } = args;
+  for (const [flag, methods] of Object.entries(OF_METHODS)) {
+    if (
+      (args as Readonly<Record<string, unknown>>)[flag] !== undefined &&
+      !methods.some((one) => one === method)
+    )
+      throw new UsageError(
+        `--${flag}: is for --method ${methods.join(', ')}, but this is ${method}. Leave it out, or choose another method.`,
+      );
+  }
+  if (stopAfter !== undefined && stop !== 'probable')
+    throw new UsageError('--stop-after: expected --stop probable with it, found none.');
 }
 
 /** @throws UsageError when the words give no request, or two */

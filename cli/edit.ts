@@ -14,7 +14,7 @@ import { writeEdit } from '../src/io/edit-files.ts';
 import { predict } from '../src/models/predict.ts';
 import { percent } from '../src/numerals.ts';
 import { command, type Report, type Run } from './commands.ts';
-import { methodsFrom, requestFrom, withEditing, singleFlags } from './edit-options.ts';
+import { checkFlags, methodsFrom, requestFrom, withEditing, singleFlags } from './edit-options.ts';
 import type { EditArguments, RequestArguments } from './edit-options.ts';
 import { lossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import type { Outcome, State } from './edit-view.ts';
@@ -47,6 +47,7 @@ export const edit = command({
       .positional('continuation', once('the target: what shall follow the prompt'))
       .options(OWN_FLAGS)
       .conflicts({ sentence: ['prompt', 'subject'], continuation: 'target' })
+      .conflicts({ facts: ['sentence', 'prompt', 'subject', 'target'] })
       .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
       .options(MODEL_FLAGS)
       .example(
@@ -55,7 +56,11 @@ export const edit = command({
       ),
   run: async (args, run) => {
     const { facts } = args;
+    checkFlags(args);
     if (facts !== undefined) return (await import('./edit-facts.ts')).editFacts({ ...args, facts }, run);
+    for (const flag of ['batch', 'conflicts', 'memory', 'resume'] as const)
+      if (args[flag] !== undefined && args[flag] !== false)
+        throw new UsageError(`--${flag}: is for many facts; expected --facts FILE with it, found none.`);
     return editOne({ ...args, ...singleFlags(args) }, run);
   },
 });

@@ -94,6 +94,8 @@ export class Files {
    * @throws UsageError naming the file, or the folder that it cannot be written to
    */
   async writes(flag: string, path: string, own?: Kind): Promise<void> {
+    if (path === '-')
+      throw new UsageError(`${flag} -: expected the name of a file; stdout is for the result.`);
     const output = { flag, path, place: await placeOf(path) };
     for (const input of this.#inputs) refuseSame(output, input);
     for (const other of this.#outputs) refuseTwice(output, other);

@@ -6,7 +6,7 @@ import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { plural, short } from '../src/numerals.ts';
 import { command } from './commands.ts';
 import { FROM_1, MODEL_FLAGS, SEED_FLAG, flag, number } from './flags.ts';
-import { applyNamed, introduce, withSession } from './session.ts';
+import { applyNamed, introduce, noteBrackets, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 const TOKENS = 40;
@@ -39,6 +39,7 @@ export const generate = command({
     return withSession(args, run, {}, async (session) => {
       const { model, timed, terminal, signal } = session;
       introduce(session);
+      noteBrackets(session, prompts);
       await applyNamed(session);
       const { id, tokenizerConfig } = session.found.checkpoint;
       const asked = await Promise.all(

@@ -2,7 +2,7 @@
 import type { ContextGroups } from '../src/edit/capture.ts';
 import { SAMPLING_VERSION, parseContextGroups, sampleContextGroups } from '../src/edit/contexts.ts';
 import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
-import { MASS_DEFAULTS, MASS_METHODS, METHOD_TABLE } from '../src/edit/method.ts';
+import { MASS_DEFAULTS, METHOD_TABLE } from '../src/edit/method.ts';
 import type { MassMethod, MassOptions } from '../src/edit/method.ts';
 import { openMetric, type Metric } from '../src/edit/metric.ts';
 import type { Writing } from '../src/edit/writing.ts';
@@ -16,9 +16,9 @@ import type { Run } from './commands.ts';
 import {
   contextsFrom,
   layerFrom,
+  layerList,
   massMethodOf,
   methodsFrom,
-  numbersOf,
   singleFlags,
   valueOptionsFrom,
   withEditing,
@@ -53,7 +53,7 @@ export async function withFactsEditing<T>(
   const method = massMethodOf(args);
   if (method) return withMass(args, method, run, use);
   const anchorNorm = args.anchorNorm === 'measure' ? undefined : args.anchorNorm;
-  const single = { ...args, ...singleFlags(args), layer: oneLayer(args), anchorNorm };
+  const single = { ...args, ...singleFlags(args), anchorNorm };
   return withEditing(single, run, ({ session, edit: one, ...seeds }) => {
     const { layer, solver, contexts, freeze, ...value } = one;
     const edit = { ...one, memory: memoryOf(args) };
@@ -151,29 +151,6 @@ function massOptionsFrom(
     nullSpaceThreshold: args.nullSpaceThreshold ?? known?.null_space_threshold ?? papers.nullSpaceThreshold,
     ridge: args.ridge ?? known?.ridge ?? papers.ridge,
   };
-}
-
-/** @throws UsageError unless --layers names one layer, or none */
-function oneLayer(args: FactsArguments): number | undefined {
-  if (args.layers === undefined) return args.layer;
-  const [layer, ...more] = layerList(args);
-  if (more.length > 0)
-    throw new UsageError(
-      `--layers: ${args.method ?? 'r-rome'} edits one layer, found ${more.length + 1}. Give one, or a method for many facts: ${MASS_METHODS.join(', ')}.`,
-    );
-  return layer;
-}
-
-/** @throws UsageError for what is no list of layers */
-function layerList({ layers, layer }: FactsArguments): number[] {
-  if (layers === undefined) return layer === undefined ? [] : [layer];
-  if (layer !== undefined) throw new UsageError('--layers, --layer: expected one of them, found both.');
-  const list = numbersOf(layers);
-  if (list.some(Number.isNaN) || new Set(list).size !== list.length)
-    throw new UsageError(
-      `--layers: expected different whole numbers with commas between, found "${layers}".`,
-    );
-  return list.sort((a, b) => a - b);
 }
 
 function layersFrom(args: FactsArguments, found: OpenedModel): readonly number[] {

@@ -10,7 +10,7 @@ import { quoted } from '../src/printable.ts';
 import { cut, left, right, textWidth, type Column } from '../src/table.ts';
 import { command } from './commands.ts';
 import { FROM_1, MODEL_FLAGS, number } from './flags.ts';
-import { applyNamed, introduce, withSession } from './session.ts';
+import { applyNamed, introduce, noteBrackets, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 const TOP = 10;
@@ -43,6 +43,7 @@ export const predict = command({
     return withSession(args, run, {}, async (session) => {
       const { model, timed, terminal } = session;
       introduce(session);
+      noteBrackets(session, args.text ?? []);
       const ask = () => timed('predict', () => answer(model, checks, args.top ?? TOP));
       const before = args.compare ? await ask() : undefined;
       await applyNamed(session);

@@ -157,6 +157,12 @@ export function introduce({ gpu, model, edits, weights, note }: Session, ...more
   for (const notice of model.tokenizer.notices) note(`${model.id}: ${notice}.`);
 }
 
+/** Texts that the model is to continue are taken as they are. */
+export function noteBrackets({ note }: Session, texts: readonly string[]): void {
+  if (texts.some((text) => /\[[^[\]]+\]/.test(text)))
+    note('the brackets are part of the text here; only edit and trace take them off a subject.');
+}
+
 export function aboutAdapter({ adapter: { description, kind, backend } }: Gpu): Required<Report>['adapter'] {
   return { description, kind, backend };
 }

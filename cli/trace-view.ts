@@ -20,6 +20,11 @@ export function showTracing(terminal: Terminal, tracing: Tracing): void {
       `over ${samples} runs with noise of deviation ${noise.toPrecision(3)} on the subject (*). What comes back, in percent points:`,
     '  ',
   );
+  if (clean <= corrupted)
+    terminal.say(
+      `  Noise does not make it less likely: the model does not recall${object} here, and what comes back is no recall.`,
+      '  ',
+    );
   const rows = tokens.map((token, t) => `${quoted(token)}${t >= subject[0] && t < subject[1] ? ' *' : ''}`);
   for (const site of TRACE_SITES)
     if (effects[site]) showGrid(terminal, titleOf(site, window), rows, effects[site] ?? []);

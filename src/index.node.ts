@@ -9,7 +9,7 @@ import { type ManifestEntry, openModel } from './io/models.ts';
 import type { Checkpoint } from './models/checkpoint.ts';
 import { Model } from './models/model.ts';
 
-export { openGpu } from './gpu/node.ts';
+export { openGpu, readShader } from './gpu/node.ts';
 export { cachedEigen } from './io/eigen-cache.ts';
 export { readEdit, writeEdit, writeFactsEdit } from './io/edit-files.ts';
 export type { EditToWrite } from './io/edit-files.ts';

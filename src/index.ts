@@ -3,6 +3,7 @@
  * opens adapters there is `palimpsest/node`, a page's adapter `palimpsest/browser`.
  *
  *   a device      Gpu.create({ adapter, summary: summariseAdapter(adapter), shader })
+ *   a shader      gpu.scope, upload, empty, gpu.run with its bindings and Params by name, read; matmul chooses among ours
  *   a model       readSafetensors, readArchitecture, checkTensors make a Checkpoint of files wherever they lie; Model.load,
  *                 then predict, generate
  *   an edit       readBracketed, sampleContexts, covarianceSolver, computeEdit, then keepWeights and applyEdits, or withUpdate
@@ -16,6 +17,11 @@ export { summariseAdapter } from './gpu/adapter-info.ts';
 export { Gpu } from './gpu/context.ts';
 export type { AdapterSummary } from './gpu/adapter-info.ts';
 export type { Surroundings } from './gpu/context.ts';
+
+export type { Scope } from './gpu/scope.ts';
+export { matmul } from './tensor/matmul.ts';
+export { empty, read, upload } from './tensor/tensor.ts';
+export type { Tensor } from './tensor/tensor.ts';
 
 export { Model } from './models/model.ts';
 export { checkTensors, readArchitecture } from './models/checkpoint.ts';

@@ -33,6 +33,13 @@ test('what cannot be read ends with 2, says where, and leaves stdout empty', asy
     [[...EDIT, '--stepz', '3'], '--stepz. Did you mean --steps?'],
     [['evaluate', '-'], 'stdin: expected a JSON array', 'an empty file'],
     [[...EDIT, '--no-freezing'], '--no-freezing'],
+    // What would change nothing is not taken for granted.
+    [[...EDIT, '--facts', 'f.csv'], 'expected --facts or sentence, found both'],
+    [[...EDIT, '--batch', '3'], '--batch: is for many facts; expected --facts FILE'],
+    [[...EDIT, '--layers', '1,2'], '--layers: r-rome edits one layer, found 2'],
+    [[...EDIT, '--epsilon', '3'], '--epsilon: is for --method emmet, but this is r-rome'],
+    [[...EDIT, '--stop-after', '3'], '--stop-after: expected --stop probable'],
+    [[...EDIT, '--out', '-'], '--out -: expected the name of a file'],
     [[...EDIT, '--steps', '0'], '--steps: expected a whole number from 1 to 100,000, found "0"'],
     [[...EDIT, '--steps', '3', '--steps', '4'], '--steps: expected it once'],
     [[...EDIT, '--clamp', 'NaN'], '--clamp: expected a number above 0'],

@@ -143,6 +143,19 @@ test('kill -9 costs a batch: the file is that of an unbroken run, and goes throu
   });
 });
 
+interface Written {
+  readonly result: {
+    readonly lines: readonly { readonly steps: number[] }[];
+    readonly facts: readonly { readonly before: number; readonly after: number }[];
+    readonly checks: readonly Readonly<Record<'before' | 'after', { readonly expect_logprob: number }>>[];
+  };
+}
+
+/** Prompt and target of a line `"The [subject] is" => "target"`. */
+function asked(line: string): string[] {
+  return [...line.matchAll(/"([^"]*)"/g)].map(([, text = '']) => text.replace(/[[\]]/g, ''));
+}
+
 test('z of a batch is z of each fact alone, also where searches end early', async () => {
   await withFolder(async (folder) => {
     const facts = join(folder, 'f.txt');
@@ -152,10 +165,17 @@ test('z of a batch is z of each fact alone, also where searches end early', asyn
       await writeFile(facts, lines.join('\n'));
       const dump = join(folder, `${i}.safetensors`);
       const stop = ['--stop', 'probable', '--stop-after', '2'];
+      const check = join(folder, 'check.jsonl');
       const more = ['--method', 'memit', '--layers', '1', '--steps', '12', ...stop, '--dump', dump, '--json'];
-      const { code, stdout, stderr } = await cli(['edit', '--facts', facts, ...more]);
+      const [prompt, expect] = asked(lines[0]!);
+      await writeFile(check, JSON.stringify({ prompt, expect }));
+      const { code, stdout, stderr } = await cli(['edit', '--facts', facts, '--check', check, ...more]);
       assert.is(code, 0, stderr);
-      steps.push((JSON.parse(stdout) as { result: { lines: { steps: number[] }[] } }).result.lines[0]!.steps);
+      const { result } = JSON.parse(stdout) as Written;
+      steps.push(result.lines[0]!.steps);
+      // The first fact's own prompt says of it what the facts do.
+      for (const when of ['before', 'after'] as const)
+        assert.ok(Math.abs(result.checks[0]![when].expect_logprob - result.facts[0]![when]) < 1e-3);
       z.push(await (await openSafetensors(dump)).readFloats('0.z'));
     }
     assert.equal([steps[0]![1], steps[0]![4]], [steps[1]![0], steps[2]![0]]);

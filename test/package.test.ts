@@ -1,6 +1,6 @@
 /**
  * The package as its users meet it: a clean clone is built and packed, the tarball is installed in an empty folder, and
- * the README's program, its types and the command are tried there, on every version of Node that we name.
+ * the README's programs, their types and the command are tried there, on every version of Node that we name.
  */
 import { build } from 'esbuild';
 import { execFile } from 'node:child_process';
@@ -44,10 +44,10 @@ test.before(async () => {
   writeFileSync(join(user, 'package.json'), '{ "type": "module", "private": true }\n');
   // typescript is all that a user needs for types, @sparticuz/chromium what a machine without a GPU driver needs.
   await run(user, 'npm', 'install', ...QUICK, tarball, 'typescript', '@sparticuz/chromium');
-  const program = fenced('ts').find((text) => text.includes("from 'palimpsest'"));
-  assert.ok(program, 'the README shows a program');
-  writeFileSync(join(user, 'program.ts'), program);
-  writeFileSync(join(user, 'program.js'), program);
+  const programs = fenced('ts').filter((text) => text.includes("from 'palimpsest'"));
+  assert.is(programs.length, 2, 'the README shows an edit and a shader');
+  for (const [i, program] of programs.entries())
+    for (const end of ['ts', 'js']) writeFileSync(join(user, `program-${i}.${end}`), program);
   const page = "import { openGpu } from 'palimpsest/browser';\nexport * from 'palimpsest';\n";
   writeFileSync(join(user, 'page.ts'), `${page}await openGpu(navigator.gpu, { shader: (name) => name });\n`);
 });
@@ -69,7 +69,7 @@ test('the tarball holds what runs and nothing of ours alone', () => {
   assert.equal(names, wanted);
 });
 
-test('types: tsc --strict takes the program, with every declaration file checked', async () => {
+test('types: tsc --strict takes the programs, with every declaration file checked', async () => {
   const words = ['--strict', '--exactOptionalPropertyTypes', '--noEmit', '--skipLibCheck', 'false'];
   await run(
     user,
@@ -80,7 +80,7 @@ test('types: tsc --strict takes the program, with every declaration file checked
     'nodenext',
     '--target',
     'es2023',
-    'program.ts',
+    ...['program-0.ts', 'program-1.ts'],
     'page.ts',
   );
   writeFileSync(join(user, 'wrong.ts'), "import { predict } from 'palimpsest';\npredict(1);\n");
@@ -108,11 +108,12 @@ test('the page comes with it: for any host of static files', async () => {
 });
 
 for (const version of NODES) {
-  test(`the program of the README runs on Node ${version}`, async () => {
+  test(`the programs of the README run on Node ${version}`, async () => {
     const here = process.versions.node.startsWith(`${version}.`);
     const words = here ? [] : ['--yes', ...QUICK, '--package', `node@${version}`, 'node'];
-    const out = await run(user, here ? process.execPath : 'npx', ...words, 'program.js');
-    assert.match(out, /' English'/);
+    const node = (name: string) => run(user, here ? process.execPath : 'npx', ...words, name);
+    assert.match(await node('program-0.js'), /' English'/);
+    assert.match(await node('program-1.js'), /9, 1, 16, 1[^]*0\.84[^]*13, 4, 16, 5/);
   });
 }
 

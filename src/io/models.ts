@@ -135,7 +135,12 @@ export async function findModel(model: string, options: HubOptions = {}): Promis
   const entry = known ?? Object.values(models).find(({ hub }) => hub === model);
   const { resolveHubModel } = await import('./hub.ts');
   const revision = options.revision ?? entry?.revision;
-  const { folder } = await resolveHubModel(entry?.hub ?? model, { ...options, revision });
+  const resolved = resolveHubModel(entry?.hub ?? model, { ...options, revision });
+  const { folder } = await resolved.catch((error: unknown) => {
+    if (error instanceof ModelError && !entry && !model.includes('/'))
+      error.message += ` Known names are ${Object.keys(models).join(', ')}; a folder is found from where you are.`;
+    throw error;
+  });
   return { id: model, folder, entry };
 }
 
