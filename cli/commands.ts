@@ -55,7 +55,8 @@ export function command<T>({ flags, run }: Spec<T>): Command {
   return {
     flags: names,
     builder: (yargs) => {
-      const built = flags(noting(yargs, roles, names)) as Argv;
+      const titled = yargs.group([], 'Positionals:').group([], 'Options:'); // first in --help
+      const built = flags(noting(titled, roles, names)) as Argv;
       const writes = [...roles.values()].some(({ role }) => role !== 'input');
       return writes ? built.options(OVERWRITE_FLAG) : built;
     },

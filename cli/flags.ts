@@ -124,6 +124,13 @@ function inRange(one: string | undefined, { integer = false, min, above, max }: 
   );
 }
 
+/** Flags that --help lists under a title of their own, but for those that have one already. */
+function grouped<T extends Readonly<Record<string, Options>>>(group: string, flags: T): T {
+  return Object.fromEntries(Object.entries(flags).map(([name, flag]) => [name, { group, ...flag }])) as T;
+}
+
+const EDIT_GROUP = 'How an edit is made:';
+
 export const ADAPTER_FLAGS = {
   adapter: text('auto, or part of the name of an adapter [default: auto]'),
 } as const;
@@ -138,7 +145,7 @@ const TRACE_FLAGS = {
 export const WEIGHTS = 'how matrices are stored: f32, 16 bits, or what memory allows [default: auto]';
 
 /** All commands that load a model. */
-export const MODEL_FLAGS = {
+export const MODEL_FLAGS = grouped('The model, and what it runs on:', {
   ...ADAPTER_FLAGS,
   model: text('a known name, a folder or a hub id [default: facts, which is bundled]'),
   weights: choice(STORAGES, WEIGHTS),
@@ -147,7 +154,7 @@ export const MODEL_FLAGS = {
   fetch: flag('download a model that only an edit file names, too'),
   edits: files('edit files or an edit list: put into the model first, in this order'),
   ...TRACE_FLAGS,
-} as const;
+} as const);
 
 export const SEED_FLAG = {
   seed: number('of everything random [default: 0]', FROM_0),
@@ -157,7 +164,7 @@ export const SEED_FLAG = {
 const MOST_STEPS = 100_000;
 
 /** All commands that make an edit. */
-export const EDIT_FLAGS = {
+export const EDIT_FLAGS = grouped(EDIT_GROUP, {
   method: choice([...METHODS, 'all'] as const, 'how the update is made [default: r-rome]'),
   layer: number('the layer whose MLP is edited, from 0 [default: that known for the model]', FROM_0),
   contexts: input('JSON array of templates with one {} each [default: sampled with --seed]'),
@@ -187,7 +194,7 @@ export const EDIT_FLAGS = {
   },
   freeze: flag('compute what delta cannot change once; --no-freeze for every step', true),
   ...SEED_FLAG,
-} as const;
+} as const);
 
 /** A length, or `measure` where the flag stands alone. */
 function anchorFrom(value: unknown, name?: string): number | 'measure' | undefined {
@@ -198,11 +205,14 @@ function anchorFrom(value: unknown, name?: string): number | 'measure' | undefin
 const numberOf = (x: number): string => x.toLocaleString('en');
 
 /** All commands that write many facts at once, beside those of an edit. */
-export const FACTS_FLAGS = {
-  method: choice(
-    [...METHODS, 'all', ...MASS_METHODS] as const,
-    'how the update is made; the last four write many facts at once [default: r-rome]',
-  ),
+export const FACTS_FLAGS = grouped('Many facts at once:', {
+  method: {
+    ...choice(
+      [...METHODS, 'all', ...MASS_METHODS] as const,
+      'how the update is made; the last four write many facts at once [default: r-rome]',
+    ),
+    group: EDIT_GROUP,
+  },
   layers: text('layers that share the work, with commas between [default: those known for the model]'),
   covariance: {
     type: 'string',
@@ -211,6 +221,7 @@ export const FACTS_FLAGS = {
     describe: 'auto, identity, or a covariance file; with --layers once a layer [default: auto]',
     coerce: everyFilled,
     file: { role: 'input' },
+    group: EDIT_GROUP,
   },
   batch: number('facts at a time [default: all at once]', FROM_1),
   'covariance-weight': number(
@@ -229,4 +240,4 @@ export const FACTS_FLAGS = {
     'facts that contradict each other: an error, or the last of them is written [default: refuse]',
   ),
   memory: number('MiB that the search for values may take [default: 1,024]', ABOVE_0),
-} as const;
+} as const);

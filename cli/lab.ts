@@ -37,7 +37,10 @@ export const LAB_FLAGS = {
     LEAST_0,
   ),
   'disabling-update': number(`and above it disabling [default: ${THRESHOLDS.disablingUpdate}]`, LEAST_0),
-  'text-tokens': number('tokens of a generated text, its prompt included; 0 for none', FROM_0),
+  'text-tokens': number(
+    'tokens of a generated text, its prompt included; 0 for none [default: 100; of sequence and --batch 50]',
+    FROM_0,
+  ),
 } as const;
 
 export type LabArguments = EditArguments &
