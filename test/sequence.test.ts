@@ -1,8 +1,8 @@
 /**
- * One edit after another against float64: |Δ| of each of the first 22 edits, total change and likelihoods, with ROME and
+ * One edit after another against float64: |Δ| of each of the first 18 edits, total change and likelihoods, with ROME and
  * r-ROME; ROME's 17th edit is known as disabling, and nothing of r-ROME's is.
  *
- * Fewer edits on SwiftShader, which takes five times as long; PALIMPSEST_EDITS=22 forces all, up to 100 are there.
+ * Fewer edits on SwiftShader, which takes five times as long; PALIMPSEST_EDITS=18 forces all, up to 100 are there.
  */
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
@@ -43,7 +43,7 @@ const fixture = JSON.parse(readFileSync(file, 'utf8')) as {
 const contexts = JSON.parse(readFileSync(golden('fixtures/contexts.json'), 'utf8')) as string[];
 const corpus = readFileSync(new URL('../data/wikitext.txt', import.meta.url), 'utf8').split('\n');
 const slow = /swiftshader/i.test(gpu.adapter.description);
-const count = Number(process.env['PALIMPSEST_EDITS'] ?? (slow ? 2 : 22));
+const count = Number(process.env['PALIMPSEST_EDITS'] ?? (slow ? 2 : 18));
 const facts = readFacts(JSON.stringify(fixture.records), file).slice(0, count);
 let solver: Solver;
 
