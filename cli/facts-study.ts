@@ -87,12 +87,6 @@ async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: bool
   };
   const survival = survivalOf(ofKept(end.cases));
   const forgotten = written.filter((one, i) => kept[i] && one.holds && !end.cases[i]?.holds).length;
-  const flat = Object.fromEntries(
-    Object.entries(summaries).map(([title, { n, values, interval, free }]) => [
-      title,
-      { n, ...values, free, interval },
-    ]),
-  );
   const missing = missingMeasures(facts);
   terminal.heading(
     `${METHOD_TABLE[writing.method].title}: ${plural(facts.length, 'fact')} of ${name}, ${writing.kind === 'mass' ? `${size} at a time` : 'one after another'}, on the same weights`,
@@ -120,7 +114,7 @@ async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: bool
     layers,
     n: facts.length,
     batches: study.lines.map(({ case_ids }) => case_ids.length),
-    ...flat,
+    ...summaries,
     kept: survival.kept,
     refused: facts.filter((_, i) => !kept[i]).map(({ caseId }) => caseId),
     holding: survival.holding,
@@ -145,13 +139,13 @@ function showJudged(
   summaries: Readonly<Record<'before' | 'written' | 'end', ReturnType<typeof summariseJudged>>>,
 ): void {
   const all = Object.values(summaries);
-  const known = MEASURES.filter((name) => all.some(({ values }) => values[name] !== undefined));
+  const known = MEASURES.filter((name) => all.some((summary) => summary[name] !== undefined));
   const hasFree = all.some(({ free }) => free !== undefined);
   const titles = { before: 'unedited', written: 'when written', end: 'at the end' };
   type Which = keyof typeof titles;
   terminal.table(Object.keys(titles) as Which[], [
     left('', (which) => titles[which]),
-    ...known.map((name) => right(name, (which: Which) => summaries[which].values[name]?.toFixed(1))),
+    ...known.map((name) => right(name, (which: Which) => summaries[which][name]?.toFixed(1))),
     ...(hasFree ? [right('free', (which: Which) => summaries[which].free?.toFixed(1))] : []),
   ]);
   terminal.say(

@@ -9,7 +9,7 @@ import type { EditRecord } from '../edit/record.ts';
 import { lookupSubject } from '../edit/rows.ts';
 import { readTemplate } from '../edit/template.ts';
 import type { Model } from '../models/model.ts';
-import { caseMetrics, averages, type FactScores, type Summary } from './metrics.ts';
+import { caseMetrics, averages, type Averages, type FactScores } from './metrics.ts';
 import { scoreFacts } from './probes.ts';
 import { score, type Score } from './score.ts';
 import { measureTexts, writeTexts } from './texts.ts';
@@ -32,7 +32,10 @@ export interface HealthOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-type FactMetrics = Pick<Summary, 'n' | 'values'>;
+interface FactMetrics {
+  readonly n: number;
+  readonly values: Averages;
+}
 
 export interface HealthNumbers {
   /** Of the edits since the last such line, and of those before: what is forgotten shows there. Kept edits only. */

@@ -100,16 +100,17 @@ const MEASURES: readonly Measure[] = [...COMPARED, ...TOKEN_METRICS, 'GE', 'RS',
 /** Shares become percentages; GE is × 100 already, entropy stays 0 to 1. */
 const scale = (name: Measure): number => (name === 'GE' || name === 'entropy' ? 1 : 100);
 
-export interface Summary {
+/** Percent, 0..100 (differences −100..100); a measure that no case has is absent. */
+export type Averages = Readonly<Partial<Record<Measure | 'S', number>>>;
+
+/** Averages, and their 95 % bootstrap intervals over cases. */
+export type Summary = Averages & {
   readonly n: number;
-  /** Percent, 0..100 (differences −100..100); a measure that no case has is absent. */
-  readonly values: Readonly<Partial<Record<Measure | 'S', number>>>;
-  /** 95 % bootstrap intervals over cases. */
   readonly interval: Readonly<Partial<Record<Measure | 'S', Interval>>>;
-}
+};
 
 /** Means over cases of the means within each, as published, in percent; S is the harmonic mean of ES, PS and NS. */
-export function averages(cases: readonly Measures[]): Summary['values'] {
+export function averages(cases: readonly Measures[]): Averages {
   const values: Partial<Record<Measure | 'S', number | undefined>> = {};
   for (const name of MEASURES) {
     const value = mean(cases.flatMap((measures) => measures[name] ?? []));
@@ -119,14 +120,10 @@ export function averages(cases: readonly Measures[]): Summary['values'] {
 }
 
 export function summarise(cases: readonly Measures[], seed: number): Summary {
-  if (cases.length === 0) return { n: 0, values: {}, interval: {} };
-  const drawn = (indices: readonly number[]): Summary['values'] =>
-    averages(indices.map((i) => cases[i] as Measures));
-  return {
-    n: cases.length,
-    values: averages(cases),
-    interval: bootstrap<Measure | 'S'>(cases.length, drawn, { random: new Random(seed) }),
-  };
+  const drawn = (indices: readonly number[]): Averages => averages(indices.map((i) => cases[i] as Measures));
+  const random = new Random(seed);
+  const interval = cases.length === 0 ? {} : bootstrap<Measure | 'S'>(cases.length, drawn, { random });
+  return { n: cases.length, ...averages(cases), interval };
 }
 
 /** Which measures these facts cannot have, and why, a sentence each; [] where they have all. */

@@ -5,13 +5,11 @@ import { summarise, type Summary } from './metrics.ts';
 import type { PromptRow } from './probes.ts';
 
 /** One method over all cases, as `evaluate --json` prints it: percentages, GE × 100, RS × 100, entropy 0 to 1. */
-export type MethodSummary = {
-  readonly n: number;
+export type MethodSummary = Summary & {
   readonly method: Method | 'before';
-  readonly interval: Summary['interval'];
   readonly disabling?: number;
   readonly suspect?: number;
-} & Summary['values'];
+};
 
 /** The methods of some case, in the order in which they come. */
 export function methodsOf(cases: readonly CaseResult[]): Method[] {
@@ -35,21 +33,17 @@ export function summariseMethod(cases: readonly CaseResult[], method: Method, se
   const measures = results.flatMap(({ metrics, GE, RS, entropy }) =>
     metrics ? [{ ...metrics, GE, RS, entropy }] : [],
   );
-  const { values, interval } = summarise(measures, seed);
   const count = (verdict: string): number => results.filter((result) => result.verdict === verdict).length;
   return {
-    ...{ n: results.length, method, ...values, interval },
-    ...{ disabling: count('disabling'), suspect: count('suspect') },
+    ...summarise(measures, seed),
+    ...{ n: results.length, method, disabling: count('disabling'), suspect: count('suspect') },
   };
 }
 
 /** The unedited model on the same prompts. */
 export function summariseBefore(cases: readonly CaseResult[], seed: number): MethodSummary {
-  const { n, values, interval } = summarise(
-    cases.flatMap(({ before }) => before?.metrics ?? []),
-    seed,
-  );
-  return { n, method: 'before', ...values, interval };
+  const measures = cases.flatMap(({ before }) => before?.metrics ?? []);
+  return { ...summarise(measures, seed), method: 'before' };
 }
 
 /** A prompt that an edit turned to the worse. */
