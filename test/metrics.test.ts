@@ -38,7 +38,6 @@ function rivals(nllNew: number, nllTrue: number | null, first: 'new' | 'true' | 
 }
 const tokens = (hits: number, predicted: number[]): TokenScore => ({
   hits,
-  tokens: predicted.length,
   predicted,
 });
 

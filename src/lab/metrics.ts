@@ -24,11 +24,7 @@ export interface Rivals {
 }
 
 /** Token accuracy of zsRE: a locality prompt with an answer of its own. */
-export interface TokenScore {
-  readonly hits: number;
-  readonly tokens: number;
-  readonly predicted: readonly number[];
-}
+export type TokenScore = Pick<Score, 'hits' | 'predicted'>;
 
 export interface FactScores {
   readonly rewrite: Rivals;
@@ -153,8 +149,8 @@ function allFirst(score: Score | null): boolean {
   return score !== null && score.hits === score.predicted.length;
 }
 
-function accuracy({ hits, tokens }: TokenScore): number {
-  return hits / tokens;
+function accuracy({ hits, predicted }: TokenScore): number {
+  return hits / predicted.length;
 }
 
 function agreement(after: TokenScore, before: TokenScore): number | undefined {

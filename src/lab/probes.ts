@@ -63,7 +63,7 @@ function ask(
     return (take) => {
       const scores = items.map(take);
       const hits = scores.reduce((sum, { hits }) => sum + hits, 0);
-      return { hits, tokens: items.length, predicted: scores.flatMap(({ predicted }) => predicted) };
+      return { hits, predicted: scores.flatMap(({ predicted }) => predicted) };
     };
   };
   const prompt = sentence(fact);
