@@ -7,8 +7,8 @@ import { EditRefused } from '../src/errors.ts';
 import { readC } from '../src/formats/covariance-file.ts';
 import { type CovarianceFacts, formatShards } from '../src/formats/covariance-identity.ts';
 import type { Gpu } from '../src/gpu/context.ts';
-import { buildFiles, type CorpusSums, type BuildJob, type BuiltFile } from '../src/io/covariance-build.ts';
-import { openCovariance } from '../src/io/covariance-files.ts';
+import { buildFiles, type CorpusSums, type BuildJob } from '../src/io/covariance-build.ts';
+import { openCovariance, type BuiltFile } from '../src/io/covariance-files.ts';
 import { duration, short } from '../src/numerals.ts';
 import type { Run } from './commands.ts';
 import type { Session } from './session.ts';
@@ -136,7 +136,7 @@ export async function qualityOf(gpu: Gpu, { path, facts }: BuiltFile): Promise<Q
 export function tell(
   { path, facts, reused }: BuiltFile,
   quality: Quality | undefined,
-  { terminal }: Run,
+  terminal: Terminal,
 ): void {
   terminal.print(path);
   terminal.say(`${describeFacts(facts)}${reused ? '; it was there already' : ''}`);
@@ -175,7 +175,7 @@ export function resultOf({ path, key, facts, reused }: BuiltFile): Record<string
   };
 }
 
-export function describeFacts(facts: CovarianceFacts): string {
+function describeFacts(facts: CovarianceFacts): string {
   const shard = facts.shards ? `shard ${formatShards(facts.shards)}, ` : '';
   return `layer ${facts.layer} of ${facts.model}: ${shard}${count(facts.tokens)} tokens, ${count(facts.documents)} documents of ${facts.corpusName}`;
 }

@@ -13,7 +13,7 @@ import { parseShard, shareOf } from '../src/io/shard.ts';
 import { megabytes } from '../src/numerals.ts';
 import { printable } from '../src/printable.ts';
 import { command, type Run } from './commands.ts';
-import { count, describeFacts, follow, qualityOf, resultOf, tell, warnOfText } from './covariance-build.ts';
+import { count, follow, qualityOf, resultOf, tell, warnOfText } from './covariance-build.ts';
 import { KINDS } from './files.ts';
 import {
   FROM_0,
@@ -94,7 +94,7 @@ export const build = command({
         const files: Record<string, unknown>[] = [];
         for (const file of built) {
           const quality = await timed('quality', () => qualityOf(gpu, file));
-          tell(file, quality, run);
+          tell(file, quality, run.terminal);
           files.push({ ...resultOf(file), ...quality });
         }
         if (built[0]) warnOfText(built[0].facts, tokens, run.terminal);
@@ -162,12 +162,11 @@ export const info = command({
 export const merge = command({
   flags: (yargs) => yargs.positional('files', files('files written with --shard')).options(OUT_FLAG),
   run: async ({ files: parts = [], out }, { terminal, signal }) => {
-    const { path, key, facts, missing } = await mergeCovariances(parts, out, { signal });
-    terminal.print(`${path}`);
-    terminal.say(describeFacts(facts));
+    const { missing, ...built } = await mergeCovariances(parts, out, { signal });
+    tell(built, undefined, terminal);
     if (missing.length > 0)
       terminal.warn(`shards ${missing.join(', ')} are still missing: this is a part, for merge only.`);
-    return { result: { file: path, key, tokens: facts.tokens, documents: facts.documents, missing } };
+    return { result: { ...resultOf(built), missing } };
   },
 });
 
@@ -182,10 +181,9 @@ export const importNpz = command({
   run: async ({ npz = '', model, layer, out, offline }, run) => {
     const { terminal, signal } = run;
     const { checkpoint } = await findCheckpoint({ model, offline }, run);
-    const { path, key, facts } = await importRome(npz, checkpoint, { layer, out, signal });
-    terminal.print(path);
-    terminal.say(describeFacts(facts));
-    return { result: { file: path, key, tokens: facts.tokens, documents: facts.documents } };
+    const built = await importRome(npz, checkpoint, { layer, out, signal });
+    tell(built, undefined, terminal);
+    return { result: resultOf(built) };
   },
 });
 

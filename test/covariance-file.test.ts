@@ -80,11 +80,8 @@ async function write(
   const facts = await factsOf(tinyCheckpoint(), change);
   const path = join(folder, name);
   const C = panels();
-  await writeCovariance(
-    path,
-    facts,
-    facts.shards ? { 'S.high': C, 'S.low': new Float32Array(C.length) } : { C },
-  );
+  const matrices = facts.shards ? { 'S.high': C, 'S.low': new Float32Array(C.length) } : { C };
+  await writeCovariance(facts, matrices, { out: path });
   return path;
 }
 
@@ -202,7 +199,7 @@ test('damaged and foreign files are named and refused', async () => {
     const foreign = join(folder, 'model.safetensors');
     await writeSafetensors(foreign, panelTensors({ W: panels() }, F));
     await throws(() => openCovariance(foreign), ModelError, 'model.safetensors', 'expected a file of');
-    await writeCovariance(foreign, await factsOf(tinyCheckpoint()), { W: panels() });
+    await writeCovariance(await factsOf(tinyCheckpoint()), { W: panels() }, { out: foreign });
     await throws(() => openCovariance(foreign), ModelError, 'expected the tensors C, it has W');
     await throws(
       () => openCovariance(join(folder, 'no.safetensors')),
@@ -238,7 +235,8 @@ test('merging keeps what only the low part holds', async () => {
       const high = panels().fill(2 ** 24);
       const facts = await factsOf(tinyCheckpoint(), { shards: { indices: [index], of: 3 }, tokens: 8 });
       parts.push(join(folder, `${index}.safetensors`));
-      await writeCovariance(parts[index]!, facts, { 'S.high': high, 'S.low': panels().fill(0.75 + index) });
+      const sums = { 'S.high': high, 'S.low': panels().fill(0.75 + index) };
+      await writeCovariance(facts, sums, { out: parts[index]! });
     }
     const merged = await openCovariance((await mergeCovariances(parts, join(folder, 'sum'))).path);
     const sum = await readMatrices(merged);

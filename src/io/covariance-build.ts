@@ -20,6 +20,7 @@ import { removeLeftovers } from './atomic.ts';
 import type { Corpus } from './corpus-files.ts';
 import { type CorpusPosition, documents } from './corpus.ts';
 import {
+  type BuiltFile,
   covarianceFolder,
   modelName,
   openCovariance,
@@ -42,14 +43,6 @@ export interface BuildJob extends Omit<BuildOptions<CorpusPosition>, 'documents'
   readonly saveMs: number;
   /** Forgets an earlier state and finished files of the same key. */
   readonly restart?: boolean | undefined;
-}
-
-export interface BuiltFile {
-  readonly path: string;
-  readonly key: string;
-  readonly facts: CovarianceFacts;
-  /** It was there before. */
-  readonly reused: boolean;
 }
 
 /** A file to be: what it will be of, and where. */
@@ -159,8 +152,8 @@ async function* sum(
       if (!layer) throw new RangeError(`covariance: layer ${identity.layer} was not summed.`);
       const facts = await factsOf(job, identity, state);
       const { high, low, covariance: C } = layer;
-      await writeCovariance(target, facts, identity.shards ? { 'S.high': high, 'S.low': low } : { C });
-      files.push({ path: target, key: await covarianceKey(identity), facts, reused: false });
+      const matrices = identity.shards ? { 'S.high': high, 'S.low': low } : { C };
+      files.push({ ...(await writeCovariance(facts, matrices, { out: target })), reused: false });
     }
     await rm(path, { force: true });
     yield { kind: 'finished', files };

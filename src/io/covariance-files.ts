@@ -11,7 +11,12 @@ import {
   readC,
   readMatrices,
 } from '../formats/covariance-file.ts';
-import { type CovarianceFacts, covarianceFileName, formatShards } from '../formats/covariance-identity.ts';
+import {
+  type CovarianceFacts,
+  covarianceFileName,
+  covarianceKey,
+  formatShards,
+} from '../formats/covariance-identity.ts';
 import type { Matrices } from '../formats/checksum.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { type WriteOptions, writeSafetensors } from './atomic.ts';
@@ -29,25 +34,35 @@ export async function openCovariance(path: string): Promise<CovarianceFile> {
   return checkCovariance(await openSafetensors(path));
 }
 
-/** Writes a covariance (`C`) or a part (`S.high`, `S.low`), whole or not at all. */
+/** A file on the disk, and what it is of. */
+export interface BuiltFile {
+  readonly path: string;
+  readonly key: string;
+  readonly facts: CovarianceFacts;
+  /** It was there before. */
+  readonly reused?: boolean;
+}
+
+/**
+ * Writes a covariance (`C`) or a part (`S.high`, `S.low`), whole or not at all.
+ *
+ * @param out where to; undefined: where the cache has such a file
+ */
 export async function writeCovariance(
-  path: string,
   facts: CovarianceFacts,
   matrices: Matrices,
-  { signal }: WriteOptions = {},
-): Promise<void> {
+  { out, signal }: WriteOptions & { readonly out?: string | undefined } = {},
+): Promise<BuiltFile> {
+  const folder = covarianceFolder(facts.model, facts.modelSha256);
+  const path = out ?? join(folder, await covarianceFileName(facts));
   const { tensors, metadata } = await covarianceContent(facts, matrices);
   await writeSafetensors(path, tensors, { metadata, signal });
+  return { path, key: await covarianceKey(facts), facts };
 }
 
 /** `covariance/MODEL/SHA` in the cache: of every model a folder, of every version of its weights one below it. */
 export function covarianceFolder(model: string, sha256: string, cache = cacheFolder()): string {
   return join(cache, 'covariance', model.replaceAll('/', '--'), sha256.slice(0, 12));
-}
-
-/** Where in the cache a file of these facts lies. */
-export async function covariancePath(facts: CovarianceFacts): Promise<string> {
-  return join(covarianceFolder(facts.model, facts.modelSha256), await covarianceFileName(facts));
 }
 
 /** A hub id as it is; of a folder, the last part of its path. */

@@ -1,10 +1,10 @@
 /** Shards of one build brought together: S = Σ S_i, summed in float64, so that the order of the files does not matter. */
 import { UsageError } from '../errors.ts';
 import { type CovarianceFile, readMatrices } from '../formats/covariance-file.ts';
-import { type CovarianceFacts, covarianceKey, type Shards } from '../formats/covariance-identity.ts';
+import type { CovarianceFacts, Shards } from '../formats/covariance-identity.ts';
 import type { Matrices } from '../formats/checksum.ts';
 import type { WriteOptions } from './atomic.ts';
-import { covariancePath, openCovariance, writeCovariance } from './covariance-files.ts';
+import { type BuiltFile, openCovariance, writeCovariance } from './covariance-files.ts';
 
 /**
  * Merges parts, some of which may be merged ones themselves.
@@ -18,7 +18,7 @@ export async function mergeCovariances(
   paths: readonly string[],
   out?: string,
   { signal }: WriteOptions = {},
-): Promise<{ path: string; key: string; facts: CovarianceFacts; missing: readonly number[] }> {
+): Promise<BuiltFile & { readonly missing: readonly number[] }> {
   const files: CovarianceFile[] = [];
   for (const path of paths) files.push(await openCovariance(path));
   const [first, ...rest] = files;
@@ -34,13 +34,12 @@ export async function mergeCovariances(
   const facts = mergedFacts(first, files);
   const sums = await sumOf(files, signal);
   const matrices: Matrices = facts.shards ? split(sums) : { C: mean(sums, facts.tokens) };
-  const path = out ?? (await covariancePath(facts));
-  await writeCovariance(path, facts, matrices, { signal });
+  const built = await writeCovariance(facts, matrices, { out, signal });
   const have = facts.shards?.indices;
   const missing = have
     ? Array.from({ length: facts.shards.of }, (_, i) => i).filter((i) => !have.includes(i))
     : [];
-  return { path, key: await covarianceKey(facts), facts, missing };
+  return { ...built, missing };
 }
 
 /** What shards of one build have in common, in words for messages. */

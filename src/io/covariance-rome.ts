@@ -3,12 +3,12 @@ import { basename } from 'node:path';
 import { packSymmetric, unpackSymmetric } from '../edit/panels.ts';
 import { UsageError } from '../errors.ts';
 import { readC } from '../formats/covariance-file.ts';
-import { type CovarianceFacts, covarianceKey } from '../formats/covariance-identity.ts';
+import type { CovarianceFacts } from '../formats/covariance-identity.ts';
 import { npzFault } from '../formats/npz.ts';
 import { readRomeStatistics, romeStatisticsBytes } from '../formats/rome-statistics.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { writeAtomic, type WriteOptions } from './atomic.ts';
-import { covariancePath, modelName, openCovariance, writeCovariance } from './covariance-files.ts';
+import { type BuiltFile, modelName, openCovariance, writeCovariance } from './covariance-files.ts';
 import { openSource, sha256File } from './file.ts';
 import { tokenizerHash, weightsHash } from './model-folder.ts';
 
@@ -26,7 +26,7 @@ export async function importRome(
   npz: string,
   checkpoint: Checkpoint,
   options: WriteOptions & { readonly layer?: number | undefined; readonly out?: string | undefined } = {},
-): Promise<{ path: string; key: string; facts: CovarianceFacts }> {
+): Promise<BuiltFile> {
   const { layer: wanted, out, signal } = options;
   const source = await openSource(npz, npzFault(npz));
   const fault = (what: string): UsageError =>
@@ -77,9 +77,7 @@ export async function importRome(
     empty: 0,
     invalid: 0,
   };
-  const path = out ?? (await covariancePath(facts));
-  await writeCovariance(path, facts, { C: packSymmetric(covariance, size) }, { signal });
-  return { path, key: await covarianceKey(facts), facts };
+  return writeCovariance(facts, { C: packSymmetric(covariance, size) }, { out, signal });
 }
 
 /**
