@@ -114,38 +114,25 @@ const paper: Load = async () => (await import('./paper.ts')).paper;
 const bench: Load = async () => (await import('./bench.ts')).bench;
 const doctor: Load = async () => (await import('./doctor.ts')).doctor;
 
+const build: Load = async () => (await import('./covariance.ts')).build;
+const info: Load = async () => (await import('./covariance.ts')).info;
+const mergeShards: Load = async () => (await import('./covariance.ts')).merge;
+const importNpz: Load = async () => (await import('./covariance.ts')).importNpz;
+const exportNpz: Load = async () => (await import('./covariance.ts')).exportNpz;
+const list: Load = async () => (await import('./doctor.ts')).list;
+const fetchModel: Load = async () => (await import('./doctor.ts')).fetchModel;
+
 const COVARIANCE: Commands = {
-  build: [
-    'sum the keys of a corpus; interrupted, the same command goes on',
-    async () => (await import('./covariance.ts')).build,
-  ],
-  'info <file>': [
-    'what a covariance file is of; its numbers are checked',
-    async () => (await import('./covariance.ts')).info,
-  ],
-  'merge <files..>': [
-    'the shards of one build brought together',
-    async () => (await import('./covariance.ts')).merge,
-  ],
-  'import <npz>': [
-    "take over statistics that ROME's or MEMIT's code wrote",
-    async () => (await import('./covariance.ts')).importNpz,
-  ],
-  'export <file>': [
-    "write a covariance as ROME's .npz",
-    async () => (await import('./covariance.ts')).exportNpz,
-  ],
+  build: ['sum the keys of a corpus; interrupted, the same command goes on', build],
+  'info <file>': ['what a covariance file is of; its numbers are checked', info],
+  'merge <files..>': ['the shards of one build brought together', mergeShards],
+  'import <npz>': ["take over statistics that ROME's or MEMIT's code wrote", importNpz],
+  'export <file>': ["write a covariance as ROME's .npz", exportNpz],
 };
 
 const MODELS: Commands = {
-  list: [
-    'the known models, and where they are on this machine',
-    async () => (await import('./doctor.ts')).list,
-  ],
-  'fetch <model>': [
-    'download a model into the Hugging Face cache, and check it',
-    async () => (await import('./doctor.ts')).fetchModel,
-  ],
+  list: ['the known models, and where they are on this machine', list],
+  'fetch <model>': ['download a model into the Hugging Face cache, and check it', fetchModel],
 };
 
 export const COMMANDS: Commands = {

@@ -2,6 +2,8 @@
 import { sentence } from '../../edit/template.ts';
 import { median } from '../../statistics.ts';
 import { methodsOf, resultsOf, summariseBefore, summariseMethod, type MethodSummary } from '../summary.ts';
+import { left, right, type Column } from '../../table.ts';
+import type { SequelLine } from '../sequel.ts';
 import type { SequenceLine } from '../sequence.ts';
 import { bySize, escape, fixed, keepTogether, large, power, shorten } from './wording.ts';
 import type { SequenceRun, SequenceStep, Study } from './study.ts';
@@ -11,28 +13,26 @@ import { title, type AnyMethod } from './theme.ts';
 const WORST = 10;
 const EXCERPT = 220;
 
-interface Table {
+interface Table<Row> {
   readonly caption: string;
-  /** Titles; as all cells in HTML: whoever makes them escapes what came from outside. */
-  readonly columns: readonly string[];
-  /** Columns that hold words, besides the first. All others hold numbers, set to the right. */
-  readonly words?: readonly string[];
-  readonly rows: readonly (readonly string[])[];
+  readonly rows: readonly Row[];
+  /** Titles and cells are HTML: whoever makes them escapes what came from outside. */
+  readonly columns: readonly Column<Row>[];
   /** On a phone each row becomes a block, with the column's name before each value. */
   readonly blocks?: boolean;
 }
 
 /** Blank without rows. */
-function write({ caption, columns, words = [], rows, blocks = false }: Table): string {
+function write<Row>({ caption, rows, columns, blocks = false }: Table<Row>): string {
   if (rows.length === 0) return '';
-  const kind = (title: string, c: number): string => (c > 0 && !words.includes(title) ? ' class="n"' : '');
-  const head = columns.map((title, c) => `<th scope="col"${kind(title, c)}>${title}</th>`);
-  const body = rows.map((row) => {
-    const cells = columns.map((title, c) =>
-      c === 0
-        ? `<th scope="row">${row[c] ?? ''}</th>`
-        : `<td${kind(title, c)} data-name="${title.replace(/<[^>]*>/g, '')}">${row[c] ?? ''}</td>`,
-    );
+  const kind = ({ isRight }: Column<Row>): string => (isRight ? ' class="n"' : '');
+  const head = columns.map((column) => `<th scope="col"${kind(column)}>${column.title}</th>`);
+  const body = rows.map((row, r) => {
+    const cells = columns.map((column, c) => {
+      const text = String(column.cell(row, r) ?? '');
+      if (c === 0) return `<th scope="row">${text}</th>`;
+      return `<td${kind(column)} data-name="${column.title.replace(/<[^>]*>/g, '')}">${text}</td>`;
+    });
     return `<tr>${cells.join('')}</tr>`;
   });
   return [
@@ -50,10 +50,14 @@ function byColumn<T>(
   rows: Readonly<Record<string, (column: T) => string>>,
 ): string {
   if (columns.length === 0) return '';
-  return write({
+  type Row = [name: string, cell: (column: T) => string];
+  return write<Row>({
     caption,
-    columns: ['', ...columns.map(([title]) => title)],
-    rows: Object.entries(rows).map(([name, cell]) => [name, ...columns.map(([, column]) => cell(column))]),
+    rows: Object.entries(rows),
+    columns: [
+      left('', ([name]) => name),
+      ...columns.map(([title, column]) => right<Row>(title, ([, cell]) => cell(column))),
+    ],
   });
 }
 
@@ -130,22 +134,24 @@ export function sequelTable({ sequel = [] }: Study): string {
   const asked = sequel.every(({ judged, facts }) => judged === facts)
     ? 'about every fact'
     : `about ${most} facts at most, evenly spread`;
-  return write({
+  return write<SequelLine>({
     caption:
       `The model after the last fact, asked ${asked}. ES, PS, NS, S in percent; perplexity of text that none of them is about; seconds a fact, everything that writing takes. ` +
       'Values on the unedited model are the same for MEMIT, EMMET, ENCORE and AlphaEdit: they were searched for once, and their mean time is counted for each. ' +
       'Anchored: values brought to the mean length that they have on the unedited model.',
-    columns: ['method', 'facts', 'ES', 'PS', 'NS', 'S', 'perplexity', '‖W − W₀‖/‖W₀‖', 's a fact'],
-    rows: sequel.map((line) => [
-      line.method
-        ? `${mark(line.method)}<small>${line.way ?? ''}${line.anchored ? ', anchored' : ''}</small>`
-        : 'unedited',
-      line.method ? line.facts.toLocaleString('en') : '0',
-      ...[line.ES, line.PS, line.NS, line.S].map((value) => fixed(value)),
-      large(line.perplexity),
-      large(line.moved, 2),
-      fixed(line.seconds, 2),
-    ]),
+    rows: sequel,
+    columns: [
+      left('method', ({ method, way = '', anchored }) =>
+        method ? `${mark(method)}<small>${way}${anchored ? ', anchored' : ''}</small>` : 'unedited',
+      ),
+      right('facts', ({ method, facts }) => (method ? facts.toLocaleString('en') : '0')),
+      ...(['ES', 'PS', 'NS', 'S'] as const).map((name) =>
+        right<SequelLine>(name, (line) => fixed(line[name])),
+      ),
+      right('perplexity', ({ perplexity }) => large(perplexity)),
+      right('‖W − W₀‖/‖W₀‖', ({ moved }) => large(moved, 2)),
+      right('s a fact', ({ seconds }) => fixed(seconds, 2)),
+    ],
     blocks: true,
   });
 }
@@ -183,20 +189,21 @@ export function worstSequenceTable({ sequences = [] }: Study): string {
 
 function worstTable(edits: readonly ListedEdit[], caption: (n: number) => string): string {
   const worst = bySize(edits).slice(0, WORST);
-  return write({
+  return write<ListedEdit>({
     caption: `${caption(worst.length)} The subject is underlined. Cosine: of the angle between key and u; near 0 an update must be huge.`,
-    columns: ['edit', 'method', '|Δ|', 'cosine', 'verdict'],
-    words: ['method', 'verdict'],
-    rows: worst.map(
-      ({ method, where, target_new, normalised_update, cosine, verdict, text = '', ...fact }) => [
-        `${marked(fact)} <b>${escape(target_new)}</b><small>${escape(where)}</small>` +
+    rows: worst,
+    columns: [
+      left(
+        'edit',
+        ({ where, target_new, text = '', ...fact }) =>
+          `${marked(fact)} <b>${escape(target_new)}</b><small>${escape(where)}</small>` +
           (text === '' ? '' : `<q>${escape(shorten(text, EXCERPT))}</q>`),
-        mark(method),
-        power(normalised_update),
-        fixed(cosine, 3),
-        `<span class="verdict ${escape(verdict)}">${escape(verdict)}</span>`,
-      ],
-    ),
+      ),
+      left('method', ({ method }) => mark(method)),
+      right('|Δ|', ({ normalised_update }) => power(normalised_update)),
+      right('cosine', ({ cosine }) => fixed(cosine, 3)),
+      left('verdict', ({ verdict }) => `<span class="verdict ${escape(verdict)}">${escape(verdict)}</span>`),
+    ],
     blocks: true,
   });
 }
