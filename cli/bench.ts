@@ -54,7 +54,7 @@ const OWN_FLAGS = {
   figure: output('with --scaling: write the curves as SVG', KINDS.figure),
   table: flag('matmul: which rung wins, by storage and rows'),
   compare: files('two rungs of a family or .wgsl files: A and B in turns'),
-  as: files('with --compare: the kernel that files stand in for, as matmul_tiles; one, or one each'),
+  as: files('with --compare: the kernel that files stand in for, as matmul_registers; one, or one each'),
   shape: text('sizes instead of those of the family, e.g. M,K,N for matmul'),
   budget: number('seconds that the command may take; what does not fit is passed over', ABOVE_0),
   offline: flag('never use the network'),

@@ -1,6 +1,6 @@
 /**
  * The block formats of GGUF that are read: a run of numbers with a scale, or two, in 16 bits, and a few bits for each.
- * `shaders/tensor/dequantise_*.wgsl` say what a block holds. Nothing here depends on a room.
+ * `shaders/tensor/dequantise.wgsl` says what a block holds. Nothing here depends on a room.
  */
 
 export interface BlockFormat {

@@ -58,6 +58,16 @@ export function cosine(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return dot(a, b) / (norm(a) * norm(b));
 }
 
+/** √(Σ (x − μ)² / (n − 1)), n > 1 */
+export function deviation(values: ArrayLike<number>): number {
+  const n = values.length;
+  let sum = 0;
+  for (let i = 0; i < n; i += 1) sum += values[i] ?? NaN;
+  let squares = 0;
+  for (let i = 0; i < n; i += 1) squares += ((values[i] ?? NaN) - sum / n) ** 2;
+  return Math.sqrt(squares / (n - 1));
+}
+
 export type Interval = readonly [low: number, high: number];
 
 export interface BootstrapOptions {
@@ -114,15 +124,13 @@ export function bootstrap<K extends string>(
 export function marginOfMean(values: readonly number[]): number {
   const n = values.length;
   if (n < 3) return NaN;
-  const centre = mean(values) ?? NaN;
-  const deviation = Math.sqrt(values.reduce((sum, x) => sum + (x - centre) ** 2, 0) / (n - 1));
   const [z, v] = [1.959964, n - 1];
   const t =
     z +
     (z ** 3 + z) / (4 * v) +
     (5 * z ** 5 + 16 * z ** 3 + 3 * z) / (96 * v ** 2) +
     (3 * z ** 7 + 19 * z ** 5 + 17 * z ** 3 - 15 * z) / (384 * v ** 3);
-  return (t * deviation) / Math.sqrt(n);
+  return (t * deviation(values)) / Math.sqrt(n);
 }
 
 /**

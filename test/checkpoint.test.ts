@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ModelError, UsageError } from '../src/errors.ts';
 import { readArchitecture } from '../src/models/checkpoint.ts';
-import { parseGpt2Config } from '../src/models/gpt2.ts';
+import { readGpt2 } from '../src/models/gpt2.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { readManifest } from '../src/io/models.ts';
 import { findModel, openModel } from '../src/io/models.ts';
@@ -228,24 +228,17 @@ for (const [change, ...words] of BAD_CONFIG) {
 
 test('config.json: what may be left out, and what changes nothing', async () => {
   const { n_positions: _, layer_norm_epsilon: __, activation_function: ___, ...rest } = CONFIG;
-  const config = parseGpt2Config('mine', {
+  const { dims, constants } = readGpt2('mine', {
     ...rest,
     n_ctx: 9,
     n_inner: 10,
     reorder_and_upcast_attn: true,
     tie_word_embeddings: null,
   });
-  assert.equal(config, {
-    n_embd: 6,
-    n_layer: 2,
-    n_head: 3,
-    n_positions: 9,
-    vocab_size: 7,
-    n_inner: 10,
-    layer_norm_epsilon: 1e-5,
-  });
-  assert.is(parseGpt2Config('mine', { ...CONFIG, n_ctx: 9 }).n_positions, 5);
-  assert.is(parseGpt2Config('mine', { ...CONFIG, activation_function: 'gelu_pytorch_tanh' }).n_embd, 6);
+  assert.equal(dims, { D: 6, F: 10, H: 3, KV: 3, S: 2, V: 7, layers: 2, context: 9 });
+  assert.is(constants.at(-1), 1e-5);
+  assert.is(readGpt2('mine', { ...CONFIG, n_ctx: 9 }).dims.context, 5);
+  assert.is(readGpt2('mine', { ...CONFIG, activation_function: 'gelu_pytorch_tanh' }).dims.D, 6);
   for (const json of [null, [], 'gpt2'])
     await throws(() => readArchitecture('mine', json), ModelError, 'JSON object');
 });

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { packSymmetric, unpackSymmetric } from '../src/edit/panels.ts';
 import { EditRefused, ModelError, UsageError } from '../src/errors.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
-import { gpt2 } from '../src/models/gpt2.ts';
+import { readGpt2 } from '../src/models/gpt2.ts';
 import { buildKey } from '../src/io/covariance-build.ts';
 import { readState, writeState } from '../src/io/covariance-state.ts';
 import { panelTensors, readMatrices } from '../src/formats/covariance-file.ts';
@@ -218,7 +218,7 @@ test('a file of another model, layer, size, or a part: everything that differs i
       loadCovariance(file, checkpoint, layer);
     await throws(() => load(path, tinyCheckpoint(2)), ModelError, 'it is of the model tiny', 'others');
     await throws(() => load(path, tinyCheckpoint(), 0), ModelError, 'that of layer 0', 'it is of layer 1');
-    const small = { ...tinyCheckpoint(), architecture: gpt2({ ...TINY_CONFIG, n_inner: 64 }) };
+    const small = { ...tinyCheckpoint(), architecture: readGpt2('tiny', { ...TINY_CONFIG, n_inner: 64 }) };
     await throws(() => load(path, small), ModelError, 'its order is 96', '64 numbers');
     const part = await write(folder, { shards: { indices: [0], of: 2 } });
     await throws(() => load(part), ModelError, 'it is a part (shard 0 of 2)', 'covariance merge');
@@ -348,7 +348,7 @@ test('to ROME’s archive and back: the same matrix to rounding, tokens and docu
     assert.ok(relativeError(unpackSymmetric(loaded.panels, F), want) <= 1e-7);
 
     const tiny = tinyCheckpoint();
-    const narrow = { ...tiny, architecture: gpt2({ ...TINY_CONFIG, n_inner: 6 }) };
+    const narrow = { ...tiny, architecture: readGpt2('tiny', { ...TINY_CONFIG, n_inner: 6 }) };
     const numpy = await importRome(npz('stored'), narrow, {
       layer: 1,
       out: join(folder, 'numpy.safetensors'),

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { BLOCKS, isBlockType, largestOf, unitOf } from '../src/blocks.ts';
 import type { BlockType } from '../src/blocks.ts';
 import type { Scope } from '../src/gpu/scope.ts';
-import { DEQUANTISE, dequantise } from '../src/tensor/dequantise.ts';
+import { FORMATS, dequantise } from '../src/tensor/dequantise.ts';
 import type { Tensor } from '../src/tensor/tensor.ts';
 import { gpu, read, tensor, wide } from './gpu.ts';
 import * as reference from './reference/dequantise.ts';
@@ -60,8 +60,8 @@ test('no kernel writes past its numbers, however many threads there are', async 
       const n = 3 * BLOCKS[type].elements;
       const bytes = blocksOf(type, 5); // more than n of them, so that there is something to write
       const { t: y, canaries } = wide(s, [n]);
-      const { kernel, overrides } = DEQUANTISE[type];
-      gpu.run(kernel, { packed: words(s, bytes), y }, { n }, { threads: n + 300, overrides });
+      const grid = { threads: n + 300, overrides: FORMATS[type] };
+      gpu.run('tensor/dequantise', { packed: words(s, bytes), y }, { n }, grid);
       const want = Float32Array.from(reference.dequantise(type, bytes)).subarray(0, n);
       assert.equal(bits((await read(gpu, y)).subarray(0, n)), bits(want), type);
       await canaries();

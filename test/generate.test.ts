@@ -6,7 +6,7 @@ import { gpu } from './gpu.ts';
 import { sampleContextGroups, sampleContexts } from '../src/edit/contexts.ts';
 import { ModelError } from '../src/errors.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
-import { gpt2 } from '../src/models/gpt2.ts';
+import { readGpt2 } from '../src/models/gpt2.ts';
 import { Model } from '../src/models/model.ts';
 import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { throws } from './folder.ts';
@@ -109,7 +109,7 @@ test('contexts are sampled after BOS where the tokenizer has one, and keep the b
 
 test('a tokenizer with ids past the table of tokens is refused', async () => {
   const { tokenizerJson } = tinyCheckpoint();
-  const architecture = gpt2({ ...TINY_CONFIG, vocab_size: 8191 });
+  const architecture = readGpt2('tiny', { ...TINY_CONFIG, vocab_size: 8191 });
   await throws(
     () => Model.load(gpu, randomCheckpoint('short', { architecture, tokenizerJson, seed: 1 })),
     ModelError,

@@ -20,9 +20,9 @@ import { editRows } from '../src/edit/rows.ts';
 import type { EditRows } from '../src/edit/rows.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { Model } from '../src/models/model.ts';
-import { gpu, noise, read, tensor, wide } from './gpu.ts';
+import { gpu } from './gpu.ts';
 import { golden, goldenTensors } from './model.ts';
-import { allclose, relativeError } from './reference/allclose.ts';
+import { relativeError } from './reference/allclose.ts';
 
 interface Fixture {
   batches: { prompt: string; subject: string; target_new: string }[][];
@@ -148,27 +148,5 @@ function product(u: Float32Array, lambda: Float32Array, rank: number): Float32Ar
     return sum;
   });
 }
-
-test('residual: an even share of what is lacking', async () => {
-  for (const n of [1, 63, 64, 65, 1601])
-    await gpu.scope(async (s) => {
-      const [z, h] = [noise(n, 1, 3), noise(n, 2, 3)];
-      const { t: r, canaries } = wide(s, [n]);
-      gpu.run(
-        'edit/residual',
-        { z: tensor(s, z, [n]), h: tensor(s, h, [n]), r },
-        { n, left: 3 },
-        { threads: n },
-      );
-      const got = (await read(gpu, r)).subarray(0, n);
-      allclose(
-        'r',
-        got,
-        z.map((x, i) => (x - h[i]!) / 3),
-        { scale: 1 },
-      );
-      await canaries();
-    });
-});
 
 test.run();

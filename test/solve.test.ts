@@ -188,17 +188,6 @@ test('a ridged factor still solves C itself, by conjugate gradients', async () =
     assert.ok(found.cgSteps > 0 && found.reached, `${found.cgSteps} steps, residual ${found.residual}`);
     assert.is(found.ridge, 0);
     assert.ok(residualOf(a, found.x, k) <= 1e-6);
-
-    const ridged = await solveKey(s, { c, factor }, tensor(s, k, [f]), { ridge: factor.ridge });
-    assert.is(ridged.ridge, factor.ridge);
-    const withRidge = a.map((x, e) => x + (e % (f + 1) === 0 ? factor.ridge : 0));
-    assert.ok(
-      residualOf(withRidge, ridged.x, k) <= 1e-5,
-      'the f32 sum of C and ridge is a slightly other matrix',
-    );
-    assert.ok(ridged.residual <= 1e-6);
-    const plain = residualOf(a, ridged.x, k);
-    assert.ok(Math.abs(ridged.plainResidual / plain - 1) < 1e-3, 'and it says how far from C that is');
   });
 });
 
@@ -212,10 +201,11 @@ test('a singular C: the ridge is in the answer, or the answer is a refusal', asy
     assert.ok(factor.ridge > 0);
     const found: Solution = await solveKey(s, { c, factor }, tensor(s, k, [f]));
     assert.is(found.ridge, factor.ridge);
-    assert.ok(
-      found.residual <= 1e-6 && found.plainResidual > 1e-3,
-      'solved with a ridge, and far from solved without',
-    );
+    assert.ok(found.residual <= 1e-6, 'solved with a ridge');
+    assert.ok(residualOf(a, found.x, k) > 1e-3, 'and far from solved without');
+    const ridged = a.map((x, e) => x + (e % (f + 1) === 0 ? found.ridge : 0));
+    // The f32 sum of C and ridge is a slightly other matrix.
+    assert.ok(residualOf(ridged, found.x, k) <= 1e-5);
     assert.is((await spectrum(s, c, factor)).condition, Infinity);
   });
 });
@@ -227,7 +217,7 @@ test('keys without a direction and factors of another matrix are refused', async
     const factor = await factorise(s, c);
     const refused = async (key: Float32Array<ArrayBuffer>, of: typeof c, text: RegExp): Promise<void> => {
       try {
-        await solveKey(s, { c: of, factor }, tensor(s, key, [key.length]), { cgLimit: 3 });
+        await solveKey(s, { c: of, factor }, tensor(s, key, [key.length]));
       } catch (error) {
         assert.instance(error, EditRefused);
         assert.match((error as Error).message, text);

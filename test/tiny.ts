@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { Gpu } from '../src/gpu/context.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
-import { gpt2 } from '../src/models/gpt2.ts';
+import { readGpt2 } from '../src/models/gpt2.ts';
 import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 
 const tokenizerJson: unknown = JSON.parse(
@@ -23,7 +23,7 @@ export const TINY_CONFIG = {
 };
 
 export function tinyCheckpoint(seed = 1, id = 'tiny'): Checkpoint {
-  return randomCheckpoint(id, { architecture: gpt2(TINY_CONFIG), tokenizerJson, seed });
+  return randomCheckpoint(id, { architecture: readGpt2('tiny', TINY_CONFIG), tokenizerJson, seed });
 }
 
 export async function tinyModel(gpu: Gpu, checkpoint = tinyCheckpoint()): Promise<Model> {

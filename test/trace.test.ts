@@ -3,7 +3,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { UsageError } from '../src/errors.ts';
 import { readFacts } from '../src/data/read.ts';
-import { gpt2 } from '../src/models/gpt2.ts';
+import { readGpt2 } from '../src/models/gpt2.ts';
 import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { Model } from '../src/models/model.ts';
 import { NOISE_FACTOR, embeddingDeviation, subjectNoise } from '../src/lab/trace-runs.ts';
@@ -18,9 +18,10 @@ import {
 import { sampleParts, traceFact, traceWindow, windowAround } from '../src/lab/trace.ts';
 import type { Tracing } from '../src/lab/trace.ts';
 import { TRACE_SITES } from '../src/lab/trace-runs.ts';
+import { deviation } from '../src/statistics.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { throws } from './folder.ts';
-import { gpu, tensor } from './gpu.ts';
+import { gpu } from './gpu.ts';
 import { openFacts } from './model.ts';
 import { allclose } from './reference/allclose.ts';
 import { objectProbability, restoredProbability } from './reference/trace.ts';
@@ -37,7 +38,7 @@ async function tiny(): Promise<{ model: Model; reference: ReferenceModel }> {
   const tokenizerJson = { ...file, model: { ...file.model, vocab, merges: [] } };
   const shape = { n_layer: 3, n_embd: 64, n_head: 4, n_inner: 256, n_positions: 64 };
   const config = { ...shape, vocab_size: bytes.length + 1, layer_norm_epsilon: 1e-5 };
-  const small = randomCheckpoint('tiny', { architecture: gpt2(config), tokenizerJson, seed: 5 });
+  const small = randomCheckpoint('tiny', { architecture: readGpt2('tiny', config), tokenizerJson, seed: 5 });
   const tensors: typeof small.tensors = {
     names: () => small.tensors.names(),
     info: (name) => small.tensors.info(name),
@@ -59,7 +60,7 @@ async function tiny(): Promise<{ model: Model; reference: ReferenceModel }> {
 const request = { prompt: 'Ann {} is', subject: 'Lee', object: 'X' };
 const flat = (tracing: Tracing): number[] => TRACE_SITES.flatMap((site) => tracing.effects[site]!.flat());
 
-test('standard_deviation: of the embeddings of subjects, unbiased', async () => {
+test('the deviation of the embeddings of subjects, unbiased', async () => {
   const model = await openFacts();
   const subjects = ['Danielle Darrieux', 'Lyon', 'Go Hyeon-jeong'];
   const ids = subjects.flatMap((subject) => model.tokenizer.encode(subject));
@@ -71,13 +72,7 @@ test('standard_deviation: of the embeddings of subjects, unbiased', async () => 
   const want = Math.sqrt(squares / (all.length - 1));
   allclose('deviation', [await embeddingDeviation(model, subjects)], [want], { reduce: all.length });
   // One number apart is wide enough to tell n from n − 1.
-  const [a, b] = [wte[0]!, wte[1]!];
-  await gpu.scope(async (s) => {
-    const y = tensor(s, new Float32Array(1), [1]);
-    const x = tensor(s, Float32Array.of(a, b), [2]);
-    gpu.run('tensor/standard_deviation', { x, y }, { n: 2 }, { groups: [1] });
-    allclose('of two', await read(gpu, y), [Math.abs(a - b) / Math.SQRT2], { reduce: 2, scale: Math.abs(a) });
-  });
+  assert.ok(Math.abs(deviation([0, 1]) - Math.SQRT1_2) < 1e-15);
 });
 
 test('noise: normal, on the subject alone, the same for a seed', () => {

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
-import { gpt2 } from '../src/models/gpt2.ts';
+import { readGpt2 } from '../src/models/gpt2.ts';
 import { GPT2_SIZES, randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
 
@@ -23,7 +23,7 @@ export async function writeRandomModel(folder: string, size: ModelSize = 'small'
   const tokenizer = gunzipSync(packed).toString('utf8');
   const config = GPT2_SIZES[size];
   const { tensors } = randomCheckpoint(size, {
-    ...{ architecture: gpt2(config), tokenizerJson: JSON.parse(tokenizer), seed },
+    ...{ architecture: readGpt2('tiny', config), tokenizerJson: JSON.parse(tokenizer), seed },
   });
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, 'config.json'), JSON.stringify({ model_type: 'gpt2', ...config }));

@@ -2,7 +2,7 @@
 //
 //   c[i,j] = Σₖ a[i,k] b[k,j]   (+ bias[j])   (+ c[i,j])
 //
-// What changed and why it is faster: with few rows reading b is all that counts. matmul_tiles
+// What changed and why it is faster: with few rows reading b is all that counts. matmul_registers
 // leaves most of its tile empty, and its few groups wait for one block of b after another. Here a
 // group makes a narrow strip of columns and its threads share out K, so that as many loads of b are
 // under way as there are threads. Each quad of b serves all rows; sums are added up at the end.

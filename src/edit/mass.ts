@@ -15,7 +15,8 @@ import { EditRefused } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Model } from '../models/model.ts';
 import { gatherRows } from '../tensor/gather.ts';
-import { Tensor, empty, indices, read, upload } from '../tensor/tensor.ts';
+import { indices, read, upload } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import { applyEdits, keepWeights } from './apply.ts';
 import { atLookups, groupWeights, keysOf } from './capture.ts';
 import type { ContextGroups } from './capture.ts';
@@ -115,20 +116,26 @@ export async function writeFacts(
   try {
     return await gpu.scope(async (s) => {
       const { z, traces } = await phase('value', () =>
-        options.z
-          ? { z: upload(s, options.z, [requests.length, model.dims.D], 'z'), traces: [] }
-          : searchValues(s, model, last, requests, options),
+        options.z ? { z: options.z, traces: [] } : searchValues(model, last, requests, options),
       );
       const done: LayerUpdate[] = [];
       for (const [i, layer] of layers.entries()) {
-        const { K, R } = await phase('keys', () => ({
-          K: keysOf(s, model, layer, texts, weights),
-          R: residual(s, z, atLookups(s, model, last, 'stream', bare), layers.length - i),
-        }));
+        const { K, R } = await phase('keys', async () => {
+          const h = await read(gpu, atLookups(s, model, last, 'stream', bare));
+          const share = layers.length - i;
+          const lacking = z.map((value, e) => (value - (h[e] ?? NaN)) / share);
+          return { K: keysOf(s, model, layer, texts, weights), R: lacking };
+        });
         const update = await phase('update', async () => {
-          const earlier = pastOf(s, past.get(layer) ?? [], model.dims.F);
-          const metric = metrics.get(layer) as Metric;
-          const { U, Lambda, rank, residual, undone } = await massUpdate(s, metric, { K, R, past: earlier });
+          const request = {
+            ...{ K, R: upload(s, R, [requests.length, model.dims.D], 'R') },
+            past: pastOf(s, past.get(layer) ?? [], model.dims.F),
+          };
+          const { U, Lambda, rank, residual, undone } = await massUpdate(
+            s,
+            metrics.get(layer) as Metric,
+            request,
+          );
           return { layer, U: await read(gpu, U), Lambda: await read(gpu, Lambda), rank, residual, undone };
         });
         await applyEdits(model, [update]);
@@ -136,7 +143,7 @@ export async function writeFacts(
         const w0 = before.before.get(layer) as Tensor;
         const updateNorm = await frobeniusDifference(gpu, w, w0);
         const relativeUpdate = updateNorm / (await frobenius(gpu, w0));
-        const found = { K: await read(gpu, K), R: await read(gpu, R) };
+        const found = { K: await read(gpu, K), R };
         if (!Number.isFinite(updateNorm)) throw notFinite(method, layer);
         done.push({ ...update, ...found, updateNorm, relativeUpdate });
         if (remembers === 'before') kept.set(layer, found.K);
@@ -146,7 +153,7 @@ export async function writeFacts(
           kept.set(layer, await phase('keys', () => read(gpu, keysOf(s, model, layer, texts, weights))));
       for (const [layer, K] of kept) past.set(layer, [...(past.get(layer) ?? []), K]);
       isWritten = true;
-      return { z: await read(gpu, z), layers: done, traces, kept, timings };
+      return { z, layers: done, traces, kept, timings };
     });
   } finally {
     if (isWritten) before.drop();
@@ -160,28 +167,23 @@ export async function findValues(
   requests: readonly EditRows[],
   options: MassEditOptions,
 ): Promise<Float32Array<ArrayBuffer>> {
-  const last = options.layers.at(-1) as number;
-  return model.gpu.scope(async (s) => {
-    const { z } = await searchValues(s, model, last, requests, options);
-    return read(model.gpu, z);
-  });
+  return (await searchValues(model, options.layers.at(-1) as number, requests, options)).z;
 }
 
 /** z [N, D], as many requests at a time as memory allows. */
 async function searchValues(
-  owner: Scope,
   model: Model,
   layer: number,
   requests: readonly EditRows[],
   { value, memory, freeze, onValues, signal }: MassEditOptions,
-): Promise<{ z: Tensor; traces: TraceRow[][] }> {
+): Promise<{ z: Float32Array<ArrayBuffer>; traces: TraceRow[][] }> {
   const { gpu, dims } = model;
-  const z = empty(owner, [requests.length, dims.D], 'z');
+  const z = new Float32Array(requests.length * dims.D);
   const traces: TraceRow[][] = [];
   for (const batch of valueBatches(gpu, dims, layer, requests, memory)) {
     const [first = 0] = batch;
     const rows = batch.map((i) => requests[i] as EditRows);
-    const found = await gpu.scope(async (s) => {
+    await gpu.scope(async (s) => {
       const suffix = openSuffix(s, model, layer, rows, freeze);
       const contexts = suffix.streams.rows / rows.length;
       const bare = indices(
@@ -190,23 +192,13 @@ async function searchValues(
         'bare_prompts',
       );
       const v0 = gatherRows(s, suffix.streams, bare);
-      const optimised = await optimiseValues(s, model, { suffix, v0, options: value, signal });
-      const { vStar } = optimised;
-      gpu.copy(vStar, new Tensor(z.block, vStar.shape, 'f32', z.offset + 4 * first * dims.D));
-      return optimised.traces;
+      const found = await optimiseValues(s, model, { suffix, v0, options: value, signal });
+      z.set(await read(gpu, found.vStar), first * dims.D);
+      traces.push(...found.traces);
     });
-    traces.push(...found);
     onValues?.(traces.length, requests.length);
   }
   return { z, traces };
-}
-
-/** R [N, D] = (z − h) / left */
-function residual(s: Scope, z: Tensor, h: Tensor, left: number): Tensor {
-  const r = empty(s, z.shape, 'R');
-  const cost = { flops: 2 * z.size, bytes: 12 * z.size };
-  s.gpu.run('edit/residual', { z, h, r }, { n: z.size, left }, { threads: z.size, cost });
-  return r;
 }
 
 function pastOf(s: Scope, blocks: readonly Float32Array<ArrayBuffer>[], F: number): Tensor | undefined {

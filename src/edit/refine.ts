@@ -31,23 +31,19 @@ const MAX_REFINEMENTS = 12;
 const PROGRESS = 0.5;
 /** Conjugate gradients end when the residual has not come down by a tenth in so many steps. */
 const PATIENCE = 30;
+/** Steps of conjugate gradients at most. */
+const CG_STEPS = 200;
 
-/** Refinement; where it stalls, at most `cgLimit` steps of conjugate gradients from what it reached. */
+/** Refinement; where it stalls, conjugate gradients from what it reached. */
 export async function improve(
   system: System,
   target: number,
-  cgLimit: number,
 ): Promise<Iterate & { readonly cgSteps: number }> {
   const refined = await refine(system, target);
   if (refined.residual <= target && refined.correction <= target) return { ...refined, cgSteps: 0 };
-  const cg = await conjugateGradients(system, refined, target, cgLimit);
+  const cg = await conjugateGradients(system, refined, target);
   const better = cg.residual <= refined.residual ? cg : refined;
   return { ...better, steps: refined.steps, cgSteps: cg.steps };
-}
-
-/** |A x − k| / |k| */
-export async function residualOf({ k, product }: System, x: Float64Array): Promise<number> {
-  return norm(subtract(await product(x), k)) / norm(k);
 }
 
 /**
@@ -78,14 +74,14 @@ export async function refine({ k, product, precondition }: System, target: numbe
 
 /**
  * Preconditioned conjugate gradients from `start`, in the flexible form (Polak-Ribière), since a float32 solve is
- * not quite the same linear map every time. Ends within `target`, after `limit` steps, without progress, or when A shows itself not to
- * be positive definite. The residual it reports is computed from x.
+ * not quite the same linear map every time. Ends within `target`, after `limit` steps, without progress, or when A shows
+ * itself not to be positive definite. The residual it reports is computed from x.
  */
 export async function conjugateGradients(
   { k, product, precondition }: System,
   start: Iterate,
   target: number,
-  limit: number,
+  limit = CG_STEPS,
 ): Promise<Iterate> {
   const size = norm(k);
   let x = start.x.every(Number.isFinite) ? start.x : new Float64Array(k.length);

@@ -18,7 +18,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 import type { Factor } from './cholesky.ts';
 import type { Panels } from './panels.ts';
 import { factorSolves, symmetricProducts } from './product.ts';
-import { improve, residualOf } from './refine.ts';
+import { improve } from './refine.ts';
 import type { System } from './refine.ts';
 
 /** |C x − k| / |k|, and the last correction over |x|, at which a solution is good. */
@@ -27,13 +27,6 @@ const TARGET = 1e-6;
 const WORST = 1e-3;
 /** Right-hand sides that go to the GPU at once: bounds its memory. */
 const TOGETHER = 64;
-
-export interface SolveOptions {
-  /** Part of the equation wanted; 0 where absent. */
-  readonly ridge?: number;
-  /** Steps of conjugate gradients at most. */
-  readonly cgLimit?: number;
-}
 
 export interface Solution {
   /** [F] u = x / |x|; belongs to the scope that was handed in. */
@@ -44,8 +37,6 @@ export interface Solution {
   readonly ridge: number;
   /** |(C + ρI) x − k| / |k|, in two floats. */
   readonly residual: number;
-  /** |C x − k| / |k| without the ridge. */
-  readonly plainResidual: number;
   /** Size of the last correction over |x|: an estimate of the error of x. */
   readonly correction: number;
   /** Steps of refinement, and of conjugate gradients after them. */
@@ -69,12 +60,7 @@ export interface FactoredMatrix {
  * @returns     N solutions
  * @throws EditRefused when a key is zero or not finite, or (C + ρI) x = k cannot be solved to 1e-3
  */
-export async function solve(
-  s: Scope,
-  { c, factor }: FactoredMatrix,
-  keys: Tensor,
-  options: SolveOptions = {},
-): Promise<Solution[]> {
+export async function solve(s: Scope, { c, factor }: FactoredMatrix, keys: Tensor): Promise<Solution[]> {
   const f = keys.cols;
   if (f !== c.f) throw new ShapeError(`solve: a key of ${f} numbers, a covariance of order ${c.f}.`);
   const all = await read(s.gpu, keys);
@@ -86,7 +72,7 @@ export async function solve(
     const settled = await Promise.allSettled(
       rows.map(async (row) => {
         const k = Float64Array.from(all.subarray(row * f, (row + 1) * f));
-        const solved = await solveOne({ k, label: keys.label, products, solves }, factor, options);
+        const solved = await solveOne({ k, label: keys.label, products, solves }, factor);
         return { ...solved, u: directionOf(s, solved.x) };
       }),
     );
@@ -111,7 +97,6 @@ interface OneKey {
 async function solveOne(
   { k, label, products, solves }: OneKey,
   factor: Factor,
-  { ridge = 0, cgLimit = 200 }: SolveOptions,
 ): Promise<Omit<Solution, 'u'>> {
   const size = Math.hypot(...k);
   if (!(size > 0) || !Number.isFinite(size)) {
@@ -126,14 +111,13 @@ async function solveOne(
     precondition: solves,
   });
 
-  let rho = ridge;
-  let found = await improve(system(rho), TARGET, cgLimit);
+  let rho = 0;
+  let found = await improve(system(rho), TARGET);
   // C is too close to singular: with a ridge then, as little as float32 can tell from none, or ten times that, …
   const least = Math.max(factor.ridge, 2 ** -23 * factor.meanDiagonal);
   for (let step = 1; step <= 100 && !(found.residual <= TARGET); step *= 10) {
-    if (least * step <= ridge) continue;
     rho = least * step;
-    found = await improve(system(rho), TARGET, cgLimit);
+    found = await improve(system(rho), TARGET);
   }
   if (!(found.residual <= WORST)) {
     throw new EditRefused(
@@ -146,7 +130,6 @@ async function solveOne(
     x: found.x,
     ridge: rho,
     residual: found.residual,
-    plainResidual: rho === 0 ? found.residual : await residualOf(system(0), found.x),
     correction: found.correction,
     refinements: found.steps,
     cgSteps: found.cgSteps,

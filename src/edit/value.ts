@@ -12,7 +12,7 @@
  * Source: Meng et al. 2022, eq. 4 and section 3.1; kmeng01/rome `compute_v`. The code's weight decay, |δ| and not |δ|²
  * over |v0|², stands in no equation of the paper; the numbers follow the code.
  */
-import { Scope } from '../gpu/scope.ts';
+import type { Scope } from '../gpu/scope.ts';
 import type { Model } from '../models/model.ts';
 import { Tape } from '../tensor/tape.ts';
 import { empty, zeros } from '../tensor/tensor.ts';
@@ -96,7 +96,7 @@ export async function optimiseValues(
         signal?.throwIfAborted();
         const tape = new Tape();
         tape.watch(delta);
-        const s = new Scope(gpu, tape);
+        const s = gpu.open(tape);
         try {
           const logits = model.logits(s, pass.forward(s, delta));
           const { nll, kl } = valueLoss(s, logits, pass, logP0, { first: step === 0, klFactor });

@@ -43,8 +43,6 @@ export class Gpu {
   readonly adapter: AdapterSummary;
   readonly pool: Pool;
   readonly timer: Timer;
-  /** Milliseconds spent creating pipelines, and how many there are. */
-  compiled = { count: 0, ms: 0 };
   dispatches = 0;
 
   readonly #surroundings: Surroundings;
@@ -119,7 +117,7 @@ export class Gpu {
     }
   }
 
-  /** A scope that its owner closes: for a model's weights, or a cache. */
+  /** A scope that its owner closes: for a model's weights, a cache, or a step. */
   open(tape?: Recorder): Scope {
     return new Scope(this, tape);
   }
@@ -128,12 +126,10 @@ export class Gpu {
     const key = `${name} ${JSON.stringify(overrides)}`;
     let kernel = this.#kernels.get(key);
     if (!kernel) {
-      const start = performance.now();
       kernel = compile(this.device, name, this.#surroundings.shader(name), overrides, (pending) =>
         this.#checks.push(pending),
       );
       this.#kernels.set(key, kernel);
-      this.compiled = { count: this.compiled.count + 1, ms: this.compiled.ms + performance.now() - start };
     }
     return kernel;
   }

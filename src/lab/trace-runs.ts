@@ -15,10 +15,10 @@ import type { Model } from '../models/model.ts';
 import { predict } from '../models/predict.ts';
 import { PrefixCache } from '../models/prefix-cache.ts';
 import { Random } from '../models/random.ts';
-import { mean } from '../statistics.ts';
+import { deviation, mean } from '../statistics.ts';
 import { add } from '../tensor/elementwise.ts';
 import { gatherRows, putRows } from '../tensor/gather.ts';
-import { indices, read, empty, type Tensor } from '../tensor/tensor.ts';
+import { indices, read, type Tensor } from '../tensor/tensor.ts';
 
 export const TRACE_SITES = ['state', 'mlp', 'attention'] as const;
 export type TraceSite = (typeof TRACE_SITES)[number];
@@ -184,10 +184,7 @@ export async function embeddingDeviation(model: Model, subjects: readonly string
   return model.gpu.scope(async (s) => {
     const batch = uploadBatch(s, packRows(ids.map((id) => [id])));
     const rows = embed(s, model.weights(model.architecture.embedding), undefined, batch);
-    const y = empty(s, [1], 'standard_deviation');
-    const cost = { flops: 4 * rows.size, bytes: 8 * rows.size };
-    s.gpu.run('tensor/standard_deviation', { x: rows, y }, { n: rows.size }, { groups: [1], cost });
-    return (await read(model.gpu, y))[0] ?? NaN;
+    return deviation(await read(model.gpu, rows));
   });
 }
 

@@ -3,8 +3,6 @@
  * and the matrix that an edit changes. One file a family says it; `gpt2.ts` is the first.
  */
 import type { Scope } from '../gpu/scope.ts';
-import { add } from '../tensor/elementwise.ts';
-import { gatherRows } from '../tensor/gather.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerCache } from './attention.ts';
 import type { GpuBatch } from './batch.ts';
@@ -94,55 +92,19 @@ export interface Hooks {
 /** Ends a pass within its last block, and returns what stands there. */
 export type Stop = 'qkv' | 'key';
 
-/** One pass of a batch through one block. */
-export class BlockRun {
+/** One pass of a batch through one block: what a block is given beside the stream. */
+export interface BlockRun {
   readonly s: Scope;
   readonly layer: number;
   readonly batch: GpuBatch;
   readonly cache: LayerCache | undefined;
   readonly stop: Stop | undefined;
-  readonly #rows: Tensor | undefined;
-  readonly #hooks: Hooks;
-
-  constructor(
-    s: Scope,
-    layer: number,
-    batch: GpuBatch,
-    {
-      cache,
-      stop,
-      rows,
-      hooks,
-    }: {
-      cache: LayerCache | undefined;
-      stop: Stop | undefined;
-      rows: Tensor | undefined;
-      hooks: Hooks;
-    },
-  ) {
-    this.s = s;
-    this.layer = layer;
-    this.batch = batch;
-    this.cache = cache;
-    this.stop = stop;
-    this.#rows = rows;
-    this.#hooks = hooks;
-  }
-
   /** Those rows of t [T, ·] that are wanted of this block: all of them, but in the last block of some passes. */
-  wanted(t: Tensor): Tensor {
-    return this.#rows ? gatherRows(this.s, t, this.#rows) : t;
-  }
-
+  wanted(t: Tensor): Tensor;
   /** Shows `t` to the hook at `site`, and goes on with what it gives back. */
-  show(site: keyof Hooks, t: Tensor): Tensor {
-    return this.#hooks[site]?.(this.s, this.layer, t) ?? t;
-  }
-
+  show(site: keyof Hooks, t: Tensor): Tensor;
   /** x plus what a branch computes. Where no hook looks at the branch, its last product adds to x by itself. */
-  join(site: 'attention' | 'mlp', x: Tensor, branch: (residual?: Tensor) => Tensor): Tensor {
-    return this.#hooks[site] ? add(this.s, x, this.show(site, branch())) : branch(x);
-  }
+  join(site: 'attention' | 'mlp', x: Tensor, branch: (residual?: Tensor) => Tensor): Tensor;
 }
 
 /** The tensors of a checkpoint and their shapes, in the order of a pass: those that are stacked on the device one by one. */

@@ -39,18 +39,7 @@ function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, ep
 }
 
 /** A GPT-2 of these sizes. */
-export function gpt2(config: Gpt2Config): Architecture {
-  const dims: Dimensions = {
-    D: config.n_embd,
-    F: config.n_inner,
-    H: config.n_head,
-    KV: config.n_head,
-    S: config.n_embd / config.n_head,
-    V: config.vocab_size,
-    layers: config.n_layer,
-    context: config.n_positions,
-  };
-  const eps = config.layer_norm_epsilon;
+function gpt2(dims: Dimensions, eps: number): Architecture {
   const heads = headBlocks(dims);
   return {
     name: 'gpt2',
@@ -94,19 +83,6 @@ function tensorTable({ D, F, V, layers, context }: Dimensions): ReadonlyMap<stri
   return table.tensors;
 }
 
-/** `config.json` of a GPT-2, under its own field names. */
-export interface Gpt2Config {
-  readonly n_embd: number;
-  readonly n_layer: number;
-  readonly n_head: number;
-  /** Longest text in tokens. */
-  readonly n_positions: number;
-  readonly vocab_size: number;
-  /** Width of the MLP; 4D when the file leaves it out. */
-  readonly n_inner: number;
-  readonly layer_norm_epsilon: number;
-}
-
 /** Both names stand for the tanh form, ½x(1 + tanh(√(2/π)(x + 0.044715x³))). */
 const ACTIVATIONS = ['gelu_new', 'gelu_pytorch_tanh'];
 
@@ -119,24 +95,19 @@ const FIXED: Readonly<Record<string, boolean>> = {
 };
 
 /**
- * Checks the fields of a `config.json`. `reorder_and_upcast_attn` may be either: attention is computed in f32 anyway.
+ * `reorder_and_upcast_attn` may be either: attention is computed in f32 anyway.
  *
- * @param id   what the user called the model, for messages
- * @throws ModelError naming the field, what was expected and what came
+ * @throws ModelError naming the field of `config.json`, what was expected and what came
  */
-export function parseGpt2Config(id: string, fields: Readonly<Record<string, unknown>>): Gpt2Config {
+export function readGpt2(id: string, fields: Readonly<Record<string, unknown>>): Architecture {
   const read = new ConfigReader(id, fields);
-  const n_embd = read.size('n_embd');
-  const config: Gpt2Config = {
-    n_embd,
-    n_layer: read.size('n_layer'),
-    n_head: read.size('n_head'),
-    n_positions: read.size('n_positions', 'n_ctx'),
-    vocab_size: read.size('vocab_size'),
-    n_inner: read.sizeOr('n_inner', 4 * n_embd),
-    layer_norm_epsilon: read.epsilon('layer_norm_epsilon', 1e-5),
+  const [D, H] = [read.size('n_embd'), read.size('n_head')];
+  const dims: Dimensions = {
+    ...{ D, H, S: read.divide('n_embd', 'n_head'), KV: H },
+    ...{ F: read.sizeOr('n_inner', 4 * D), V: read.size('vocab_size') },
+    layers: read.size('n_layer'),
+    context: read.size('n_positions', 'n_ctx'),
   };
-  read.divide('n_embd', 'n_head');
   read.only(
     'activation_function',
     ACTIVATIONS,
@@ -144,10 +115,5 @@ export function parseGpt2Config(id: string, fields: Readonly<Record<string, unkn
   );
   for (const [name, value] of Object.entries(FIXED))
     read.only(name, [value], 'This variant of GPT-2 computes something else: use another checkpoint.');
-  return config;
-}
-
-/** @throws ModelError naming the field of `config.json`, what was expected and what came */
-export function readGpt2(id: string, fields: Readonly<Record<string, unknown>>): Architecture {
-  return gpt2(parseGpt2Config(id, fields));
+  return gpt2(dims, read.epsilon('layer_norm_epsilon', 1e-5));
 }

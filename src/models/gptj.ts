@@ -42,25 +42,20 @@ function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, ep
   return run.join('mlp', h, (residual) => linear('mlp.fc_out', k, { bias: w('mlp.fc_out.bias'), residual }));
 }
 
-interface GptjSizes extends Dimensions {
-  /** Components of a head that RoPE turns. */
-  readonly rotary: number;
-}
-
-/** A GPT-J of these sizes. */
-export function gptj(dims: GptjSizes, eps = 1e-5): Architecture {
+/** A GPT-J of these sizes. @param rotary components of a head that RoPE turns */
+function gptj(dims: Dimensions, rotary: number, eps: number): Architecture {
   const heads = headBlocks(dims);
   return {
     name: 'gptj',
     dims,
     heads,
     tensors: tensorTable(dims),
-    rope: { dimensions: dims.rotary, theta: 10_000, scaling: undefined },
+    rope: { dimensions: rotary, theta: 10_000, scaling: undefined },
     canonical: (stored) => stored,
     tied: new Map(),
     ignores: (name) => /\.attn\.(bias|masked_bias|embed_positions)$/.test(name),
     embedding: 'transformer.wte.weight',
-    constants: [dims.D, dims.H, dims.F, dims.rotary, eps],
+    constants: [dims.D, dims.H, dims.F, rotary, eps],
     editedWeight: (layer) => ({ name: `transformer.h.${layer}.mlp.fc_out.weight`, layout: 'out-in' }),
     key: {
       equation: 'k_j = gelu(W_in ln_1(x_j) + b_in)',
@@ -112,5 +107,5 @@ export function readGptj(id: string, fields: Readonly<Record<string, unknown>>):
   };
   const rotary = read.sizeOr('rotary_dim', S);
   if (rotary > S || rotary % 2 !== 0) throw read.fault('rotary_dim', `an even number up to ${S}`, rotary);
-  return gptj({ ...dims, rotary }, read.epsilon('layer_norm_epsilon', 1e-5));
+  return gptj(dims, rotary, read.epsilon('layer_norm_epsilon', 1e-5));
 }

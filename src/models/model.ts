@@ -7,10 +7,18 @@
 import { ModelError, UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
+import { add } from '../tensor/elementwise.ts';
 import { gatherRows } from '../tensor/gather.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { BlockRun } from './architecture.ts';
-import type { Architecture, Dimensions, EditedWeight, Hooks, Stop, Weights } from './architecture.ts';
+import type {
+  Architecture,
+  BlockRun,
+  Dimensions,
+  EditedWeight,
+  Hooks,
+  Stop,
+  Weights,
+} from './architecture.ts';
 import type { GpuBatch } from './batch.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import type { PrefixCache } from './prefix-cache.ts';
@@ -124,7 +132,13 @@ export class Model {
       const { stop, rows }: Pick<ForwardOptions, 'stop' | 'rows'> = layer === to - 1 ? options : {};
       const inner = s.tape ? s : this.gpu.open();
       try {
-        const run = new BlockRun(inner, layer, batch, { cache: cache?.layer(layer), stop, rows, hooks });
+        const show: BlockRun['show'] = (site, t) => hooks[site]?.(inner, layer, t) ?? t;
+        const run: BlockRun = {
+          ...{ s: inner, layer, batch, cache: cache?.layer(layer), stop, show },
+          wanted: (t) => (rows ? gatherRows(inner, t, rows) : t),
+          join: (site, residual, branch) =>
+            hooks[site] ? add(inner, residual, show(site, branch())) : branch(residual),
+        };
         let next = this.architecture.block(run, this.weights, h);
         if (inner !== s) {
           if (inner.owns(next)) inner.keep(next, s);

@@ -7,17 +7,15 @@
 import { storedTensors } from './architecture.ts';
 import type { Architecture } from './architecture.ts';
 import type { Checkpoint } from './checkpoint.ts';
-import { gpt2 } from './gpt2.ts';
-import type { Gpt2Config } from './gpt2.ts';
-import { gptj } from './gptj.ts';
+import { readGpt2 } from './gpt2.ts';
+import { readGptj } from './gptj.ts';
 import { readLlama, readQwen2 } from './llama.ts';
 import { DEVIATION } from './weights.ts';
 
-const SHARED = { n_positions: 1024, vocab_size: 50_257, layer_norm_epsilon: 1e-5 };
-
-function gpt2Config(n_layer: number, n_embd: number, n_head: number): Gpt2Config {
-  return { ...SHARED, n_layer, n_embd, n_head, n_inner: 4 * n_embd };
-}
+const gpt2Config = (n_layer: number, n_embd: number, n_head: number) => ({
+  ...{ n_layer, n_embd, n_head, n_inner: 4 * n_embd },
+  ...{ n_positions: 1024, vocab_size: 50_257, layer_norm_epsilon: 1e-5 },
+});
 
 /** `config.json` of the published GPT-2s. */
 export const GPT2_SIZES = {
@@ -59,16 +57,16 @@ const QWEN_2_5_0_5B = {
 };
 
 const GPTJ = {
-  ...{ D: 4096, F: 16_384, H: 16, KV: 16, S: 256, V: 50_400, layers: 28, context: 2048 },
-  rotary: 64,
+  ...{ n_embd: 4096, n_layer: 28, n_head: 16 },
+  ...{ n_positions: 2048, vocab_size: 50_400, rotary_dim: 64 },
 };
 
 /** The published sizes. */
 export const MODEL_SIZES = {
-  small: { title: 'GPT-2 small', architecture: () => gpt2(GPT2_SIZES.small), editLayer: 5 },
-  medium: { title: 'GPT-2 medium', architecture: () => gpt2(GPT2_SIZES.medium), editLayer: 8 },
-  large: { title: 'GPT-2 large', architecture: () => gpt2(GPT2_SIZES.large), editLayer: 12 },
-  xl: { title: 'GPT-2 xl', architecture: () => gpt2(GPT2_SIZES.xl), editLayer: 17 },
+  small: { title: 'GPT-2 small', architecture: () => readGpt2('small', GPT2_SIZES.small), editLayer: 5 },
+  medium: { title: 'GPT-2 medium', architecture: () => readGpt2('medium', GPT2_SIZES.medium), editLayer: 8 },
+  large: { title: 'GPT-2 large', architecture: () => readGpt2('large', GPT2_SIZES.large), editLayer: 12 },
+  xl: { title: 'GPT-2 xl', architecture: () => readGpt2('xl', GPT2_SIZES.xl), editLayer: 17 },
   'qwen2.5-0.5b': {
     ...{ title: 'Qwen2.5-0.5B', editLayer: 5, onDevice: true },
     architecture: () => readQwen2('qwen2.5-0.5b', QWEN_2_5_0_5B),
@@ -77,7 +75,7 @@ export const MODEL_SIZES = {
     ...{ title: 'Llama-3.2-1B', editLayer: 5, onDevice: true },
     architecture: () => readLlama('llama-3.2-1b', LLAMA_3_2_1B),
   },
-  gptj: { title: 'GPT-J', editLayer: 5, onDevice: true, architecture: () => gptj(GPTJ) },
+  gptj: { title: 'GPT-J', editLayer: 5, onDevice: true, architecture: () => readGptj('gptj', GPTJ) },
 } as const satisfies Readonly<Record<string, PublishedSize>>;
 
 export type ModelSize = keyof typeof MODEL_SIZES;

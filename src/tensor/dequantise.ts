@@ -6,18 +6,17 @@ import type { Scope } from '../gpu/scope.ts';
 import { empty } from './tensor.ts';
 import type { Tensor } from './tensor.ts';
 
-/** The kernel of each kind of block. */
-export const DEQUANTISE: Readonly<Record<BlockType, { kernel: string; overrides: Record<string, number> }>> =
-  {
-    Q4_0: { kernel: 'tensor/dequantise_32', overrides: { FIVE: 0, MIN: 0 } },
-    Q4_1: { kernel: 'tensor/dequantise_32', overrides: { FIVE: 0, MIN: 1 } },
-    Q5_0: { kernel: 'tensor/dequantise_32', overrides: { FIVE: 1, MIN: 0 } },
-    Q5_1: { kernel: 'tensor/dequantise_32', overrides: { FIVE: 1, MIN: 1 } },
-    Q8_0: { kernel: 'tensor/dequantise_q8_0', overrides: {} },
-    Q4_K: { kernel: 'tensor/dequantise_k', overrides: { FIVE: 0 } },
-    Q5_K: { kernel: 'tensor/dequantise_k', overrides: { FIVE: 1 } },
-    Q6_K: { kernel: 'tensor/dequantise_q6_k', overrides: {} },
-  };
+/** Which of the shader's formats each kind of block is. */
+export const FORMATS: Readonly<Record<BlockType, Readonly<Record<'KIND' | 'FIVE' | 'MIN', number>>>> = {
+  Q4_0: { KIND: 0, FIVE: 0, MIN: 0 },
+  Q4_1: { KIND: 0, FIVE: 0, MIN: 1 },
+  Q5_0: { KIND: 0, FIVE: 1, MIN: 0 },
+  Q5_1: { KIND: 0, FIVE: 1, MIN: 1 },
+  Q8_0: { KIND: 1, FIVE: 0, MIN: 0 },
+  Q4_K: { KIND: 2, FIVE: 0, MIN: 0 },
+  Q5_K: { KIND: 2, FIVE: 1, MIN: 0 },
+  Q6_K: { KIND: 3, FIVE: 0, MIN: 0 },
+};
 
 /**
  * @param packed u32, the bytes of whole blocks
@@ -32,7 +31,7 @@ export function dequantise(s: Scope, packed: Tensor, n: number, type: BlockType)
       `dequantise: ${n} numbers of ${type} take blocks of ${elements} in ${bytes} bytes; "${packed.label}" has ${packed.bytes} bytes.`,
     );
   const y = empty(s, [n], packed.label);
-  const { kernel, overrides } = DEQUANTISE[type];
-  s.gpu.run(kernel, { packed, y }, { n }, { threads: n, overrides, cost: { flops: 2 * n, bytes: 5 * n } });
+  const grid = { threads: n, overrides: FORMATS[type], cost: { flops: 2 * n, bytes: 5 * n } };
+  s.gpu.run('tensor/dequantise', { packed, y }, { n }, grid);
   return y;
 }

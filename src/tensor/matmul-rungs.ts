@@ -149,22 +149,14 @@ export const MATMUL: readonly MatmulRung[] = [
       ROWS: p.m === 1 ? 1 : 8,
     }),
   },
-  // 8 x 8 sums a thread, blocks in workgroup memory by turns: for GPUs.
+  // 8 x 8 sums a thread, blocks in workgroup memory by turns: for GPUs, and for odd rows of b on software adapters.
   {
     kernel: 'tensor/matmul_registers',
     reads: 'quads',
     ...tiles(64, 64),
     fits: vec4s,
-    suits: (_, { kind }) => kind === 'gpu',
+    suits: ({ m }, { kind }) => kind === 'gpu' || m > 8,
     overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), ODD: ODD_EITHER(p), HALF: HALF(p) }),
-  },
-  // Tiles in workgroup memory, 4 x 4 sums a thread: where a vec4 does not fit.
-  {
-    kernel: 'tensor/matmul_tiles',
-    reads: 'words',
-    ...tiles(64, 64),
-    fits: () => true,
-    overrides: (p) => ({ TRANSPOSED: TRANSPOSED(p), HALF: HALF(p) }),
   },
   // The definition.
   {

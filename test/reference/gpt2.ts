@@ -1,5 +1,4 @@
 /** GPT-2's forward pass over one row of tokens in float64, from the definition. */
-import type { Gpt2Config } from '../../src/models/gpt2.ts';
 import { attention, gpt2Heads } from './attention.ts';
 import { gelu } from './activations.ts';
 import { layernorm } from './layernorm.ts';
@@ -11,7 +10,7 @@ export type Read = (name: string) => Promise<ArrayLike<number>>;
 /** ln_f(x) of every token, [T, D]: its products with rows of wte are the logits. */
 export async function finalStates(
   ids: readonly number[],
-  config: Gpt2Config,
+  config: Readonly<Record<'n_embd' | 'n_inner' | 'n_head' | 'n_layer' | 'layer_norm_epsilon', number>>,
   read: Read,
 ): Promise<Float64Array> {
   const { n_embd: D, n_inner: F, n_head: heads, n_layer, layer_norm_epsilon: eps } = config;

@@ -24,7 +24,7 @@ export interface Deviation {
 }
 
 export interface BenchCase {
-  /** The rung as tables and `--compare` call it, e.g. `matmul_tiles`. */
+  /** The rung as tables and `--compare` call it, e.g. `matmul_registers`. */
   readonly name: string;
   /** Sizes and storage, e.g. `64,768,3072 f16`. */
   readonly shape: string;
