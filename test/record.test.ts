@@ -8,7 +8,7 @@ import { applyEdits, withUpdate } from '../src/edit/apply.ts';
 import { checkRecord, readRecord, recordTensors } from '../src/edit/record.ts';
 import { sealed } from '../src/formats/checksum.ts';
 import type { TensorToWrite } from '../src/formats/safetensors.ts';
-import type { RecordFile } from '../src/edit/record.ts';
+import type { RecordFile } from '../src/edit/record-fields.ts';
 import { UsageError } from '../src/errors.ts';
 import { bytesOf } from '../src/floats.ts';
 import { read } from '../src/tensor/tensor.ts';

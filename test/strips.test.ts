@@ -92,8 +92,7 @@ test('every way to the buffer brings the contents back; a product sees what is w
   const a = noise(2 * k, 5);
   const ways = {
     write: (_, b) => gpu.write(b, fresh.subarray(n, 2 * n), 4 * n),
-    copy: (s, b) =>
-      gpu.copy(upload(s, fresh.subarray(n, 2 * n), [n], 'row'), b.slice(1, 2).reshape(n), 4 * n),
+    copy: (s, b) => gpu.copy(upload(s, fresh.subarray(n, 2 * n), [n], 'row'), b.slice(1, 2).reshape(n)),
     kernel: (s, b) =>
       void matmul(
         s,

@@ -81,7 +81,8 @@ fn of_k(block: u32, e: u32) -> f32 {
 fn of_q6_k(block: u32, e: u32) -> f32 {
   let low = (byte(block + e / 128u * 64u + e % 64u) >> (4u * (e / 64u % 2u))) & 15u;
   let high = (byte(block + 128u + e / 128u * 32u + e % 32u) >> (2u * (e / 32u % 4u))) & 3u;
-  return half(block + 208u) * signed_byte(block + 192u + e / 16u) * f32(i32(low | (high << 4u)) - 32);
+  let q = i32(low | (high << 4u)) - 32;
+  return half(block + 208u) * signed_byte(block + 192u + e / 16u) * f32(q);
 }
 
 @compute @workgroup_size(WG)

@@ -13,8 +13,10 @@ import { bytesOf } from '../floats.ts';
 import { jsonFrom } from '../json.ts';
 import { isFactsRecord, targetsOf, updatesOf } from './facts-record.ts';
 import type { FactsRecord } from './facts-record.ts';
+import { pairTensors } from './record-fields.ts';
 import { recordTensors } from './record.ts';
 import type { EditRecord } from './record.ts';
+import { joined, ranksOf } from './update.ts';
 import type { LowRankUpdate } from './update.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 
@@ -82,18 +84,21 @@ export function adapterOf(records: readonly (EditRecord | FactsRecord)[]): Adapt
 
 /** The u_j of all updates as rows of A [rank, F], their λ_j as columns of B [D, rank]. */
 function stack(updates: readonly LowRankUpdate[], rank: number): Pick<AdapterModule, 'A' | 'B'> {
-  const [{ U: u0, Lambda: l0, rank: r0 }] = updates as readonly [LowRankUpdate];
-  const [F, D] = [u0.length / r0, l0.length / r0];
-  const A = new Float32Array(rank * F);
-  const B = new Float32Array(D * rank);
-  let at = 0;
-  for (const { U, Lambda, rank: own } of updates)
-    for (let j = 0; j < own; j += 1) {
-      for (let f = 0; f < F; f += 1) A[at * F + f] = U[f * own + j] as number;
-      for (let d = 0; d < D; d += 1) B[d * rank + at] = Lambda[j * D + d] as number;
-      at += 1;
-    }
-  return { A, B };
+  const { U, Lambda, rank: own } = joined(updates);
+  const [F, D] = [U.length / own, Lambda.length / own];
+  const [A, padded] = [new Float32Array(rank * F), new Float32Array(rank * D)];
+  A.set(transposed(U, own));
+  padded.set(Lambda);
+  return { A, B: transposed(padded, D) };
+}
+
+/** Rows of `cols` numbers as columns. */
+function transposed(x: Float32Array, cols: number): Float32Array<ArrayBuffer> {
+  const rows = x.length / cols;
+  return Float32Array.from(
+    { length: x.length },
+    (_, e) => x[(e % rows) * cols + Math.floor(e / rows)] ?? NaN,
+  );
 }
 
 /** What an edit file is made of. */
@@ -123,21 +128,19 @@ export function editFilesOf(
   const json = jsonFrom(edits, (found) => fault(`edits: expected JSON, found ${found}`));
   const { success, output, issues } = v.safeParse(EDITS, json, { abortEarly: true });
   if (!success) throw fault(`edits: ${v.getDotPath(issues[0]) ?? ''}: expected ${issues[0].expected}`);
+  const all = modules.map(({ layer, A, B }): LowRankUpdate => {
+    return { layer, rank, U: transposed(A, A.length / rank), Lambda: transposed(B, rank) };
+  });
   return output.edits.map(({ parts, facts, metadata }, i) => ({
     metadata,
     tensors: parts.flatMap(({ layer, first, rank: own }) => {
-      const module = modules.find((candidate) => candidate.layer === layer);
-      if (!module || first + own > rank)
+      const whole = all.find((candidate) => candidate.layer === layer);
+      if (!whole || first + own > rank)
         throw fault(
           `edit ${i + 1}: expected ranks ${first + 1} to ${first + own} of layer ${layer}, there are none`,
         );
-      const { U, Lambda } = unstack(module, rank, first, own);
-      if (!facts) return recordTensors({ U, Lambda, rank: own, layer });
-      const end = parts.length === 1 ? '' : `.${layer}`;
-      return [
-        matrix(`u${end}`, [U.length / own, own], U),
-        matrix(`lambda${end}`, [own, Lambda.length / own], Lambda),
-      ];
+      const update = ranksOf(whole, first, own);
+      return facts ? pairTensors(update, parts.length === 1 ? '' : `.${layer}`) : recordTensors(update);
     }),
   }));
 }
@@ -145,21 +148,4 @@ export function editFilesOf(
 /** A tensor of these numbers. */
 export function matrix(name: string, shape: number[], values: Float32Array): TensorToWrite {
   return { name, dtype: 'F32', shape, data: bytesOf(values) };
-}
-
-/** What `stack` did, undone for some of the ranks. */
-function unstack(
-  { A, B }: Pick<AdapterModule, 'A' | 'B'>,
-  rank: number,
-  first: number,
-  own: number,
-): Pick<LowRankUpdate, 'U' | 'Lambda'> {
-  const [F, D] = [A.length / rank, B.length / rank];
-  const U = new Float32Array(F * own);
-  const Lambda = new Float32Array(own * D);
-  for (let j = 0; j < own; j += 1) {
-    for (let f = 0; f < F; f += 1) U[f * own + j] = A[(first + j) * F + f] as number;
-    for (let d = 0; d < D; d += 1) Lambda[j * D + d] = B[d * rank + first + j] as number;
-  }
-  return { U, Lambda };
 }

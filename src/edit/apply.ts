@@ -53,7 +53,7 @@ export function keepWeights(model: Model, layers: Iterable<number>): KeptWeights
   return {
     before,
     revert: () => {
-      for (const [layer, kept] of before) gpu.copy(kept, weightOf(layer), Math.ceil(kept.bytes / 4) * 4);
+      for (const [layer, kept] of before) gpu.copy(kept, weightOf(layer));
       gpu.flush(); // before the copies' memory is given away
       s.close();
     },

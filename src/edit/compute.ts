@@ -61,7 +61,7 @@ export async function computeBatch(
   options: EditsOptions,
 ): Promise<Edit[]> {
   const { gpu } = model;
-  const { layer, contexts, methods } = options;
+  const { layer, contexts, methods, solver, onStep, signal } = options;
   const valueOptions = pickValueOptions(options);
   const timings: Record<EditPhase, number> = { contexts: 0, value: 0, solve: 0, update: 0 };
   const phase = phaseTimer(gpu, timings, options, requests.length);
@@ -72,52 +72,42 @@ export async function computeBatch(
       const all = requests.map(({ rows }) => rows);
       const suffix = openSuffix(s, model, layer, all, options.freeze);
       const c = contexts.length;
-      const first = indices(
+      const bare = indices(
         s,
         all.map((_, r) => r * c),
         'bare_prompts',
       );
       const bySource = (t: Tensor): BySource => ({
-        prompt: gatherRows(s, t, first),
+        prompt: gatherRows(s, t, bare),
         mean: meanRows(s, t, evenly(c)),
       });
       return { suffix, keys: bySource(suffix.keys), values: bySource(suffix.values) };
     });
-    const { onStep, signal } = options;
     const search = { suffix, v0: values.prompt, options: valueOptions, onStep, signal };
     const optimised = await phase('value', () => optimiseValues(s, model, search));
-    const weight = model.editedWeight(layer).tensor;
-    const norms = {
-      weightNorm: await phase('update', () => frobenius(gpu, weight)),
-      weightSize: weight.size,
-    };
+    const w = model.editedWeight(layer).tensor;
+    const size = { weightNorm: await phase('update', () => frobenius(gpu, w)), weightSize: w.size };
 
     const edits: Edit[] = [];
     for (const [r, { request, rows }] of requests.entries()) {
-      const own = (t: Tensor): Tensor =>
-        requests.length === 1
-          ? t.reshape(t.cols)
-          : gatherRows(s, t, indices(s, [r], 'request'), t.label).reshape(t.cols);
-      const [key, value] = [keys, values].map(({ prompt, mean }): BySource => ({
-        prompt: own(prompt),
-        mean: own(mean),
-      })) as [BySource, BySource];
+      const row = indices(s, [r], 'request');
+      const own = (t: Tensor): Tensor => gatherRows(s, t, row, t.label).reshape(t.cols);
+      const key: BySource = { prompt: own(keys.prompt), mean: own(keys.mean) };
+      const value: BySource = { prompt: own(values.prompt), mean: own(values.mean) };
       const vStar = own(optimised.vStar);
       // Two of the three methods write along the same u: it is solved for once.
-      const solved = await phase('solve', async () => {
-        const directions = new Map<Source, Direction>();
+      const directions = new Map<Source, Direction>();
+      await phase('solve', async () => {
         for (const source of new Set(methods.map((method) => METHOD_TABLE[method].u)))
-          directions.set(source, await options.solver.direction(s, key[source]));
-        return directions;
+          directions.set(source, await solver.direction(s, key[source]));
       });
       const updates = new Map<Method, Update>();
       await phase('update', async () => {
         for (const method of methods) {
           const { u: from, residual } = METHOD_TABLE[method];
-          const direction = solved.get(from) as Direction;
-          const terms = { vStar, value: value[residual], key: key[residual], u: direction.u };
-          const update = await updateOf(s, terms, norms);
-          updates.set(method, { method, layer, ...update, solved: direction.solved });
+          const { u, solved } = directions.get(from) as Direction;
+          const terms = { vStar, value: value[residual], key: key[residual], u };
+          updates.set(method, { method, layer, solved, ...(await updateOf(s, terms, size)) });
         }
       });
       const vectors = {

@@ -6,19 +6,31 @@
  * A batch was solved as one: what a fact has of it cannot be told apart from the others. So a batch comes out whole, and a
  * single fact only where it is a batch of its own, as with the methods for one fact.
  */
-import { UsageError } from '../errors.ts';
-import { bytesOf } from '../floats.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import { jsonFrom } from '../json.ts';
+import { startsOf } from '../models/batch.ts';
 import { MASS_METHODS, METHODS } from './method.ts';
 import type { MassMethod, Method } from './method.ts';
-import { RECORD_SCHEMA, checkRecord, parseRequest, readPair, verify } from './record.ts';
-import type { Circumstances, EditRecord, RecordFile } from './record.ts';
+import {
+  RECORD_SCHEMA,
+  commonMetadata,
+  pairTensors,
+  parseRequest,
+  readFields,
+  readMethod,
+  readPair,
+  requestFields,
+  verify,
+} from './record-fields.ts';
+import type { Circumstances, RecordFile, RecordModel, RecordedRequest } from './record-fields.ts';
+import { checkRecord } from './record.ts';
+import type { EditRecord } from './record.ts';
+import { joined, ranksOf } from './update.ts';
 import type { LowRankUpdate } from './update.ts';
 
 /** Facts of one batch and what it added to each layer, in the order of the layers. */
 export interface FactsBatch {
-  readonly requests: readonly EditRecord['request'][];
+  readonly requests: readonly RecordedRequest[];
   readonly updates: readonly LowRankUpdate[];
 }
 
@@ -49,7 +61,7 @@ export function updatesOf(record: EditRecord | FactsRecord): readonly LowRankUpd
 }
 
 /** The facts of a file. */
-export function requestsOf(record: EditRecord | FactsRecord): readonly EditRecord['request'][] {
+export function requestsOf(record: EditRecord | FactsRecord): readonly RecordedRequest[] {
   return isFactsRecord(record) ? record.batches.flatMap(({ requests }) => requests) : [record.request];
 }
 
@@ -89,76 +101,42 @@ function layersOf(batches: readonly FactsBatch[]): number[] {
   return [...new Set(layers)].sort((a, b) => a - b);
 }
 
+/** What the names of a layer's tensors end with. */
+function endOf(layers: readonly number[], layer: number): string {
+  return layers.length === 1 ? '' : `.${layer}`;
+}
+
 export function factsTensors(batches: readonly FactsBatch[]): TensorToWrite[] {
-  const layers = layersOf(batches);
-  return layers.flatMap((layer) => {
-    const parts = batches.flatMap(({ updates }) => updates.filter((update) => update.layer === layer));
-    const rank = parts.reduce((sum, part) => sum + part.rank, 0);
-    const F = (parts[0]?.U.length ?? 0) / (parts[0]?.rank ?? 1);
-    const D = (parts[0]?.Lambda.length ?? 0) / (parts[0]?.rank ?? 1);
-    const U = new Float32Array(F * rank);
-    const Lambda = new Float32Array(rank * D);
-    let from = 0;
-    for (const part of parts) {
-      for (let f = 0; f < F; f += 1)
-        U.set(part.U.subarray(f * part.rank, (f + 1) * part.rank), f * rank + from);
-      Lambda.set(part.Lambda, from * D);
-      from += part.rank;
-    }
-    const end = layers.length === 1 ? '' : `.${layer}`;
-    return [
-      { name: `u${end}`, dtype: 'F32' as const, shape: [F, rank], data: bytesOf(U) },
-      { name: `lambda${end}`, dtype: 'F32' as const, shape: [rank, D], data: bytesOf(Lambda) },
-    ];
-  });
+  const all = batches.flatMap(({ updates }) => updates);
+  return layersOf(batches).flatMap((layer, _, layers) =>
+    pairTensors(joined(all.filter((update) => update.layer === layer)), endOf(layers, layer)),
+  );
 }
 
 /** What the metadata need of a model. */
-export interface FactsModel {
-  readonly id: string;
-  readonly sha256: string;
+export interface FactsModel extends RecordModel {
   /** The Hugging Face name of the W of a layer. */
   readonly tensorOf: (layer: number) => string;
-  /** Adapter and storage that the numbers were computed with. */
-  readonly adapter: string;
-  readonly storage: string;
 }
 
 export function factsMetadata(
   model: FactsModel,
   batches: readonly FactsBatch[],
-  { method, covariances, settings, seed, earlier, versions }: FactsCircumstances,
+  { method, covariances, settings, ...circumstances }: FactsCircumstances,
 ): Record<string, string> {
   const json = JSON.stringify;
   const layers = layersOf(batches);
   const rankOf = ({ updates }: FactsBatch, layer: number): number =>
     updates.find((update) => update.layer === layer)?.rank ?? 0;
   return {
-    schema: RECORD_SCHEMA,
-    model: model.id,
-    model_sha256: model.sha256,
-    method,
+    ...commonMetadata(model, method, circumstances),
     layers: json(layers),
     tensors: json(layers.map(model.tensorOf)),
-    requests: json(
-      batches.flatMap(({ requests }) =>
-        requests.map(({ prompt, subject, target, targetIds }) => ({
-          prompt,
-          subject,
-          target,
-          target_ids: targetIds,
-        })),
-      ),
-    ),
+    requests: json(batches.flatMap(({ requests }) => requests.map(requestFields))),
     batches: json(batches.map(({ requests }) => requests.length)),
     ranks: json(batches.map((batch) => layers.map((layer) => rankOf(batch, layer)))),
     settings: json(settings),
-    seed: seed === undefined ? 'none' : String(seed),
     covariance: json(covariances),
-    earlier: json(earlier),
-    adapter: model.adapter,
-    weights: model.storage,
-    versions: json(versions),
   };
 }
 
@@ -173,16 +151,8 @@ export function holdsFacts({ metadata }: Pick<RecordFile, 'metadata'>): boolean 
  * @throws UsageError naming the file, the field or tensor, what was expected and what came
  */
 export async function readFactsRecord(file: RecordFile): Promise<FactsRecord> {
-  const fault = (what: string): UsageError =>
-    new UsageError(
-      `edit file ${file.name}: ${what}. Write it again with palimpsest edit --facts --out.`,
-      'bad_edit_file',
-    );
-  const field = (name: string): string => {
-    const value = file.metadata[name];
-    if (value === undefined) throw fault(`expected "${name}" in its metadata, there is none`);
-    return value;
-  };
+  const fields = readFields(file, [RECORD_SCHEMA], 'palimpsest edit --facts --out');
+  const { model, field, fault } = fields;
   const list = (name: string): unknown[] => {
     const found = jsonFrom(field(name), (other) => fault(`${name}: expected a JSON array, found ${other}`));
     if (!Array.isArray(found)) throw fault(`${name}: expected a JSON array`);
@@ -193,12 +163,7 @@ export async function readFactsRecord(file: RecordFile): Promise<FactsRecord> {
       if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number;
       throw fault(`${name}: expected whole numbers, found ${JSON.stringify(value)}`);
     });
-  if (field('schema') !== RECORD_SCHEMA) throw fault(`expected schema "${RECORD_SCHEMA}" in its metadata`);
-  field('checksum');
-  const sha256 = field('model_sha256');
-  if (!/^[0-9a-f]{64}$/.test(sha256)) throw fault('model_sha256: expected 64 hexadecimal digits');
-  const method = [...METHODS, ...MASS_METHODS].find((known) => known === field('method'));
-  if (!method) throw fault(`method: expected ${[...METHODS, ...MASS_METHODS].join(', ')}`);
+  const method = readMethod(fields, [...METHODS, ...MASS_METHODS]);
   const layers = counts('layers', list('layers'));
   const tensors = list('tensors').map(String);
   const sizes = counts('batches', list('batches'));
@@ -217,39 +182,21 @@ export async function readFactsRecord(file: RecordFile): Promise<FactsRecord> {
     ranks.some((row) => row.length !== layers.length)
   )
     throw fault('layers, tensors, batches, ranks and requests do not fit together');
-  const whole = new Map<number, LowRankUpdate>();
-  for (const layer of layers) {
-    const end = layers.length === 1 ? '' : `.${layer}`;
-    const { u, lambda, rank } = await readPair(file, [`u${end}`, `lambda${end}`], fault);
-    whole.set(layer, { layer, U: u, Lambda: lambda, rank });
+  /** By batch, what it added to each of the layers before. */
+  const updates: LowRankUpdate[][] = sizes.map(() => []);
+  for (const [i, layer] of layers.entries()) {
+    const whole = { layer, ...(await readPair(file, fields, endOf(layers, layer))) };
+    const starts = startsOf(ranks.map((row) => row[i] ?? 0));
+    if (starts.at(-1) !== whole.rank)
+      throw fault(`ranks: expected ${whole.rank} in all for layer ${layer}, found ${starts.at(-1)}`);
+    for (const [b, row] of ranks.entries())
+      if (row[i]) updates[b]?.push(ranksOf(whole, starts[b] ?? 0, row[i]));
   }
-  let first = 0;
-  const starts = layers.map(() => 0);
-  const batches = sizes.map((size, b): FactsBatch => {
-    const updates = layers.flatMap((layer, i) => {
-      const rank = ranks[b]?.[i] ?? 0;
-      const from = starts[i] ?? 0;
-      starts[i] = from + rank;
-      return rank === 0 ? [] : [columns(whole.get(layer) as LowRankUpdate, from, rank)];
-    });
-    first += size;
-    return { requests: requests.slice(first - size, first), updates };
-  });
-  layers.forEach((layer, i) => {
-    if (starts[i] !== whole.get(layer)?.rank)
-      throw fault(`ranks: expected ${whole.get(layer)?.rank} in all for layer ${layer}, found ${starts[i]}`);
-  });
-  const model = { id: field('model'), sha256 };
-  const verified = await verify(file, fault);
+  const firsts = startsOf(sizes);
+  const batches = updates.map((own, b) => ({
+    requests: requests.slice(firsts[b], firsts[b + 1]),
+    updates: own,
+  }));
+  const verified = await verify(file, fields);
   return { model, method, layers, tensors, batches, verified, metadata: file.metadata };
-}
-
-/** Columns `from` to `from + rank` of U, and the same rows of Λ. */
-function columns(all: LowRankUpdate, from: number, rank: number): LowRankUpdate {
-  const [F, D] = [all.U.length / all.rank, all.Lambda.length / all.rank];
-  if (from + rank > all.rank) return { ...all, rank: 0, U: new Float32Array(0), Lambda: new Float32Array(0) };
-  const U = new Float32Array(F * rank);
-  for (let f = 0; f < F; f += 1)
-    U.set(all.U.subarray(f * all.rank + from, f * all.rank + from + rank), f * rank);
-  return { layer: all.layer, rank, U, Lambda: all.Lambda.slice(from * D, (from + rank) * D) };
 }

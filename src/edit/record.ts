@@ -6,8 +6,6 @@
  * back, checked.
  */
 import { UsageError } from '../errors.ts';
-import { bytesOf } from '../floats.ts';
-import { isSealed } from '../formats/checksum.ts';
 import { jsonIfAny } from '../json.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import type { Architecture } from '../models/architecture.ts';
@@ -17,54 +15,42 @@ import { judge } from './guard.ts';
 import type { Thresholds, Verdict } from './guard.ts';
 import { METHODS } from './method.ts';
 import type { Method } from './method.ts';
-import type { EditRequest } from './request.ts';
+import {
+  RECORD_SCHEMA,
+  commonMetadata,
+  pairTensors,
+  parseRequest,
+  readFields,
+  readMethod,
+  readPair,
+  requestFields,
+  verify,
+} from './record-fields.ts';
+import type { Circumstances, RecordFile, RecordModel, RecordedRequest } from './record-fields.ts';
 import type { LowRankUpdate } from './update.ts';
 
-/** Its metadata hold a checksum. */
-export const RECORD_SCHEMA = 'palimpsest.edit/2';
 /** Written by version 0.1.0, without one. */
 const OLD_SCHEMA = 'palimpsest.edit/1';
 
 export interface EditRecord extends LowRankUpdate {
-  readonly model: { readonly id: string; readonly sha256: string };
+  readonly model: Pick<RecordModel, 'id' | 'sha256'>;
   /** The Hugging Face name of W. */
   readonly tensor: string;
   readonly method: Method;
-  readonly request: EditRequest & { readonly targetIds: readonly number[] };
+  readonly request: RecordedRequest;
   /** Its checksum was there and right; false for a file of version 0.1.0, which has none. */
   readonly verified: boolean;
   /** Everything as text, as it stands in the file. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** What the edit itself does not know. */
-export interface Circumstances {
-  /** Seed that the contexts were sampled with; undefined when they were handed in. */
-  readonly seed: number | undefined;
-  /** As `Solver.key`. */
-  readonly covariance: string;
-  /** Ids of the edits that were in the model already, in order. */
-  readonly earlier: readonly string[];
-  /** Of palimpsest and what it runs on. */
-  readonly versions: Readonly<Record<string, string>>;
-}
-
-/** What a host hands in: an opened safetensors file. */
-export interface RecordFile {
-  readonly name: string;
-  readonly metadata: Readonly<Record<string, string>>;
-  names(): string[];
-  info(name: string): { readonly dtype: string; readonly shape: readonly number[] };
-  readFloats(name: string): Promise<Float32Array<ArrayBuffer>>;
-}
-
 /** The tensors of an edit file: vectors for one pair, matrices for more. */
-export function recordTensors({ U, Lambda, rank }: LowRankUpdate): TensorToWrite[] {
-  const [F, D] = [U.length / rank, Lambda.length / rank];
-  return [
-    { name: 'u', dtype: 'F32', shape: rank === 1 ? [F] : [F, rank], data: bytesOf(U) },
-    { name: 'lambda', dtype: 'F32', shape: rank === 1 ? [D] : [rank, D], data: bytesOf(Lambda) },
-  ];
+export function recordTensors(update: LowRankUpdate): TensorToWrite[] {
+  const flat = ({ shape, ...tensor }: TensorToWrite): TensorToWrite => ({
+    ...tensor,
+    shape: [Math.max(...shape)],
+  });
+  return update.rank === 1 ? pairTensors(update).map(flat) : pairTensors(update);
 }
 
 /** The numbers of an update as files and `--json` name them. */
@@ -96,42 +82,32 @@ export function recordMetadata(
   model: Model,
   edit: Edit,
   update: Update,
-  { seed, covariance, earlier, versions }: Circumstances,
+  circumstances: Circumstances,
 ): Record<string, string> {
-  const { prompt, subject, target } = edit.request;
+  const { request, rows, layer, options } = edit;
   const trace = edit.trace.map(({ loss, nll, kl, decay, probability }) => ({
-    loss,
-    nll,
-    kl,
-    decay,
-    probability,
+    ...{ loss, nll, kl, decay, probability },
   }));
   const json = JSON.stringify;
+  const { id, sha256, storage, gpu } = model;
+  const about = { id, sha256, storage, adapter: gpu.adapter.description };
   return {
-    schema: RECORD_SCHEMA,
-    model: model.id,
-    model_sha256: model.sha256,
-    layer: String(edit.layer),
-    tensor: model.editedWeight(edit.layer).name,
-    method: update.method,
-    request: json({ prompt, subject, target, target_ids: edit.rows.targetIds }),
+    ...commonMetadata(about, update.method, circumstances),
+    layer: String(layer),
+    tensor: model.editedWeight(layer).name,
+    request: json(requestFields({ ...request, targetIds: rows.targetIds })),
     options: json({
-      steps: edit.options.steps,
-      learning_rate: edit.options.learningRate,
-      clamp: edit.options.clamp,
-      kl_factor: edit.options.klFactor,
-      weight_decay: edit.options.weightDecay,
+      steps: options.steps,
+      learning_rate: options.learningRate,
+      clamp: options.clamp,
+      kl_factor: options.klFactor,
+      weight_decay: options.weightDecay,
     }),
     contexts: json(edit.contexts),
-    seed: seed === undefined ? 'none' : String(seed),
-    covariance,
+    covariance: circumstances.covariance,
     solve: json(update.solved),
     loss: json(trace),
     numbers: json(updateNumbers(update)),
-    earlier: json(earlier),
-    adapter: model.gpu.adapter.description,
-    weights: model.storage,
-    versions: json(versions),
   };
 }
 
@@ -141,81 +117,17 @@ export function recordMetadata(
  * @throws UsageError naming the file, the field or tensor, what was expected and what came
  */
 export async function readRecord(file: RecordFile): Promise<EditRecord> {
-  const fault = (what: string): UsageError =>
-    new UsageError(
-      `edit file ${file.name}: ${what}. Write it again with palimpsest edit --out.`,
-      'bad_edit_file',
-    );
-  const field = (name: string): string => {
-    const value = file.metadata[name];
-    if (value === undefined) throw fault(`expected "${name}" in its metadata, there is none`);
-    return value;
-  };
-  const { schema } = file.metadata;
-  if (schema !== RECORD_SCHEMA && schema !== OLD_SCHEMA) {
-    const found = schema === undefined ? 'none' : `"${schema}"`;
-    throw fault(`expected schema "${RECORD_SCHEMA}" in its metadata, found ${found}: this is no edit file`);
-  }
-  if (schema === RECORD_SCHEMA) field('checksum');
-  const sha256 = field('model_sha256');
-  if (!/^[0-9a-f]{64}$/.test(sha256))
-    throw fault(`model_sha256: expected 64 hexadecimal digits, found "${sha256}"`);
-  const layer = Number(field('layer'));
+  const fields = readFields(file, [RECORD_SCHEMA, OLD_SCHEMA], 'palimpsest edit --out');
+  const { model, field, fault } = fields;
   if (!/^\d+$/.test(field('layer'))) throw fault(`layer: expected a whole number, found "${field('layer')}"`);
-  const method = METHODS.find((known) => known === field('method'));
-  if (!method) throw fault(`method: expected ${METHODS.join(', ')}, found "${field('method')}"`);
+  const method = readMethod(fields, METHODS);
   const request = parseRequest(jsonIfAny(field('request')));
   if (!request) throw fault('request: expected a prompt with one {}, subject, target and target_ids');
-
-  const { u, lambda, rank } = await readPair(file, ['u', 'lambda'], fault);
   return {
-    U: u,
-    Lambda: lambda,
-    rank,
-    model: { id: field('model'), sha256 },
-    layer,
-    tensor: field('tensor'),
-    method,
-    request,
-    verified: await verify(file, fault),
-    metadata: file.metadata,
+    ...(await readPair(file, fields)),
+    ...{ model, layer: Number(field('layer')), tensor: field('tensor'), method, request },
+    ...{ verified: await verify(file, fields), metadata: file.metadata },
   };
-}
-
-/** u [F, r] and λ [r, D] of a file, or [F] and [D]. */
-export async function readPair(
-  file: RecordFile,
-  names: readonly [u: string, lambda: string],
-  fault: (what: string) => UsageError,
-): Promise<{ u: Float32Array<ArrayBuffer>; lambda: Float32Array<ArrayBuffer>; rank: number }> {
-  const matrix = async (
-    name: string,
-  ): Promise<{ shape: readonly number[]; values: Float32Array<ArrayBuffer> }> => {
-    if (!file.names().includes(name)) throw fault(`expected a tensor "${name}", there is none`);
-    const { dtype, shape } = file.info(name);
-    if (dtype !== 'F32' || shape.length < 1 || shape.length > 2)
-      throw fault(`${name}: expected F32 with one dimension or two, found ${dtype} [${shape.join(', ')}]`);
-    const values = await file.readFloats(name);
-    const at = values.findIndex((x) => !Number.isFinite(x));
-    if (at >= 0) throw fault(`${name}: expected finite numbers, found ${values[at]} at ${at}`);
-    return { shape, values };
-  };
-  const [u, lambda] = [await matrix(names[0]), await matrix(names[1])];
-  const rank = u.shape[1] ?? 1;
-  if (u.shape.length !== lambda.shape.length || (lambda.shape.length === 2 && lambda.shape[0] !== rank))
-    throw fault(
-      `expected u [F, r] and lambda [r, D], found u [${u.shape.join(', ')}] and lambda [${lambda.shape.join(', ')}]`,
-    );
-  return { u: u.values, lambda: lambda.values, rank };
-}
-
-export async function verify(file: RecordFile, fault: (what: string) => UsageError): Promise<boolean> {
-  const right = await isSealed(file);
-  if (right === false)
-    throw fault(
-      'its numbers or its metadata were changed after it was written: they do not give its checksum',
-    );
-  return right === true;
 }
 
 /**
@@ -227,7 +139,7 @@ export async function verify(file: RecordFile, fault: (what: string) => UsageErr
 export function checkRecord(
   record: Pick<EditRecord, 'model' | 'tensor' | keyof LowRankUpdate>,
   name: string,
-  model: { readonly id: string; readonly sha256: string; readonly architecture: Architecture },
+  model: EditRecord['model'] & { readonly architecture: Architecture },
 ): void {
   const { layers, D, F } = model.architecture.dims;
   const fault = (what: string, advice: string): UsageError =>
@@ -254,15 +166,4 @@ export function checkRecord(
       `expected u [${F}] and lambda [${D}] for ${model.id}, found u [${rows}] and lambda [${cols}]`,
       'Make it again.',
     );
-}
-
-export function parseRequest(found: unknown): EditRecord['request'] | undefined {
-  if (typeof found !== 'object' || found === null) return undefined;
-  const { prompt, subject, target, target_ids: targetIds } = found as Record<string, unknown>;
-  if (typeof prompt !== 'string' || typeof subject !== 'string' || typeof target !== 'string')
-    return undefined;
-  if (prompt.split('{}').length !== 2) return undefined;
-  if (!Array.isArray(targetIds) || !targetIds.every((id) => Number.isSafeInteger(id) && id >= 0))
-    return undefined;
-  return { prompt, subject, target, targetIds: targetIds as number[] };
 }

@@ -70,6 +70,33 @@ export interface LowRankUpdate {
   readonly rank: number;
 }
 
+/** Several changes of one W as one, rank behind rank. @param updates one at least */
+export function joined(updates: readonly LowRankUpdate[]): LowRankUpdate {
+  const [{ layer, ...first }] = updates as readonly [LowRankUpdate];
+  const [F, D] = [first.U.length / first.rank, first.Lambda.length / first.rank];
+  const rank = updates.reduce((sum, one) => sum + one.rank, 0);
+  const [U, Lambda] = [new Float32Array(F * rank), new Float32Array(rank * D)];
+  let from = 0;
+  for (const one of updates) {
+    for (let f = 0; f < F; f += 1) U.set(one.U.subarray(f * one.rank, (f + 1) * one.rank), f * rank + from);
+    Lambda.set(one.Lambda, from * D);
+    from += one.rank;
+  }
+  return { layer, U, Lambda, rank };
+}
+
+/** So many ranks of a change, from the `first` on: what `joined` did, undone. */
+export function ranksOf(
+  { layer, rank: all, ...whole }: LowRankUpdate,
+  first: number,
+  rank: number,
+): LowRankUpdate {
+  const [F, D] = [whole.U.length / all, whole.Lambda.length / all];
+  const U = new Float32Array(F * rank);
+  for (let f = 0; f < F; f += 1) U.set(whole.U.subarray(f * all + first, f * all + first + rank), f * rank);
+  return { layer, U, Lambda: whole.Lambda.slice(first * D, (first + rank) * D), rank };
+}
+
 /**
  * W += U Λ, in place, for W as f32, f16 or bf16; in the layout `out-in` the transpose of U Λ is added. 16 bits are widened
  * and rounded once.

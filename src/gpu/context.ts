@@ -52,6 +52,7 @@ export class Gpu {
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #checks: Promise<GpuError | undefined>[] = [];
+  readonly #check = (pending: Promise<GpuError | undefined>): void => void this.#checks.push(pending);
   #failure: GpuError | undefined;
   #destroyed = false;
 
@@ -73,8 +74,7 @@ export class Gpu {
     this.device = device;
     this.adapter = surroundings.summary;
     this.#surroundings = surroundings;
-    const check = (pending: Promise<GpuError | undefined>): void => void this.#checks.push(pending);
-    this.pool = new Pool(device, check, (bytes, label, message) => {
+    this.pool = new Pool(device, this.#check, (bytes, label, message) => {
       const mib = (n: number): string => `${(n / 2 ** 20).toFixed(1)} MiB`;
       return new GpuError(
         `gpu: no room for "${label}" (${mib(bytes)}; ${mib(this.pool.liveBytes)} are in use on ${this.adapter.description}): ${message.split('\n')[0]} ` +
@@ -126,9 +126,7 @@ export class Gpu {
     const key = `${name} ${JSON.stringify(overrides)}`;
     let kernel = this.#kernels.get(key);
     if (!kernel) {
-      kernel = compile(this.device, name, this.#surroundings.shader(name), overrides, (pending) =>
-        this.#checks.push(pending),
-      );
+      kernel = compile(this.device, name, this.#surroundings.shader(name), overrides, this.#check);
       this.#kernels.set(key, kernel);
     }
     return kernel;
@@ -157,11 +155,7 @@ export class Gpu {
       }
       const buffer = this.pool.bufferOf(view.block); // with its contents, before they count as changed
       if (kind === 'read_write') view.block.writes += 1;
-      return {
-        buffer,
-        offset: view.offset,
-        size: Math.ceil(view.bytes / 4) * 4,
-      };
+      return { buffer, offset: view.offset, size: inWords(view.bytes) };
     });
     const group = this.#bindGroups.of(kernel, resources);
     // After the buffers: putting a block's contents back is a dispatch with a slot of its own.
@@ -178,21 +172,17 @@ export class Gpu {
     if (this.timer.full) this.flush();
   }
 
-  /** Copies bytes between blocks, in recorded order. */
-  copy(from: View, to: View, bytes = from.bytes): void {
+  /** Copies what `from` sees, in whole words, to the beginning of `to`, in recorded order. */
+  copy(from: View, to: View): void {
     const [source, target] = [this.pool.bufferOf(from.block), this.pool.bufferOf(to.block)];
-    this.#endPass();
-    this.#encoder ??= this.device.createCommandEncoder();
-    this.#encoder.copyBufferToBuffer(source, from.offset, target, to.offset, bytes);
+    this.#commands().copyBufferToBuffer(source, from.offset, target, to.offset, inWords(from.bytes));
     to.block.writes += 1;
   }
 
   /** Fills with zero bytes, in recorded order. */
   clear(view: View): void {
     const buffer = this.pool.bufferOf(view.block);
-    this.#endPass();
-    this.#encoder ??= this.device.createCommandEncoder();
-    this.#encoder.clearBuffer(buffer, view.offset, Math.ceil(view.bytes / 4) * 4);
+    this.#commands().clearBuffer(buffer, view.offset, inWords(view.bytes));
     view.block.writes += 1;
   }
 
@@ -228,16 +218,14 @@ export class Gpu {
   /** Bytes of a view, copied back to the CPU. */
   async readBytes(view: View): Promise<ArrayBuffer> {
     const buffer = this.pool.bufferOf(view.block);
-    const bytes = Math.ceil(view.bytes / 4) * 4;
+    const size = inWords(view.bytes);
     const staging = this.device.createBuffer({
-      size: bytes,
+      size,
       usage: 0x01 | 0x08 /* MAP_READ | COPY_DST */,
       label: 'read',
     });
     try {
-      this.#endPass();
-      this.#encoder ??= this.device.createCommandEncoder();
-      this.#encoder.copyBufferToBuffer(buffer, view.offset, staging, 0, bytes);
+      this.#commands().copyBufferToBuffer(buffer, view.offset, staging, 0, size);
       this.flush();
       try {
         await this.wait(staging.mapAsync(0x01));
@@ -274,6 +262,12 @@ export class Gpu {
     this.#pass = undefined;
   }
 
+  /** The encoder of what is pending, outside of any pass. */
+  #commands(): GPUCommandEncoder {
+    this.#endPass();
+    return (this.#encoder ??= this.device.createCommandEncoder());
+  }
+
   /** Writes the Params of one dispatch; returns their offset in the ring. */
   #fillSlot(kernel: Kernel, params: Readonly<Record<string, number>>): number {
     const slot =
@@ -290,4 +284,9 @@ export class Gpu {
     this.#failure = found ?? this.#failure;
     if (this.#failure) throw this.#failure;
   }
+}
+
+/** Bytes rounded up to whole words. */
+function inWords(bytes: number): number {
+  return Math.ceil(bytes / 4) * 4;
 }

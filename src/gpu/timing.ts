@@ -2,6 +2,8 @@
  * Times of single dispatches by timestamp queries: while the timer is on, every dispatch gets a compute pass of its
  * own with a timestamp at either end. Off, it costs nothing.
  */
+import type { Grid } from './dispatch.ts';
+
 export interface DispatchTime {
   readonly kernel: string;
   readonly shape: string;
@@ -12,7 +14,7 @@ export interface DispatchTime {
 
 const PAIRS = 1024;
 
-type Cost = { readonly flops?: number; readonly bytes?: number; readonly shape?: string } | undefined;
+type Cost = Grid['cost'];
 
 export class Timer {
   readonly #device: GPUDevice;

@@ -152,7 +152,7 @@ async function place(
   // Not written in place: rows of a stacked tensor may begin where no binding can.
   const made = t.dtype === 'f16' ? narrow(s, wide) : wide;
   const target = new Tensor(t.block, [n], t.dtype, t.offset + at * bytesOf(t.dtype));
-  gpu.copy(made, target, Math.ceil(made.bytes / 4) * 4);
+  gpu.copy(made, target);
   s.close();
 }
 

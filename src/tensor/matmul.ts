@@ -140,15 +140,17 @@ function check(
   const fail = (what: string): never => {
     throw new ShapeError(`matmul: ${what}`);
   };
+  const fits = (t: Tensor, cols: number): boolean =>
+    t.rows === a.rows && t.cols === cols && t.dtype === 'f32';
   if (a.dtype !== 'f32' || b.dtype === 'u32')
     fail(`a must be f32 and b f32, f16 or bf16: ${name(a)} · ${name(b)}.`);
   if (window) {
-    const beyond = (window.a ?? 0) + k > a.cols || (out !== undefined && (window.out ?? 0) + n > out.cols);
-    if (beyond || !out || bias || residual || gelu)
+    const { a: aFirst = 0, out: cFirst = 0 } = window;
+    const isWithin = aFirst + k <= a.cols && out && cFirst + n <= out.cols && fits(out, out.cols);
+    if (!isWithin || bias || residual || gelu)
       fail(
-        `the window [${window.a ?? 0}, ${window.out ?? 0}] of ${name(a)} · ${name(b)} is larger than an operand, or comes with more than \`out\`.`,
+        `the window [${aFirst}, ${cFirst}] of ${name(a)} · ${name(b)} is larger than an operand, or comes with more than \`out\`.`,
       );
-    if (out && (out.rows !== a.rows || out.dtype !== 'f32')) fail(`out is ${name(out)} for ${a.rows} rows.`);
     return;
   }
   if (a.cols !== k) {
@@ -156,11 +158,9 @@ function check(
     fail(`inner sizes differ: ${name(a)} · ${name(b)}${transposeB ? 'ᵀ' : ''}.${other}`);
   }
   if (bias && bias.size !== n) fail(`bias ${name(bias)} for ${n} columns.`);
-  if (residual && (residual.rows !== a.rows || residual.cols !== n || residual.dtype !== 'f32'))
-    fail(`residual is ${name(residual)}; the product is [${a.rows}, ${n}].`);
+  for (const t of [residual, out])
+    if (t && !fits(t, n)) fail(`out or residual is ${name(t)}; the product is [${a.rows}, ${n}].`);
   if (residual && accumulate) fail('accumulate adds to `out`, residual to another tensor; pass one.');
   if (gelu && out) fail('gelu makes a tensor of its own; leave `out` away.');
   if (accumulate && !out) fail('accumulate adds to `out`; pass one.');
-  if (out && (out.rows !== a.rows || out.cols !== n || out.dtype !== 'f32'))
-    fail(`out is ${name(out)}; the product is [${a.rows}, ${n}].`);
 }

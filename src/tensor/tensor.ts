@@ -109,7 +109,7 @@ export function indices(s: Scope, list: readonly number[], label: string): Tenso
 /** A copy in the same or another scope. */
 export function copy(s: Scope, t: Tensor, label = t.label): Tensor {
   const made = empty(s, t.shape, label, t.dtype);
-  s.gpu.copy(t, made, Math.ceil(t.bytes / 4) * 4);
+  s.gpu.copy(t, made);
   return made;
 }
 

@@ -117,7 +117,7 @@ export const FAULTS: readonly Mutant[] = [
     ...['options.journal?.append(result)', 'undefined'],
   ),
   guard(
-    ...(['13: a changed edit file', 'record', /^an edit file is what/, 'src/edit/record.ts'] as const),
+    ...(['13: a changed edit file', 'record', /^an edit file is what/, 'src/edit/record-fields.ts'] as const),
     ...['isSealed(file)', 'true'],
   ),
   guard(

@@ -446,7 +446,7 @@ const files: Mutant[] = [
   },
   {
     name: 'an edit file may hold numbers that are none',
-    file: 'src/edit/record.ts',
+    file: 'src/edit/record-fields.ts',
     within: 'readPair',
     from: '!Number.isFinite(x)',
     to: 'x === Infinity',
