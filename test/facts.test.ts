@@ -66,7 +66,7 @@ test('facts that contradict each other, and facts that are there twice', async (
 test('values are searched for as many at a time as memory allows, in order', async () => {
   const { tokenizer, dims, gpu } = await openFacts();
   const rows = readFacts(LINES.join('\n'), 'f').map(({ prompt, subject, targetNew: target }) =>
-    editRows(tokenizer, { prompt, subject, target }, ['{}', 'So. {}'], dims.context),
+    editRows(tokenizer, { prompt, subject, target }, ['{}', 'So. {}'], dims),
   );
   const cut = (memory: number): number[][] => valueBatches(gpu, dims, 1, rows, memory);
   assert.equal(cut(2 ** 30), [[0, 1, 2, 3, 4, 5]]);

@@ -83,7 +83,7 @@ for (const name of ['gpt2', 'llama3']) {
 
 function rowsOf(model: Model, { batches, contexts }: Fixture, b: number): EditRows[] {
   return batches[b]!.map(({ prompt, subject, target_new: target }) =>
-    editRows(model.tokenizer, { prompt, subject, target }, contexts.flat(), model.dims.context),
+    editRows(model.tokenizer, { prompt, subject, target }, contexts.flat(), model.dims),
   );
 }
 

@@ -66,14 +66,14 @@ test('every wrong input is a UsageError that says what came', () => {
     [() => readBracketed('Of [ ] is', 'x'), ['subject', 'found nothing']],
     [() => readBracketed('Of [A] {} is', 'x'), ['found both', '\n  Of [A] {} is\n         ^^']],
     [() => readBracketed('Of [A{}B] is', 'x'), ['found both']],
-    [() => checkLength('prompt', 257, 256), ['prompt', 'at most 256', 'found 257']],
+    [() => checkLength('prompt', 257, { context: 256 }), ['prompt', 'at most 256', 'found 257']],
   ];
   for (const [run, words] of cases) {
     const error = thrown(run);
     assert.instance(error, UsageError);
     for (const word of words) assert.ok(error.message.includes(word), `${word} is not in: ${error.message}`);
   }
-  checkLength('prompt', 256, 256);
+  checkLength('prompt', 256, { context: 256 });
 });
 
 test('a long text is shown around the offending place', () => {

@@ -89,7 +89,7 @@ test('a subject that ends inside a multi-token character ends at its last byte',
 test('rows: text, target but its last id, and the positions that predict it', () => {
   for (const { request, target_ids, lookups } of goldenEdits) {
     const { prompt, subject, target_new: target } = request;
-    const rows = editRows(facts, readRequest({ prompt, subject, target }), goldenContexts, 256);
+    const rows = editRows(facts, readRequest({ prompt, subject, target }), goldenContexts, { context: 256 });
     assert.equal(rows.targetIds, target_ids);
     for (const [j, row] of rows.rewrites.entries()) {
       const text = goldenContexts[j]!.split('{}').join(prompt).split('{}').join(subject);
@@ -109,9 +109,9 @@ test('rows: text, target but its last id, and the positions that predict it', ()
 });
 
 const codesOf = (prompt: string, subject: string, target: string, tokenizer = gpt2) =>
-  editRows(tokenizer, readRequest({ prompt, subject, target }), ['{}', 'So. {}'], 1024).warnings.map(
-    (w) => w.code,
-  );
+  editRows(tokenizer, readRequest({ prompt, subject, target }), ['{}', 'So. {}'], {
+    context: 1024,
+  }).warnings.map((w) => w.code);
 
 test('rows: warnings', () => {
   assert.equal(codesOf('The tongue of {} is', 'Zoë', 'English'), []);
@@ -125,12 +125,12 @@ test('rows: warnings', () => {
 test('rows: target ids that change when decoded and tokenised again are flagged, and used as they are', () => {
   // Two line breaks before a letter are two tokens, at the end of a text they are one.
   const request = readRequest({ prompt: 'Of {}', subject: 'Zoë', target: 'a\n\nb' });
-  const { rewrites, warnings, targetIds } = editRows(gpt2, request, ['{}', 'So. {}'], 1024);
+  const { rewrites, warnings, targetIds } = editRows(gpt2, request, ['{}', 'So. {}'], { context: 1024 });
   assert.match(warnings.find((w) => w.code === 'retokenised')!.message, /contexts 0, 1/);
   assert.equal(rewrites[0]!.ids, [...gpt2.encode('Of Zoë'), ...targetIds.slice(0, -1)]);
   // One context is enough, and so are other ids in the same number.
   const asMany = readRequest({ prompt: 'Of {}', subject: 'Zoë', target: 'a  \n\u00a0\u00a0b' });
-  const row = editRows(gpt2, asMany, ['{}'], 1024);
+  const row = editRows(gpt2, asMany, ['{}'], { context: 1024 });
   assert.is(
     gpt2.encode(`Of Zoë${gpt2.decode(row.targetIds.slice(0, -1))}`).length,
     row.rewrites[0]!.ids.length,
@@ -142,8 +142,8 @@ test('rows: a row longer than the window is refused, naming the context and the 
   const request = readRequest({ prompt: 'The tongue of {} is', subject: 'Zoë', target: 'English of old' });
   const length = gpt2.encode('The tongue of Zoë is').length;
   const given = gpt2.encode(' English of old').length - 1;
-  assert.is(editRows(gpt2, request, ['{}'], length + given).rewrites.length, 1);
-  const bare = thrown(() => editRows(gpt2, request, ['{}'], length + given - 1));
+  assert.is(editRows(gpt2, request, ['{}'], { context: length + given }).rewrites.length, 1);
+  const bare = thrown(() => editRows(gpt2, request, ['{}'], { context: length + given - 1 }));
   assert.instance(bare, UsageError);
   assert.match(
     bare.message,
@@ -151,7 +151,7 @@ test('rows: a row longer than the window is refused, naming the context and the 
       `the prompt \\(${length} tokens\\).*at most ${length + given - 1} tokens.*found ${length + given}`,
     ),
   );
-  const other = thrown(() => editRows(gpt2, request, ['{}', 'A b c d. {}'], length + given));
+  const other = thrown(() => editRows(gpt2, request, ['{}', 'A b c d. {}'], { context: length + given }));
   assert.match(other.message, /context 1 with the prompt/);
 });
 

@@ -98,7 +98,7 @@ export class Engine {
     const { model, layer } = this;
     const request = readRequest(wish);
     const contexts = await this.contexts((done, total) => on({ kind: 'contexts', done, total }), signal);
-    const rows = editRows(model.tokenizer, request, contexts, model.dims.context);
+    const rows = editRows(model.tokenizer, request, contexts, model.dims);
     const strip = this.#strip(rows);
     on({ kind: 'tokens', strip });
     const ids = rows.rewrites[0]?.ids.slice(0, rows.rewrites[0].promptLength) ?? [];

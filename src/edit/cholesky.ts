@@ -126,9 +126,8 @@ function record(
       const cost = { flops: flops * (end - first) * (n - q) };
       gpu.run(rung.kernel, { failed, left, panel }, { ...update }, gridOf(rung, update, gpu.adapter, cost));
     }
-    const pivoting = { diagonal, panel, pivots, failed };
+    const pivoting = { diagonal, panel, pivots, failed, inverses };
     gpu.run('edit/cholesky_diagonal', pivoting, { q, noise: NOISE }, { groups: 1 });
-    gpu.run('edit/triangular_inverse', { panel, inverses }, { q }, { groups: 1 });
     const below = { groups: 4 * (n - q - 1), cost: { flops: flops * (n - q - 1) } };
     gpu.run('edit/cholesky_below', { inverses, panel }, { q }, below);
   }

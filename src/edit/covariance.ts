@@ -88,8 +88,7 @@ export class CovarianceBuild<P> {
   /** By layer. */
   readonly moments: ReadonlyMap<number, SecondMoment>;
   /** By layer, keys [P, F] of the last tokens of this run's first documents. */
-  readonly probes: ReadonlyMap<number, Tensor>;
-  readonly #probes = new Map<number, Tensor>();
+  readonly probes = new Map<number, Tensor>();
   readonly #model: Model;
   readonly #owner: Scope;
   readonly #skipSpecial: boolean;
@@ -107,7 +106,6 @@ export class CovarianceBuild<P> {
     this.#model = model;
     this.#owner = owner;
     this.moments = openMoments(owner, model.dims.F, layers, resume);
-    this.probes = this.#probes;
     const { tokens = 0, skipped = 0, documents = 0, cut = 0, position } = resume ?? {};
     this.#counts = { tokens, skipped, documents, cut };
     this.#position = position;
@@ -154,7 +152,7 @@ export class CovarianceBuild<P> {
   add(rows: readonly (readonly number[])[]): number {
     const { tokenizer } = this.#model;
     const skip = (id: number): boolean => this.#skipSpecial && tokenizer.isSpecial(id);
-    const first = this.#probes.size === 0;
+    const first = this.probes.size === 0;
     const s = this.#model.gpu.open();
     try {
       const batch = packRows(rows);
@@ -166,7 +164,7 @@ export class CovarianceBuild<P> {
         if (kept.length === k.rows) moment.add(inner, k);
         else if (kept.length > 0) moment.add(inner, gatherRows(inner, k, indices(inner, kept, 'kept')));
         moment.fold(inner); // a batch is one f32 sum, wherever runs begin and end
-        if (first) this.#probes.set(layer, gatherRows(this.#owner, k, indices(inner, ends, 'probes')));
+        if (first) this.probes.set(layer, gatherRows(this.#owner, k, indices(inner, ends, 'probes')));
       };
       const to = Math.max(...this.moments.keys()) + 1;
       this.#model.forward(s, uploadBatch(s, batch), { to, stop: 'key', hooks: { key } });

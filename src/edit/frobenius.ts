@@ -1,4 +1,4 @@
-/** How large a matrix is, the same bits every time. Frobenius: the GPU sums stretches, the few partial sums are added in float64. */
+/** |W|, Frobenius, the same bits every time: the GPU sums stretches, the few partial sums are added in float64. */
 import { ShapeError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
@@ -23,41 +23,6 @@ export async function frobeniusDifference(gpu: Gpu, a: Tensor, b: Tensor): Promi
       `frobeniusDifference: "${a.label}" ${a.dtype} [${a.shape.join(', ')}], "${b.label}" ${b.dtype} [${b.shape.join(', ')}].`,
     );
   return norm(gpu, a, b);
-}
-
-/** Power iteration ends when the norm changes by less than this part of itself, or after so many rounds. */
-const STILL = 1e-6;
-const MOST_ROUNDS = 300;
-
-/**
- * The largest singular value of a − b, both f32: how far a key is moved at most. Power iteration on (a − b)ᵀ(a − b) in
- * float64, from a fixed vector.
- */
-export async function spectralDifference(gpu: Gpu, a: Tensor, b: Tensor): Promise<number> {
-  const [x, y] = [await read(gpu, a), await read(gpu, b)];
-  const [rows, cols] = [a.rows, a.cols];
-  const change = Float64Array.from(x, (value, i) => value - (y[i] ?? NaN));
-  let v = Float64Array.from({ length: cols }, (_, c) => 1 + Math.sin(c)); // no direction of W in particular
-  let sigma = 0;
-  for (let round = 0; round < MOST_ROUNDS; round += 1) {
-    const length = Math.sqrt(v.reduce((sum, t) => sum + t * t, 0));
-    if (!(length > 0)) return length;
-    const next = new Float64Array(cols);
-    let squares = 0;
-    for (let r = 0; r < rows; r += 1) {
-      const row = change.subarray(r * cols, (r + 1) * cols);
-      let along = 0;
-      for (let c = 0; c < cols; c += 1) along += (row[c] as number) * (v[c] as number);
-      along /= length;
-      squares += along * along;
-      for (let c = 0; c < cols; c += 1) next[c] = (next[c] as number) + along * (row[c] as number);
-    }
-    const found = Math.sqrt(squares);
-    v = next;
-    if (Math.abs(found - sigma) <= STILL * found) return found;
-    sigma = found;
-  }
-  return sigma;
 }
 
 /** Adds up in float64 what the first stage leaves, window by window. */

@@ -80,22 +80,24 @@ export async function openMetric(gpu: Gpu, request: MetricRequest): Promise<Metr
   }
 }
 
-async function factored(owner: Scope, { method, options, covariance }: MetricRequest): Promise<Metric> {
-  const { gpu } = owner;
+/** What a metric says of itself, whatever A is. */
+function about(owner: Scope, { method, options, covariance }: MetricRequest) {
   const { key, size, tokens } = covariance;
+  return { method, options, key, size, tokens, close: () => owner.close() };
+}
+
+async function factored(owner: Scope, request: MetricRequest): Promise<Metric> {
+  const { gpu } = owner;
+  const { method, options, covariance } = request;
   const wanted =
     METHOD_TABLE[method].metric === 'C + ridge' ? options.normWeight / options.covarianceWeight : 0;
-  const c = uploadPanels(owner, covariance.panels, size);
+  const c = uploadPanels(owner, covariance.panels, covariance.size);
   const [inverse, ridge] = await gpu.scope(async (s) => {
     const factor = await factorise(s, c, { ridge: wanted });
     return [invertFactor(owner, factor), factor.ridge - wanted] as const;
   });
   return {
-    method,
-    options,
-    key,
-    size,
-    tokens,
+    ...about(owner, request),
     ridge,
     description: wanted === 0 ? 'A = C' : `A = C + ${wanted.toPrecision(3)} I`,
     half: (s, q) => solveLower(s, inverse, q),
@@ -112,16 +114,13 @@ async function factored(owner: Scope, { method, options, covariance }: MetricReq
       }
       return found;
     },
-    close: () => owner.close(),
   };
 }
 
-async function nullSpace(
-  owner: Scope,
-  { method, options, covariance, eigen }: MetricRequest,
-): Promise<Metric> {
+async function nullSpace(owner: Scope, request: MetricRequest): Promise<Metric> {
   const { gpu } = owner;
-  const { key, size, tokens } = covariance;
+  const { options, covariance, eigen } = request;
+  const { key, size } = covariance;
   const threshold = options.nullSpaceThreshold;
   const { values, vectors } = eigen
     ? await eigen(covariance)
@@ -132,11 +131,7 @@ async function nullSpace(
   if (rank === 0) throw noNullSpace(key, threshold, values);
   const rows = upload(owner, vectors.slice(0, rank * size), [rank, size], 'null_space');
   return {
-    method,
-    options,
-    key,
-    size,
-    tokens,
+    ...about(owner, request),
     ridge: 0,
     description: `A⁻¹ = N, ${rank} of ${size} directions, where C is below ${threshold}`,
     half: (s, q) => matmul(s, q, rows, { transposeB: true }),
@@ -147,7 +142,6 @@ async function nullSpace(
         const projected = await read(gpu, matmul(inner, matmul(inner, t, rows, { transposeB: true }), rows));
         return xs.map((x, i) => x.map((value, f) => (projected[i * size + f] as number) - value));
       }),
-    close: () => owner.close(),
   };
 }
 

@@ -137,12 +137,14 @@ function checkText(where: string, text: string): void {
 /**
  * @param where   what is too long: `prompt`, `context 7 with prompt and target`
  * @param length  its tokens
- * @param window  the model's context window: a number of tokens, or its sizes, which say what ends it
+ * @param window  how long a text may be, and what ends it: the sizes of the model
  * @throws UsageError naming both lengths
  */
-export function checkLength(where: string, length: number, window: number | ContextLimit): void {
-  const { context, contextIs = "the model's context window" } =
-    typeof window === 'number' ? { context: window } : window;
+export function checkLength(
+  where: string,
+  length: number,
+  { context, contextIs = "the model's context window" }: ContextLimit,
+): void {
   if (length <= context) return;
   throw new UsageError(
     `${where}: expected at most ${context} tokens, ${contextIs}, found ${length}. Shorten the text.`,

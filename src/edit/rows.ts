@@ -65,7 +65,7 @@ const KL_PROMPT: Template = { before: '', after: ' is a' };
  * tokenises again, which is the same for words and miscounts where a target splits a character; a warning says so.)
  *
  * @param contexts  templates of a prompt; the first is `{}`
- * @param window    the model's context window, in tokens
+ * @param window    how long a row may be: the sizes of the model
  * @throws UsageError when a row exceeds the window, naming the context, or the prompt's tokens change before the target
  * @see Meng et al. 2022, section 3.1, step 2; kmeng01/rome `compute_v`
  */
@@ -73,7 +73,7 @@ export function editRows(
   tokenizer: Tokenizer,
   request: EditRequest,
   contexts: readonly string[],
-  window: number | ContextLimit,
+  window: ContextLimit,
 ): EditRows {
   const prompt = readTemplate(request.prompt, 'prompt', 'Write {} where the subject goes, once.');
   const targetIds = tokenizer.encodeTarget(sentence(request), request.target).target;

@@ -1,7 +1,9 @@
-/** What the eigenvalues of C look like, without computing them. */
+/** What the eigenvalues of C look like, without computing them, and how far a change of W reaches: by power iteration. */
+import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { dot, norm } from '../statistics.ts';
 import { read } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import type { Factor } from './cholesky.ts';
 import { squares } from './frobenius.ts';
 import type { Panels } from './panels.ts';
@@ -19,10 +21,6 @@ export interface Spectrum {
   readonly effectiveRank: number;
 }
 
-/** Steps of a power iteration, and the relative change that ends it. */
-const MAX_STEPS = 30;
-const CLOSE = 0.01;
-
 /** Power iteration with C for the largest eigenvalue, with the factor's inverse for the smallest. */
 export async function spectrum(s: Scope, c: Panels, factor: Factor): Promise<Spectrum> {
   const largest = await power(c.f, (x) => symmetricProduct(s, c, x));
@@ -35,21 +33,47 @@ export async function spectrum(s: Scope, c: Panels, factor: Factor): Promise<Spe
   return { largest, smallest, condition: largest / smallest, trace, effectiveRank };
 }
 
-/** The largest eigenvalue of a positive definite map: Rayleigh quotients until two agree to 1 %. */
-async function power(f: number, map: (x: Float64Array) => Promise<Float64Array>): Promise<number> {
+/** The largest eigenvalue of a positive definite map: Rayleigh quotients until two differ by less than a part of them. */
+async function power(
+  f: number,
+  map: (x: Float64Array) => Promise<Float64Array> | Float64Array,
+  { close, steps } = { close: 0.01, steps: 30 },
+): Promise<number> {
   // No random start is needed: a fixed one with no structure, so that runs repeat.
   let x: Float64Array = Float64Array.from({ length: f }, (_, i) => 1 + Math.sin(1 + 12.9898 * i * i));
   let value = 0;
-  for (let step = 0; step < MAX_STEPS; step += 1) {
+  for (let step = 0; step < steps; step += 1) {
     const length = norm(x);
+    if (!(length > 0)) return length;
     x = x.map((element) => element / length);
     const y = await map(x);
     const next = dot(x, y);
     x = y;
-    if (step > 2 && Math.abs(next - value) <= CLOSE * Math.abs(next)) return next;
+    if (step > 2 && Math.abs(next - value) <= close * Math.abs(next)) return next;
     value = next;
   }
   return value;
+}
+
+/** The largest singular value of a − b, both f32: how far a key is moved at most. In float64 on the CPU. */
+export async function spectralDifference(gpu: Gpu, a: Tensor, b: Tensor): Promise<number> {
+  const [x, y] = [await read(gpu, a), await read(gpu, b)];
+  const change = Float64Array.from(x, (value, i) => value - (y[i] ?? NaN));
+  const { rows, cols } = a;
+  const square = await power(
+    cols,
+    (v) => {
+      const next = new Float64Array(cols);
+      for (let r = 0; r < rows; r += 1) {
+        const row = change.subarray(r * cols, (r + 1) * cols);
+        const along = dot(row, v);
+        for (let c = 0; c < cols; c += 1) next[c] = (next[c] as number) + along * (row[c] as number);
+      }
+      return next;
+    },
+    { close: 2e-6, steps: 300 },
+  );
+  return Math.sqrt(square);
 }
 
 /** Squared Frobenius norm: sums of the panels' blocks, those below the diagonal twice. */

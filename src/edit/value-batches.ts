@@ -18,12 +18,12 @@ const ENOUGH_TOKENS = 512;
 /** What requests take on the GPU while their values are searched for, in bytes. */
 interface Need {
   /** In all. */
-  readonly total: number;
+  total: number;
   /** The largest tensors, each of which one binding must hold. */
-  readonly logits: number;
-  readonly states: number;
+  logits: number;
+  states: number;
   /** Tokens of a step. */
-  readonly tokens: number;
+  tokens: number;
 }
 
 /**
@@ -43,20 +43,16 @@ export function valueBatches(
   let sum: Need = { total: Infinity, logits: 0, states: 0, tokens: 0 };
   for (const [i, rows] of requests.entries()) {
     const need = needOf(dims, layer, rows);
-    const together: Need = {
-      total: sum.total + need.total,
-      logits: sum.logits + need.logits,
-      states: sum.states + need.states,
-      tokens: sum.tokens + need.tokens,
-    };
-    const fits = Math.max(together.logits, together.states) <= gpu.maxBindingBytes;
-    if (together.total <= memory && together.tokens <= ENOUGH_TOKENS && fits) {
-      batches.at(-1)?.push(i);
-      sum = together;
-    } else {
-      batches.push([i]);
-      sum = need;
+    const fits =
+      sum.total + need.total <= memory &&
+      sum.tokens + need.tokens <= ENOUGH_TOKENS &&
+      Math.max(sum.logits + need.logits, sum.states + need.states) <= gpu.maxBindingBytes;
+    if (!fits) {
+      batches.push([]);
+      sum = { total: 0, logits: 0, states: 0, tokens: 0 };
     }
+    batches.at(-1)?.push(i);
+    for (const part of Object.keys(sum) as (keyof Need)[]) sum[part] += need[part];
   }
   return batches;
 }

@@ -123,7 +123,6 @@ export interface LossTerms {
   readonly delta: Tensor;
   readonly v0: Tensor;
   readonly weightDecay: number;
-  readonly enough?: number;
   /** Ends the search at so many rows with all target tokens as arg-max in every sampled context; 0: never. */
   readonly stopAfter?: number;
   /** [R, V], of which the arg-max is asked where `stopAfter` is not 0. */
@@ -132,7 +131,7 @@ export interface LossTerms {
 
 /** Writes row `step` of the trace of every request of the table. */
 export function lossTrace(s: Scope, terms: LossTerms): void {
-  const { trace, step, table, nll, kl, delta, v0, weightDecay, enough = SMALL_LOSS, stopAfter = 0 } = terms;
+  const { trace, step, table, nll, kl, delta, v0, weightDecay, stopAfter = 0 } = terms;
   const { requests, targets } = table;
   const n = delta.rows;
   if (nll.size !== targets.size || delta.size !== v0.size || (step + 1) * n > trace.rows) {
@@ -141,7 +140,8 @@ export function lossTrace(s: Scope, terms: LossTerms): void {
     );
   }
   const likeliest = stopAfter > 0 && terms.logits ? argmaxRows(s, terms.logits) : targets;
-  const params = { step, n, d: delta.cols, weight_decay: weightDecay, enough, stop_after: stopAfter };
+  const limits = { enough: SMALL_LOSS, stop_after: stopAfter };
+  const params = { step, n, d: delta.cols, weight_decay: weightDecay, ...limits };
   const bindings = { requests, nll, kl, delta, v0, targets, likeliest, trace };
   s.gpu.run('edit/loss_trace', bindings, params, { groups: [requests.rows] });
 }

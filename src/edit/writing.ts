@@ -48,9 +48,7 @@ export async function measureAnchor(
   const some = requests.slice(0, MOST_ANCHORS);
   const { D } = model.dims;
   if (writing.kind === 'mass') {
-    const rows = some.map((request) =>
-      editRows(model.tokenizer, request, contextsOf(writing), model.dims.context),
-    );
+    const rows = some.map((request) => editRows(model.tokenizer, request, contextsOf(writing), model.dims));
     return anchorOf(await findValues(model, rows, { ...writing, signal }), D, some.length);
   }
   const edits = await computeEdits(model, some, {

@@ -63,23 +63,15 @@ function padded(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }
 
-function u32(value: number): Uint8Array {
-  const out = new DataView(new ArrayBuffer(4));
-  out.setUint32(0, value, true);
-  return new Uint8Array(out.buffer);
+function scalar(bytes: 4 | 8, set: (view: DataView) => void): Uint8Array {
+  const view = new DataView(new ArrayBuffer(bytes));
+  set(view);
+  return new Uint8Array(view.buffer);
 }
 
-function f32(value: number): Uint8Array {
-  const out = new DataView(new ArrayBuffer(4));
-  out.setFloat32(0, value, true);
-  return new Uint8Array(out.buffer);
-}
-
-function u64(value: number): Uint8Array {
-  const out = new DataView(new ArrayBuffer(8));
-  out.setBigUint64(0, BigInt(value), true);
-  return new Uint8Array(out.buffer);
-}
+const u32 = (value: number): Uint8Array => scalar(4, (view) => view.setUint32(0, value, true));
+const f32 = (value: number): Uint8Array => scalar(4, (view) => view.setFloat32(0, value, true));
+const u64 = (value: number): Uint8Array => scalar(8, (view) => view.setBigUint64(0, BigInt(value), true));
 
 function text(value: string): Uint8Array {
   const bytes = new TextEncoder().encode(value);

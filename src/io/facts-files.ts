@@ -34,7 +34,7 @@ async function* batchesOf({ model, facts, journal, lines }: WrittenFacts) {
     };
     const requests = mine.map((fact) => {
       const words = requestOf(fact);
-      return { ...words, targetIds: editRows(model.tokenizer, words, ['{}'], model.dims.context).targetIds };
+      return { ...words, targetIds: editRows(model.tokenizer, words, ['{}'], model.dims).targetIds };
     });
     const updates = layers.map(({ layer, rank }) => ({
       layer,

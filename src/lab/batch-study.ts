@@ -8,7 +8,8 @@
 import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { keepWeights } from '../edit/apply.ts';
-import { frobenius, frobeniusDifference, spectralDifference } from '../edit/frobenius.ts';
+import { frobenius, frobeniusDifference } from '../edit/frobenius.ts';
+import { spectralDifference } from '../edit/spectrum.ts';
 import type { Model } from '../models/model.ts';
 import { mean, norm } from '../statistics.ts';
 import type { Tensor } from '../tensor/tensor.ts';

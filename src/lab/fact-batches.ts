@@ -123,7 +123,7 @@ export async function writeBatches(
 
 /** Facts as a way to write them reads them: in all of its contexts. */
 export function rowsOf({ tokenizer, dims }: Model, facts: readonly Fact[], writing: Writing): EditRows[] {
-  return facts.map((fact) => editRows(tokenizer, requestOf(fact), contextsOf(writing), dims.context));
+  return facts.map((fact) => editRows(tokenizer, requestOf(fact), contextsOf(writing), dims));
 }
 
 /** What became of a batch: for its line, and the vectors by name; none of one that was left out. */
