@@ -2,11 +2,11 @@
 // the engine takes.
 //
 //   Λ = (v* − v) / (k · u)
-//   stats = divisor k·u, cosine k·u / (|k| |u|), |k|, |u|, |v* − v|, |Λ|, 0, 0
+//   stats = divisor k·u, cosine k·u / (|k| |u|), |Λ|
 //
 // What changed  lambda_1 says what is computed. Here k · u is made by a whole workgroup and keeps
 //          what rounding takes from it, and the norms come along.
-// Shapes   v_star, v, lambda [D]; key, u [F]; stats [8].
+// Shapes   v_star, v, lambda [D]; key, u [F]; stats [3].
 // Work     one workgroup; strides, then a tree: a fixed order.
 // Cost     8 F + 12 D bytes.
 // Numerics k·u may be tiny beside |k| |u| (the disabling edits of ROME), so its products and sums
@@ -83,10 +83,5 @@ fn main(@builtin(local_invocation_index) lane: u32) {
   if (lane != 0u) { return; }
   stats[0] = divisor;
   stats[1] = divisor / (norms.x * norms.y);
-  stats[2] = norms.x;
-  stats[3] = norms.y;
-  stats[4] = norms.z;
-  stats[5] = norms.z / abs(divisor);
-  stats[6] = 0.0;
-  stats[7] = 0.0;
+  stats[2] = norms.z / abs(divisor);
 }

@@ -12,7 +12,7 @@ import type { Architecture } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
 import type { Edit, Update } from './edit.ts';
 import { judge } from './guard.ts';
-import type { Thresholds, Verdict } from './guard.ts';
+import type { Thresholds } from './guard.ts';
 import { METHODS } from './method.ts';
 import type { Method } from './method.ts';
 import {
@@ -54,18 +54,11 @@ export function recordTensors(update: LowRankUpdate): TensorToWrite[] {
 }
 
 /** The numbers of an update as files and `--json` name them. */
-export interface UpdateNumbers {
-  readonly divisor: number;
-  readonly cosine: number;
-  readonly lambda_norm: number;
-  readonly update_norm: number;
-  readonly normalised_update: number;
-  readonly relative_update: number;
-  readonly verdict: Verdict;
-}
+export type UpdateNumbers = Readonly<ReturnType<typeof updateNumbers>>;
 
 /** @param thresholds of the verdict, where they are not the usual ones */
-export function updateNumbers(update: Update, thresholds?: Thresholds): UpdateNumbers {
+export function updateNumbers(update: Update, thresholds?: Thresholds) {
+  const verdict = thresholds ? judge(update.cosine, update.relativeUpdate, thresholds) : update.verdict;
   return {
     divisor: update.divisor,
     cosine: update.cosine,
@@ -73,7 +66,7 @@ export function updateNumbers(update: Update, thresholds?: Thresholds): UpdateNu
     update_norm: update.updateNorm,
     normalised_update: update.normalisedUpdate,
     relative_update: update.relativeUpdate,
-    verdict: thresholds ? judge(update.cosine, update.relativeUpdate, thresholds) : update.verdict,
+    verdict,
   };
 }
 

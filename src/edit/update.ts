@@ -17,10 +17,6 @@ export interface LambdaStats {
   readonly divisor: number;
   /** k · u / (|k| |u|) */
   readonly cosine: number;
-  readonly keyNorm: number;
-  readonly uNorm: number;
-  /** |v* − v| */
-  readonly residualNorm: number;
   /** |Λ|; also the Frobenius norm of the update where |u| = 1. */
   readonly lambdaNorm: number;
 }
@@ -30,7 +26,7 @@ export interface LambdaStats {
  * @param value  [D] the value that the key has now, bias included in both
  * @param key    [F]
  * @param u      [F] of unit length
- * @returns      lambda [D], and stats [8] for `readLambdaStats`
+ * @returns      lambda [D], and stats [3] for `readLambdaStats`
  * @see Meng et al. 2022, eq. 2
  */
 export function solveLambda(
@@ -41,23 +37,15 @@ export function solveLambda(
     throw new ShapeError(`lambda: v* ${vStar.size} and v ${value.size}, key ${key.size} and u ${u.size}.`);
   }
   const lambda = empty(s, [vStar.size], 'lambda');
-  const stats = empty(s, [8], 'lambda_stats');
+  const stats = empty(s, [3], 'lambda_stats');
   const params = { f: key.size, d: vStar.size, zero: 0 };
   s.gpu.run('edit/lambda', { v_star: vStar, v: value, key, u, lambda, stats }, params, { groups: [1] });
   return { lambda, stats };
 }
 
 export async function readLambdaStats(gpu: Gpu, stats: Tensor): Promise<LambdaStats> {
-  const all = await read(gpu, stats);
-  const at = (i: number): number => all[i] ?? NaN;
-  return {
-    divisor: at(0),
-    cosine: at(1),
-    keyNorm: at(2),
-    uNorm: at(3),
-    residualNorm: at(4),
-    lambdaNorm: at(5),
-  };
+  const [divisor = NaN, cosine = NaN, lambdaNorm = NaN] = await read(gpu, stats);
+  return { divisor, cosine, lambdaNorm };
 }
 
 /** A change of one layer's W by U Λ: one edit, or several, of rank `rank` at most. */

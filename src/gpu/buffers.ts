@@ -39,8 +39,6 @@ const USAGE = 0x80 | 0x04 | 0x08; // STORAGE | COPY_SRC | COPY_DST
 export class Pool {
   /** Bytes asked for and not yet returned. Tests assert that it comes back to where it began. */
   liveBytes = 0;
-  /** The highest `liveBytes` so far. */
-  peakBytes = 0;
   /** Bytes that the pool keeps for reuse. */
   idleBytes = 0;
 
@@ -68,7 +66,6 @@ export class Pool {
   take(bytes: number, label: string): Block {
     const buffer = this.#buffer(bytes, label);
     this.liveBytes += bytes;
-    this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
     return { buffer, bytes, label, writes: 0 };
   }
 

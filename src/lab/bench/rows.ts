@@ -73,7 +73,7 @@ function geluCase(rows: number, cols: number, backward: boolean): BenchCase {
   return {
     name,
     shape: `${rows}x${cols}`,
-    kernels: [`tensor/${name}`],
+    kernels: ['tensor/gelu'],
     flops: (backward ? 18 : 10) * n,
     bytes: (backward ? 12 : 8) * n,
     prepare: (s) => {
