@@ -8,11 +8,11 @@
  */
 import process from 'node:process';
 import { factorise } from '../src/edit/cholesky.ts';
-import { uploadSymmetric } from '../src/edit/panels.ts';
 import { solve, type Solution } from '../src/edit/solve.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { cholesky, product, solveFactored, withSpectrum } from '../test/reference/linear-algebra.ts';
+import { uploadSymmetric } from '../test/symmetric.ts';
 
 const f = Number(process.argv[2] ?? 3072);
 const conditions = (process.argv[3] ?? '1e2,1e4,1e6,1e8').split(',').map(Number);

@@ -1,12 +1,13 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { CHOLESKY, factorise } from '../src/edit/cholesky.ts';
-import { readPanels, uploadSymmetric } from '../src/edit/panels.ts';
+import { readPanels } from '../src/edit/panels.ts';
 import { EditRefused } from '../src/errors.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { gpu, noise } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
 import { cholesky, withSpectrum } from './reference/linear-algebra.ts';
+import { uploadSymmetric } from './symmetric.ts';
 
 const test = suite('cholesky');
 const SIZES = [1, 2, 63, 64, 65, 127, 128, 129, 257];

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { adamStep } from '../src/edit/adam.ts';
-import { addAtRows, evenly, lookupsOf, meanRows, sumAtRows } from '../src/edit/add-at-rows.ts';
+import { addAtRows, evenly, lookupsOf, meanRows, sumRows as sumRequests } from '../src/edit/add-at-rows.ts';
 import { frobenius } from '../src/edit/frobenius.ts';
 import { spectralDifference } from '../src/edit/spectrum.ts';
 import { lossTable, lossTrace, readTraceRows } from '../src/edit/value-loss.ts';
@@ -54,8 +54,8 @@ test('the gradient by each delta is the sum of dy over its rows, on the tape too
   for (const d of WIDTHS) {
     const dy = noise(9 * d, 3, 100, 3);
     const want = OWNED.flatMap((rows) => sumRows(dy, d, rows));
-    const got = await twice((s) => sumAtRows(s, tensor(s, dy, [9, d]), lookupsOf(s, OWNED)));
-    allclose('sum_at_rows', got, want, { reduce: 4, scale: 110 });
+    const got = await twice((s) => sumRequests(s, tensor(s, dy, [9, d]), lookupsOf(s, OWNED)));
+    allclose('sum_rows', got, want, { reduce: 4, scale: 110 });
     const tape = new Tape();
     await gpu.scope(async (s) => {
       const delta = tensor(s, noise(3 * d, 4), [3, d]);
@@ -66,14 +66,15 @@ test('the gradient by each delta is the sum of dy over its rows, on the tape too
       const gradient = tape.backward(s, y, delta);
       assert.equal(await read(gpu, gradient), got);
       const { t: sum, canaries } = wide(s, [3, d]);
-      const { rows, starts } = lookupsOf(s, OWNED);
-      gpu.run('edit/sum_at_rows', { dy: y, rows, starts, sum }, { n: 3, d }, { threads: 3 * d });
+      const { rows, starts, weights } = lookupsOf(s, OWNED);
+      const bindings = { x: y, rows, starts, weights, y: sum };
+      gpu.run('tensor/sum_rows', bindings, { n: 3, d }, { threads: 3 * d });
       await canaries();
     }, tape);
   }
 });
 
-test('mean_rows weighs the rows of each request and stays inside its output', async () => {
+test('sum_rows weighs the rows of each request', async () => {
   for (const d of WIDTHS) {
     for (const c of [1, 2, 21]) {
       const n = 3;
@@ -90,12 +91,6 @@ test('mean_rows weighs the rows of each request and stays inside its output', as
         weights.reduce((sum, w, j) => sum + w * x[(Math.floor(i / d) * c + j) * d + (i % d)]!, 0),
       );
       allclose('uneven', await twice((s) => mean(s, weights)), uneven, bound);
-      await gpu.scope(async (s) => {
-        const { t, canaries } = wide(s, [n, d]);
-        const bindings = { x: tensor(s, x, [n * c, d]), weights: tensor(s, f32(evenly(c)), [c]), mean: t };
-        gpu.run('edit/mean_rows', bindings, { n, c, d }, { threads: n * d });
-        await canaries();
-      });
     }
   }
 });

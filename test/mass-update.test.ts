@@ -11,7 +11,7 @@ import type { MassUpdate } from '../src/edit/mass-update.ts';
 import { MASS_DEFAULTS } from '../src/edit/method.ts';
 import type { MassMethod, MassOptions } from '../src/edit/method.ts';
 import { openMetric } from '../src/edit/metric.ts';
-import { packSymmetric, uploadSymmetric } from '../src/edit/panels.ts';
+import { packSymmetric } from '../src/edit/panels.ts';
 import { invertFactor, solveLower, solveUpper } from '../src/edit/triangular.ts';
 import { lowRankUpdate } from '../src/edit/update.ts';
 import { EditRefused } from '../src/errors.ts';
@@ -24,6 +24,7 @@ import { golden, goldenTensors } from './model.ts';
 import { allclose, relativeError } from './reference/allclose.ts';
 import { cholesky, secondMoment, solveFactored, withSpectrum } from './reference/linear-algebra.ts';
 import { matmulReference } from './reference/matmul.ts';
+import { uploadSymmetric } from './symmetric.ts';
 
 const test = suite('mass update');
 let live = 0;

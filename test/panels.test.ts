@@ -6,10 +6,8 @@ import {
   packSymmetric,
   pieceRanges,
   readPanels,
-  readSymmetric,
   unpackSymmetric,
   uploadPanels,
-  uploadSymmetric,
   zeroPanels,
 } from '../src/edit/panels.ts';
 import { symmetricProducts, triangularSolves } from '../src/edit/product.ts';
@@ -23,6 +21,7 @@ import { bindingAtMost, gpu, noise, tensor } from './gpu.ts';
 import { allclose, relativeError } from './reference/allclose.ts';
 import { norm } from './reference/edit.ts';
 import { cholesky, product, solveFactored, withSpectrum } from './reference/linear-algebra.ts';
+import { readSymmetric, uploadSymmetric } from './symmetric.ts';
 
 const test = suite('panels');
 let live = 0;

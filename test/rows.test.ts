@@ -77,7 +77,7 @@ test('put_rows: rows and sources as named, from some column on, the rest untouch
       gpu.write(y, before);
       const [rows, sources] = [Uint32Array.of(8, 0, 4), Uint32Array.of(2, 4, 2)];
       const at = tensor(s, rows, [3]);
-      putRows(s, y, tensor(s, x, [n, first + d]), at, tensor(s, sources, [3]), first);
+      putRows(s, y, tensor(s, x, [n, first + d]), at, tensor(s, sources, [3]), { first });
       const want = before.slice();
       rows.forEach((row, i) => {
         const end = (sources[i]! + 1) * (first + d);

@@ -1,13 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import {
-  packSymmetric,
-  readPanels,
-  readSymmetric,
-  unpackSymmetric,
-  uploadPanels,
-  zeroPanels,
-} from '../src/edit/panels.ts';
+import { packSymmetric, readPanels, unpackSymmetric, uploadPanels, zeroPanels } from '../src/edit/panels.ts';
 import { factorise } from '../src/edit/cholesky.ts';
 import { solve } from '../src/edit/solve.ts';
 import { SECOND_MOMENT, SecondMoment, addOuterProducts } from '../src/edit/second-moment.ts';
@@ -15,6 +8,7 @@ import { Tensor, read, upload } from '../src/tensor/tensor.ts';
 import { gpu, noise, tensor } from './gpu.ts';
 import { allclose, relativeError } from './reference/allclose.ts';
 import { cholesky, product, secondMoment, solveFactored } from './reference/linear-algebra.ts';
+import { readSymmetric } from './symmetric.ts';
 
 const test = suite('second moment');
 let live = 0;

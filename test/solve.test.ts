@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { factorise } from '../src/edit/cholesky.ts';
 import { conjugateGradients, refine } from '../src/edit/refine.ts';
 import type { System } from '../src/edit/refine.ts';
-import { unpackSymmetric, uploadSymmetric } from '../src/edit/panels.ts';
+import { unpackSymmetric } from '../src/edit/panels.ts';
 import { triangularSolves } from '../src/edit/product.ts';
 import { checkRank } from '../src/edit/covariance-solver.ts';
 import { normalise, solve } from '../src/edit/solve.ts';
@@ -16,6 +16,7 @@ import { goldenTensors } from './model.ts';
 import { allclose, relativeError } from './reference/allclose.ts';
 import { norm } from './reference/edit.ts';
 import { cholesky, product, solveFactored, withSpectrum } from './reference/linear-algebra.ts';
+import { uploadSymmetric } from './symmetric.ts';
 
 const test = suite('solve');
 let live = 0;

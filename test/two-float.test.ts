@@ -1,9 +1,9 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { symmetricProduct, symmetricProducts } from '../src/edit/product.ts';
-import { uploadSymmetric } from '../src/edit/panels.ts';
 import { read, zeros } from '../src/tensor/tensor.ts';
 import { gpu, noise, tensor } from './gpu.ts';
+import { uploadSymmetric } from './symmetric.ts';
 
 const test = suite('two-float');
 

@@ -48,7 +48,7 @@ export const STAGES: readonly Stage[] = [
     ],
     shaders: [
       { name: 'tensor/gelu', mark: 'y[i] = ' },
-      { name: 'edit/mean_rows', mark: 'mean[i] = ' },
+      { name: 'tensor/sum_rows', mark: 'y[i] = ' },
     ],
   },
   {

@@ -1,14 +1,16 @@
-// Puts rows of one matrix, from some column on, in the place of rows of another.
+// Puts rows of one matrix, from some column on, in the place of rows of another, or adds them.
 //
-//   y[rows_i, c] = x[sources_i, first + c]
+//   y[rows_i, c] = x[sources_i, first + c],   with ADD  y[rows_i, c] += x[sources_i, first + c]
 //
 // Shapes  x [N, first + D]; y [T, D]; rows u32 [n], all different, below T; sources u32 [n], below
 //         N.
 // Work    one thread a coordinate of y; grids beyond 65,535 groups are folded to two dimensions.
 // Cost    8 n D bytes.
-// Test    test/rows.test.ts
+// Source  with ADD: kmeng01/rome `compute_v`, the hook on the MLP output that adds δ.
+// Test    test/rows.test.ts, test/edit-kernels.test.ts
 
 override WG: u32 = 64u;
+override ADD: u32 = 0u;
 
 struct Params { n: u32, d: u32, first: u32 }
 
@@ -28,5 +30,6 @@ fn main(
   let i = thread / params.d;
   let column = thread % params.d;
   let start = sources[i] * (params.first + params.d) + params.first;
-  y[rows[i] * params.d + column] = x[start + column];
+  let at = rows[i] * params.d + column;
+  if (ADD == 1u) { y[at] += x[start + column]; } else { y[at] = x[start + column]; }
 }

@@ -2,6 +2,7 @@
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { startsOf } from '../models/batch.ts';
+import { putRows } from '../tensor/gather.ts';
 import { copy, empty, indices, upload } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
@@ -13,18 +14,26 @@ export interface Lookups {
   readonly owners: Tensor;
   /** u32 [n + 1] where the rows of each request begin, and m */
   readonly starts: Tensor;
+  /** [m] what each row counts for in a sum over a request's. */
+  readonly weights: Tensor;
 }
 
-/** @param rows of each request; none for one that has left the batch */
-export function lookupsOf(s: Scope, rows: readonly (readonly number[])[]): Lookups {
+/**
+ * @param rows    of each request; none for one that has left the batch
+ * @param weights of the rows of a request that has c of them; absent: all 1
+ */
+export function lookupsOf(
+  s: Scope,
+  rows: readonly (readonly number[])[],
+  weights?: readonly number[],
+): Lookups {
+  const all = rows.flatMap((list) => weights ?? list.map(() => 1));
+  const owners = rows.flatMap((list, request) => list.map(() => request));
   return {
     rows: indices(s, rows.flat(), 'lookups'),
-    owners: indices(
-      s,
-      rows.flatMap((list, request) => list.map(() => request)),
-      'owners',
-    ),
+    owners: indices(s, owners, 'owners'),
     starts: indices(s, startsOf(rows.map(({ length }) => length)), 'starts'),
+    weights: upload(s, Float32Array.from(all), [all.length], 'weights'),
   };
 }
 
@@ -37,27 +46,28 @@ export function lookupsOf(s: Scope, rows: readonly (readonly number[])[]): Looku
  * @returns        [T, D]
  */
 export function addAtRows(s: Scope, x: Tensor, delta: Tensor, lookups: Lookups): Tensor {
-  const d = x.cols;
   const { rows, owners, starts } = lookups;
-  if (delta.size !== (starts.size - 1) * d)
+  if (delta.size !== (starts.size - 1) * x.cols)
     throw new ShapeError(
-      `addAtRows: delta has ${delta.size} numbers for ${starts.size - 1} requests, the rows of "${x.label}" ${d}.`,
+      `addAtRows: delta has ${delta.size} numbers for ${starts.size - 1} requests, the rows of "${x.label}" ${x.cols}.`,
     );
-  const m = rows.size;
-  const y = copy(s, x, 'x_plus_delta');
-  const cost = { flops: m * d, bytes: 12 * m * d };
-  s.gpu.run('edit/add_at_rows', { delta, rows, owners, y }, { m, d }, { threads: m * d, cost });
-  s.tape?.record(y, [delta], (inner, dy) => [sumAtRows(inner, dy, lookups)]);
+  const y = putRows(s, copy(s, x, 'x_plus_delta'), delta, rows, owners, { add: true });
+  s.tape?.record(y, [delta], (inner, dy) => [sumRows(inner, dy, lookups)]);
   return y;
 }
 
-/** Sums of the rows of dy that each request has, in their order: [T, D] to [n, D], 0 for a request without rows. */
-export function sumAtRows(s: Scope, dy: Tensor, { rows, starts }: Lookups): Tensor {
-  const [n, m, d] = [starts.size - 1, rows.size, dy.cols];
-  const sum = empty(s, [n, d], 'sum_at_rows');
-  const cost = { flops: m * d, bytes: 4 * (m + n) * d };
-  s.gpu.run('edit/sum_at_rows', { dy, rows, starts, sum }, { n, d }, { threads: n * d, cost });
-  return sum;
+/** Weighted sums of the rows of x that each request has, in their order: [T, D] to [n, D], 0 for one without rows. */
+export function sumRows(
+  s: Scope,
+  x: Tensor,
+  { rows, starts, weights }: Omit<Lookups, 'owners'>,
+  label = 'sum_rows',
+): Tensor {
+  const [n, m, d] = [starts.size - 1, rows.size, x.cols];
+  const y = empty(s, [n, d], label);
+  const cost = { flops: 2 * m * d, bytes: 4 * (m + n) * d };
+  s.gpu.run('tensor/sum_rows', { x, rows, weights, starts, y }, { n, d }, { threads: n * d, cost });
+  return y;
 }
 
 /**
@@ -66,17 +76,14 @@ export function sumAtRows(s: Scope, dy: Tensor, { rows, starts }: Lookups): Tens
  * @param weights of the rows of a request, c of them, that sum up to 1
  */
 export function meanRows(s: Scope, x: Tensor, weights: readonly number[], label = 'mean'): Tensor {
-  const [c, d] = [weights.length, x.cols];
+  const c = weights.length;
   const n = x.rows / c;
   if (c === 0 || n === 0)
     throw new ShapeError(`meanRows: "${x.label}" has no rows. Give at least one context.`);
   if (!Number.isInteger(n))
     throw new ShapeError(`meanRows: "${x.label}" has ${x.rows} rows, ${c} a request.`);
-  const mean = empty(s, [n, d], label);
-  const bindings = { x, weights: upload(s, Float32Array.from(weights), [c], 'weights'), mean };
-  const cost = { flops: 2 * x.size, bytes: 4 * (x.size + n * d) };
-  s.gpu.run('edit/mean_rows', bindings, { n, c, d }, { threads: n * d, cost });
-  return mean;
+  const rows = Array.from({ length: n }, (_, r) => Array.from({ length: c }, (__, j) => r * c + j));
+  return sumRows(s, x, lookupsOf(s, rows, weights), label);
 }
 
 /** All weights 1/c. */

@@ -22,7 +22,7 @@
 import type { Scope } from '../gpu/scope.ts';
 import type { Hook } from '../models/architecture.ts';
 import { packRows, startsOf, uploadBatch } from '../models/batch.ts';
-import type { Batch, GpuBatch } from '../models/batch.ts';
+import type { Batch } from '../models/batch.ts';
 import type { Model } from '../models/model.ts';
 import { PrefixCache, prefixCache } from '../models/prefix-cache.ts';
 import type { PrefixCacheOptions } from '../models/prefix-cache.ts';
@@ -31,7 +31,6 @@ import { gatherRows } from '../tensor/gather.ts';
 import { indices } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { addAtRows, lookupsOf } from './add-at-rows.ts';
-import type { Lookups } from './add-at-rows.ts';
 import type { EditRows } from './rows.ts';
 import { lossTable } from './value-loss.ts';
 import type { LossTable } from './value-loss.ts';
@@ -117,9 +116,14 @@ export function openSuffix(
           }),
         );
         const lossRows = indices(scope, [...read(false), ...read(true)], 'loss_rows');
-        const forward = prefix
-          ? prefix.forward(scope, kept, device, lookups, lossRows)
-          : whole(model, layer, device, lookups, lossRows);
+        const x = prefix && suffixOf(scope, prefix, kept);
+        const frozen = prefix && { from: layer + 1, cache: prefix.cache, rows: lossRows };
+        const forward: SuffixPass['forward'] = (step, delta) => {
+          if (x) return model.forward(step, device, { x: addAtRows(step, x, delta, lookups), ...frozen });
+          // Every step runs everything: the baseline that the frozen prefix is held against.
+          const mlp: Hook = (inner, i, m) => (i === layer ? addAtRows(inner, m, delta, lookups) : undefined);
+          return gatherRows(step, model.forward(step, device, { hooks: { mlp } }), lossRows);
+        };
         return { ...table, forward, tokens: device.tokens };
       },
     };
@@ -137,30 +141,24 @@ function rowsOf({ rewrites, klRow }: EditRows, request: number, freeze: boolean)
   ];
 }
 
-/** Every step runs everything: the baseline that the frozen prefix is held against. */
-function whole(
-  model: Model,
-  layer: number,
-  device: GpuBatch,
-  lookups: Lookups,
-  lossRows: Tensor,
-): SuffixPass['forward'] {
-  return (step, delta) => {
-    const mlp: Hook = (inner, i, m) => (i === layer ? addAtRows(inner, m, delta, lookups) : undefined);
-    return gatherRows(step, model.forward(step, device, { hooks: { mlp } }), lossRows);
-  };
+/** What is never computed again. */
+interface Prefix {
+  /** Keys and values of the tokens before the lookups, and where those of each row begin. */
+  readonly cache: PrefixCache;
+  readonly cacheStart: readonly number[];
+  /** The stream after the layer from the lookups on, row after row, and where each row begins. */
+  readonly stream: Tensor;
+  readonly starts: readonly number[];
 }
 
-interface Prefix {
-  /** Where the cache holds the first token of each row. */
-  readonly cacheStart: readonly number[];
-  readonly forward: (
-    owner: Scope,
-    kept: readonly number[],
-    device: GpuBatch,
-    lookups: Lookups,
-    lossRows: Tensor,
-  ) => SuffixPass['forward'];
+/** The stream of the rows that are kept. */
+function suffixOf(s: Scope, { stream, starts }: Prefix, kept: readonly number[]): Tensor {
+  if (kept.length === starts.length - 1) return stream;
+  const tokens = kept.flatMap((b) => {
+    const from = starts[b] ?? 0;
+    return Array.from({ length: (starts[b + 1] ?? 0) - from }, (_, i) => from + i);
+  });
+  return gatherRows(s, stream, indices(s, tokens, 'kept_tokens'));
 }
 
 /** Keeps the stream of the tokens from the lookups on, and keys and values of those before. */
@@ -194,23 +192,10 @@ function keepPrefix(
     ({ lookup }) => lookup,
     ({ ids }) => ids.length,
   );
-  const start = gatherRows(owner, x, indices(s, after, 'suffix_tokens'));
-  const starts = startsOf(rows.map(({ ids, lookup }) => ids.length - lookup));
   return {
-    cacheStart: startsOf(lengths),
-    forward: (scope, kept, device, lookups, lossRows) => {
-      const tokens = kept.flatMap((b) => {
-        const from = starts[b] ?? 0;
-        return Array.from({ length: (starts[b + 1] ?? 0) - from }, (_, i) => from + i);
-      });
-      const mine =
-        kept.length === rows.length ? start : gatherRows(scope, start, indices(scope, tokens, 'kept_tokens'));
-      return (step, delta) =>
-        model.forward(step, device, {
-          x: addAtRows(step, mine, delta, lookups),
-          ...{ from: first, cache, rows: lossRows },
-        });
-    },
+    ...{ cache, cacheStart: startsOf(lengths) },
+    stream: gatherRows(owner, x, indices(s, after, 'suffix_tokens')),
+    starts: startsOf(rows.map(({ ids, lookup }) => ids.length - lookup)),
   };
 }
 

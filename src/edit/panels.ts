@@ -152,16 +152,6 @@ export function unpackSymmetric(packed: Float32Array, f: number): Float32Array<A
   return rows;
 }
 
-/** A symmetric matrix in rows [F, F] to the GPU. */
-export function uploadSymmetric(s: Scope, rows: Float32Array, f: number, label = 'covariance'): Panels {
-  return uploadPanels(s, packSymmetric(rows, f), f, label);
-}
-
-/** A symmetric matrix back as rows [F, F]. */
-export async function readSymmetric(gpu: Gpu, panels: Panels): Promise<Float32Array<ArrayBuffer>> {
-  return unpackSymmetric(await readPanels(gpu, panels), panels.f);
-}
-
 /** The diagonal, [F]. */
 export function diagonalOf(packed: Float32Array, f: number): Float32Array {
   const n = Math.ceil(f / BLOCK);

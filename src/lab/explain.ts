@@ -55,7 +55,7 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
       equation: [formula.equation, 'k* = 1/n Σ_j k_j'],
       meaning: `Keys are the MLP's inner activations. A key has F = ${F} numbers, the residual stream D = ${D} a token. k is the key of the bare prompt, k* the mean over contexts. The closer their cosine to 1, the less the methods differ.`,
       shapes: [['k, k*', `[${F}]`], ...formula.shapes],
-      shaders: [formula.activation, 'edit/mean_rows'],
+      shaders: [formula.activation, 'tensor/sum_rows'],
       numbers: [
         ['|k|', norm(vectors.k_prompt)],
         ['|k*|', norm(vectors.k_mean)],
@@ -71,7 +71,7 @@ export function explainEdit(model: Model, edit: Edit, update: Update): ExplainSt
       meaning: `v0 is what W answers to k now, v̄ what it answers to k*. Adam, ${trace.length} forward passes, |δ| held within ${options.clamp} |v0|. Only what lies behind the subject's last token and above layer ${layer} is computed again.`,
       shapes: [['v0, δ, v*', `[${D}]`]],
       shaders: [
-        'edit/add_at_rows',
+        'tensor/put_rows',
         'models/nll',
         'models/kl_divergence',
         'models/loss_gradient',

@@ -103,7 +103,7 @@ export class PrefixCache {
       if (!cache) throw new RangeError(`cache: there is no room for layer ${layer}.`);
       const { rows, stride } = cache;
       const first = this.#heads.k;
-      if (places && tokens) putRows(s, rows, qkv, places, tokens, first);
+      if (places && tokens) putRows(s, rows, qkv, places, tokens, { first });
       else
         slots.forEach((slot, t) => {
           const from = new Tensor(qkv.block, [stride], 'f32', qkv.offset + 4 * (t * qkv.cols + first));

@@ -30,7 +30,7 @@ function scatterRows(s: Scope, dy: Tensor, index: Tensor, n: number): Tensor {
 }
 
 /**
- * y[rows_i] = x[sources_i] from column `first` on, in place.
+ * y[rows_i] = x[sources_i] from column `first` on, in place; with `add` they are added.
  *
  * @param y       [T, D]
  * @param x       [N, first + D]
@@ -39,13 +39,20 @@ function scatterRows(s: Scope, dy: Tensor, index: Tensor, n: number): Tensor {
  * @returns       y
  * @throws ShapeError when the widths differ, or rows and sources differ in number
  */
-export function putRows(s: Scope, y: Tensor, x: Tensor, rows: Tensor, sources: Tensor, first = 0): Tensor {
+export function putRows(
+  s: Scope,
+  y: Tensor,
+  x: Tensor,
+  rows: Tensor,
+  sources: Tensor,
+  { first = 0, add = false }: { readonly first?: number; readonly add?: boolean } = {},
+): Tensor {
   const [n, d] = [rows.size, y.cols];
   if (x.cols !== first + d || sources.size !== n)
     throw new ShapeError(
       `putRows: "${x.label}" [${x.shape.join(', ')}] from column ${first} to "${y.label}" [${y.shape.join(', ')}], ${sources.size} rows for ${n}.`,
     );
-  const grid = { threads: n * d, cost: { bytes: 8 * n * d } };
+  const grid = { threads: n * d, overrides: { ADD: add ? 1 : 0 }, cost: { bytes: 8 * n * d } };
   s.gpu.run('tensor/put_rows', { x, rows, sources, y }, { n, d, first }, grid);
   return y;
 }
