@@ -147,11 +147,9 @@ async function updateOf(
   };
 }
 
+/** The options of the search alone, and the usual ones where nothing is said. */
 function pickValueOptions(options: Partial<ValueOptions>): ValueOptions {
-  const picked: { -readonly [K in keyof ValueOptions]: number } = { ...VALUE_DEFAULTS };
-  for (const key of Object.keys(VALUE_DEFAULTS) as (keyof ValueOptions)[]) {
-    const value = options[key];
-    if (value !== undefined) picked[key] = value;
-  }
-  return picked;
+  const keys = Object.keys(VALUE_DEFAULTS) as (keyof ValueOptions)[];
+  const picked = keys.map((key) => [key, options[key] ?? VALUE_DEFAULTS[key]]);
+  return Object.fromEntries(picked) as unknown as ValueOptions;
 }

@@ -14,7 +14,8 @@ import type { TraceRow } from './value-loss.ts';
 import type { ValueOptions } from './value.ts';
 import type { Warning } from './warnings.ts';
 
-export interface EditOptions extends Partial<ValueOptions> {
+/** What several requests have in common, and theirs in the order of the requests. */
+export interface EditsOptions extends Partial<ValueOptions> {
   readonly methods: readonly Method[];
   readonly layer: number;
   /** Templates with one `{}` each, `"{}"` first. */
@@ -23,13 +24,23 @@ export interface EditOptions extends Partial<ValueOptions> {
   readonly solver: Solver;
   /** false: every step runs the whole model, for comparison. Default true. */
   readonly freeze?: boolean | undefined;
-  /** The request in its contexts, where it has been tokenised already. */
-  readonly rows?: EditRows | undefined;
-  readonly onStep?: ((row: TraceRow, step: number) => void) | undefined;
+  /** The requests in their contexts, where they have been tokenised already. */
+  readonly rows?: readonly EditRows[] | undefined;
+  /** Bytes that the search of several values at a time may take on the GPU. */
+  readonly memory?: number | undefined;
+  readonly onStep?: ((row: TraceRow, step: number, request: number) => void) | undefined;
   /** Called as each phase begins. */
   readonly onPhase?: ((phase: EditPhase) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
+
+/** The same for one request. */
+export interface EditOptions extends Omit<EditsOptions, 'rows'> {
+  readonly rows?: EditRows | undefined;
+}
+
+/** What a run of edits has in common, whatever the facts and methods. */
+export type EditSettings = Omit<EditsOptions, 'methods' | 'signal' | 'rows' | 'onStep'>;
 
 export type EditPhase = 'contexts' | 'value' | 'solve' | 'update';
 
@@ -75,17 +86,6 @@ export interface Edit {
   /** Tokens that one optimisation step ran. */
   readonly stepTokens: number;
 }
-
-/** What several requests have in common, and theirs in the order of the requests. */
-export interface EditsOptions extends Omit<EditOptions, 'rows' | 'onStep'> {
-  readonly rows?: readonly EditRows[] | undefined;
-  readonly onStep?: ((row: TraceRow, step: number, request: number) => void) | undefined;
-  /** Bytes that the search of several values at a time may take on the GPU. */
-  readonly memory?: number | undefined;
-}
-
-/** What a run of edits has in common, whatever the facts and methods. */
-export type EditSettings = Omit<EditsOptions, 'methods' | 'signal' | 'rows' | 'onStep'>;
 
 /**
  * Computes an edit on the model's current weights, which stay as they are.
@@ -134,7 +134,8 @@ export async function computeEdits(
   for (const batch of searchedTogether(model, requests, { ...options, rows })) {
     const [first = 0] = batch;
     const mine = batch.map((i) => ({ request: requests[i] as EditRequest, rows: rows[i] as EditRows }));
-    const onStep = options.onStep && stepOf(options.onStep, first);
+    const onStep: EditsOptions['onStep'] = (row, step, request) =>
+      options.onStep?.(row, step, first + request);
     edits.push(...(await computeBatch(model, mine, { ...options, onStep })));
   }
   return edits;
@@ -156,8 +157,4 @@ function rowsOf(
   { rows, contexts }: Pick<EditsOptions, 'contexts' | 'rows'>,
 ): readonly EditRows[] {
   return rows ?? requests.map((request) => editRows(tokenizer, request, contexts, dims));
-}
-
-function stepOf(onStep: NonNullable<EditsOptions['onStep']>, first: number): EditsOptions['onStep'] {
-  return (row, step, request) => onStep(row, step, first + request);
 }

@@ -96,21 +96,16 @@ export async function optimiseValues(
         signal?.throwIfAborted();
         const tape = new Tape();
         tape.watch(delta);
-        const s = gpu.open(tape);
-        try {
+        await gpu.scope((s) => {
           const logits = model.logits(s, pass.forward(s, delta));
           const { nll, kl } = valueLoss(s, logits, pass, logP0, { first: step === 0, klFactor });
           lossTrace(s, { trace, step, table: pass, nll, kl, delta, v0, weightDecay, stopAfter, logits });
-          if (step < steps - 1) {
-            const gradient = tape.backward(s, nll, delta);
-            if (step === 0) gpu.copy(gradient, gradient0);
-            const { requests } = pass;
-            const state = { delta, ...moments, v0, gradient, trace, requests, step };
-            adamStep(s, { ...state, learningRate, weightDecay, clamp });
-          }
-        } finally {
-          s.close();
-        }
+          if (step === steps - 1) return;
+          const gradient = tape.backward(s, nll, delta);
+          if (step === 0) gpu.copy(gradient, gradient0);
+          const state = { delta, ...moments, v0, gradient, trace, requests: pass.requests, step };
+          adamStep(s, { ...state, learningRate, weightDecay, clamp });
+        }, tape);
         const rows = await readTraceRows(gpu, trace, step, n);
         for (const request of active) {
           const row = rows[request] as TraceRow;
@@ -118,12 +113,12 @@ export async function optimiseValues(
           onStep?.(row, step, request);
         }
         const left = active.filter((request) => !rows[request]?.done);
-        const hasFewer = left.length < active.length;
+        if (left.length > 0 && left.length < active.length) {
+          passes.close();
+          passes = gpu.open();
+          pass = suffix.pass(passes, left);
+        }
         active = left;
-        if (!hasFewer || active.length === 0) continue;
-        passes.close();
-        passes = gpu.open();
-        pass = suffix.pass(passes, active);
       }
     });
   } finally {

@@ -20,7 +20,9 @@ const SOFTWARE = /llvmpipe|lavapipe|softpipe|swiftshader|basic render driver/i;
 
 /** What an adapter says of itself. @param backend what lies below WebGPU, where the host knows it */
 export function summariseAdapter(adapter: GPUAdapter, backend = 'unknown'): AdapterSummary {
-  const { description, vendor, architecture, isFallbackAdapter } = adapter.info;
+  const { vendor, architecture, isFallbackAdapter } = adapter.info;
+  // Browsers keep the description to themselves, and tell vendor and architecture.
+  const description = adapter.info.description || `${vendor} ${architecture}`.trim() || 'unnamed';
   const subgroups = adapter.features.has('subgroups');
   const subgroupMinSize = subgroups ? (adapter.info.subgroupMinSize ?? 0) : 0;
   const subgroupMaxSize = subgroups ? (adapter.info.subgroupMaxSize ?? 0) : 0;

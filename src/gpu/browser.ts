@@ -2,7 +2,6 @@
 import { GpuError } from '../errors.ts';
 import { summariseAdapter } from './adapter-info.ts';
 import { Gpu } from './context.ts';
-import type { AdapterSummary } from './adapter-info.ts';
 
 /** What every adapter of the WebGPU standard binds; the "compatibility" ones of old devices bind less. */
 const BINDING_BYTES = 128 * 2 ** 20;
@@ -36,13 +35,5 @@ export async function openGpu(gpu: GPU | undefined, { shader }: BrowserOptions):
       `gpu: expected an adapter that binds ${BINDING_BYTES} bytes at once, this one binds ${bytes}. Use another device or browser.`,
       'limits',
     );
-  return Gpu.create({ adapter, summary: named(summariseAdapter(adapter, 'browser')), shader });
-}
-
-/** Browsers keep the description to themselves, and tell vendor and architecture. */
-function named(summary: AdapterSummary): AdapterSummary {
-  const { description, vendor, architecture } = summary;
-  const name = description || [vendor, architecture].filter((word) => word !== '').join(' ') || 'unnamed';
-  const software = /swiftshader|llvmpipe|lavapipe/i.test(name);
-  return { ...summary, description: name, kind: software ? 'software' : summary.kind };
+  return Gpu.create({ adapter, summary: summariseAdapter(adapter, 'browser'), shader });
 }

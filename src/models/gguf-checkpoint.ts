@@ -56,16 +56,8 @@ export async function ggufCheckpoint(
       'unsupported_architecture',
     );
   const architecture = await readArchitecture(id, await configOf(file, read, known));
-  const { H, KV, S } = architecture.dims;
-  const heads = (tensor: string): number | undefined =>
-    known !== 'llama'
-      ? undefined
-      : tensor.includes('.q_proj.')
-        ? H
-        : tensor.includes('.k_proj.')
-          ? KV
-          : undefined;
-  const tensors = checkTensors(id, renamed(file, heads, S), architecture, file.name);
+  const turned = (name: string): boolean => known === 'llama' && /\.[qk]_proj\./.test(name);
+  const tensors = checkTensors(id, renamed(file, turned, architecture.dims.S), architecture, file.name);
   return { id, architecture, ...ggufTokenizer(file), tensors, sha256 };
 }
 
@@ -128,8 +120,8 @@ async function ropeOf(
   return { ...rope, rope_type: 'divisors', divisors };
 }
 
-/** The tensors under our names; rows of those with `heads` heads in our order. */
-function renamed(file: Gguf, heads: (name: string) => number | undefined, S: number): TensorFile {
+/** The tensors under our names; rows of those that are `turned`, in heads of S, in our order. */
+function renamed(file: Gguf, turned: (name: string) => boolean, S: number): TensorFile {
   const stored = new Map(
     file
       .names()
@@ -139,8 +131,7 @@ function renamed(file: Gguf, heads: (name: string) => number | undefined, S: num
   return {
     names: () => [...stored.keys()],
     info: (name) => file.info(nameIn(name)),
-    chunks: (name, maxBytes) =>
-      chunksOf(file, nameIn(name), maxBytes, heads(name) === undefined ? undefined : S),
+    chunks: (name, maxBytes) => chunksOf(file, nameIn(name), maxBytes, turned(name) ? S : undefined),
   };
 }
 

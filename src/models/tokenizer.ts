@@ -69,12 +69,10 @@ export class Tokenizer {
       this.#bytesOf[id] = utf8.encode(content);
     }
     this.#special = new Set(parts.added.flatMap(({ special, id }) => (special ? [id] : [])));
-    const isNormalised = ({ normalized }: { normalized: boolean }): boolean => normalized;
-    this.#plain = new AddedTokens(parts.added.filter((token) => !isNormalised(token)));
+    this.#plain = new AddedTokens(parts.added.filter(({ normalized }) => !normalized));
+    const normalised = parts.added.filter(({ normalized }) => normalized);
     this.#normalised = new AddedTokens(
-      parts.added
-        .filter(isNormalised)
-        .map((token) => ({ ...token, content: parts.normalise(token.content, false) })),
+      normalised.map((token) => ({ ...token, content: parts.normalise(token.content, false) })),
     );
     this.vocabularySize = this.#bytesOf.length;
     this.#longest = this.#bytesOf.reduce((most, bytes) => Math.max(most, bytes.length), 1);
@@ -257,13 +255,11 @@ function byteOf(token: string): Uint8Array | undefined {
 }
 
 function noticesOf(wanted: unknown, before: readonly string[]): string[] {
-  if (wanted === true && before.length === 0)
-    return [
-      'tokenizer_config.json wants a BOS token (add_bos_token), but the post-processor of tokenizer.json adds none: texts begin without',
-    ];
-  if (wanted === false && before.length > 0)
-    return [
-      `tokenizer_config.json wants no BOS token (add_bos_token), but the post-processor of tokenizer.json adds ${before.join(' ')}: texts begin with it`,
-    ];
-  return [];
+  if (typeof wanted !== 'boolean' || wanted === before.length > 0) return [];
+  const [wish, found] = wanted
+    ? ['a BOS token', 'adds none: texts begin without']
+    : ['no BOS token', `adds ${before.join(' ')}: texts begin with it`];
+  return [
+    `tokenizer_config.json wants ${wish} (add_bos_token), but the post-processor of tokenizer.json ${found}`,
+  ];
 }
