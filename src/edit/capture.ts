@@ -34,12 +34,7 @@ export function keysOf(
   texts: readonly Text[],
   weights: readonly number[],
 ): Tensor {
-  const s = owner.gpu.open();
-  try {
-    return meanRows(owner, atLookups(s, model, layer, 'key', texts), weights, 'K');
-  } finally {
-    s.close();
-  }
+  return owner.gpu.record((s) => meanRows(owner, atLookups(s, model, layer, 'key', texts), weights, 'K'));
 }
 
 /**
@@ -63,13 +58,10 @@ export function atLookups(
     const room = Math.min(MOST_TOKENS, Math.floor(model.gpu.maxBindingBytes / (4 * F)));
     while (to < texts.length && (to === from || tokens + (texts[to]?.lookup ?? 0) < room))
       tokens += (texts[to++]?.lookup ?? 0) + 1;
-    const s = owner.gpu.open();
-    try {
+    owner.gpu.record((s) => {
       const part = onePass(s, model, layer, site, texts.slice(from, to));
       owner.gpu.copy(part, new Tensor(all.block, part.shape, 'f32', all.offset + 4 * from * width));
-    } finally {
-      s.close();
-    }
+    });
     from = to;
   }
   return all;

@@ -153,8 +153,7 @@ export class CovarianceBuild<P> {
     const { tokenizer } = this.#model;
     const skip = (id: number): boolean => this.#skipSpecial && tokenizer.isSpecial(id);
     const first = this.probes.size === 0;
-    const s = this.#model.gpu.open();
-    try {
+    return this.#model.gpu.record((s) => {
       const batch = packRows(rows);
       const ends = [...batch.rowStarts.slice(1, 1 + PROBES)].map((end) => end - 1);
       const kept = [...batch.ids.keys()].filter((t) => !skip(batch.ids[t] as number));
@@ -169,9 +168,7 @@ export class CovarianceBuild<P> {
       const to = Math.max(...this.moments.keys()) + 1;
       this.#model.forward(s, uploadBatch(s, batch), { to, stop: 'key', hooks: { key } });
       return batch.ids.length - kept.length;
-    } finally {
-      s.close();
-    }
+    });
   }
 
   /** All that it takes to go on later, read from the GPU. */
@@ -228,10 +225,10 @@ function openMoments<P>(
     const sum = resume?.sums.find((other) => other.layer === layer);
     if (!resume) continue;
     if (!sum) throw new UsageError(`covariance: the checkpoint has no sum of layer ${layer}.`);
-    const s = owner.gpu.open();
-    const [high, low] = [uploadPanels(s, sum.high, f, 'resumed'), uploadPanels(s, sum.low, f, 'resumed')];
-    moment.addSum(s, high, low, resume.tokens - (resume.skipped ?? 0));
-    s.close();
+    owner.gpu.record((s) => {
+      const [high, low] = [uploadPanels(s, sum.high, f, 'resumed'), uploadPanels(s, sum.low, f, 'resumed')];
+      moment.addSum(s, high, low, resume.tokens - (resume.skipped ?? 0));
+    });
   }
   return moments;
 }

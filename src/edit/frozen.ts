@@ -74,8 +74,7 @@ export function openSuffix(
   freeze = true,
 ): Suffix {
   const rows = requests.flatMap((request, r) => rowsOf(request, r, freeze));
-  const s = owner.gpu.open();
-  try {
+  return owner.gpu.record((s) => {
     const texts = rows.map(({ ids }) => ids);
     const { prefixes, ...sharing } = sharePrefixes(
       texts,
@@ -127,9 +126,7 @@ export function openSuffix(
         return { ...table, forward, tokens: device.tokens };
       },
     };
-  } finally {
-    s.close();
-  }
+  });
 }
 
 function rowsOf({ rewrites, klRow }: EditRows, request: number, freeze: boolean): Row[] {

@@ -32,30 +32,31 @@ export function invertFactor(owner: Scope, { l, inverses }: Pick<Factor, 'l' | '
     const blocks = Math.min(ROWS, n * BLOCK - first) / BLOCK;
     const [rows, cols] = [blocks * BLOCK, Math.min(f, first + blocks * BLOCK)];
     const whole = empty(owner, [rows, cols], 'inverse_rows');
-    const s = owner.gpu.open();
-    const minusL = empty(s, [rows, cols], 'minus_l');
-    for (const piece of pieces) {
-      const width = Math.min(cols, BLOCK * piece.end) - BLOCK * piece.first;
-      if (width <= 0) break;
-      const params = { n, first: piece.first, end: piece.end, row: first, rows, cols };
-      owner.gpu.run('edit/lower_rows', { l: piece.data, y: minusL }, params, { threads: rows * width });
-    }
-    // B = I − Σ_j L_ij L⁻¹_j over panels above
-    const right = upload(s, identityFrom(first, rows, cols), [rows, cols], 'right_side');
-    panels.forEach((above, j) =>
-      matmul(s, minusL, above, { out: right, accumulate: true, window: { a: j * ROWS } }),
-    );
-    // and within the panel, block by block: L⁻¹_r = X_r (B_r − Σ_q L_rq L⁻¹_q)
-    for (let r = 0; r < blocks; r += 1) {
-      const at = BLOCK * r;
-      const block = right.slice(at, at + BLOCK);
-      const left = minusL.slice(at, at + BLOCK);
-      if (r > 0) matmul(s, left, whole.slice(0, at), { out: block, accumulate: true, window: { a: first } });
-      const x = inverses.slice(first + at, first + at + BLOCK);
-      matmul(s, x, block, { out: whole.slice(at, at + BLOCK) });
-    }
+    owner.gpu.record((s) => {
+      const minusL = empty(s, [rows, cols], 'minus_l');
+      for (const piece of pieces) {
+        const width = Math.min(cols, BLOCK * piece.end) - BLOCK * piece.first;
+        if (width <= 0) break;
+        const params = { n, first: piece.first, end: piece.end, row: first, rows, cols };
+        owner.gpu.run('edit/lower_rows', { l: piece.data, y: minusL }, params, { threads: rows * width });
+      }
+      // B = I − Σ_j L_ij L⁻¹_j over panels above
+      const right = upload(s, identityFrom(first, rows, cols), [rows, cols], 'right_side');
+      panels.forEach((above, j) =>
+        matmul(s, minusL, above, { out: right, accumulate: true, window: { a: j * ROWS } }),
+      );
+      // and within the panel, block by block: L⁻¹_r = X_r (B_r − Σ_q L_rq L⁻¹_q)
+      for (let r = 0; r < blocks; r += 1) {
+        const at = BLOCK * r;
+        const block = right.slice(at, at + BLOCK);
+        const left = minusL.slice(at, at + BLOCK);
+        if (r > 0)
+          matmul(s, left, whole.slice(0, at), { out: block, accumulate: true, window: { a: first } });
+        const x = inverses.slice(first + at, first + at + BLOCK);
+        matmul(s, x, block, { out: whole.slice(at, at + BLOCK) });
+      }
+    });
     panels.push(whole.slice(0, Math.min(f - first, rows)));
-    s.close();
   }
   return { f, panels };
 }

@@ -117,6 +117,16 @@ export class Gpu {
     }
   }
 
+  /** The same for work that is only recorded: nothing in it waits. */
+  record<T>(fn: (s: Scope) => T): T {
+    const s = new Scope(this);
+    try {
+      return fn(s);
+    } finally {
+      s.close();
+    }
+  }
+
   /** A scope that its owner closes: for a model's weights, a cache, or a step. */
   open(tape?: Recorder): Scope {
     return new Scope(this, tape);

@@ -84,15 +84,12 @@ export async function generate(
     let last: Picked | undefined;
     for (let step = 0; step < options.tokens && done.includes(false); step += 1) {
       options.signal?.throwIfAborted();
-      const inner = model.gpu.open();
-      let next: Picked;
-      try {
-        const logits = forward(inner, model, { rows, cached, cache, capacity, picked: last?.picked });
-        if (last?.picked) s.release(last.picked);
-        next = { step, ...(options.topK === 1 ? greedy(inner, logits, s) : sampled(logits)) };
-      } finally {
-        inner.close();
-      }
+      const before = last?.picked;
+      const next: Picked = model.gpu.record((inner) => {
+        const logits = forward(inner, model, { rows, cached, cache, capacity, picked: before });
+        if (before) s.release(before);
+        return { step, ...(options.topK === 1 ? greedy(inner, logits, s) : sampled(logits)) };
+      });
       cached = rows.map((ids) => ids.length);
       for (const ids of rows) ids.push(0); // until its id is known
       // The device has the next step by now, so nothing waits for the ids of this one.
@@ -130,8 +127,7 @@ function shareBeginning(
   cache: PrefixCache,
   capacity: number,
 ): void {
-  const s = model.gpu.open();
-  try {
+  model.gpu.record((s) => {
     const batch = uploadBatch(s, packRows([(prompts[0] ?? []).slice(0, length)]));
     const copies = prompts.map((_, b) => {
       const slots = Array.from({ length }, (__, t) => b * capacity + t);
@@ -142,9 +138,7 @@ function shareBeginning(
       return undefined;
     };
     model.forward(s, batch, { stop: 'qkv', hooks: { qkv } });
-  } finally {
-    s.close();
-  }
+  });
 }
 
 /** The tokens of a step, one a row. */

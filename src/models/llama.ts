@@ -139,29 +139,40 @@ function tensorTable(
   return table.tensors;
 }
 
-type Fields = Readonly<Record<string, unknown>>;
+/** What tells the model of one `model_type` from Llama's own. */
+interface Own {
+  readonly variant?: (read: ConfigReader) => Partial<Variant>;
+  /** Attention looks back over `sliding_window` alone. */
+  readonly hasWindow?: (read: ConfigReader) => boolean;
+}
 
-/** What all of the family say in `config.json`; Llama's own variant otherwise. @throws ModelError naming the field */
-function readFamily(name: string, read: ConfigReader): { dims: Dimensions; variant: Variant } {
-  read.only(
-    'hidden_act',
-    ['silu', 'swish'],
-    'Only the gate with SiLU is implemented: use another checkpoint.',
-  );
-  read.refuseQuantised();
-  const [D, H] = [read.size('hidden_size'), read.size('num_attention_heads')];
-  const S = read.has('head_dim') ? read.size('head_dim') : read.divide('hidden_size', 'num_attention_heads');
-  const dims: Dimensions = {
-    ...{ D, H, S, KV: read.keyValueHeads(H), F: read.size('intermediate_size'), V: read.size('vocab_size') },
-    layers: read.size('num_hidden_layers'),
-    context: read.size('max_position_embeddings'),
+/**
+ * Reads the `config.json` of a model of this family.
+ *
+ * @throws ModelError naming the field, what was expected and what came
+ */
+function reader(name: string, { variant = () => ({}), hasWindow = () => false }: Own) {
+  return (id: string, fields: Readonly<Record<string, unknown>>): Architecture => {
+    const read = new ConfigReader(id, fields);
+    const advice = 'Only the gate with SiLU is implemented: use another checkpoint.';
+    read.only('hidden_act', ['silu', 'swish'], advice);
+    read.refuseQuantised();
+    const [D, H] = [read.size('hidden_size'), read.size('num_attention_heads')];
+    const S = read.has('head_dim')
+      ? read.size('head_dim')
+      : read.divide('hidden_size', 'num_attention_heads');
+    const dims: Dimensions = {
+      ...{ D, H, S, KV: read.keyValueHeads(H), F: read.size('intermediate_size') },
+      ...{ V: read.size('vocab_size'), layers: read.size('num_hidden_layers') },
+      context: read.size('max_position_embeddings'),
+    };
+    return llama(hasWindow(read) ? withinWindow(read, dims) : dims, {
+      ...{ name, eps: read.epsilon('rms_norm_eps', 1e-6), rope: read.rope(S) },
+      tied: read.flag('tie_word_embeddings', false),
+      ...{ qkvBias: false, outputBias: false, mlpBias: false, headNorms: false },
+      ...variant(read),
+    });
   };
-  const variant: Variant = {
-    ...{ name, eps: read.epsilon('rms_norm_eps', 1e-6), rope: read.rope(S) },
-    tied: read.flag('tie_word_embeddings', false),
-    ...{ qkvBias: false, outputBias: false, mlpBias: false, headNorms: false },
-  };
-  return { dims, variant };
 }
 
 /**
@@ -179,41 +190,23 @@ function withinWindow(read: ConfigReader, dims: Dimensions): Dimensions {
   };
 }
 
-/** @throws ModelError naming the field of `config.json`, what was expected and what came; so do those below */
-export function readLlama(id: string, fields: Fields): Architecture {
-  const read = new ConfigReader(id, fields);
-  const { dims, variant } = readFamily('llama', read);
-  const attention = read.flag('attention_bias', false);
-  const mlpBias = read.flag('mlp_bias', false);
-  return llama(dims, { ...variant, qkvBias: attention, outputBias: attention, mlpBias });
-}
-
-export function readMistral(id: string, fields: Fields): Architecture {
-  const read = new ConfigReader(id, fields);
-  const { dims, variant } = readFamily('mistral', read);
-  return llama(withinWindow(read, dims), variant);
-}
-
-export function readQwen2(id: string, fields: Fields): Architecture {
-  return readQwen(id, fields, 'qwen2', () => ({ qkvBias: true }));
-}
-
-export function readQwen3(id: string, fields: Fields): Architecture {
-  return readQwen(id, fields, 'qwen3', (read) => {
-    const attention = read.flag('attention_bias', false);
-    return { headNorms: true, qkvBias: attention, outputBias: attention };
-  });
-}
+const attentionBias = (read: ConfigReader): Partial<Variant> => {
+  const biased = read.flag('attention_bias', false);
+  return { qkvBias: biased, outputBias: biased };
+};
 
 /** A Qwen uses its window of attention only where it is asked to. */
-function readQwen(
-  id: string,
-  fields: Fields,
-  name: string,
-  own: (read: ConfigReader) => Partial<Variant>,
-): Architecture {
-  const read = new ConfigReader(id, fields);
-  const { dims, variant } = readFamily(name, read);
-  const sized = read.flag('use_sliding_window', false) ? withinWindow(read, dims) : dims;
-  return llama(sized, { ...variant, ...own(read) });
-}
+const asksForWindow = (read: ConfigReader): boolean => read.flag('use_sliding_window', false);
+
+export const readLlama = reader('llama', {
+  variant: (read) => ({ ...attentionBias(read), mlpBias: read.flag('mlp_bias', false) }),
+});
+
+export const readMistral = reader('mistral', { hasWindow: () => true });
+
+export const readQwen2 = reader('qwen2', { variant: () => ({ qkvBias: true }), hasWindow: asksForWindow });
+
+export const readQwen3 = reader('qwen3', {
+  variant: (read) => ({ ...attentionBias(read), headNorms: true }),
+  hasWindow: asksForWindow,
+});

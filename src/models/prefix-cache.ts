@@ -140,13 +140,10 @@ export function prefixCache(
 ): PrefixCache {
   const cache = new PrefixCache(model.architecture);
   if (rows.every((row, b) => row.length === (shared?.from[b] ?? 0)) || from >= to) return cache;
-  const s = model.gpu.open();
-  try {
+  model.gpu.record((s) => {
     const batch = uploadBatch(s, packRows(rows, shared));
     const hooks = { qkv: cache.keep(owner) };
     model.forward(s, batch, { x, from, to, cache: shared?.cache, stop: 'qkv', hooks });
-  } finally {
-    s.close();
-  }
+  });
   return cache;
 }
