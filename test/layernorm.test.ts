@@ -1,6 +1,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { LAYERNORM, LAYERNORM_BACKWARD, layernorm, layernormBackward } from '../src/models/layernorm.ts';
+import {
+  LAYERNORM,
+  LAYERNORM_BACKWARD,
+  layernorm,
+  layernormBackward,
+  wholeRows,
+} from '../src/models/layernorm.ts';
 import type { LayernormRung } from '../src/models/layernorm.ts';
 import { gridOf } from '../src/gpu/rung.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
@@ -24,16 +30,18 @@ const SHAPES: [number, number][] = [
   [1, 1600],
 ];
 
+const sizes = (rows: number, d: number) => ({ rows, row: d, parts: 1, first: 0, step: d, d });
+
 /** Every rung that fits, with its settings: the size of a workgroup, but where it is that of a subgroup. */
 function rungs(ladder: readonly LayernormRung[], rows: number, d: number) {
   return ladder
-    .filter((rung) => rung.fits({ rows, d }, gpu.adapter))
+    .filter((rung) => rung.fits(wholeRows(rows, d), gpu.adapter))
     .flatMap((rung) => {
-      const grid = gridOf(rung, { rows, d }, gpu.adapter);
-      const sizes = rung.kernel.endsWith('_subgroup')
+      const grid = gridOf(rung, wholeRows(rows, d), gpu.adapter);
+      const settings = rung.kernel.endsWith('_subgroup')
         ? [grid.overrides]
         : [{ WG: 16 }, { WG: 64 }, { WG: 256 }];
-      return sizes.map((overrides) => ({ rung, grid: { ...grid, overrides } }));
+      return settings.map((overrides) => ({ rung, grid: { ...grid, overrides } }));
     });
 }
 
@@ -52,7 +60,7 @@ for (const mean of [0, 100])
             bias: tensor(s, bias, [d]),
             y: y.t,
           };
-          gpu.run(rung.kernel, bindings, { rows, d, eps: EPS }, grid);
+          gpu.run(rung.kernel, bindings, { ...sizes(rows, d), eps: EPS }, grid);
           // x and μ, both about |x| in size, cancel, and their difference is divided by σ: |x|/σ · weight is the scale
           const scale = d === 1 ? 1 : (mean / 3 + 4) * 2;
           const got = (await read(gpu, y.t)).subarray(0, rows * d);
@@ -81,7 +89,7 @@ for (const mean of [0, 100])
             dy: tensor(s, dy, [rows, d]),
             dx: dx.t,
           };
-          gpu.run(rung.kernel, bindings, { rows, d, eps: EPS }, grid);
+          gpu.run(rung.kernel, bindings, { ...sizes(rows, d), eps: EPS }, grid);
           const want = reference.layernormBackward(x, weight, dy, EPS);
           // dx is 1/σ times terms as large as dy and x̂, and x̂ loses |x|/σ roundings. One column: everything
           // cancels and 1/σ = 1/√ε.
@@ -109,7 +117,7 @@ test('the op checks its shapes', async () => {
     const x = tensor(s, noise(8, 1), [2, 4]);
     const four = tensor(s, noise(4, 2), [4]);
     const five = tensor(s, noise(5, 3), [5]);
-    assert.throws(() => layernorm(s, x, four, five, EPS), /4 columns.* 5/);
+    assert.throws(() => layernorm(s, x, four, five, EPS), /5 numbers, expected 4/);
     const want = reference.layernorm(noise(8, 1), noise(4, 2), noise(4, 2), EPS);
     allclose('op', await read(gpu, layernorm(s, x, four, four, EPS)), want, { scale: 8 });
     const dx = await read(gpu, layernormBackward(s, x, four, x, EPS));

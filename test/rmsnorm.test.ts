@@ -3,8 +3,8 @@ import * as assert from 'uvu/assert';
 import { gridOf } from '../src/gpu/rung.ts';
 import { headBlocks, headTriples, qkvWidth } from '../src/models/heads.ts';
 import type { HeadLayout } from '../src/models/heads.ts';
-import { RMSNORM, RMSNORM_BACKWARD, rmsnorm, rmsnormHeads } from '../src/models/rmsnorm.ts';
-import type { RmsnormRung, Stretches } from '../src/models/rmsnorm.ts';
+import { LAYERNORM, LAYERNORM_BACKWARD, rmsnorm, rmsnormHeads, wholeRows } from '../src/models/layernorm.ts';
+import type { LayernormRung, Stretches } from '../src/models/layernorm.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
@@ -14,25 +14,27 @@ import * as reference from './reference/rmsnorm.ts';
 const test = suite('rmsnorm');
 const EPS = 1e-6;
 
-const whole = (rows: number, d: number): Stretches => ({ rows, row: d, parts: 1, first: 0, step: d, d });
+const whole = (rows: number, d: number): Stretches => wholeRows(rows, d, true);
+/** As Params have it. */
+const sizesOf = ({ rms: _, ...sizes }: Stretches) => sizes;
 
 /** Whole rows: one element, about a workgroup's width, primes, SmolLM2's own; and heads, in blocks and q k v together. */
 const SHAPES: Stretches[] = [
   ...[whole(1, 1), whole(3, 63), whole(2, 64), whole(5, 65), whole(4, 257), whole(70, 36), whole(3, 576)],
-  { rows: 3, row: 40, parts: 3, first: 8, step: 8, d: 8 },
-  { rows: 2, row: 36, parts: 3, first: 4, step: 12, d: 4 },
-  { rows: 2, row: 21, parts: 2, first: 3, step: 9, d: 3 },
+  { rows: 3, row: 40, parts: 3, first: 8, step: 8, d: 8, rms: true },
+  { rows: 2, row: 36, parts: 3, first: 4, step: 12, d: 4, rms: true },
+  { rows: 2, row: 21, parts: 2, first: 3, step: 9, d: 3, rms: true },
 ];
 
 /** Every rung that fits, with its settings: the size of a workgroup, but where it is that of a subgroup. */
-function rungs(ladder: readonly RmsnormRung[], shape: Stretches) {
+function rungs(ladder: readonly LayernormRung[], shape: Stretches) {
   return ladder
     .filter((rung) => rung.fits(shape, gpu.adapter))
     .flatMap((rung) => {
       const grid = gridOf(rung, shape, gpu.adapter);
       const sizes = rung.kernel.endsWith('_subgroup')
         ? [grid.overrides]
-        : [{ WG: 16 }, { WG: 64 }, { WG: 256 }];
+        : [16, 64, 256].map((WG) => ({ ...grid.overrides, WG }));
       return sizes.map((overrides) => ({ rung, grid: { ...grid, overrides } }));
     });
 }
@@ -57,20 +59,21 @@ for (const mean of [0, 100])
       const x = noise(rows * row, rows + d, mean, 3);
       const weight = noise(d, 2, 1, 0.3);
       const dy = noise(rows * row, 4);
-      const run = async (rung: RmsnormRung, grid: object, backward: boolean): Promise<Float32Array> =>
+      const run = async (rung: LayernormRung, grid: object, backward: boolean): Promise<Float32Array> =>
         gpu.scope(async (s) => {
           const out = wide(s, [rows, row]);
           gpu.write(out.t, new Float32Array(rows * row).fill(7));
           const operands = { x: tensor(s, x, [rows, row]), weight: tensor(s, weight, [d]) };
-          const more = backward ? { dy: tensor(s, dy, [rows, row]), dx: out.t } : { y: out.t };
-          gpu.run(rung.kernel, { ...operands, ...more }, { ...shape, eps: EPS }, grid);
+          const { weight: bias } = operands; // not looked at
+          const more = backward ? { dy: tensor(s, dy, [rows, row]), dx: out.t } : { bias, y: out.t };
+          gpu.run(rung.kernel, { ...operands, ...more }, { ...sizesOf(shape), eps: EPS }, grid);
           await out.canaries();
           return (await read(gpu, out.t)).subarray(0, rows * row);
         });
       const sevens = new Float64Array(rows * row).fill(7);
       const normed = reference.rmsnorm(pick(shape, x), weight, EPS);
       const slope = reference.rmsnormBackward(pick(shape, x), weight, pick(shape, dy), EPS);
-      for (const { rung, grid } of rungs(RMSNORM, shape))
+      for (const { rung, grid } of rungs(LAYERNORM, shape))
         // A root of a mean of squares loses nothing to cancellation: numbers up to 4 σ, weights up to 2.
         allclose(
           `${rung.kernel} ${JSON.stringify(shape)}`,
@@ -80,7 +83,7 @@ for (const mean of [0, 100])
             scale: 8,
           },
         );
-      for (const { rung, grid } of rungs(RMSNORM_BACKWARD, shape))
+      for (const { rung, grid } of rungs(LAYERNORM_BACKWARD, shape))
         // Two terms of up to |dy w|/σ and 4² |dy w|/σ, which may cancel; one number alone: 1/σ ⩽ 1/|x|.
         allclose(
           `${rung.kernel} ${JSON.stringify(shape)}`,
@@ -125,8 +128,8 @@ for (const [name, heads] of LAYOUTS)
     const [T, width] = [3, qkvWidth(heads)];
     const [data, wq, wk] = [noise(T * width, 1), noise(S, 2, 1, 0.3), noise(S, 3, 1, 0.3)];
     const both = [
-      { shape: { rows: T, row: width, step, d: S, parts: H, first: q }, w: wq },
-      { shape: { rows: T, row: width, step, d: S, parts: KV, first: k }, w: wk },
+      { shape: { rows: T, row: width, step, d: S, parts: H, first: q, rms: true }, w: wq },
+      { shape: { rows: T, row: width, step, d: S, parts: KV, first: k, rms: true }, w: wk },
     ];
     let want: Float64Array = Float64Array.from(data);
     for (const { shape, w } of both) want = put(shape, want, reference.rmsnorm(pick(shape, data), w, EPS));

@@ -13,7 +13,7 @@ import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from '../src/m
 import type { AttentionShape } from '../src/models/attention-rungs.ts';
 import { headBlocks } from '../src/models/heads.ts';
 import type { HeadLayout } from '../src/models/heads.ts';
-import { LAYERNORM, LAYERNORM_BACKWARD } from '../src/models/layernorm.ts';
+import { LAYERNORM, LAYERNORM_BACKWARD, wholeRows } from '../src/models/layernorm.ts';
 import { MATMUL } from '../src/tensor/matmul-rungs.ts';
 import type { Product } from '../src/tensor/matmul-rungs.ts';
 
@@ -117,8 +117,8 @@ test('matrix products by adapter', () => {
 test('the other families on software adapters', () => {
   const update = { n: 2, q: 1, first: 0, end: 1 };
   const taken = (on: AdapterSummary): string[] => [
-    choose(LAYERNORM, { rows: 1, d: 768 }, on).kernel,
-    choose(LAYERNORM_BACKWARD, { rows: 1, d: 6 }, on).kernel,
+    choose(LAYERNORM, wholeRows(1, 768), on).kernel,
+    choose(LAYERNORM_BACKWARD, wholeRows(1, 6), on).kernel,
     choose(CHOLESKY, update, on).kernel,
     choose(SECOND_MOMENT, { f: 128, n: 2, first: 0, end: 2 }, on).kernel,
     choose(SECOND_MOMENT, { f: 130, n: 3, first: 0, end: 3 }, on).kernel,
@@ -145,9 +145,9 @@ test('attention and layer normalisation on GPUs: any size of subgroups, or none'
     assert.is(of({ heads: twoOf(6) }), 'models/attention_1');
     assert.is(choose(ATTENTION_BACKWARD_Q, shape, on).kernel, 'models/attention_backward_q_keys');
     assert.is(choose(ATTENTION_BACKWARD_KV, shape, on).kernel, 'models/attention_backward_kv_queries');
-    const { kernel } = choose(LAYERNORM, { rows: 1, d: 768 }, on);
+    const { kernel } = choose(LAYERNORM, wholeRows(1, 768), on);
     assert.is(kernel, `models/layernorm_${on.subgroupMaxSize > 0 ? 'workgroup' : '1'}`);
-    assert.is(choose(LAYERNORM_BACKWARD, { rows: 1, d: 7 }, on).kernel, 'models/layernorm_backward_1');
+    assert.is(choose(LAYERNORM_BACKWARD, wholeRows(1, 7), on).kernel, 'models/layernorm_backward_1');
   }
 });
 
@@ -166,20 +166,8 @@ const LADDERS: readonly [readonly Rung<never>[], readonly object[]][] = [
   ],
   [ATTENTION_BACKWARD_Q, [attended, { ...attended, heads: twoOf(66) }]],
   [ATTENTION_BACKWARD_KV, [attended, { ...attended, tileSize: 8 }, { ...attended, heads: twoOf(66) }]],
-  [
-    LAYERNORM,
-    [
-      { rows: 70_000, d: 768 },
-      { rows: 1, d: 7 },
-    ],
-  ],
-  [
-    LAYERNORM_BACKWARD,
-    [
-      { rows: 70_000, d: 768 },
-      { rows: 1, d: 7 },
-    ],
-  ],
+  [LAYERNORM, [wholeRows(70_000, 768), wholeRows(1, 7), wholeRows(1, 768, true)]],
+  [LAYERNORM_BACKWARD, [wholeRows(70_000, 768), wholeRows(1, 7), wholeRows(1, 768, true)]],
   [CHOLESKY, [{ n: 2, q: 1, first: 0, end: 1 }]],
   [
     SECOND_MOMENT,

@@ -1,17 +1,19 @@
-// Gradient of layer normalisation by its input.
+// Gradient of layer normalisation by its input; with RMS, of root mean square normalisation.
 //
 //   dx = 1/σ (g - mean(g) - x̂ mean(g ⊙ x̂)),   g = dy ⊙ weight,   x̂ = (x - μ)/σ,   σ = √(var + ε)
+//   RMS: μ is 0, and mean(g) is not taken off
 //
-// Shapes   x, dy, dx [rows, D]; weight [D].
-// Work     one workgroup a row; thread j takes columns j, j + WG, ... WG is a power of two.
-// Cost     12 rows D bytes (the other reads of a row come from cache), 15 rows D flops.
+// Shapes   x, dy, dx [rows, row] with stretches of D numbers as in layernorm_1; weight [D].
+// Work     one workgroup a stretch; thread j takes columns j, j + WG, ... WG is a power of two.
+// Cost     12 rows parts D bytes (the other reads come from cache), 15 flops a number.
 // Numerics μ and σ are computed again from x, in two passes as in the forward kernel.
 // Source   derivative of the formula in layernorm_1.wgsl.
-// Test     test/layernorm.test.ts
+// Test     test/layernorm.test.ts, test/rmsnorm.test.ts
 
 override WG: u32 = 64u;
+override RMS: u32 = 0u;
 
-struct Params { rows: u32, d: u32, eps: f32 }
+struct Params { rows: u32, row: u32, parts: u32, first: u32, step: u32, d: u32, eps: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -40,15 +42,18 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
 ) {
-  let row = group.y * groups.x + group.x;
-  if (row >= params.rows) { return; }
+  let i = group.y * groups.x + group.x;
+  if (i >= params.rows * params.parts) { return; }
   let d = params.d;
-  let start = row * d;
+  let start = i / params.parts * params.row + params.first + i % params.parts * params.step;
 
   // μ = 1/D Σ x,   mean(g) = 1/D Σ dy weight
   var sums = vec2f();
-  for (var c = j; c < d; c += WG) { sums += vec2f(x[start + c], dy[start + c] * weight[c]); }
-  let mean = total(sums, j) / f32(d);
+  var mean = vec2f();
+  if (RMS == 0u) {
+    for (var c = j; c < d; c += WG) { sums += vec2f(x[start + c], dy[start + c] * weight[c]); }
+    mean = total(sums, j) / f32(d);
+  }
 
   // var = 1/D Σ (x - μ)²,   mean(g ⊙ (x - μ)) = 1/D Σ g (x - μ)
   sums = vec2f();

@@ -5,18 +5,19 @@
 // What changed  Four columns a load, and sums within a subgroup in registers; see
 //          layernorm_workgroup, which says why neither the size of subgroups nor which threads
 //          they hold matters.
-// Shapes   as in layernorm_backward_1, D a multiple of 4.
-// Work     one workgroup a row; thread j takes the vec4s j, j + WG, ... WG is a power of two and at
-//          least as large as a subgroup (128 at most).
+// Shapes   as in layernorm_backward_1, all of it in multiples of 4.
+// Work     one workgroup a stretch; thread j takes the vec4s j, j + WG, ... WG is a power of two
+//          and at least as large as a subgroup (128 at most).
 // Cost     as layernorm_backward_1: 12 rows D bytes, 15 rows D flops.
 // Numerics as in layernorm_backward_1: μ and σ again, in two passes.
-// Test     test/layernorm.test.ts
+// Test     test/layernorm.test.ts, test/rmsnorm.test.ts
 
 enable subgroups;
 
 override WG: u32 = 128u;
+override RMS: u32 = 0u;
 
-struct Params { rows: u32, d: u32, eps: f32 }
+struct Params { rows: u32, row: u32, parts: u32, first: u32, step: u32, d: u32, eps: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -47,18 +48,22 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
 ) {
-  let row = group.y * groups.x + group.x;
-  if (row >= params.rows) { return; }
+  let i = group.y * groups.x + group.x;
+  if (i >= params.rows * params.parts) { return; }
   let d = f32(params.d);
   let d4 = params.d / 4u;
-  let start = row * d4;
+  let stretch = params.first + i % params.parts * params.step;
+  let start = (i / params.parts * params.row + stretch) / 4u;
 
   // μ = 1/D Σ x,   mean(g) = 1/D Σ dy weight
   var sums = vec2f();
-  for (var c = j; c < d4; c += WG) {
-    sums += vec2f(dot(x[start + c], ONES), dot(dy[start + c], weight[c]));
+  var mean = vec2f();
+  if (RMS == 0u) {
+    for (var c = j; c < d4; c += WG) {
+      sums += vec2f(dot(x[start + c], ONES), dot(dy[start + c], weight[c]));
+    }
+    mean = total(sums, j, lane, lanes) / d;
   }
-  let mean = total(sums, j, lane, lanes) / d;
 
   // var = 1/D Σ (x - μ)²,   mean(g ⊙ (x - μ)) = 1/D Σ g (x - μ)
   sums = vec2f();

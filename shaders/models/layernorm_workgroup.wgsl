@@ -6,18 +6,19 @@
 //          subgroup adds its own values in registers, its first lane leaves the sum in workgroup
 //          memory at its own place, zeros lie at the others, and every subgroup adds up all places.
 //          So neither the size of subgroups nor which threads they hold matters.
-// Shapes   as in layernorm_1, D a multiple of 4.
-// Work     one workgroup a row; thread j takes the vec4s j, j + WG, ... WG is a power of two and at
-//          least as large as a subgroup (128 at most).
+// Shapes   as in layernorm_1, all of it in multiples of 4.
+// Work     one workgroup a stretch; thread j takes the vec4s j, j + WG, ... WG is a power of two
+//          and at least as large as a subgroup (128 at most).
 // Cost     as layernorm_1: 8 rows D bytes from memory, 8 rows D flops.
 // Numerics as in layernorm_1: variance in a second pass.
-// Test     test/layernorm.test.ts
+// Test     test/layernorm.test.ts, test/rmsnorm.test.ts
 
 enable subgroups;
 
 override WG: u32 = 128u;
+override RMS: u32 = 0u;
 
-struct Params { rows: u32, d: u32, eps: f32 }
+struct Params { rows: u32, row: u32, parts: u32, first: u32, step: u32, d: u32, eps: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -48,15 +49,19 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
 ) {
-  let row = group.y * groups.x + group.x;
-  if (row >= params.rows) { return; }
+  let i = group.y * groups.x + group.x;
+  if (i >= params.rows * params.parts) { return; }
   let d4 = params.d / 4u;
-  let start = row * d4;
+  let stretch = params.first + i % params.parts * params.step;
+  let start = (i / params.parts * params.row + stretch) / 4u;
 
   // μ = 1/D Σ x
-  var sums = vec4f();
-  for (var c = j; c < d4; c += WG) { sums += x[start + c]; }
-  let mean = total(dot(sums, ONES), j, lane, lanes) / f32(params.d);
+  var mean = 0.0;
+  if (RMS == 0u) {
+    var sums = vec4f();
+    for (var c = j; c < d4; c += WG) { sums += x[start + c]; }
+    mean = total(dot(sums, ONES), j, lane, lanes) / f32(params.d);
+  }
 
   // σ² = 1/D Σ (x - μ)²
   var squares = vec4f();
@@ -69,6 +74,7 @@ fn main(
 
   // y = (x - μ) / √(σ² + ε) ⊙ weight + bias
   for (var c = j; c < d4; c += WG) {
-    y[start + c] = (x[start + c] - mean) * inverse * weight[c] + bias[c];
+    let scaled = (x[start + c] - mean) * inverse * weight[c];
+    if (RMS == 0u) { y[start + c] = scaled + bias[c]; } else { y[start + c] = scaled; }
   }
 }

@@ -4,17 +4,18 @@
 //
 // What changed  No workgroup memory and no barriers, which software adapters pay dearly; four
 //          columns a load.
-// Shapes   as in layernorm_backward_1, D a multiple of 4.
-// Work     one subgroup a row; lane j takes the vec4s j, j + WG, ...
+// Shapes   as in layernorm_backward_1, all of it in multiples of 4.
+// Work     one subgroup a stretch; lane j takes the vec4s j, j + WG, ...
 // Cost     as layernorm_backward_1: 12 T D bytes from memory.
 // Numerics as in layernorm_1: variance in a second pass.
-// Test     test/layernorm.test.ts
+// Test     test/layernorm.test.ts, test/rmsnorm.test.ts
 
 enable subgroups;
 
 override WG: u32 = 8u; // the adapter's subgroup size
+override RMS: u32 = 0u;
 
-struct Params { rows: u32, d: u32, eps: f32 }
+struct Params { rows: u32, row: u32, parts: u32, first: u32, step: u32, d: u32, eps: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -30,16 +31,22 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
 ) {
-  let row = group.y * groups.x + group.x;
-  if (row >= params.rows) { return; }
+  let i = group.y * groups.x + group.x;
+  if (i >= params.rows * params.parts) { return; }
   let d = f32(params.d);
   let d4 = params.d / 4u;
-  let start = row * d4;
+  let stretch = params.first + i % params.parts * params.step;
+  let start = (i / params.parts * params.row + stretch) / 4u;
 
   // μ = 1/D Σ x,   mean(g) = 1/D Σ dy weight
   var sums = mat2x4f();
-  for (var c = lane; c < d4; c += WG) { sums += mat2x4f(x[start + c], dy[start + c] * weight[c]); }
-  let mean = subgroupAdd(ONES * sums) / d;
+  var mean = vec2f();
+  if (RMS == 0u) {
+    for (var c = lane; c < d4; c += WG) {
+      sums += mat2x4f(x[start + c], dy[start + c] * weight[c]);
+    }
+    mean = subgroupAdd(ONES * sums) / d;
+  }
 
   // var = 1/D Σ (x - μ)²,   mean(g ⊙ (x - μ)) = 1/D Σ g (x - μ)
   sums = mat2x4f();

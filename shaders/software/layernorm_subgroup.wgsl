@@ -4,17 +4,18 @@
 //
 // What changed  No workgroup memory and no barriers, which software adapters pay dearly; four
 //          columns a load.
-// Shapes   as in layernorm_1, D a multiple of 4.
-// Work     one subgroup a row; lane j takes the vec4s j, j + WG, ...
+// Shapes   as in layernorm_1, all of it in multiples of 4.
+// Work     one subgroup a stretch; lane j takes the vec4s j, j + WG, ...
 // Cost     as layernorm_1: 8 T D bytes from memory, 7 T D flops.
 // Numerics as in layernorm_1: variance in a second pass.
-// Test     test/layernorm.test.ts
+// Test     test/layernorm.test.ts, test/rmsnorm.test.ts
 
 enable subgroups;
 
 override WG: u32 = 8u; // the adapter's subgroup size
+override RMS: u32 = 0u;
 
-struct Params { rows: u32, d: u32, eps: f32 }
+struct Params { rows: u32, row: u32, parts: u32, first: u32, step: u32, d: u32, eps: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -30,15 +31,19 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
 ) {
-  let row = group.y * groups.x + group.x;
-  if (row >= params.rows) { return; }
+  let i = group.y * groups.x + group.x;
+  if (i >= params.rows * params.parts) { return; }
   let d4 = params.d / 4u;
-  let start = row * d4;
+  let stretch = params.first + i % params.parts * params.step;
+  let start = (i / params.parts * params.row + stretch) / 4u;
 
   // μ = 1/D Σ x
-  var sums = vec4f();
-  for (var c = lane; c < d4; c += WG) { sums += x[start + c]; }
-  let mean = subgroupAdd(dot(sums, ONES)) / f32(params.d);
+  var mean = 0.0;
+  if (RMS == 0u) {
+    var sums = vec4f();
+    for (var c = lane; c < d4; c += WG) { sums += x[start + c]; }
+    mean = subgroupAdd(dot(sums, ONES)) / f32(params.d);
+  }
 
   // σ² = 1/D Σ (x - μ)²
   var squares = vec4f();
@@ -50,6 +55,7 @@ fn main(
 
   // y = (x - μ) / √(σ² + ε) ⊙ weight + bias
   for (var c = lane; c < d4; c += WG) {
-    y[start + c] = (x[start + c] - mean) * inverse * weight[c] + bias[c];
+    let scaled = (x[start + c] - mean) * inverse * weight[c];
+    if (RMS == 0u) { y[start + c] = scaled + bias[c]; } else { y[start + c] = scaled; }
   }
 }

@@ -1,37 +1,59 @@
-/** Layer normalisation: forward, and the gradient by its input (weights are frozen). */
+/**
+ * Layer normalisation of rows, root mean square normalisation of rows or heads: forward, and the gradient by the input
+ * (weights are frozen).
+ */
 import { ShapeError } from '../errors.ts';
 import { choose, gridOf } from '../gpu/rung.ts';
 import type { Rung } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { sameShape } from '../tensor/elementwise.ts';
-import { empty } from '../tensor/tensor.ts';
+import { copy, empty } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
+import { checkHeads } from './heads.ts';
+import type { HeadLayout } from './heads.ts';
 
-interface Rows {
+/** What is normalised of each row: `parts` stretches of `d` numbers from column `first` on, `step` columns apart. */
+export interface Stretches {
   readonly rows: number;
+  /** Numbers of a row. */
+  readonly row: number;
+  readonly parts: number;
+  readonly first: number;
+  readonly step: number;
   readonly d: number;
+  /** Root mean square normalisation: no mean is taken off, no bias added. */
+  readonly rms: boolean;
 }
 
-export type LayernormRung = Rung<Rows>;
+/** Whole rows. */
+export function wholeRows(rows: number, d: number, rms = false): Stretches {
+  return { rows, row: d, parts: 1, first: 0, step: d, d, rms };
+}
 
-/** A workgroup for each row. */
+export type LayernormRung = Rung<Stretches>;
+
+/** A workgroup for each stretch. */
 const definition: Omit<LayernormRung, 'kernel'> = {
   fits: () => true,
-  grid: ({ rows }) => ({ groups: rows }),
+  grid: ({ rows, parts }) => ({ groups: rows * parts }),
+  overrides: ({ rms }) => ({ RMS: rms ? 1 : 0 }),
 };
 
-/** A subgroup of known size for each row, four columns at a time: 3 (lavapipe) to 10 times (SwiftShader) as fast. */
+const inQuads = ({ row, first, step, d }: Stretches): boolean =>
+  [row, first, step, d].every((n) => n % 4 === 0);
+
+/** A subgroup of known size for each, four columns at a time: 3 (lavapipe) to 10 times (SwiftShader) as fast. */
 const subgroup: Omit<LayernormRung, 'kernel'> = {
-  fits: ({ d }, { kind, subgroupSize }) => kind === 'software' && subgroupSize > 0 && d % 4 === 0,
-  grid: ({ rows }) => ({ groups: rows }),
-  overrides: (_, { subgroupSize }) => ({ WG: subgroupSize }),
+  ...definition,
+  fits: (shape, { kind, subgroupSize }) => kind === 'software' && subgroupSize > 0 && inQuads(shape),
+  overrides: ({ rms }, { subgroupSize }) => ({ RMS: rms ? 1 : 0, WG: subgroupSize }),
 };
 
-/** A workgroup for each row whose sums are made by subgroups of any size: for GPUs. */
+/** A workgroup for each, whose sums are made by subgroups of any size: for GPUs. */
 const workgroup: Omit<LayernormRung, 'kernel'> = {
-  fits: ({ d }, { subgroupMaxSize: most }) => most > 0 && most <= 128 && d % 4 === 0,
+  ...definition,
+  fits: (shape, { subgroupMaxSize: most }) => most > 0 && most <= 128 && inQuads(shape),
   suits: (_, { kind }) => kind === 'gpu',
-  grid: ({ rows }) => ({ groups: rows }),
 };
 
 export const LAYERNORM: readonly LayernormRung[] = [
@@ -60,17 +82,11 @@ export function layernorm(
   weight: Tensor,
   bias: Tensor,
   eps: number,
-  rung = choose(LAYERNORM, rowsOf(x), s.gpu.adapter),
+  rung?: LayernormRung,
 ): Tensor {
-  const shape = rowsOf(x);
-  if (weight.size !== shape.d || bias.size !== shape.d)
-    throw new ShapeError(
-      `layernorm: "${x.label}" has ${shape.d} columns, "${weight.label}" ${weight.size}, "${bias.label}" ${bias.size}.`,
-    );
+  for (const t of [weight, bias]) checkWidth('layernorm', t, x.cols);
   const y = empty(s, x.shape, 'layernorm');
-  const cost = { flops: 8 * x.size, bytes: 8 * x.size, shape: `${shape.rows}x${shape.d}` };
-  const grid = gridOf(rung, shape, s.gpu.adapter, cost);
-  s.gpu.run(rung.kernel, { x, weight, bias, y }, { ...shape, eps }, grid);
+  forward(s, wholeRows(x.rows, x.cols), { x, weight, bias, y }, eps, rung);
   s.tape?.record(y, [x], (scope, dy) => [layernormBackward(scope, x, weight, dy, eps)]);
   return y;
 }
@@ -82,17 +98,107 @@ export function layernormBackward(
   weight: Tensor,
   dy: Tensor,
   eps: number,
-  rung = choose(LAYERNORM_BACKWARD, rowsOf(x), s.gpu.adapter),
+  rung?: LayernormRung,
 ): Tensor {
   sameShape('layernormBackward', x, dy);
-  const shape = rowsOf(x);
   const dx = empty(s, x.shape, `d ${x.label}`);
-  const cost = { flops: 15 * x.size, bytes: 12 * x.size, shape: `${shape.rows}x${shape.d}` };
-  const grid = gridOf(rung, shape, s.gpu.adapter, cost);
-  s.gpu.run(rung.kernel, { x, weight, dy, dx }, { ...shape, eps }, grid);
+  backward(s, wholeRows(x.rows, x.cols), { x, weight, dy, dx }, eps, rung);
   return dx;
 }
 
-function rowsOf(x: Tensor): Rows {
-  return { rows: x.rows, d: x.cols };
+/**
+ * y = x / √(mean(x²) + ε) ⊙ weight, row by row.
+ *
+ * @param x      [T, D]
+ * @param weight [D]
+ * @throws ShapeError when weight is not as wide as x
+ */
+export function rmsnorm(s: Scope, x: Tensor, weight: Tensor, eps: number): Tensor {
+  checkWidth('rmsnorm', weight, x.cols);
+  const whole = wholeRows(x.rows, x.cols, true);
+  const y = empty(s, x.shape, 'rmsnorm');
+  forward(s, whole, { x, weight, bias: weight, y }, eps);
+  s.tape?.record(y, [x], (scope, dy) => {
+    sameShape('rmsnorm backward', x, dy);
+    const dx = empty(scope, x.shape, `d ${x.label}`);
+    backward(scope, whole, { x, weight, dy, dx }, eps);
+    return [dx];
+  });
+  return y;
+}
+
+/**
+ * The same on every head of q and of k by itself, each with a weight of its own, as Qwen 3 does before RoPE. The values
+ * stay as they are.
+ *
+ * @param qkv [T, (H + 2 KV) S], laid out as `heads` says; it stays as it is
+ * @param q   [S] weight of the queries' heads
+ * @param k   [S] weight of the keys' heads
+ * @throws ShapeError when qkv or a weight is not as wide as the heads
+ */
+export function rmsnormHeads(
+  s: Scope,
+  qkv: Tensor,
+  { q, k }: { readonly q: Tensor; readonly k: Tensor },
+  heads: HeadLayout,
+  eps: number,
+): Tensor {
+  const { H, KV, S, stride: step } = heads;
+  checkHeads('rmsnormHeads', qkv, heads);
+  for (const weight of [q, k]) checkWidth('rmsnormHeads', weight, S);
+  const row = { rows: qkv.rows, row: qkv.cols, step, d: S, rms: true };
+  const both: [Tensor, Stretches][] = [
+    [q, { ...row, parts: H, first: heads.q }],
+    [k, { ...row, parts: KV, first: heads.k }],
+  ];
+  const y = copy(s, qkv, 'normed qkv');
+  for (const [weight, at] of both) forward(s, at, { x: qkv, weight, bias: weight, y }, eps);
+  s.tape?.record(y, [qkv], (scope, dy) => {
+    sameShape('rmsnormHeads backward', qkv, dy);
+    const dx = copy(scope, dy, `d ${qkv.label}`);
+    for (const [weight, at] of both) backward(scope, at, { x: qkv, weight, dy, dx }, eps);
+    return [dx];
+  });
+  return y;
+}
+
+function forward(
+  s: Scope,
+  at: Stretches,
+  bindings: Record<'x' | 'weight' | 'bias' | 'y', Tensor>,
+  eps: number,
+  rung = choose(LAYERNORM, at, s.gpu.adapter),
+): void {
+  run(s, rung, at, bindings, eps, { flops: 8, bytes: 8 });
+}
+
+function backward(
+  s: Scope,
+  at: Stretches,
+  bindings: Record<'x' | 'weight' | 'dy' | 'dx', Tensor>,
+  eps: number,
+  rung = choose(LAYERNORM_BACKWARD, at, s.gpu.adapter),
+): void {
+  run(s, rung, at, bindings, eps, { flops: 15, bytes: 12 });
+}
+
+/** @param each flops and bytes of a number */
+function run(
+  s: Scope,
+  rung: LayernormRung,
+  at: Stretches,
+  bindings: Readonly<Record<string, Tensor>>,
+  eps: number,
+  each: { readonly flops: number; readonly bytes: number },
+): void {
+  const { rms: _, ...sizes } = at;
+  const n = at.rows * at.parts * at.d;
+  const shape = `${at.rows * at.parts}x${at.d}`;
+  const cost = { flops: each.flops * n, bytes: each.bytes * n, shape };
+  s.gpu.run(rung.kernel, bindings, { ...sizes, eps }, gridOf(rung, at, s.gpu.adapter, cost));
+}
+
+function checkWidth(op: string, t: Tensor, d: number): void {
+  if (t.size === d) return;
+  throw new ShapeError(`${op}: "${t.label}" has ${t.size} numbers, expected ${d}.`);
 }

@@ -26,7 +26,7 @@ import type { RopeSettings } from './config.ts';
 import { embed } from './embed.ts';
 import { headBlocks } from './heads.ts';
 import type { HeadLayout } from './heads.ts';
-import { rmsnorm, rmsnormHeads } from './rmsnorm.ts';
+import { rmsnorm, rmsnormHeads } from './layernorm.ts';
 import { rope } from './rope.ts';
 import { TensorTable } from './tensor-table.ts';
 
@@ -96,7 +96,7 @@ function llama(dims: Dimensions, variant: Variant): Architecture {
         ? 'k_j = silu(W_gate n_j + b_gate) ⊙ (W_up n_j + b_up),   n_j = norm_2(h_j)'
         : 'k_j = silu(W_gate n_j) ⊙ W_up n_j,   n_j = norm_2(h_j)',
       shapes: [['W_gate, W_up', `[${dims.F}, ${dims.D}]`]],
-      ...{ norm: 'models/rmsnorm_1', activation: 'tensor/silu_gate' },
+      ...{ norm: 'models/layernorm_1', activation: 'tensor/silu_gate' },
     },
     embed: (s, weights, batch) => embed(s, weights(embedding), undefined, batch),
     block: (run, weights, x) => block(run, weights, x, heads, variant),

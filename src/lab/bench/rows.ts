@@ -1,7 +1,13 @@
 /** Ops that go through rows once: copies, GELU, layer normalisation, and from logits to a loss. */
 import { gridOf, type Rung } from '../../gpu/rung.ts';
 import type { Scope } from '../../gpu/scope.ts';
-import { LAYERNORM, LAYERNORM_BACKWARD, layernorm, layernormBackward } from '../../models/layernorm.ts';
+import {
+  LAYERNORM,
+  LAYERNORM_BACKWARD,
+  layernorm,
+  layernormBackward,
+  wholeRows,
+} from '../../models/layernorm.ts';
 import type { LayernormRung } from '../../models/layernorm.ts';
 import { logsumexp, lossGradient, nll } from '../../models/losses.ts';
 import { gelu, geluBackward } from '../../tensor/activations.ts';
@@ -150,7 +156,7 @@ export const layernormFamily: Family = {
   cases: ({ adapter }, [rows = 1, d = 1]) =>
     [LAYERNORM, LAYERNORM_BACKWARD].flatMap((ladder) =>
       ladder
-        .filter((rung) => rung.fits({ rows, d }, adapter))
+        .filter((rung) => rung.fits(wholeRows(rows, d), adapter))
         .map((rung) => layernormCase(rows, d, ladder === LAYERNORM_BACKWARD, rung)),
     ),
 };
