@@ -5,10 +5,10 @@
 // What changed  Four columns a load, and sums within a subgroup in registers; see
 //          layernorm_workgroup, which says why neither the size of subgroups nor which threads
 //          they hold matters.
-// Shapes   as in layernorm_backward_1, all of it in multiples of 4.
+// Shapes   as in layernorm_backward_1 (RMS as well), all of it in multiples of 4.
 // Work     one workgroup a stretch; thread j takes the vec4s j, j + WG, ... WG is a power of two
 //          and at least as large as a subgroup (128 at most).
-// Cost     as layernorm_backward_1: 12 rows D bytes, 15 rows D flops.
+// Cost     as layernorm_backward_1.
 // Numerics as in layernorm_backward_1: μ and σ again, in two passes.
 // Test     test/layernorm.test.ts, test/rmsnorm.test.ts
 

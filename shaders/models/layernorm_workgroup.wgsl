@@ -6,10 +6,10 @@
 //          subgroup adds its own values in registers, its first lane leaves the sum in workgroup
 //          memory at its own place, zeros lie at the others, and every subgroup adds up all places.
 //          So neither the size of subgroups nor which threads they hold matters.
-// Shapes   as in layernorm_1, all of it in multiples of 4.
+// Shapes   as in layernorm_1 (RMS as well), all of it in multiples of 4.
 // Work     one workgroup a stretch; thread j takes the vec4s j, j + WG, ... WG is a power of two
 //          and at least as large as a subgroup (128 at most).
-// Cost     as layernorm_1: 8 rows D bytes from memory, 8 rows D flops.
+// Cost     as layernorm_1.
 // Numerics as in layernorm_1: variance in a second pass.
 // Test     test/layernorm.test.ts, test/rmsnorm.test.ts
 

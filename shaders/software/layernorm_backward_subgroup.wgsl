@@ -4,9 +4,9 @@
 //
 // What changed  No workgroup memory and no barriers, which software adapters pay dearly; four
 //          columns a load.
-// Shapes   as in layernorm_backward_1, all of it in multiples of 4.
+// Shapes   as in layernorm_backward_1 (RMS as well), all of it in multiples of 4.
 // Work     one subgroup a stretch; lane j takes the vec4s j, j + WG, ...
-// Cost     as layernorm_backward_1: 12 T D bytes from memory.
+// Cost     as layernorm_backward_1.
 // Numerics as in layernorm_1: variance in a second pass.
 // Test     test/layernorm.test.ts, test/rmsnorm.test.ts
 

@@ -17,10 +17,7 @@ import {
   pairTensors,
   parseRequest,
   readFields,
-  readMethod,
-  readPair,
   requestFields,
-  verify,
 } from './record-fields.ts';
 import type { Circumstances, RecordFile, RecordModel, RecordedRequest } from './record-fields.ts';
 import { checkRecord } from './record.ts';
@@ -151,8 +148,8 @@ export function holdsFacts({ metadata }: Pick<RecordFile, 'metadata'>): boolean 
  * @throws UsageError naming the file, the field or tensor, what was expected and what came
  */
 export async function readFactsRecord(file: RecordFile): Promise<FactsRecord> {
-  const fields = readFields(file, [RECORD_SCHEMA], 'palimpsest edit --facts --out');
-  const { model, field, fault } = fields;
+  const known = { schemas: [RECORD_SCHEMA], methods: [...METHODS, ...MASS_METHODS] };
+  const { model, method, field, fault, ...fields } = readFields(file, 'palimpsest edit --facts --out', known);
   const list = (name: string): unknown[] => {
     const found = jsonFrom(field(name), (other) => fault(`${name}: expected a JSON array, found ${other}`));
     if (!Array.isArray(found)) throw fault(`${name}: expected a JSON array`);
@@ -163,7 +160,6 @@ export async function readFactsRecord(file: RecordFile): Promise<FactsRecord> {
       if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number;
       throw fault(`${name}: expected whole numbers, found ${JSON.stringify(value)}`);
     });
-  const method = readMethod(fields, [...METHODS, ...MASS_METHODS]);
   const layers = counts('layers', list('layers'));
   const tensors = list('tensors').map(String);
   const sizes = counts('batches', list('batches'));
@@ -185,7 +181,7 @@ export async function readFactsRecord(file: RecordFile): Promise<FactsRecord> {
   /** By batch, what it added to each of the layers before. */
   const updates: LowRankUpdate[][] = sizes.map(() => []);
   for (const [i, layer] of layers.entries()) {
-    const whole = { layer, ...(await readPair(file, fields, endOf(layers, layer))) };
+    const whole = { layer, ...(await fields.pair(endOf(layers, layer))) };
     const starts = startsOf(ranks.map((row) => row[i] ?? 0));
     if (starts.at(-1) !== whole.rank)
       throw fault(`ranks: expected ${whole.rank} in all for layer ${layer}, found ${starts.at(-1)}`);
@@ -197,6 +193,6 @@ export async function readFactsRecord(file: RecordFile): Promise<FactsRecord> {
     requests: requests.slice(firsts[b], firsts[b + 1]),
     updates: own,
   }));
-  const verified = await verify(file, fields);
+  const verified = await fields.verify();
   return { model, method, layers, tensors, batches, verified, metadata: file.metadata };
 }

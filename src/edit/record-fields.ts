@@ -72,22 +72,33 @@ export function requestFields({ prompt, subject, target, targetIds }: RecordedRe
   return { prompt, subject, target, target_ids: targetIds };
 }
 
+type Fault = (what: string) => UsageError;
+
 /** What every edit file says of itself, and how what is wrong with it is told. */
-export interface RecordFields {
+export interface RecordFields<M> {
   readonly model: Pick<RecordModel, 'id' | 'sha256'>;
+  readonly method: M;
   /** @throws UsageError where there is no such field */
   readonly field: (name: string) => string;
-  readonly fault: (what: string) => UsageError;
+  readonly fault: Fault;
+  /** `u` [F, r] and `lambda` [r, D], or [F] and [D]. @param end of their names */
+  readonly pair: (end?: string) => Promise<Pick<LowRankUpdate, 'U' | 'Lambda' | 'rank'>>;
+  /** Whether the checksum is there and right. @throws UsageError where it is wrong */
+  readonly verify: () => Promise<boolean>;
 }
 
 /**
- * @param schemas that are read
  * @param command that wrote the file
+ * @param schemas and methods that are read
  * @throws UsageError naming the file and the field: another schema, no checksum where the schema has one, a model without
- *   a hash
+ *   a hash, another method
  */
-export function readFields(file: RecordFile, schemas: readonly string[], command: string): RecordFields {
-  const fault = (what: string): UsageError =>
+export function readFields<M extends string>(
+  file: RecordFile,
+  command: string,
+  { schemas, methods }: { readonly schemas: readonly string[]; readonly methods: readonly M[] },
+): RecordFields<M> {
+  const fault: Fault = (what) =>
     new UsageError(`edit file ${file.name}: ${what}. Write it again with ${command}.`, 'bad_edit_file');
   const field = (name: string): string => {
     const value = file.metadata[name];
@@ -103,21 +114,19 @@ export function readFields(file: RecordFile, schemas: readonly string[], command
   const sha256 = field('model_sha256');
   if (!/^[0-9a-f]{64}$/.test(sha256))
     throw fault(`model_sha256: expected 64 hexadecimal digits, found "${sha256}"`);
-  return { model: { id: field('model'), sha256 }, field, fault };
+  const method = methods.find((known) => known === field('method'));
+  if (!method) throw fault(`method: expected ${methods.join(', ')}, found "${field('method')}"`);
+  return {
+    ...{ model: { id: field('model'), sha256 }, method, field, fault },
+    pair: (end = '') => readPair(file, fault, end),
+    verify: () => verify(file, fault),
+  };
 }
 
-/** The method that a file names, one of `known`. */
-export function readMethod<M extends string>({ field, fault }: RecordFields, known: readonly M[]): M {
-  const found = known.find((method) => method === field('method'));
-  if (found !== undefined) return found;
-  throw fault(`method: expected ${known.join(', ')}, found "${field('method')}"`);
-}
-
-/** `u` [F, r] and `lambda` [r, D] of a file, or [F] and [D]. @param end of their names */
-export async function readPair(
+async function readPair(
   file: RecordFile,
-  { fault }: RecordFields,
-  end = '',
+  fault: Fault,
+  end: string,
 ): Promise<Pick<LowRankUpdate, 'U' | 'Lambda' | 'rank'>> {
   const matrix = async (name: string) => {
     if (!file.names().includes(name)) throw fault(`expected a tensor "${name}", there is none`);
@@ -138,8 +147,7 @@ export async function readPair(
   return { U: u.values, Lambda: lambda.values, rank };
 }
 
-/** Whether a file's checksum is there and right. @throws UsageError where it is wrong */
-export async function verify(file: RecordFile, { fault }: RecordFields): Promise<boolean> {
+async function verify(file: RecordFile, fault: Fault): Promise<boolean> {
   const right = await isSealed(file);
   if (right === false)
     throw fault(

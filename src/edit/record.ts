@@ -21,10 +21,7 @@ import {
   pairTensors,
   parseRequest,
   readFields,
-  readMethod,
-  readPair,
   requestFields,
-  verify,
 } from './record-fields.ts';
 import type { Circumstances, RecordFile, RecordModel, RecordedRequest } from './record-fields.ts';
 import type { LowRankUpdate } from './update.ts';
@@ -110,16 +107,15 @@ export function recordMetadata(
  * @throws UsageError naming the file, the field or tensor, what was expected and what came
  */
 export async function readRecord(file: RecordFile): Promise<EditRecord> {
-  const fields = readFields(file, [RECORD_SCHEMA, OLD_SCHEMA], 'palimpsest edit --out');
-  const { model, field, fault } = fields;
+  const known = { schemas: [RECORD_SCHEMA, OLD_SCHEMA], methods: METHODS };
+  const { model, method, field, fault, ...fields } = readFields(file, 'palimpsest edit --out', known);
   if (!/^\d+$/.test(field('layer'))) throw fault(`layer: expected a whole number, found "${field('layer')}"`);
-  const method = readMethod(fields, METHODS);
   const request = parseRequest(jsonIfAny(field('request')));
   if (!request) throw fault('request: expected a prompt with one {}, subject, target and target_ids');
   return {
-    ...(await readPair(file, fields)),
+    ...(await fields.pair()),
     ...{ model, layer: Number(field('layer')), tensor: field('tensor'), method, request },
-    ...{ verified: await verify(file, fields), metadata: file.metadata },
+    ...{ verified: await fields.verify(), metadata: file.metadata },
   };
 }
 
