@@ -13,6 +13,7 @@ import type { ManifestEntry, OpenedModel } from '../src/io/models.ts';
 import type { Run } from './commands.ts';
 import type { EDIT_FLAGS, FACTS_FLAGS, Given } from './flags.ts';
 import { applyNamed, introduce, withSession, type ModelArguments, type Session } from './session.ts';
+import type { Terminal } from './terminal.ts';
 
 /** Whole numbers with commas between; NaN for a word that is none. */
 export function numbersOf(words: string): number[] {
@@ -99,20 +100,18 @@ const OF_METHODS: Readonly<Record<string, readonly (Method | MassMethod)[]>> = {
   ridge: ['alphaedit'],
 };
 
-/** @throws UsageError for a flag that would change nothing: silence would look like consent */
-export function checkFlags(args: FactsAsked): void {
+/** Names flags that change nothing, since silence would look like consent: scripts give one set to all methods. */
+export function noteIdle(args: FactsAsked, terminal: Terminal): void {
   const { method = 'r-rome', stop, stopAfter } = args;
   for (const [flag, methods] of Object.entries(OF_METHODS)) {
-    if (
-      (args as Readonly<Record<string, unknown>>)[flag] !== undefined &&
-      !methods.some((one) => one === method)
-    )
-      throw new UsageError(
-        `--${flag}: is for --method ${methods.join(', ')}, but this is ${method}. Leave it out, or choose another method.`,
+    const given = (args as Readonly<Record<string, unknown>>)[flag] !== undefined;
+    if (given && !methods.some((one) => one === method))
+      terminal.warn(
+        `--${flag} changes nothing: it is for --method ${methods.join(', ')}, and this is ${method}.`,
       );
   }
   if (stopAfter !== undefined && stop !== 'probable')
-    throw new UsageError('--stop-after: expected --stop probable with it, found none.');
+    terminal.warn('--stop-after changes nothing without --stop probable.');
 }
 
 /** @throws UsageError when the words give no request, or two */

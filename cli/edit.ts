@@ -14,7 +14,7 @@ import { writeEdit } from '../src/io/edit-files.ts';
 import { predict } from '../src/models/predict.ts';
 import { percent } from '../src/numerals.ts';
 import { command, type Report, type Run } from './commands.ts';
-import { checkFlags, methodsFrom, requestFrom, withEditing, singleFlags } from './edit-options.ts';
+import { noteIdle, methodsFrom, requestFrom, withEditing, singleFlags } from './edit-options.ts';
 import type { EditArguments, RequestArguments } from './edit-options.ts';
 import { lossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import type { Outcome, State } from './edit-view.ts';
@@ -56,7 +56,7 @@ export const edit = command({
       ),
   run: async (args, run) => {
     const { facts } = args;
-    checkFlags(args);
+    noteIdle(args, run.terminal);
     if (facts !== undefined) return (await import('./edit-facts.ts')).editFacts({ ...args, facts }, run);
     for (const flag of ['batch', 'conflicts', 'memory', 'resume'] as const)
       if (args[flag] !== undefined && args[flag] !== false)

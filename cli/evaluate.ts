@@ -16,7 +16,7 @@ import { percent, plural, short } from '../src/numerals.ts';
 import { quoted } from '../src/printable.ts';
 import { left, right } from '../src/table.ts';
 import { command, type Report, type Run } from './commands.ts';
-import { checkFlags, methodsFrom, singleFlags, withEditing } from './edit-options.ts';
+import { noteIdle, methodsFrom, singleFlags, withEditing } from './edit-options.ts';
 import { FOLDERS } from './files.ts';
 import { STUDY_FLAGS, asksForBatches, studyFacts } from './facts-study.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, files, flag, folder, input, text } from './flags.ts';
@@ -71,7 +71,7 @@ export const evaluate = command({
       throw new UsageError(
         'evaluate: expected one data file, or the word merge and the folders of shards: palimpsest evaluate merge FOLDER...',
       );
-    checkFlags(args);
+    noteIdle(args, run.terminal);
     if (!asksForBatches(args)) return runEvaluate({ ...args, ...singleFlags(args) }, run);
     if (args.shard !== undefined)
       throw new UsageError(

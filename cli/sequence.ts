@@ -12,7 +12,7 @@ import type { SequenceHead, SequenceLine, SequenceOptions, Survivor } from '../s
 import { percent, plural } from '../src/numerals.ts';
 import { left, right } from '../src/table.ts';
 import { command, type Report, type Run } from './commands.ts';
-import { checkFlags, singleFlags, withEditing } from './edit-options.ts';
+import { noteIdle, singleFlags, withEditing } from './edit-options.ts';
 import {
   STUDY_FLAGS,
   asksForBatches,
@@ -65,7 +65,7 @@ export const sequence = command({
       )
       .example('$0 sequence --method rome --count 40 --resume', 'goes on with a run that was stopped'),
   run: async (args, run) => {
-    checkFlags(args);
+    noteIdle(args, run.terminal);
     if (!asksForBatches(args)) return runOne({ ...args, ...singleFlags(args) }, run);
     await checkEdits(resolve(args.out), args, run);
     return studyFacts({ ...args, count: args.count ?? EDITS }, run, true);

@@ -37,8 +37,6 @@ test('what cannot be read ends with 2, says where, and leaves stdout empty', asy
     [[...EDIT, '--facts', 'f.csv'], 'expected --facts or sentence, found both'],
     [[...EDIT, '--batch', '3'], '--batch: is for many facts; expected --facts FILE'],
     [[...EDIT, '--layers', '1,2'], '--layers: r-rome edits one layer, found 2'],
-    [[...EDIT, '--epsilon', '3'], '--epsilon: is for --method emmet, but this is r-rome'],
-    [[...EDIT, '--stop-after', '3'], '--stop-after: expected --stop probable'],
     [[...EDIT, '--out', '-'], '--out -: expected the name of a file'],
     [[...EDIT, '--steps', '0'], '--steps: expected a whole number from 1 to 100,000, found "0"'],
     [[...EDIT, '--steps', '3', '--steps', '4'], '--steps: expected it once'],
@@ -311,7 +309,10 @@ test('what cannot be done soundly ends with 3 and writes nothing', async () => {
     assert.is(refused.code, 3, refused.stderr);
     assert.is(JSON.parse(refused.stdout).error.code, 'disabling');
     await holdsOnly(folder, []);
-    const warned = await cli([...EDIT, ...wild, '--out', out, '--allow-miss']);
+    const idle = ['--epsilon', '3', '--stop-after', '3'];
+    const warned = await cli([...EDIT, ...wild, ...idle, '--out', out, '--allow-miss']);
+    assert.match(warned.stderr, '--epsilon changes nothing: it is for --method emmet, and this is r-rome.');
+    assert.match(warned.stderr, '--stop-after changes nothing without --stop probable.');
     assert.is(warned.code, 0);
     assert.match(warned.stderr, 'would disable the model');
     const without = await cli(['edit', ...FACT, '--layer', '5']);
