@@ -43,8 +43,7 @@ for (const { kernel, op, backward, f, slope } of FORMS) {
         await gpu.scope(async (s) => {
           const x = inputs(n);
           const y = wide(s, [n]);
-          const input = tensor(s, x, [n]);
-          gpu.run(kernel, { x: input, dy: input, y: y.t }, { n }, { threads: n / 4, overrides: { WG } });
+          gpu.run(kernel, { x: tensor(s, x, [n]), y: y.t }, { n }, { threads: n / 4, overrides: { WG } });
           // 1 and tanh z, or erf, are the terms, for |x| up to 1; beyond, the result itself is the scale.
           allclose(`${kernel} ${n}/${WG}`, (await read(gpu, y.t)).subarray(0, n), Array.from(x, f), {
             scale: 1,
@@ -76,11 +75,11 @@ for (const { kernel, op, backward, f, slope } of FORMS) {
           const x = inputs(n);
           const dy = noise(n, n + 1);
           const dx = wide(s, [n]);
-          const bindings = { x: tensor(s, x, [n]), dy: tensor(s, dy, [n]), y: dx.t };
-          gpu.run(kernel, bindings, { n }, { threads: n / 4, overrides: { WG, BACKWARD: 1 } });
+          const bindings = { x: tensor(s, x, [n]), dy: tensor(s, dy, [n]), dx: dx.t };
+          gpu.run(`${kernel}_backward`, bindings, { n }, { threads: n / 4, overrides: { WG } });
           const want = Array.from(x, (v, i) => slope(clamped(v)) * dy[i]!);
           // x g (1 - g) 2z' stays below 5 in magnitude before it cancels, Φ and x φ below 1
-          allclose(`${kernel} backward ${n}/${WG}`, (await read(gpu, dx.t)).subarray(0, n), want, {
+          allclose(`${kernel}_backward ${n}/${WG}`, (await read(gpu, dx.t)).subarray(0, n), want, {
             scale: 5,
           });
           await dx.canaries();

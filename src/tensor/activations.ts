@@ -72,18 +72,26 @@ export function siluGateBackward(s: Scope, gateUp: Tensor, dy: Tensor): Tensor {
 interface Pointwise {
   readonly op: string;
   readonly kernel: string;
+  readonly backward: string;
   /** An element, forward and backward. */
   readonly flops: readonly [number, number];
 }
 
-const GELU: Pointwise = { op: 'gelu', kernel: 'tensor/gelu', flops: [10, 18] };
-const GELU_ERF: Pointwise = { op: 'geluErf', kernel: 'tensor/gelu_erf', flops: [40, 45] };
+const GELU: Pointwise = {
+  ...{ op: 'gelu', kernel: 'tensor/gelu', backward: 'tensor/gelu_backward' },
+  flops: [10, 18],
+};
+
+const GELU_ERF: Pointwise = {
+  ...{ op: 'geluErf', kernel: 'tensor/gelu_erf', backward: 'tensor/gelu_erf_backward' },
+  flops: [40, 45],
+};
 
 function pointwise(s: Scope, f: Pointwise, x: Tensor, label: string): Tensor {
-  if (x.size % 4 !== 0)
-    throw new ShapeError(`${f.op}: "${x.label}" has ${x.size} elements, not a multiple of 4.`);
+  const n = x.size;
+  if (n % 4 !== 0) throw new ShapeError(`${f.op}: "${x.label}" has ${n} elements, not a multiple of 4.`);
   const y = empty(s, x.shape, label);
-  run(s, f, { x, dy: x, y }, 0);
+  s.gpu.run(f.kernel, { x, y }, { n }, { threads: n / 4, cost: { flops: f.flops[0] * n, bytes: 8 * n } });
   s.tape?.record(y, [x], (scope, dy) => [pointwiseBackward(scope, f, x, dy)]);
   return y;
 }
@@ -91,12 +99,8 @@ function pointwise(s: Scope, f: Pointwise, x: Tensor, label: string): Tensor {
 function pointwiseBackward(s: Scope, f: Pointwise, x: Tensor, dy: Tensor): Tensor {
   sameShape(`${f.op}Backward`, x, dy);
   const dx = empty(s, x.shape, `d ${x.label}`);
-  run(s, f, { x, dy, y: dx }, 1);
+  const n = x.size;
+  const grid = { threads: n / 4, cost: { flops: f.flops[1] * n, bytes: 12 * n } };
+  s.gpu.run(f.backward, { x, dy, dx }, { n }, grid);
   return dx;
-}
-
-function run(s: Scope, f: Pointwise, bindings: Record<'x' | 'dy' | 'y', Tensor>, BACKWARD: 0 | 1): void {
-  const n = bindings.x.size;
-  const cost = { flops: f.flops[BACKWARD] * n, bytes: (8 + 4 * BACKWARD) * n };
-  s.gpu.run(f.kernel, bindings, { n }, { threads: n / 4, overrides: { BACKWARD }, cost });
 }

@@ -79,7 +79,7 @@ function geluCase(rows: number, cols: number, backward: boolean): BenchCase {
   return {
     name,
     shape: `${rows}x${cols}`,
-    kernels: ['tensor/gelu'],
+    kernels: [`tensor/${name}`],
     flops: (backward ? 18 : 10) * n,
     bytes: (backward ? 12 : 8) * n,
     prepare: (s) => {
