@@ -17,7 +17,13 @@ export interface Run {
 /** What a command has to say under `--json`, around `schema` and `command`. */
 export interface Report {
   readonly adapter?: { readonly description: string; readonly kind: string; readonly backend: string };
-  readonly model?: { readonly id: string; readonly sha256: string; readonly weights?: string };
+  readonly model?: {
+    readonly id: string;
+    readonly sha256: string;
+    readonly weights?: string;
+    /** Ids of those that were put into it first. */
+    readonly edits?: readonly string[];
+  };
   readonly result: unknown;
   readonly timings_ms?: Readonly<Record<string, number>>;
   /** An error that the result explains, e.g. what `doctor` found without an adapter. */

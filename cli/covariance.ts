@@ -140,6 +140,9 @@ async function open(
   return terminal.watch('read corpus', hash, megabytes);
 }
 
+/** What of a covariance's metadata, where all is text, is a number. */
+const COUNTS = /^(layer|size|context_length|tokens|tokens_wanted|documents.*)$/;
+
 export const info = command({
   flags: (yargs) => yargs.positional('file', input('a covariance file')),
   run: async ({ file: path = '' }, { terminal }) => {
@@ -155,7 +158,10 @@ export const info = command({
     const width = rows.reduce((most, [name = '']) => Math.max(most, name.length), 0);
     for (const [name = '', value = ''] of rows)
       terminal.print(`${printable(name, 60).padEnd(Math.min(width, 60))}  ${printable(value, 300)}`);
-    return { result: { ...metadata, file: path, bytes: size } };
+    const counts = Object.entries(metadata).flatMap(([name, value]) =>
+      COUNTS.test(name) && /^\d+$/.test(value) ? [[name, Number(value)] as const] : [],
+    );
+    return { result: { ...metadata, ...Object.fromEntries(counts), file: path, bytes: size } };
   },
 });
 

@@ -136,7 +136,9 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
       if (finished === 0) await letGo();
     }
     const part = shard ? `, shard ${shard.index} of ${shard.of}` : '';
-    terminal.heading(`${facts.length} of ${name}${part}, each on the unedited model`);
+    terminal.heading(
+      `${facts.length} of ${name}${part}, each on the ${session.edits.length === 0 ? 'unedited model' : `model with ${plural(session.edits.length, 'edit')}`}`,
+    );
     const missing = missingMeasures(facts);
     const result = tellEvaluation(terminal, { cases, methods, seed, missing, listOnly: args.findDisabling });
     return { ...session.report({ ...result, folder: target }), told: letGo };
@@ -181,9 +183,7 @@ async function mergeShards(folders: readonly string[], { terminal }: Run): Promi
   const { settings, ...merged } = await readShards(folders);
   const { methods, measure, seed } = settings;
   const { id, sha256 } = settings.model;
-  terminal.heading(
-    `${merged.cases.length} facts of ${plural(folders.length, 'shard')}, each on the unedited ${id}`,
-  );
+  terminal.heading(`${merged.cases.length} facts of ${plural(folders.length, 'shard')}, each on model ${id}`);
   const result = tellEvaluation(terminal, { ...merged, methods, seed, listOnly: !measure });
   return { model: { id, sha256 }, result };
 }
@@ -204,7 +204,7 @@ function showSummaries(terminal: Terminal, summaries: readonly MethodSummary[]):
     terminal.table(
       summaries.filter((summary) => known.some((name) => summary[name] !== undefined)),
       [
-        left('', ({ method }) => (method === 'before' ? 'unedited' : METHOD_TABLE[method].title)),
+        left('', ({ method }) => (method === 'before' ? 'before' : METHOD_TABLE[method].title)),
         ...known.map((name) => right(name, (summary: MethodSummary) => cell(summary, name))),
       ],
     );

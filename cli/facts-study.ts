@@ -141,7 +141,7 @@ function showJudged(
   const all = Object.values(summaries);
   const known = MEASURES.filter((name) => all.some((summary) => summary[name] !== undefined));
   const hasFree = all.some(({ free }) => free !== undefined);
-  const titles = { before: 'unedited', written: 'when written', end: 'at the end' };
+  const titles = { before: 'before', written: 'when written', end: 'at the end' };
   type Which = keyof typeof titles;
   terminal.table(Object.keys(titles) as Which[], [
     left('', (which) => titles[which]),

@@ -194,7 +194,7 @@ function showSurvivors(terminal: Terminal, survivors: readonly Survivor[]): void
         ? 'the new object is the arg-max'
         : 'the new object is likelier than the true one, or the arg-max where no true one is named';
   terminal.heading(
-    `After the last edit ${survivors.length - fallen.length} of ${plural(survivors.length, 'kept edit')} hold`,
+    `After the last edit ${survivors.length - fallen.length} of ${plural(survivors.length, 'kept edit')} hold${survivors.length === 1 ? 's' : ''}`,
   );
   terminal.say(`An edit holds where ${how}.`, '', 'dim');
   if (fallen.length > 0)

@@ -104,7 +104,9 @@ export async function withSession<T>(
       settings: { adapter: about.adapter.description, model: about.model, edits: edits.map(({ id }) => id) },
       report: (found, error) => {
         reportTimings({ timings }, run);
-        return { ...about, result: found, timings_ms: timings, error };
+        const ids = edits.map(({ id }) => id);
+        const model = { ...about.model, ...(ids.length > 0 && { edits: ids }) };
+        return { ...about, model, result: found, timings_ms: timings, error };
       },
     });
     await profiler?.report();

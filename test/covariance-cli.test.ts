@@ -73,7 +73,7 @@ test('build, the same again, info, export and import', async () => {
     const imported = await run(cache, ['import', npz, '--json']);
     assert.is(imported.code, 0, imported.err);
     const again = json(await run(cache, ['info', json(imported).result.file, '--json'])).result;
-    assert.is(again.tokens, '300');
+    assert.is(again.tokens, 300);
   });
 });
 
