@@ -3,7 +3,6 @@ import { SAMPLING_VERSION, parseContexts, sampleContexts } from '../src/edit/con
 import { covarianceSolver, identitySolver, type Solver } from '../src/edit/covariance-solver.ts';
 import type { EditSettings } from '../src/edit/edit.ts';
 import { MASS_METHODS, METHODS, type MassMethod, type Method } from '../src/edit/method.ts';
-import { readBracketed, readRequest, type EditRequest } from '../src/edit/request.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
 import { UsageError } from '../src/errors.ts';
 import { CONTEXTS, cachedContexts, contextsFile } from '../src/io/cache.ts';
@@ -30,14 +29,6 @@ const STOP_AFTER = 4;
 
 export type EditArguments = Given<typeof EDIT_FLAGS>;
 type FactsAsked = Omit<EditArguments, 'method' | 'covariance'> & Given<typeof FACTS_FLAGS>;
-
-export interface RequestArguments {
-  readonly sentence?: string | undefined;
-  readonly continuation?: string | undefined;
-  readonly prompt?: string | undefined;
-  readonly subject?: string | undefined;
-  readonly target?: string | undefined;
-}
 
 /** What commands that write one fact or many are asked for alike. */
 interface MethodAsked {
@@ -112,28 +103,6 @@ export function noteIdle(args: FactsAsked, terminal: Terminal): void {
   }
   if (stopAfter !== undefined && stop !== 'probable')
     terminal.warn('--stop-after changes nothing without --stop probable.');
-}
-
-/** @throws UsageError when the words give no request, or two */
-export function requestFrom(args: RequestArguments): EditRequest {
-  const { sentence, continuation, prompt, subject, target } = args;
-  const ways =
-    'Write palimpsest edit "The mother tongue of [Danielle Darrieux] is" "English", ' +
-    'or --prompt "The mother tongue of {} is" --subject "Danielle Darrieux" --target "English".';
-  const wanted = continuation ?? target;
-  if (sentence !== undefined) {
-    if (wanted === undefined)
-      throw new UsageError(`target: expected the text that shall follow the prompt, found none. ${ways}`);
-    return readBracketed(sentence, wanted);
-  }
-  const missing = Object.entries({ '--prompt': prompt, '--subject': subject, '--target': wanted })
-    .filter(([, value]) => value === undefined)
-    .map(([flag]) => flag);
-  if (missing.length > 0) {
-    const found = missing.length === 3 ? 'nothing to edit was given' : `${missing.join(' and ')} is missing`;
-    throw new UsageError(`edit: expected a prompt, its subject and a target, but ${found}. ${ways}`);
-  }
-  return readRequest({ prompt: prompt ?? '', subject: subject ?? '', target: wanted ?? '' });
 }
 
 /** r-ROME when nothing is said. */

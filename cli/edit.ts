@@ -3,7 +3,7 @@ import { withUpdate } from '../src/edit/apply.ts';
 import { computeEdit, type Edit, type Update } from '../src/edit/edit.ts';
 import { judgeSuccess } from '../src/edit/guard.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
-import type { EditRequest } from '../src/edit/request.ts';
+import { readBracketed, readRequest, type EditRequest } from '../src/edit/request.ts';
 import { editRows } from '../src/edit/rows.ts';
 import { sentence } from '../src/edit/template.ts';
 import { EditRefused, UsageError } from '../src/errors.ts';
@@ -14,8 +14,8 @@ import { writeEdit } from '../src/io/edit-files.ts';
 import { predict } from '../src/models/predict.ts';
 import { percent } from '../src/numerals.ts';
 import { command, type Report, type Run } from './commands.ts';
-import { noteIdle, methodsFrom, requestFrom, withEditing, singleFlags } from './edit-options.ts';
-import type { EditArguments, RequestArguments } from './edit-options.ts';
+import { noteIdle, methodsFrom, withEditing, singleFlags } from './edit-options.ts';
+import type { EditArguments } from './edit-options.ts';
 import { lossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
 import type { Outcome, State } from './edit-view.ts';
 import { KINDS } from './files.ts';
@@ -38,13 +38,18 @@ const OWN_FLAGS = {
   'allow-miss': flag('exit code 0 even if the target does not become likely'),
 } as const;
 
-type EditCommand = EditArguments & RequestArguments & ModelArguments & Given<typeof OWN_FLAGS>;
+const WORDS = {
+  sentence: once('a prompt with its subject in [brackets]'),
+  continuation: once('the target: what shall follow the prompt'),
+} as const;
+
+type EditCommand = EditArguments & ModelArguments & Given<typeof OWN_FLAGS & typeof WORDS>;
 
 export const edit = command({
   flags: (yargs) =>
     yargs
-      .positional('sentence', once('a prompt with its subject in [brackets]'))
-      .positional('continuation', once('the target: what shall follow the prompt'))
+      .positional('sentence', WORDS.sentence)
+      .positional('continuation', WORDS.continuation)
       .options(OWN_FLAGS)
       .conflicts({ sentence: ['prompt', 'subject'], continuation: 'target' })
       .conflicts({ facts: ['sentence', 'prompt', 'subject', 'target'] })
@@ -145,6 +150,28 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
     const error = args.allowMiss ? undefined : missed(request, before, outcomes, args.out);
     return session.report(result, error);
   });
+}
+
+/** @throws UsageError when the words give no request, or two */
+function requestFrom(args: EditCommand): EditRequest {
+  const { sentence, continuation, prompt, subject, target } = args;
+  const ways =
+    'Write palimpsest edit "The mother tongue of [Danielle Darrieux] is" "English", ' +
+    'or --prompt "The mother tongue of {} is" --subject "Danielle Darrieux" --target "English".';
+  const wanted = continuation ?? target;
+  if (sentence !== undefined) {
+    if (wanted === undefined)
+      throw new UsageError(`target: expected the text that shall follow the prompt, found none. ${ways}`);
+    return readBracketed(sentence, wanted);
+  }
+  const missing = Object.entries({ '--prompt': prompt, '--subject': subject, '--target': wanted })
+    .filter(([, value]) => value === undefined)
+    .map(([flag]) => flag);
+  if (missing.length > 0) {
+    const found = missing.length === 3 ? 'nothing to edit was given' : `${missing.join(' and ')} is missing`;
+    throw new UsageError(`edit: expected a prompt, its subject and a target, but ${found}. ${ways}`);
+  }
+  return readRequest({ prompt: prompt ?? '', subject: subject ?? '', target: wanted ?? '' });
 }
 
 /**

@@ -7,7 +7,7 @@ import { Interrupted, UsageError } from '../src/errors.ts';
 import { casesInCache, factsShard, openCases, readShards } from '../src/io/case-runs.ts';
 import { sha256File, readText } from '../src/io/file.ts';
 import { evaluate as evaluateFacts, type CaseResult, type EvaluateOptions } from '../src/lab/evaluate.ts';
-import { missingMeasures } from '../src/lab/metrics.ts';
+import { TOKEN_METRICS, missingMeasures } from '../src/lab/metrics.ts';
 import type { PromptRow } from '../src/lab/probes.ts';
 import { dangerousEdits, sideEffects, summariseBefore, summariseMethod } from '../src/lab/summary.ts';
 import type { Dangerous, MethodSummary } from '../src/lab/summary.ts';
@@ -29,26 +29,18 @@ const WORST = 10;
 
 type Metric = keyof MethodSummary['interval'];
 
-const FAMILIES: readonly (readonly [title: string, names: readonly Metric[]])[] = [
-  ['by comparison of both objects, percent', ['ES', 'PS', 'NS', 'S']],
-  ['by arg-max: every token of the object first, percent', ['EM', 'PM', 'NM']],
-  [
-    'share of answer tokens predicted, percent',
-    ['rewrite_acc', 'paraphrase_acc', 'locality_acc', 'locality_agreement'],
-  ],
-  [
-    'generated texts: n-gram entropy × 100, word entropy 0 to 1, TF-IDF cosine × 100',
-    ['GE', 'entropy', 'RS'],
-  ],
-];
+const FAMILIES: Readonly<Record<string, readonly Metric[]>> = {
+  'by comparison of both objects, percent': ['ES', 'PS', 'NS', 'S'],
+  'by arg-max: every token of the object first, percent': ['EM', 'PM', 'NM'],
+  'share of answer tokens predicted, percent': [...TOKEN_METRICS],
+  'generated texts: n-gram entropy × 100, word entropy 0 to 1, TF-IDF cosine × 100': ['GE', 'entropy', 'RS'],
+};
 
 const OWN_FLAGS = {
   out: folder('keep every case in this folder: run.json, run.jsonl', FOLDERS.run),
   resume: flag('go on with the run in that folder; without one, a run that was stopped goes on by itself'),
   'find-disabling': flag('only list the edits that would disable the model'),
-  shard: text(
-    'this part of the facts, i/n with i from 0; auto/n or auto: as the scheduler says. Needs --out',
-  ),
+  shard: text('this part of the facts, i/n with i from 0; auto/n, auto: as the scheduler says. Needs --out'),
   references: input('attribute_snippets.json of ROME: texts for consistency (RS)'),
 } as const;
 
@@ -112,33 +104,31 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
       if (!kept && place !== undefined) await rm(place, { recursive: true, force: true });
     };
     const bar = terminal.progress('evaluate');
-    let cases: CaseResult[];
-    try {
-      cases = await timed('evaluate', () =>
-        evaluateFacts(model, facts, {
-          ...{ methods, edit, seed, references, journal, signal },
-          thresholds: thresholdsFrom(args),
-          measure: !args.findDisabling,
-          textTokens: args.textTokens,
-          onCase: (_, done, total) => bar.update((finished = done), total),
-        }),
+    const options = {
+      ...{ methods, edit, seed, references, journal, signal, textTokens: args.textTokens },
+      thresholds: thresholdsFrom(args),
+      measure: !args.findDisabling,
+      onCase: (_: unknown, done: number, total: number) => bar.update((finished = done), total),
+    };
+    const stopped = (error: unknown): never => {
+      if (!signal.aborted || !journal || finished === 0) throw error;
+      throw new Interrupted(
+        `interrupted: ${finished} of ${plural(facts.length, 'case')} are kept in ${place}. ` +
+          `The same command ${kept ? 'with --resume ' : ''}goes on from there.`,
       );
-    } catch (error) {
-      if (signal.aborted && journal && finished > 0)
-        throw new Interrupted(
-          `interrupted: ${finished} of ${plural(facts.length, 'case')} are kept in ${place}. ` +
-            `The same command ${kept ? 'with --resume ' : ''}goes on from there.`,
-        );
-      throw error;
-    } finally {
+    };
+    const end = async (): Promise<void> => {
       bar.stop();
       await journal?.close();
       if (finished === 0) await letGo();
-    }
+    };
+    const cases = await timed('evaluate', () => evaluateFacts(model, facts, options))
+      .catch(stopped)
+      .finally(end);
     const part = shard ? `, shard ${shard.index} of ${shard.of}` : '';
-    terminal.heading(
-      `${facts.length} of ${name}${part}, each on the ${session.edits.length === 0 ? 'unedited model' : `model with ${plural(session.edits.length, 'edit')}`}`,
-    );
+    const { length: earlier } = session.edits;
+    const which = earlier === 0 ? 'unedited model' : `model with ${plural(earlier, 'edit')}`;
+    terminal.heading(`${facts.length} of ${name}${part}, each on the ${which}`);
     const missing = missingMeasures(facts);
     const result = tellEvaluation(terminal, { cases, methods, seed, missing, listOnly: args.findDisabling });
     return { ...session.report({ ...result, folder: target }), told: letGo };
@@ -181,11 +171,11 @@ function tellEvaluation(terminal: Terminal, evaluation: Evaluation): object {
 /** `evaluate merge`: the cases of all shards as one evaluation. */
 async function mergeShards(folders: readonly string[], { terminal }: Run): Promise<Report> {
   const { settings, ...merged } = await readShards(folders);
-  const { methods, measure, seed } = settings;
-  const { id, sha256 } = settings.model;
-  terminal.heading(`${merged.cases.length} facts of ${plural(folders.length, 'shard')}, each on model ${id}`);
+  const { methods, measure, seed, model } = settings;
+  const shards = plural(folders.length, 'shard');
+  terminal.heading(`${merged.cases.length} facts of ${shards}, each on model ${model.id}`);
   const result = tellEvaluation(terminal, { ...merged, methods, seed, listOnly: !measure });
-  return { model: { id, sha256 }, result };
+  return { model: { id: model.id, sha256: model.sha256 }, result };
 }
 
 export async function referencesFrom(path: string | undefined): Promise<EvaluateOptions['references']> {
@@ -196,7 +186,7 @@ export async function referencesFrom(path: string | undefined): Promise<Evaluate
 
 /** A table a family of metrics, with 95 % intervals; families that no record has are left out. */
 function showSummaries(terminal: Terminal, summaries: readonly MethodSummary[]): void {
-  for (const [title, names] of FAMILIES) {
+  for (const [title, names] of Object.entries(FAMILIES)) {
     const known = names.filter((name) => summaries.some((summary) => summary[name] !== undefined));
     if (known.length === 0) continue;
     terminal.print();

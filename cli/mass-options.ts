@@ -2,8 +2,7 @@
 import type { ContextGroups } from '../src/edit/capture.ts';
 import { SAMPLING_VERSION, parseContextGroups, sampleContextGroups } from '../src/edit/contexts.ts';
 import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
-import { MASS_DEFAULTS, METHOD_TABLE } from '../src/edit/method.ts';
-import type { MassMethod, MassOptions } from '../src/edit/method.ts';
+import { MASS_DEFAULTS, METHOD_TABLE, type MassMethod, type MassOptions } from '../src/edit/method.ts';
 import { openMetric, type Metric } from '../src/edit/metric.ts';
 import type { Writing } from '../src/edit/writing.ts';
 import { UsageError } from '../src/errors.ts';

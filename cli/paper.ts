@@ -32,13 +32,10 @@ const SIZE_FLAGS = {
   count: number(`edits of each sequence [default: ${PAPER_PLAN.edits}]`, FROM_1),
   every: number(`edits between two measurements [default: ${PAPER_PLAN.every}]`, FROM_1),
   'text-tokens': number(
-    `tokens of a generated text, its prompt included [default: ${PAPER_PLAN.textTokens}]`,
+    `tokens of a generated text, prompt included [default: ${PAPER_PLAN.textTokens}]`,
     FROM_0,
   ),
-  'per-class': number(
-    `examples of each class of a downstream task [default: ${PAPER_PLAN.perClass}]`,
-    FROM_1,
-  ),
+  'per-class': number(`examples of each class of a task [default: ${PAPER_PLAN.perClass}]`, FROM_1),
   styled: number(`facts edited in other words [default: ${PAPER_PLAN.styled}]`, FROM_0),
   traced: number(`facts traced [default: ${PAPER_PLAN.traced}]`, FROM_0),
   swept: number(`facts edited at each layer [default: ${PAPER_PLAN.swept}]`, FROM_0),

@@ -38,7 +38,7 @@ export interface FactScores {
 /** By comparison, by probability difference, by arg-max; each 0..1 a case, undefined where the record gives none. */
 const COMPARED = ['ES', 'PS', 'NS', 'ES_diff', 'PS_diff', 'NS_diff', 'EM', 'PM', 'NM'] as const;
 /** Of zsRE: share of target tokens predicted; `locality_agreement`: of those predicted as before the edit. */
-const TOKEN_METRICS = ['rewrite_acc', 'paraphrase_acc', 'locality_acc', 'locality_agreement'] as const;
+export const TOKEN_METRICS = ['rewrite_acc', 'paraphrase_acc', 'locality_acc', 'locality_agreement'] as const;
 
 export type CaseMetric = (typeof COMPARED)[number] | (typeof TOKEN_METRICS)[number];
 export type CaseMetrics = Readonly<Partial<Record<CaseMetric, number>>>;
