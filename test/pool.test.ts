@@ -1,7 +1,6 @@
 /** The buffer pool: what is reused, and what goes when too much lies idle. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { GpuError } from '../src/errors.ts';
 import { Pool } from '../src/gpu/buffers.ts';
 import { gpu } from './gpu.ts';
 
@@ -10,12 +9,7 @@ const KIB = 1024;
 
 /** A pool that keeps at most `limit` bytes. */
 function poolOf(limit: number): Pool {
-  return new Pool(
-    gpu.device,
-    () => undefined,
-    (bytes, label) => new GpuError(`${label}: ${bytes}`, 'out_of_memory'),
-    limit,
-  );
+  return new Pool(gpu.device, () => undefined, 'this adapter', limit);
 }
 
 test('a returned buffer serves the next block of its size', () => {

@@ -5,8 +5,7 @@
  * recorded; whoever takes it next is recorded later. Only writes from the CPU jump that queue, which is why
  * `Gpu.write` submits what is pending first.
  */
-import { ShapeError } from '../errors.ts';
-import type { GpuError } from '../errors.ts';
+import { GpuError, ShapeError } from '../errors.ts';
 
 /** A piece of GPU memory with an owner. `bytes` is what was asked for; the GPU buffer may be larger. */
 export interface Block {
@@ -18,6 +17,13 @@ export interface Block {
   writes: number;
   /** A copy in another order, made by an op that reads the contents often; it ends with the block. */
   derived?: Derived | undefined;
+}
+
+/** What a kernel sees: a range of a block. A `Tensor` is one. */
+export interface View {
+  readonly block: Block;
+  readonly offset: number;
+  readonly bytes: number;
 }
 
 export interface Derived {
@@ -44,22 +50,23 @@ export class Pool {
 
   readonly #device: GPUDevice;
   readonly #check: (pending: Promise<GpuError | undefined>) => void;
-  readonly #outOfMemory: (bytes: number, label: string, message: string) => GpuError;
+  readonly #adapter: string;
   readonly #idle = new Map<number, GPUBuffer[]>();
   readonly #idleLimit: number;
   /** Bytes of textures that hold what a buffer holds too. */
   derivedBytes = 0;
   readonly #doomed: (GPUBuffer | GPUTexture)[] = [];
 
+  /** @param adapter what messages call it */
   constructor(
     device: GPUDevice,
     check: (pending: Promise<GpuError | undefined>) => void,
-    outOfMemory: (bytes: number, label: string, message: string) => GpuError,
+    adapter: string,
     idleLimit = 256 * 2 ** 20,
   ) {
     this.#device = device;
     this.#check = check;
-    this.#outOfMemory = outOfMemory;
+    this.#adapter = adapter;
     this.#idleLimit = idleLimit;
   }
 
@@ -85,6 +92,15 @@ export class Pool {
       );
     }
     return buffer;
+  }
+
+  #outOfMemory(bytes: number, label: string, message: string): GpuError {
+    const mib = (n: number): string => `${(n / 2 ** 20).toFixed(1)} MiB`;
+    return new GpuError(
+      `gpu: no room for "${label}" (${mib(bytes)}; ${mib(this.liveBytes)} are in use on ${this.#adapter}): ${message.split('\n')[0]} ` +
+        'Use a smaller model, fewer contexts, or --weights f16.',
+      'out_of_memory',
+    );
   }
 
   /**

@@ -8,9 +8,10 @@ import { GpuError, ShapeError } from '../errors.ts';
 import type { AdapterSummary } from './adapter-info.ts';
 import { BindGroups } from './bind-groups.ts';
 import { Pool } from './buffers.ts';
-import type { Block } from './buffers.ts';
+import type { View } from './buffers.ts';
 import { checkNames, fillParams, groupsOf } from './dispatch.ts';
 import type { Grid } from './dispatch.ts';
+import { Faults } from './faults.ts';
 import { compile } from './kernel.ts';
 import type { Kernel } from './kernel.ts';
 import { Scope } from './scope.ts';
@@ -18,13 +19,6 @@ import type { Recorder } from './scope.ts';
 import { Timer } from './timing.ts';
 import type { DispatchTime } from './timing.ts';
 import { UniformRing } from './uniforms.ts';
-
-/** What a kernel sees: a range of a block. A `Tensor` is one. */
-export interface View {
-  readonly block: Block;
-  readonly offset: number;
-  readonly bytes: number;
-}
 
 /** What the surroundings (Node, a browser page) hand in. */
 export interface Surroundings {
@@ -49,12 +43,9 @@ export class Gpu {
   readonly #kernels = new Map<string, Kernel>();
   readonly #uniforms: UniformRing;
   readonly #bindGroups: BindGroups;
+  readonly #faults: Faults;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
-  #checks: Promise<GpuError | undefined>[] = [];
-  readonly #check = (pending: Promise<GpuError | undefined>): void => void this.#checks.push(pending);
-  #failure: GpuError | undefined;
-  #destroyed = false;
 
   static async create(surroundings: Surroundings): Promise<Gpu> {
     const { adapter } = surroundings;
@@ -74,28 +65,11 @@ export class Gpu {
     this.device = device;
     this.adapter = surroundings.summary;
     this.#surroundings = surroundings;
-    this.pool = new Pool(device, this.#check, (bytes, label, message) => {
-      const mib = (n: number): string => `${(n / 2 ** 20).toFixed(1)} MiB`;
-      return new GpuError(
-        `gpu: no room for "${label}" (${mib(bytes)}; ${mib(this.pool.liveBytes)} are in use on ${this.adapter.description}): ${message.split('\n')[0]} ` +
-          'Use a smaller model, fewer contexts, or --weights f16.',
-        'out_of_memory',
-      );
-    });
+    this.#faults = new Faults(device);
+    this.pool = new Pool(device, this.#faults.check, this.adapter.description);
     this.#uniforms = new UniformRing(device);
     this.#bindGroups = new BindGroups(device);
     this.timer = new Timer(device);
-    void device.lost.then((info) => {
-      if (!this.#destroyed) {
-        this.#failure = new GpuError(
-          `gpu: the device was lost (${info.reason || 'unknown'}): ${info.message} Nothing more was computed; run the command again, if need be with --adapter.`,
-          'device_lost',
-        );
-      }
-    });
-    device.onuncapturederror = (event): void => {
-      this.#failure ??= new GpuError(`gpu: ${event.error.message}`, 'gpu');
-    };
   }
 
   get liveBytes(): number {
@@ -136,7 +110,7 @@ export class Gpu {
     const key = `${name} ${JSON.stringify(overrides)}`;
     let kernel = this.#kernels.get(key);
     if (!kernel) {
-      kernel = compile(this.device, name, this.#surroundings.shader(name), overrides, this.#check);
+      kernel = compile(this.device, name, this.#surroundings.shader(name), overrides, this.#faults.check);
       this.#kernels.set(key, kernel);
     }
     return kernel;
@@ -149,7 +123,7 @@ export class Gpu {
     params: Readonly<Record<string, number>>,
     grid: Grid,
   ): void {
-    if (this.#failure) throw this.#failure;
+    this.#faults.throwKnown();
     const kernel = this.kernel(name, grid.overrides);
     const groups = groupsOf(kernel, grid);
     if (groups.includes(0)) return; // nothing to do
@@ -222,7 +196,7 @@ export class Gpu {
   async sync(): Promise<void> {
     this.flush();
     await this.wait(this.device.queue.onSubmittedWorkDone());
-    await this.#surface();
+    await this.#faults.surface();
   }
 
   /** Bytes of a view, copied back to the CPU. */
@@ -240,10 +214,10 @@ export class Gpu {
       try {
         await this.wait(staging.mapAsync(0x01));
       } catch (error) {
-        await this.#surface();
+        await this.#faults.surface();
         throw new GpuError(`gpu: reading "${view.block.label}" failed: ${String(error)}`, 'gpu');
       }
-      await this.#surface();
+      await this.#faults.surface();
       return staging.getMappedRange().slice(0, view.bytes);
     } finally {
       staging.destroy();
@@ -262,7 +236,7 @@ export class Gpu {
   }
 
   destroy(): void {
-    this.#destroyed = true;
+    this.#faults.end();
     this.pool.drain();
     this.device.destroy();
   }
@@ -286,13 +260,6 @@ export class Gpu {
       throw new ShapeError(`${kernel.name}: Params of ${kernel.paramBytes} bytes exceed the uniform ring.`);
     fillParams(kernel, params, slot.data);
     return slot.offset;
-  }
-
-  async #surface(): Promise<void> {
-    const found = (await Promise.all(this.#checks.splice(0))).find((error) => error !== undefined);
-    // What a check found says more than what Dawn tells of its consequences, e.g. of an invalid pipeline.
-    this.#failure = found ?? this.#failure;
-    if (this.#failure) throw this.#failure;
   }
 }
 

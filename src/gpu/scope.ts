@@ -3,8 +3,8 @@
  * It is a value that is passed along, never ambient state, so `await` cannot mix two scopes.
  */
 import { ShapeError } from '../errors.ts';
-import type { Block } from './buffers.ts';
-import type { Gpu, View } from './context.ts';
+import type { Block, View } from './buffers.ts';
+import type { Gpu } from './context.ts';
 
 /** What ops tell about themselves while a forward pass is recorded; `src/tensor/tape.ts` is the one that we have. */
 export interface Recorder {

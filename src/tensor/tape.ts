@@ -3,7 +3,7 @@
  * reverse. Only what depends on a watched tensor is recorded, so weights never get gradients.
  */
 import { ShapeError } from '../errors.ts';
-import type { View } from '../gpu/context.ts';
+import type { View } from '../gpu/buffers.ts';
 import type { Recorder, Scope } from '../gpu/scope.ts';
 import { add } from './elementwise.ts';
 import type { Tensor } from './tensor.ts';

@@ -1,7 +1,7 @@
 /** A tensor: a shape, a type and a range of GPU memory. Row-major; the last dimension is contiguous. */
 import { ShapeError } from '../errors.ts';
-import type { Block } from '../gpu/buffers.ts';
-import type { Gpu, View } from '../gpu/context.ts';
+import type { Block, View } from '../gpu/buffers.ts';
+import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 
 /** `f16`, `bf16`: stored as two halves in each 32-bit word, computed with in f32. */
