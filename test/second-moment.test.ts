@@ -137,7 +137,7 @@ for (const [title, large] of [
       assert.is(factor.ridge, 0);
       const k = keys.subarray(17 * f, 18 * f);
       const [found] = await solve(s, { c, factor }, tensor(s, k.slice(), [f]));
-      assert.ok(found!.reached && found!.ridge === 0, `residual ${found!.residual}`);
+      assert.ok(found!.residual <= 1e-6 && found!.ridge === 0, `residual ${found!.residual}`);
       // x of the C in float64 differs by what C⁻¹ makes of the rounding of C.
       const { l } = cholesky(C, f);
       const want = solveFactored(l, f, k);

@@ -144,7 +144,11 @@ export async function writeFacts(
         const updateNorm = await frobeniusDifference(gpu, w, w0);
         const relativeUpdate = updateNorm / (await frobenius(gpu, w0));
         const found = { K: await read(gpu, K), R };
-        if (!Number.isFinite(updateNorm)) throw notFinite(method, layer);
+        if (!Number.isFinite(updateNorm))
+          throw new EditRefused(
+            `${METHOD_TABLE[method].title}: the update of layer ${layer} is not finite, so nothing was written. Give a larger weight, or fewer facts at a time.`,
+            'disabling',
+          );
         done.push({ ...update, ...found, updateNorm, relativeUpdate });
         if (remembers === 'before') kept.set(layer, found.K);
       }
@@ -211,11 +215,4 @@ function pastOf(s: Scope, blocks: readonly Float32Array<ArrayBuffer>[], F: numbe
     at += block.length;
   }
   return upload(s, all, [rows, F], 'past_keys');
-}
-
-function notFinite(method: MassMethod, layer: number): EditRefused {
-  return new EditRefused(
-    `${METHOD_TABLE[method].title}: the update of layer ${layer} is not finite, so nothing was written. Give a larger weight, or fewer facts at a time.`,
-    'disabling',
-  );
 }

@@ -36,8 +36,8 @@ export function readRequest(parts: { prompt: string; subject: string; target: st
  * @throws UsageError when there is no pair of brackets, more than one, or nothing in it
  */
 export function readBracketed(sentence: string, target: string): EditRequest {
-  const open = placesOf(sentence, '[');
-  const close = placesOf(sentence, ']');
+  const open = placesOf(sentence, /\[/g);
+  const close = placesOf(sentence, /\]/g);
   const advice =
     'Put the subject in one pair of square brackets, as in "The mother tongue of [Danielle Darrieux] is"; ' +
     'where brackets belong to the text, use --prompt with {} and --subject.';
@@ -77,11 +77,8 @@ export function readBracketed(sentence: string, target: string): EditRequest {
   return readRequest({ prompt, subject, target });
 }
 
-function placesOf(text: string, char: string): Place[] {
-  return [...text.matchAll(char === '[' ? /\[/g : /\]/g)].map(({ index }) => ({
-    start: index,
-    end: index + 1,
-  }));
+function placesOf(text: string, character: RegExp): Place[] {
+  return [...text.matchAll(character)].map(({ index }) => ({ start: index, end: index + 1 }));
 }
 
 function checkSubject(subject: string): void {
@@ -92,7 +89,7 @@ function checkSubject(subject: string): void {
       `subject: expected the name of what the fact is about, found ${found}. Give --subject.`,
     );
   }
-  const braces = [...subject.matchAll(/[{}]/g)].map(({ index }) => ({ start: index, end: index + 1 }));
+  const braces = placesOf(subject, /[{}]/g);
   if (braces.length > 0) {
     throw new UsageError(
       `subject: expected no braces, found ${braces.length}. {} belongs in the prompt, where the subject goes.\n` +

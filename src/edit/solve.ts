@@ -42,8 +42,6 @@ export interface Solution {
   /** Steps of refinement, and of conjugate gradients after them. */
   readonly refinements: number;
   readonly cgSteps: number;
-  /** residual and correction are within 1e-6. */
-  readonly reached: boolean;
 }
 
 /** C and its factor, as `factorise` made it of C + ρI. */
@@ -133,7 +131,6 @@ async function solveOne(
     correction: found.correction,
     refinements: found.steps,
     cgSteps: found.cgSteps,
-    reached: found.residual <= TARGET && found.correction <= TARGET,
   };
 }
 
