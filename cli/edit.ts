@@ -136,7 +136,7 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
       const earlier = session.edits.map(({ id }) => id);
       await timed('write', () => writeEdit(out, { ...file, earlier }));
       terminal.say(
-        `Wrote the edit to ${out}; try palimpsest predict ${JSON.stringify(sentence(request))} --compare --edits ${out}`,
+        `Wrote the edit to ${out}; try palimpsest predict ${JSON.stringify(sentence(request))} --compare --edits ${/\s/.test(out) ? JSON.stringify(out) : out}`,
       );
     } else if (methods.length === 1) {
       terminal.say('The model itself is unchanged; --out FILE keeps this edit as a file.', '', 'dim');

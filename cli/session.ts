@@ -3,6 +3,7 @@ import process from 'node:process';
 import { applyEdits } from '../src/edit/apply.ts';
 import { checkAnyRecord, targetsOf, updatesOf } from '../src/edit/facts-record.ts';
 import type { Gpu } from '../src/gpu/context.ts';
+import { PalimpsestError } from '../src/errors.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import type { HubOptions } from '../src/io/hub.ts';
@@ -203,7 +204,13 @@ export async function findCheckpoint(
       : undefined;
   const { revision, offline } = args;
   const model = args.model ?? edit?.record.model.id ?? BUNDLED_MODEL;
-  const found = await openWatched(model, { revision, offline, unasked, signal }, terminal);
+  const opening = openWatched(model, { revision, offline, unasked, signal }, terminal);
+  const found = await opening.catch((error: unknown) => {
+    if (args.model === undefined && edit && error instanceof PalimpsestError)
+      if (!error.message.includes(edit.file))
+        error.message += ` The edit file ${edit.file} names this model; --model says where it is.`;
+    throw error;
+  });
   const { checkpoint } = found;
   await files.reads('--model', found.folder);
   await files.reads('--edits', ...edits.map(({ file }) => file));
