@@ -19,7 +19,7 @@ export interface Rung<Shape> {
   readonly overrides?: (shape: Shape, adapter: AdapterSummary) => Readonly<Record<string, number>>;
 }
 
-/** The first rung that fits and suits. A ladder ends with the definition, which fits everything. */
+/** The first rung that fits and suits. A ladder ends with what fits everything: its definition, where it has one. */
 export function choose<Shape, R extends Rung<Shape>>(
   ladder: readonly R[],
   shape: Shape,
