@@ -307,7 +307,10 @@ export const FAULTS: readonly Mutant[] = [
   ),
   guard(
     ...(['37: metadata in the place of what is known', 'outputs', LINE, 'cli/covariance.ts'] as const),
-    ...['{ ...metadata, file: path, bytes: size }', '{ file: path, bytes: size, ...metadata }'],
+    ...[
+      '{ ...metadata, ...$counts, file: path, bytes: size }',
+      '{ file: path, bytes: size, ...metadata, ...$counts }',
+    ],
   ),
   guard(
     ...(['38: numbers that are none', 'outputs', LINE, 'cli/edit.ts'] as const),
