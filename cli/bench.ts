@@ -33,7 +33,7 @@ import {
   text,
 } from './flags.ts';
 import type { Given } from './flags.ts';
-import { aboutAdapter, adapterName } from './session.ts';
+import { aboutAdapter, adapterSection, adapterName } from './session.ts';
 
 const SIZES = Object.keys(MODEL_SIZES) as ModelSize[];
 
@@ -93,7 +93,7 @@ async function runBench(args: BenchArguments, run: Run): Promise<Report> {
     run.terminal.note(
       `palimpsest: ${adapterName(gpu.adapter)}, subgroups of ${gpu.adapter.subgroupSize || 'no fixed size'}`,
     );
-    const machine = { adapter: gpu.adapter, limits: limitsOf(gpu.device), versions: versions() };
+    const machine = { adapter: adapterSection(gpu), limits: limitsOf(gpu.device), versions: versions() };
     const report = (result: object, wrong: readonly string[] = []): Report => ({
       adapter: aboutAdapter(gpu),
       result: { ...machine, ...result },

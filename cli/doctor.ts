@@ -21,7 +21,7 @@ import { add } from '../src/tensor/elementwise.ts';
 import { read, upload } from '../src/tensor/tensor.ts';
 import { command } from './commands.ts';
 import { ADAPTER_FLAGS, MODEL_FLAGS } from './flags.ts';
-import { aboutAdapter, openWatched } from './session.ts';
+import { aboutAdapter, adapterSection, openWatched } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Variables that change what palimpsest does. Tokens are not among them. */
@@ -87,17 +87,12 @@ async function examine(wanted: string | undefined, verbose: boolean) {
   let gpu: Gpu | undefined;
   try {
     gpu = await openGpu(wanted, { verbose });
-    const { vendor, architecture, subgroupSize, features } = gpu.adapter;
-    const about = aboutAdapter(gpu);
-    const adapter = {
-      ...about,
-      vendor,
-      architecture,
-      subgroup_size: subgroupSize === 0 ? 'none or varying' : subgroupSize,
-      timestamps: gpu.timer.available ? 'yes' : 'no',
-      features: features.join(' '),
+    return {
+      about: aboutAdapter(gpu),
+      adapter: adapterSection(gpu),
+      limits: limitsOf(gpu.device),
+      check: await compute(gpu),
     };
-    return { about, adapter, limits: limitsOf(gpu.device), check: await compute(gpu) };
   } catch (error) {
     if (error instanceof GpuError) return { error, adapter: { found: 'none' }, limits: {}, check: {} };
     throw error;

@@ -170,6 +170,19 @@ export function aboutAdapter({ adapter: { description, kind, backend } }: Gpu): 
   return { description, kind, backend };
 }
 
+/** All that is known of an adapter. */
+export function adapterSection(gpu: Gpu): Record<string, string | number> {
+  const { vendor, architecture, subgroupSize, features } = gpu.adapter;
+  return {
+    ...aboutAdapter(gpu),
+    vendor,
+    architecture,
+    subgroup_size: subgroupSize === 0 ? 'none or varying' : subgroupSize,
+    timestamps: gpu.timer.available ? 'yes' : 'no',
+    features: features.join(' '),
+  };
+}
+
 /** An adapter for people: what computes in software says so. */
 export function adapterName({ description, kind }: Required<Report>['adapter']): string {
   return `${description}${kind === 'software' ? ' (software)' : ''}`;
