@@ -88,7 +88,7 @@ test('an empty prompt and a text beyond the window are refused', async () => {
   await refuse(
     [new Array<number>(250).fill(1)],
     7,
-    /250 tokens and 7 are wanted; the context window holds 256/,
+    /250 tokens and 7 more are wanted; the context window holds 256/,
   );
 });
 

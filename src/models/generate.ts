@@ -7,6 +7,7 @@
  */
 import { ModelError, UsageError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
+import { plural } from '../numerals.ts';
 import { indices, read, readU32 } from '../tensor/tensor.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Hook } from './architecture.ts';
@@ -45,7 +46,7 @@ export async function generate(
       throw new UsageError(`generate: prompt ${b} is empty. Give at least one token, e.g. <|endoftext|>.`);
     if (length > context) {
       throw new UsageError(
-        `generate: prompt ${b} has ${ids.length} tokens and ${options.tokens} are wanted; ${contextIs} holds ${context}. Shorten one of them.`,
+        `generate: prompt ${b} has ${plural(ids.length, 'token')} and ${options.tokens} more are wanted; ${contextIs} holds ${context}. Shorten one of them.`,
       );
     }
   });
