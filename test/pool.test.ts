@@ -1,4 +1,6 @@
-/** The buffer pool: what is reused, and what goes when too much lies idle. */
+/** The buffer pool: what is reused, and what goes when too much lies idle. And devices that go. */
+import { spawnSync } from 'node:child_process';
+import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Pool } from '../src/gpu/buffers.ts';
@@ -70,6 +72,20 @@ test('what is larger than the limit is not kept, and drain gives everything back
   pool.drain();
   assert.is(pool.idleBytes, 0);
   assert.is(pool.liveBytes, 0);
+});
+
+test('a device that was let go is collected, and the process goes on', () => {
+  const twice = `
+    const { openGpu } = await import(${JSON.stringify(new URL('../src/gpu/node.ts', import.meta.url).href)});
+    for (const _ of [1, 2]) await openGpu().then((gpu) => gpu.destroy());
+    for (let i = 0; i < 5; i += 1) {
+      gc();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    console.log('alive');`;
+  const words = ['--expose-gc', '--import', 'tsx', '--input-type', 'module', '--eval', twice];
+  const { stdout, signal } = spawnSync(process.execPath, words, { encoding: 'utf8' });
+  assert.equal([stdout, signal], ['alive\n', null]);
 });
 
 test.run();

@@ -28,8 +28,6 @@ export interface Surroundings {
   readonly shader: (name: string) => string;
   /** Lets the adapter work while a promise is pending; absent: plain `await`. */
   readonly wait?: <T>(promise: Promise<T>) => Promise<T>;
-  /** Whatever must stay alive as long as the device, e.g. what Dawn's `create` returned. */
-  readonly anchor?: unknown;
 }
 
 export class Gpu {

@@ -25,8 +25,10 @@ const SWIFTSHADER_FLAGS = [...DAWN_FLAGS, 'enable-dawn-features=disable_workgrou
 const BACKEND = { darwin: 'metal', win32: 'd3d12' }[process.platform as string] ?? 'vulkan';
 const RTLD_NODELETE = 0x1000; // else Node unloads the loader again, since it registers no add-on
 
+/** What `create` gave. One that is collected before the last of its devices crashes the process: they all stay. */
+const INSTANCES: GPU[] = [];
+
 interface Found {
-  readonly anchor: GPU;
   readonly adapter: GPUAdapter;
   readonly summary: AdapterSummary;
 }
@@ -54,7 +56,6 @@ export async function openGpu(
     adapter: found.adapter,
     summary: found.summary,
     shader,
-    anchor: found.anchor,
     ...(found.summary.kind === 'software' ? { wait: waitAsleep } : {}),
   });
 }
@@ -115,11 +116,12 @@ async function request(
   powerPreference: GPUPowerPreference,
   flags: string[] = DAWN_FLAGS,
 ): Promise<Found | undefined> {
-  const anchor = create(flags);
-  const adapter = await anchor.requestAdapter({ powerPreference });
+  const instance = create(flags);
+  INSTANCES.push(instance);
+  const adapter = await instance.requestAdapter({ powerPreference });
   // Dawn's null backend has no description and computes nothing.
   if (!adapter || adapter.info.description === '') return undefined;
-  return { anchor, adapter, summary: summariseAdapter(adapter, BACKEND) };
+  return { adapter, summary: summariseAdapter(adapter, BACKEND) };
 }
 
 function loadLibrary(path: string): void {
