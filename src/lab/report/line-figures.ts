@@ -4,7 +4,7 @@
  */
 import type { HealthNumbers } from '../health.ts';
 import type { SequelLine } from '../sequel.ts';
-import { EDIT, byMethod, logarithmic, panels, quantity } from './axes.ts';
+import { EDIT, byMethod, logarithmic, panels, positive, quantity } from './axes.ts';
 import type { Figure, SequenceRun, Study } from './study.ts';
 import { title, type AnyMethod } from './theme.ts';
 
@@ -18,7 +18,7 @@ interface LinePanel<Line> {
   readonly title: string;
   /** undefined, or not finite, where the line has not measured it. */
   readonly of: (line: Line) => number | undefined;
-  readonly y: { readonly scale: object; readonly axis?: object };
+  readonly y: { readonly scale: Readonly<Record<string, unknown>>; readonly axis?: object };
 }
 
 /** Panels of lines, of those quantities that were measured at all. */
@@ -29,10 +29,10 @@ function lineFigure<Line>(
   words: Omit<Figure, 'draw'>,
 ): Figure | undefined {
   const drawn = list
-    .map(({ of, ...panel }) => ({
-      ...panel,
-      found: points(of).filter(({ value }) => Number.isFinite(value)),
-    }))
+    .map(({ of, ...panel }) => {
+      const found = points(of).filter(({ value }) => Number.isFinite(value));
+      return { ...panel, found: panel.y.scale.type === 'log' ? positive(found, 'value') : found };
+    })
     .filter(({ found }) => found.length > 0);
   if (drawn.length === 0) return undefined;
   const methods = drawn.flatMap(({ found }) => found.map(({ method }) => method));
