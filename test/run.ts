@@ -7,10 +7,11 @@
  *
  * PALIMPSEST_ADAPTER restricts the run to one adapter. The closing line is `N passed, N failed`.
  */
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
+import { openGpu } from '../src/gpu/node.ts';
 
 /** What is built on the kernels and the method, both tested on every adapter: one adapter is enough for these. */
 const ONCE = [
@@ -47,7 +48,7 @@ const files = readdirSync(folder)
   .sort((a, b) => Number(LONG.includes(nameOf(b))) - Number(LONG.includes(nameOf(a))));
 
 const chosen = process.env['PALIMPSEST_ADAPTER'];
-const adapters = chosen ? [chosen] : adaptersHere();
+const adapters = chosen ? [chosen] : await adaptersHere();
 let passed = 0;
 let failed = 0;
 
@@ -99,26 +100,21 @@ async function report({ file, adapter, brief }: Job): Promise<void> {
   if (bad > 0) console.log(output);
 }
 
-/**
- * The adapter at hand, and SwiftShader where that is another one. Asked in processes of their own: a driver may fall
- * while it is let go, and this one is to see the end of the run.
- */
-function adaptersHere(): string[] {
-  const ask =
-    "const { openGpu } = await import('./src/gpu/node.ts'); const gpu = await openGpu(process.argv[1]); " +
-    'console.log(gpu.adapter.description); gpu.destroy();';
+/** The adapter at hand, and SwiftShader where that is another one. */
+async function adaptersHere(): Promise<string[]> {
   const names: string[] = [];
   for (const wanted of ['auto', 'swiftshader']) {
-    const { stdout, stderr } = spawnSync(
-      process.execPath,
-      ['--import', 'tsx', '--input-type', 'module', '--eval', ask, wanted],
-      { cwd: fileURLToPath(new URL('..', import.meta.url)), encoding: 'utf8' },
-    );
-    const name = stdout.trim();
-    if (name === '' && wanted === 'auto') throw new Error(`no adapter: ${stderr}`);
-    console.log(name === '' ? `without SwiftShader: ${stderr}` : `adapter: ${name}`);
-    const word = name.split(/[:\s]/)[0] ?? '';
-    if (word !== '' && !names.includes(word)) names.push(word);
+    try {
+      const gpu = await openGpu(wanted);
+      const name = gpu.adapter.description;
+      gpu.destroy();
+      console.log(`adapter: ${name}`);
+      const word = name.split(/[:\s]/)[0] ?? name;
+      if (!names.includes(word)) names.push(word);
+    } catch (error) {
+      if (wanted === 'auto') throw error;
+      console.log(`without SwiftShader: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
   return names;
 }
