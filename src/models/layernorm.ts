@@ -68,6 +68,16 @@ export const LAYERNORM_BACKWARD: readonly LayernormRung[] = [
   { kernel: 'models/layernorm_backward_1', ...definition },
 ];
 
+/** A ladder, and what a number costs. */
+interface Pass {
+  readonly ladder: readonly LayernormRung[];
+  readonly flops: number;
+  readonly bytes: number;
+}
+
+const FORWARD: Pass = { ladder: LAYERNORM, flops: 8, bytes: 8 };
+const BACKWARD: Pass = { ladder: LAYERNORM_BACKWARD, flops: 15, bytes: 12 };
+
 /**
  * y = (x − μ) / √(σ² + ε) ⊙ weight + bias, row by row.
  *
@@ -86,7 +96,7 @@ export function layernorm(
 ): Tensor {
   for (const t of [weight, bias]) checkWidth('layernorm', t, x.cols);
   const y = empty(s, x.shape, 'layernorm');
-  forward(s, wholeRows(x.rows, x.cols), { x, weight, bias, y }, eps, rung);
+  run(s, FORWARD, wholeRows(x.rows, x.cols), { x, weight, bias, y }, eps, rung);
   s.tape?.record(y, [x], (scope, dy) => [layernormBackward(scope, x, weight, dy, eps)]);
   return y;
 }
@@ -102,7 +112,7 @@ export function layernormBackward(
 ): Tensor {
   sameShape('layernormBackward', x, dy);
   const dx = empty(s, x.shape, `d ${x.label}`);
-  backward(s, wholeRows(x.rows, x.cols), { x, weight, dy, dx }, eps, rung);
+  run(s, BACKWARD, wholeRows(x.rows, x.cols), { x, weight, dy, dx }, eps, rung);
   return dx;
 }
 
@@ -117,11 +127,11 @@ export function rmsnorm(s: Scope, x: Tensor, weight: Tensor, eps: number): Tenso
   checkWidth('rmsnorm', weight, x.cols);
   const whole = wholeRows(x.rows, x.cols, true);
   const y = empty(s, x.shape, 'rmsnorm');
-  forward(s, whole, { x, weight, bias: weight, y }, eps);
+  run(s, FORWARD, whole, { x, weight, bias: weight, y }, eps);
   s.tape?.record(y, [x], (scope, dy) => {
     sameShape('rmsnorm backward', x, dy);
     const dx = empty(scope, x.shape, `d ${x.label}`);
-    backward(scope, whole, { x, weight, dy, dx }, eps);
+    run(scope, BACKWARD, whole, { x, weight, dy, dx }, eps);
     return [dx];
   });
   return y;
@@ -152,49 +162,29 @@ export function rmsnormHeads(
     [k, { ...row, parts: KV, first: heads.k }],
   ];
   const y = copy(s, qkv, 'normed qkv');
-  for (const [weight, at] of both) forward(s, at, { x: qkv, weight, bias: weight, y }, eps);
+  for (const [weight, at] of both) run(s, FORWARD, at, { x: qkv, weight, bias: weight, y }, eps);
   s.tape?.record(y, [qkv], (scope, dy) => {
     sameShape('rmsnormHeads backward', qkv, dy);
     const dx = copy(scope, dy, `d ${qkv.label}`);
-    for (const [weight, at] of both) backward(scope, at, { x: qkv, weight, dy, dx }, eps);
+    for (const [weight, at] of both) run(scope, BACKWARD, at, { x: qkv, weight, dy, dx }, eps);
     return [dx];
   });
   return y;
 }
 
-function forward(
-  s: Scope,
-  at: Stretches,
-  bindings: Record<'x' | 'weight' | 'bias' | 'y', Tensor>,
-  eps: number,
-  rung = choose(LAYERNORM, at, s.gpu.adapter),
-): void {
-  run(s, rung, at, bindings, eps, { flops: 8, bytes: 8 });
-}
-
-function backward(
-  s: Scope,
-  at: Stretches,
-  bindings: Record<'x' | 'weight' | 'dy' | 'dx', Tensor>,
-  eps: number,
-  rung = choose(LAYERNORM_BACKWARD, at, s.gpu.adapter),
-): void {
-  run(s, rung, at, bindings, eps, { flops: 15, bytes: 12 });
-}
-
-/** @param each flops and bytes of a number */
+/** Forward or back, by the rung that suits unless one is given. */
 function run(
   s: Scope,
-  rung: LayernormRung,
+  { ladder, flops, bytes }: Pass,
   at: Stretches,
   bindings: Readonly<Record<string, Tensor>>,
   eps: number,
-  each: { readonly flops: number; readonly bytes: number },
+  rung = choose(ladder, at, s.gpu.adapter),
 ): void {
   const { rms: _, ...sizes } = at;
   const n = at.rows * at.parts * at.d;
   const shape = `${at.rows * at.parts}x${at.d}`;
-  const cost = { flops: each.flops * n, bytes: each.bytes * n, shape };
+  const cost = { flops: flops * n, bytes: bytes * n, shape };
   s.gpu.run(rung.kernel, bindings, { ...sizes, eps }, gridOf(rung, at, s.gpu.adapter, cost));
 }
 
