@@ -219,9 +219,9 @@ export async function findCheckpoint(
   const model = args.model ?? edit?.record.model.id ?? BUNDLED_MODEL;
   const opening = openWatched(model, { revision, offline, unasked, signal }, terminal);
   const found = await opening.catch((error: unknown) => {
-    if (args.model === undefined && edit && error instanceof PalimpsestError)
-      if (!error.message.includes(edit.file))
-        error.message += ` The edit file ${edit.file} names this model; --model says where it is.`;
+    const isNamed = args.model === undefined && edit && error instanceof PalimpsestError;
+    if (isNamed && !error.message.includes(edit.file))
+      error.message += ` The edit file ${edit.file} names this model; --model says where it is.`;
     throw error;
   });
   const { checkpoint } = found;
