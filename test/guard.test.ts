@@ -1,7 +1,8 @@
 /** The guard's verdict on both sides of each threshold, and on numbers that are none. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { judge } from '../src/edit/guard.ts';
+import { judge, judgeBatch, judgeSuccess } from '../src/edit/guard.ts';
+import type { TargetState } from '../src/edit/guard.ts';
 
 const test = suite('guard');
 
@@ -36,6 +37,30 @@ test('thresholds of your own', () => {
   assert.is(judge(0.45, 1, strict), 'disabling');
   assert.is(judge(0.7, 1.5, strict), 'suspect');
   assert.is(judge(0.7, 2.5, strict), 'disabling');
+});
+
+test('a batch is judged by the size of its update over the root of its facts', () => {
+  assert.is(judgeBatch(12, 9), 'ok');
+  assert.is(judgeBatch(12.1, 9), 'suspect');
+  assert.is(judgeBatch(30, 9), 'suspect');
+  assert.is(judgeBatch(30.1, 9), 'disabling');
+});
+
+test('success: by arg-max, by a ten-fold probability, or past the true object', () => {
+  const state = (logprob: number, trueLogprob?: number, continuationFirst = false): TargetState => ({
+    target: { continuationLogprob: logprob, continuationFirst },
+    trueLogprob,
+  });
+  const ten = Math.log(10);
+  assert.is(judgeSuccess(state(-1), state(-9, undefined, true), 1), 'took');
+  assert.is(judgeSuccess(state(-ten), state(0), 1), 'partly');
+  assert.is(judgeSuccess(state(-ten), state(-0.001), 1), 'missed');
+  // per token: twice half of it is ten-fold
+  assert.is(judgeSuccess(state(-ten / 2), state(0), 2), 'partly');
+  assert.is(judgeSuccess(state(-ten / 2), state(0), 1), 'missed');
+  assert.is(judgeSuccess(state(-3, -2), state(-2, -2.5), 1), 'partly');
+  assert.is(judgeSuccess(state(-3, -2), state(-2, -2), 1), 'missed');
+  assert.is(judgeSuccess(state(-2, -3), state(-1, -3), 1), 'missed'); // it stood there before
 });
 
 test.run();

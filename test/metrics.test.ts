@@ -86,9 +86,11 @@ test('what a record does not give is absent, not 0', () => {
   assert.equal(summarise([], 0), { n: 0, interval: {} });
 });
 
-test('a tie is no success, for either object', () => {
+test('a tie is no success, for either object, nor is what has no rival', () => {
   assert.is(prefers(rivals(1, 1), 'new'), false);
   assert.is(prefers(rivals(1, 1), 'true'), false);
+  assert.is(prefers(rivals(1, null), 'new'), false);
+  assert.is(prefers(rivals(1, null), 'true'), false);
   assert.is(caseMetrics({ ...SCORES, rewrite: rivals(1, 1) }).ES, 0);
 });
 

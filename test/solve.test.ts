@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { factorise } from '../src/edit/cholesky.ts';
-import { conjugateGradients, refine } from '../src/edit/refine.ts';
+import { conjugateGradients, improve, refine } from '../src/edit/refine.ts';
 import type { System } from '../src/edit/refine.ts';
 import { unpackSymmetric } from '../src/edit/panels.ts';
 import { triangularSolves } from '../src/edit/product.ts';
@@ -313,6 +313,22 @@ test('refinement returns the best x it saw; both methods stop where there is no 
   const indefinite = system(async (x) => Float64Array.of(x[0]!, -x[1]!), same);
   const stopped = await conjugateGradients(indefinite, await refine(indefinite, 1e-6), 1e-6, 10);
   assert.ok(stopped.residual > 1e-6 && stopped.steps < 10);
+});
+
+test('a small residual is not enough: the error of x has to be small too', async () => {
+  // A = diag(1, 1e-8): what x lacks in the second direction hardly shows in k − A x.
+  const system = (off: number): System => ({
+    k: Float64Array.of(1e3, 1e-5),
+    product: async (x) => Float64Array.of(x[0]!, 1e-8 * x[1]!),
+    precondition: async (b) => Float64Array.of(b[0]!, b[1]! / (1e-8 * off)),
+  });
+  const isRight = (x: Float64Array): boolean => Math.abs(x[1]! / 1e3 - 1) <= 2e-6;
+  assert.ok(isRight((await refine(system(1.3), 1e-6)).x));
+  const found = await improve(system(4), 1e-6);
+  assert.ok(isRight(found.x) && found.cgSteps > 0, 'refinement was too slow, gradients went on');
+  const start = { x: Float64Array.of(1e3, 0), residual: NaN, correction: NaN, steps: 0 };
+  const { residual, correction } = await conjugateGradients(system(4), start, 1e-6, 0);
+  assert.ok(Math.abs(residual / 1e-8 - 1) < 1e-9 && Math.abs(correction / 0.25 - 1) < 1e-9);
 });
 
 test('a covariance of too few tokens or with a silent neuron is refused', () => {

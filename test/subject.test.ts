@@ -117,6 +117,7 @@ test('rows: warnings', () => {
   assert.equal(codesOf('The tongue of {} is', 'Zoë', 'English'), []);
   assert.equal(codesOf('{} speaks', 'Zoë', 'English'), ['subject_first']);
   assert.equal(codesOf('The {}ish', 'Brit', 'English'), ['subject_straddled']);
+  assert.equal(codesOf('The tongue of {} is', 'Zoë', 'New York'), ['target_tokens']); // two
   assert.equal(codesOf('The tongue of {} is', 'Zoë', 'the Eiffel Tower'), ['target_tokens']);
   assert.equal(codesOf('The tongue of {} is', 'Zoë', '漢'), ['target_tokens', 'target_splits_character']);
   assert.equal(codesOf('The tongue of {} is', 'Zoë', 'a\n\nb'), ['target_tokens', 'retokenised']);
