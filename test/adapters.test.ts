@@ -205,6 +205,14 @@ test('merged: one file of all edits, read back in their order; it travels as an 
       'merge o',
       'other',
     );
+    for (const earlier of ['1', '{}', '[1]', 'x']) {
+      const made = { ...records[0]!, metadata: { ...records[0]!.metadata, earlier } };
+      await throws(
+        () => mergeEdits([{ file: 'e', id: '', record: made }], {}),
+        UsageError,
+        'merge e: earlier',
+      );
+    }
     const method = { ...records[0]!, method: 'r-rome' as const };
     await throws(
       () => mergeEdits([...edits, { file: 'm', id: '', record: method }], {}),

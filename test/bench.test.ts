@@ -23,13 +23,10 @@ import { median } from '../src/statistics.ts';
 import { kernelTime, profileOf } from '../src/lab/profile.ts';
 import { MATMUL } from '../src/tensor/matmul-rungs.ts';
 import { upload } from '../src/tensor/tensor.ts';
-import { gpu, noise } from './gpu.ts';
+import { gpu, noise, withoutLeaks } from './gpu.ts';
 import { factsTokenizer } from './tokenizers.ts';
 
-const test = suite('bench');
-let live = 0;
-test.before.each(() => void (live = gpu.liveBytes));
-test.after.each(() => assert.is(gpu.liveBytes, live, 'memory stays behind'));
+const test = withoutLeaks(suite('bench'));
 
 test('median, and median distance from it', () => {
   assert.is(median([3, 1, 2]), 2);

@@ -101,6 +101,21 @@ for (const [room, allowed] of Object.entries(ROOMS)) {
   });
 }
 
+test('a grid that is folded is unfolded in one way: kernels are too small here for a second row of it', () => {
+  const ways = ['id.y * (groups.x * WG) + id.x', 'group.y * groups.x + group.x'];
+  for (const path of shaders)
+    for (const line of text(path).split('\n'))
+      if (line.includes('groups.x'))
+        assert.ok(
+          ways.some((way) => line.includes(way)),
+          `${path}: ${line.trim()}`,
+        );
+});
+
+test('no hook after each test: what it throws behind a test that failed ends a suite without a word', () => {
+  for (const path of list('test', '.test.ts')) assert.not.match(text(path), /\.after\.each\(/, path);
+});
+
 test('no WGSL inside TypeScript', () => {
   for (const path of sources) assert.not.match(text(path), /@group\(\d\) @binding\(\d/, path);
 });

@@ -4,18 +4,14 @@ import { CHOLESKY, factorise } from '../src/edit/cholesky.ts';
 import { readPanels } from '../src/edit/panels.ts';
 import { EditRefused } from '../src/errors.ts';
 import { read } from '../src/tensor/tensor.ts';
-import { gpu, noise } from './gpu.ts';
+import { gpu, noise, withoutLeaks } from './gpu.ts';
 import { allclose } from './reference/allclose.ts';
 import { cholesky, withSpectrum } from './reference/linear-algebra.ts';
 import { uploadSymmetric } from './symmetric.ts';
 
-const test = suite('cholesky');
+const test = withoutLeaks(suite('cholesky'));
 const SIZES = [1, 2, 63, 64, 65, 127, 128, 129, 257];
 const RUNGS = CHOLESKY.filter((rung) => rung.fits({ n: 2, q: 1, first: 0, end: 1 }, gpu.adapter));
-
-let live = 0;
-test.before.each(() => void (live = gpu.liveBytes));
-test.after.each(() => assert.is(gpu.liveBytes, live, 'memory stays behind'));
 
 /** A symmetric f32 matrix with eigenvalues spread geometrically from 1 down to 1 / condition. */
 function matrix(n: number, condition: number): Float32Array<ArrayBuffer> {

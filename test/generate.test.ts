@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { generate } from '../src/models/generate.ts';
 import { topK } from '../src/models/random.ts';
 import { gpu } from './gpu.ts';
-import { sampleContextGroups, sampleContexts } from '../src/edit/contexts.ts';
+import { contextFromSample, sampleContextGroups, sampleContexts } from '../src/edit/contexts.ts';
 import { ModelError } from '../src/errors.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { readGpt2 } from '../src/models/gpt2.ts';
@@ -99,6 +99,14 @@ test('contexts are sampled after BOS where the tokenizer has one, and keep the b
     const contexts = await sampleContexts(model, 0);
     assert.is(contexts.length, 21);
     assert.not.ok(contexts.some((text) => /<s>|<\/s>/.test(text)));
+    // Ten of 4 tokens and ten of 9: what one batch drew, cut to size.
+    const start = [...model.tokenizer.start];
+    const starts = Array.from({ length: 20 }, () => start);
+    const drawn = await generate(model, starts, { tokens: 9, topK: 5, seed: 0 });
+    assert.equal(
+      contexts.slice(1),
+      drawn.map((ids, b) => contextFromSample(model.tokenizer.decode(ids.slice(0, b < 10 ? 4 : 9)))),
+    );
     const [[bare], others] = (await sampleContextGroups(model, 0)) as [string[], string[]];
     assert.equal([bare, others.length], ['{}', 5]);
     assert.ok(others[0]!.startsWith('The'));

@@ -1,9 +1,31 @@
 /** The one device that all tests of a process share, and helpers around it. */
+import * as assert from 'uvu/assert';
+import type { Test } from 'uvu';
 import { openGpu } from '../src/gpu/node.ts';
 import type { Scope } from '../src/gpu/scope.ts';
 import { Tensor, empty, read, upload } from '../src/tensor/tensor.ts';
 
 export const gpu = await openGpu();
+
+/**
+ * A suite each of whose tests gives back the memory that it took. No hook after each test says so: one that throws behind a
+ * test that failed ends the suite without a word of either, and with exit code 0.
+ */
+export function withoutLeaks<T>(suite: Test<T>): Test<T> {
+  const add = ((name: string, work: Parameters<Test<T>>[1]) =>
+    suite(name, async (context) => {
+      const live = gpu.liveBytes;
+      await work(context);
+      assert.is(gpu.liveBytes, live, 'memory stays behind');
+    })) as Test<T>;
+  return Object.assign(add, {
+    only: suite.only,
+    skip: suite.skip,
+    before: suite.before,
+    after: suite.after,
+    run: suite.run,
+  });
+}
 
 /** Deterministic test numbers, about normal, around `mean`. */
 export function noise(n: number, seed: number, mean = 0, spread = 1): Float32Array<ArrayBuffer> {

@@ -17,16 +17,13 @@ import { spectrum } from '../src/edit/spectrum.ts';
 import { invertFactor, solveLower, solveUpper } from '../src/edit/triangular.ts';
 import { GpuError } from '../src/errors.ts';
 import { read } from '../src/tensor/tensor.ts';
-import { bindingAtMost, gpu, noise, tensor } from './gpu.ts';
+import { bindingAtMost, gpu, noise, tensor, withoutLeaks } from './gpu.ts';
 import { allclose, relativeError } from './reference/allclose.ts';
 import { norm } from './reference/edit.ts';
 import { cholesky, product, solveFactored, withSpectrum } from './reference/linear-algebra.ts';
 import { readSymmetric, uploadSymmetric } from './symmetric.ts';
 
-const test = suite('panels');
-let live = 0;
-test.before.each(() => void (live = gpu.liveBytes));
-test.after.each(() => assert.is(gpu.liveBytes, live, 'memory stays behind'));
+const test = withoutLeaks(suite('panels'));
 
 test('panels hold a symmetric matrix and nothing beyond it', () => {
   for (const f of [1, 63, 64, 65, 130]) {

@@ -113,6 +113,8 @@ test('an edit of another model, layer or size does not go into this one', async 
   const { F, D } = architecture.dims;
   const right = { u: noise(F, 1), lambda: noise(D, 2) };
   checkRecord(await readRecord(fakeFile({}, right)), 'a', here);
+  const two = { rank: 2, U: noise(2 * F, 1), Lambda: noise(2 * D, 2) };
+  checkRecord({ ...(await readRecord(fakeFile({}, right))), ...two }, 'a', here);
   const record = async (changes: Record<string, string>, tensors = right) =>
     readRecord(fakeFile(changes, tensors));
   const other = await record({ model_sha256: 'cd'.repeat(32) });

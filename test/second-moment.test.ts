@@ -5,15 +5,12 @@ import { factorise } from '../src/edit/cholesky.ts';
 import { solve } from '../src/edit/solve.ts';
 import { SECOND_MOMENT, SecondMoment, addOuterProducts } from '../src/edit/second-moment.ts';
 import { Tensor, read, upload } from '../src/tensor/tensor.ts';
-import { gpu, noise, tensor } from './gpu.ts';
+import { gpu, noise, tensor, withoutLeaks } from './gpu.ts';
 import { allclose, relativeError } from './reference/allclose.ts';
 import { cholesky, product, secondMoment, solveFactored } from './reference/linear-algebra.ts';
 import { readSymmetric } from './symmetric.ts';
 
-const test = suite('second moment');
-let live = 0;
-test.before.each(() => void (live = gpu.liveBytes));
-test.after.each(() => assert.is(gpu.liveBytes, live, 'memory stays behind'));
+const test = withoutLeaks(suite('second moment'));
 
 for (const rung of SECOND_MOMENT) {
   const fits = (f: number): boolean => rung.fits({ f, n: Math.ceil(f / 64), first: 0, end: 1 }, gpu.adapter);

@@ -11,17 +11,14 @@ import type { Solution } from '../src/edit/solve.ts';
 import { spectrum } from '../src/edit/spectrum.ts';
 import { EditRefused } from '../src/errors.ts';
 import { read } from '../src/tensor/tensor.ts';
-import { gpu, noise, tensor, wide } from './gpu.ts';
+import { gpu, noise, tensor, wide, withoutLeaks } from './gpu.ts';
 import { goldenTensors } from './model.ts';
 import { allclose, relativeError } from './reference/allclose.ts';
 import { norm } from './reference/edit.ts';
 import { cholesky, product, solveFactored, withSpectrum } from './reference/linear-algebra.ts';
 import { uploadSymmetric } from './symmetric.ts';
 
-const test = suite('solve');
-let live = 0;
-test.before.each(() => void (live = gpu.liveBytes));
-test.after.each(() => assert.is(gpu.liveBytes, live, 'memory stays behind'));
+const test = withoutLeaks(suite('solve'));
 
 /** A symmetric f32 matrix with these eigenvalues, but for its rounding. */
 function matrix(eigenvalues: Float64Array): Float32Array<ArrayBuffer> {
