@@ -8,6 +8,7 @@ import { findCovariance, loadCovariance as readLayer } from './io/covariance-fil
 import { type ManifestEntry, openModel } from './io/models.ts';
 import type { Checkpoint } from './models/checkpoint.ts';
 import { Model } from './models/model.ts';
+import type { LoadOptions } from './models/weights.ts';
 
 export { openGpu, readShader } from './gpu/node.ts';
 export { cachedEigen } from './io/eigen-cache.ts';
@@ -15,14 +16,9 @@ export { readEdit, writeEdit, writeFactsEdit } from './io/edit-files.ts';
 export type { EditToWrite } from './io/edit-files.ts';
 export { openCheckpoint } from './io/model-folder.ts';
 
-export interface LoadModelOptions {
+export interface LoadModelOptions extends LoadOptions {
   /** Never asks the network. Default false. */
   readonly offline?: boolean;
-  /** How matrices are stored on the GPU. Default `f32`. */
-  readonly storage?: 'f32' | 'f16';
-  /** Called with bytes of weights. */
-  readonly onProgress?: (done: number, total: number) => void;
-  readonly signal?: AbortSignal;
 }
 
 /** A model with what its files say besides its weights. */

@@ -3,7 +3,13 @@ import * as assert from 'uvu/assert';
 import { gridOf } from '../src/gpu/rung.ts';
 import { headBlocks, headTriples, qkvWidth } from '../src/models/heads.ts';
 import type { HeadLayout } from '../src/models/heads.ts';
-import { LAYERNORM, LAYERNORM_BACKWARD, rmsnorm, rmsnormHeads, wholeRows } from '../src/models/layernorm.ts';
+import {
+  LAYERNORM,
+  LAYERNORM_BACKWARD,
+  layernorm,
+  rmsnormHeads,
+  wholeRows,
+} from '../src/models/layernorm.ts';
 import type { LayernormRung, Stretches } from '../src/models/layernorm.ts';
 import { Tape } from '../src/tensor/tape.ts';
 import { gpu, noise, read, tensor, wide } from './gpu.ts';
@@ -108,12 +114,15 @@ test('the op records its backward and checks its shapes', async () => {
     const [data, w] = [noise(24, 1), noise(8, 2, 1)];
     const [x, weight] = [tensor(s, data, [3, 8]), tensor(s, w, [8])];
     tape.watch(x);
-    const y = rmsnorm(s, x, weight, EPS);
+    const y = layernorm(s, x, weight, undefined, EPS);
     const want = reference.rmsnorm(data, w, EPS);
     allclose('op', await read(gpu, y), want, { scale: 8 });
     const dx = await read(gpu, tape.backward(s, y, x)); // seeded with y itself
     allclose('dx', dx, reference.rmsnormBackward(data, w, want, EPS), { scale: 32 });
-    assert.throws(() => rmsnorm(s, x, tensor(s, noise(4, 2), [4]), EPS), /4 numbers, expected 8/);
+    assert.throws(
+      () => layernorm(s, x, tensor(s, noise(4, 2), [4]), undefined, EPS),
+      /4 numbers, expected 8/,
+    );
   }, tape);
 });
 

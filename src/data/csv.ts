@@ -63,7 +63,7 @@ export function readCsv(text: string, name: string): Fact[] {
           'Put a text with commas or line breaks between double quotes.',
       );
     const fields = Object.fromEntries(head.cells.map((cell, i) => [cell, cells[i] || null]));
-    return readRow(RecordReader.open(fields, `${name}: line ${line}`, 'column '), named, index);
+    return readRow(new RecordReader(fields, `${name}: line ${line}`, 'column '), named, index);
   });
 }
 

@@ -26,7 +26,7 @@ export function readLabelled(text: string, name: string): Labelled[] {
   );
   if (!Array.isArray(list)) throw new UsageError(`${name}: expected an array, found ${describe(list)}.`);
   return list.map((value: unknown, i) => {
-    const record = RecordReader.open(value, `${name}: record ${i}`);
+    const record = new RecordReader(value, `${name}: record ${i}`);
     const fields = record.has('sentence') ? ['sentence'] : ['sentence1', 'sentence2'];
     return { texts: fields.map((field) => record.text(field)), label: readLabel(record, value) };
   });

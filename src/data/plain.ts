@@ -39,7 +39,7 @@ function readLine(line: string, where: string, index: number): Fact {
   const sentence = unquote(left, where);
   const parts = splitBracketed(sentence);
   if (!parts) throw new UsageError(`${where}: expected one [subject], found ${left}. ${EXAMPLE}`);
-  const record = RecordReader.open({ ...parts, target: unquote(right, where) }, where);
+  const record = new RecordReader({ ...parts, target: unquote(right, where) }, where);
   const least = {
     caseId: index,
     source: 'plain' as const,

@@ -45,14 +45,14 @@ function readRecords(content: string, name: string, first: string): Fact[] {
   if (head === undefined) return [];
   const { read } = detect(head);
   return records.map(({ value, where }, index) => ({
-    ...read(RecordReader.open(value, where), index),
+    ...read(new RecordReader(value, where), index),
     where,
   }));
 }
 
 /** The first record decides for the file: a record of another layout is an error, not a second guess. */
 function detect({ value, where }: Placed): (typeof LAYOUTS)[number] {
-  const record = RecordReader.open(value, where);
+  const record = new RecordReader(value, where);
   const found = LAYOUTS.find(({ fields }) => fields.every((field) => record.has(field)));
   if (found !== undefined) return found;
   const known = LAYOUTS.map(({ layout, fields }) => `${layout} (${fields.join(', ')})`).join('; ');

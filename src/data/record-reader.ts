@@ -10,19 +10,15 @@ export class RecordReader {
   /** Before a field's name: those of the objects it lies in, `requested_rewrite.`, or `column `. */
   private readonly path: string;
 
-  private constructor(fields: Readonly<Record<string, unknown>>, where: string, path: string) {
-    this.fields = fields;
-    this.where = where;
-    this.path = path;
-  }
-
   /** @throws UsageError when the value is no object */
-  static open(value: unknown, where: string, path = ''): RecordReader {
+  constructor(value: unknown, where: string, path = '') {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       const name = path === '' ? where : `${where}: ${path.slice(0, -1)}`;
       throw new UsageError(`${name}: expected an object, found ${describe(value)}.`);
     }
-    return new RecordReader(Object.fromEntries(Object.entries(value)), where, path);
+    this.fields = Object.fromEntries(Object.entries(value));
+    this.where = where;
+    this.path = path;
   }
 
   has(field: string): boolean {
@@ -30,7 +26,7 @@ export class RecordReader {
   }
 
   object(field: string): RecordReader {
-    return RecordReader.open(this.fields[field], this.where, `${this.path}${field}.`);
+    return new RecordReader(this.fields[field], this.where, `${this.path}${field}.`);
   }
 
   /** A string with something in it. */

@@ -11,13 +11,10 @@ import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
 import { bytesOf } from '../floats.ts';
 import { jsonFrom } from '../json.ts';
-import { isFactsRecord, targetsOf, updatesOf } from './facts-record.ts';
-import type { FactsRecord } from './facts-record.ts';
+import { type FactsRecord, isFactsRecord, targetsOf, updatesOf } from './facts-record.ts';
 import { pairTensors } from './record-fields.ts';
-import { recordTensors } from './record.ts';
-import type { EditRecord } from './record.ts';
-import { joined, ranksOf } from './update.ts';
-import type { LowRankUpdate } from './update.ts';
+import { type EditRecord, recordTensors } from './record.ts';
+import { type LowRankUpdate, joined, ranksOf } from './update.ts';
 import type { TensorToWrite } from '../formats/safetensors.ts';
 
 /** What an adapter does to one matrix. */

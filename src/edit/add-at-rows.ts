@@ -3,8 +3,7 @@ import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { startsOf } from '../models/batch.ts';
 import { putRows } from '../tensor/gather.ts';
-import { copy, empty, indices, upload } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, copy, empty, indices, upload } from '../tensor/tensor.ts';
 
 /** Rows of a stream, and the request that each belongs to. */
 export interface Lookups {

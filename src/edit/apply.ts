@@ -2,10 +2,8 @@
 import type { Gpu } from '../gpu/context.ts';
 import type { EditedWeight } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
-import { copy, upload } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
-import { lowRankUpdate } from './update.ts';
-import type { LowRankUpdate } from './update.ts';
+import { type Tensor, copy, upload } from '../tensor/tensor.ts';
+import { type LowRankUpdate, lowRankUpdate } from './update.ts';
 
 /** Adds updates to W in order. The order decides the last bits, so the same edits in the same order are the same model. */
 export async function addUpdates(

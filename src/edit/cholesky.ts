@@ -9,13 +9,10 @@
  * of float32.
  */
 import { EditRefused } from '../errors.ts';
-import { choose, gridOf, isSoftware } from '../gpu/rung.ts';
-import type { Rung } from '../gpu/rung.ts';
+import { type Rung, choose, gridOf, isSoftware } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { empty, read, readU32, upload } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
-import { BLOCK, emptyPanels, panelWindow, pieceData } from './panels.ts';
-import type { PanelRange, Panels } from './panels.ts';
+import { type Tensor, empty, read, readU32, upload } from '../tensor/tensor.ts';
+import { type PanelRange, type Panels, BLOCK, emptyPanels, panelWindow, pieceData } from './panels.ts';
 
 /** L of C + ρI, ready for solves. */
 export interface Factor {

@@ -11,21 +11,18 @@ import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Model } from '../models/model.ts';
 import { gatherRows } from '../tensor/gather.ts';
-import { indices, read } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, indices, read } from '../tensor/tensor.ts';
 import { evenly, meanRows } from './add-at-rows.ts';
 import type { Solver } from './covariance-solver.ts';
 import type { Edit, EditPhase, EditsOptions, Update } from './edit.ts';
 import { frobenius } from './frobenius.ts';
 import { openSuffix } from './frozen.ts';
 import { judge } from './guard.ts';
-import { METHOD_TABLE } from './method.ts';
-import type { Method, Source } from './method.ts';
+import { type Method, type Source, METHOD_TABLE } from './method.ts';
 import type { EditRequest } from './request.ts';
 import type { EditRows } from './rows.ts';
 import { readLambdaStats, solveLambda } from './update.ts';
-import { VALUE_DEFAULTS, optimiseValues } from './value.ts';
-import type { ValueOptions } from './value.ts';
+import { type ValueOptions, VALUE_DEFAULTS, optimiseValues } from './value.ts';
 
 /** Keys or values: of the bare prompt, and the mean over the contexts. */
 type BySource = Readonly<Record<Source, Tensor>>;

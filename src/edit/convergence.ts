@@ -6,8 +6,7 @@
 import { EditRefused } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import { distance } from '../statistics.ts';
-import { read } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, read } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
 import { TOKENS_PER_DIMENSION } from './covariance-solver.ts';
 import type { SecondMoment } from './second-moment.ts';

@@ -15,14 +15,10 @@ import { EditRefused } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { factorise } from './cholesky.ts';
-import type { Factor } from './cholesky.ts';
-import { diagonalOf, uploadPanels } from './panels.ts';
-import type { Panels } from './panels.ts';
-import { normalise, solve } from './solve.ts';
-import type { Solution } from './solve.ts';
-import { spectrum } from './spectrum.ts';
-import type { Spectrum } from './spectrum.ts';
+import { type Factor, factorise } from './cholesky.ts';
+import { type Panels, diagonalOf, uploadPanels } from './panels.ts';
+import { type Solution, normalise, solve } from './solve.ts';
+import { type Spectrum, spectrum } from './spectrum.ts';
 
 /** C has at most as many directions as tokens; below twice F the weakest of them are chance. */
 export const TOKENS_PER_DIMENSION = 2;

@@ -15,10 +15,8 @@ import type { Hook } from '../models/architecture.ts';
 import { packRows, uploadBatch } from '../models/batch.ts';
 import type { Model } from '../models/model.ts';
 import { gatherRows } from '../tensor/gather.ts';
-import { indices } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
-import { batchTokens, packDocuments } from './pack-documents.ts';
-import type { Placed } from './pack-documents.ts';
+import { type Tensor, indices } from '../tensor/tensor.ts';
+import { type Placed, batchTokens, packDocuments } from './pack-documents.ts';
 import { readPanels, uploadPanels } from './panels.ts';
 import { SecondMoment } from './second-moment.ts';
 

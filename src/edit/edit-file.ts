@@ -1,12 +1,9 @@
 /** An edit file wherever it lies: on a disk, or dropped onto a page. What is no edit file is told by its first bytes. */
 import { UsageError } from '../errors.ts';
 import { readSafetensors } from '../formats/safetensors.ts';
-import { FormatFault } from '../formats/source.ts';
-import type { ByteSource } from '../formats/source.ts';
-import { holdsFacts, isFactsRecord, readFactsRecord, requestsOf } from './facts-record.ts';
-import type { FactsRecord } from './facts-record.ts';
-import { readRecord } from './record.ts';
-import type { EditRecord } from './record.ts';
+import { type ByteSource, FormatFault } from '../formats/source.ts';
+import { type FactsRecord, holdsFacts, isFactsRecord, readFactsRecord, requestsOf } from './facts-record.ts';
+import { type EditRecord, readRecord } from './record.ts';
 
 /** @throws UsageError naming the file, and saying what it is instead of an edit or what is wrong with it */
 export async function readAnyEditFile(source: ByteSource): Promise<EditRecord | FactsRecord> {

@@ -9,8 +9,7 @@
 import type { TensorToWrite } from '../formats/safetensors.ts';
 import { jsonFrom } from '../json.ts';
 import { startsOf } from '../models/batch.ts';
-import { MASS_METHODS, METHODS } from './method.ts';
-import type { MassMethod, Method } from './method.ts';
+import { type MassMethod, type Method, MASS_METHODS, METHODS } from './method.ts';
 import {
   RECORD_SCHEMA,
   commonMetadata,
@@ -20,10 +19,8 @@ import {
   requestFields,
 } from './record-fields.ts';
 import type { Circumstances, RecordFile, RecordModel, RecordedRequest } from './record-fields.ts';
-import { checkRecord } from './record.ts';
-import type { EditRecord } from './record.ts';
-import { joined, ranksOf } from './update.ts';
-import type { LowRankUpdate } from './update.ts';
+import { type EditRecord, checkRecord } from './record.ts';
+import { type LowRankUpdate, joined, ranksOf } from './update.ts';
 
 /** Facts of one batch and what it added to each layer, in the order of the layers. */
 export interface FactsBatch {

@@ -2,8 +2,7 @@
 import { ShapeError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { bytesOf, empty, halfCode, read, windows } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, bytesOf, empty, halfCode, read, windows } from '../tensor/tensor.ts';
 
 const STRETCH = 64 * 64; // WG · EACH of sum_squares.wgsl
 

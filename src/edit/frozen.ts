@@ -21,19 +21,15 @@
  */
 import type { Scope } from '../gpu/scope.ts';
 import type { Hook } from '../models/architecture.ts';
-import { packRows, startsOf, uploadBatch } from '../models/batch.ts';
-import type { Batch } from '../models/batch.ts';
+import { type Batch, packRows, startsOf, uploadBatch } from '../models/batch.ts';
 import type { Model } from '../models/model.ts';
-import { PrefixCache, prefixCache } from '../models/prefix-cache.ts';
-import type { PrefixCacheOptions } from '../models/prefix-cache.ts';
+import { type PrefixCacheOptions, PrefixCache, prefixCache } from '../models/prefix-cache.ts';
 import { sharePrefixes } from '../models/shared-prefix.ts';
 import { gatherRows } from '../tensor/gather.ts';
-import { indices } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, indices } from '../tensor/tensor.ts';
 import { addAtRows, lookupsOf } from './add-at-rows.ts';
 import type { EditRows } from './rows.ts';
-import { lossTable } from './value-loss.ts';
-import type { LossTable } from './value-loss.ts';
+import { type LossTable, lossTable } from './value-loss.ts';
 
 /** The part of the model that lies between delta and the loss, for some of the requests. */
 export interface SuffixPass extends LossTable {

@@ -16,14 +16,12 @@ import type { Scope } from '../gpu/scope.ts';
 import { norm } from '../statistics.ts';
 import { transpose } from '../tensor/gather.ts';
 import { matmul } from '../tensor/matmul.ts';
-import { read, upload, zeros } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, read, upload, zeros } from '../tensor/tensor.ts';
 import { factorise } from './cholesky.ts';
 import type { Metric } from './metric.ts';
 import { zeroPanels } from './panels.ts';
 import { addOuterProducts } from './second-moment.ts';
-import { invertFactor, solveLower, solveUpper } from './triangular.ts';
-import type { InverseRows } from './triangular.ts';
+import { type InverseRows, invertFactor, solveLower, solveUpper } from './triangular.ts';
 
 /** Rows that are refined as a single key is; more of them are looked at in samples first. */
 const FEW = 64;

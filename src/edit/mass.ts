@@ -15,23 +15,19 @@ import { EditRefused } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Model } from '../models/model.ts';
 import { gatherRows } from '../tensor/gather.ts';
-import { indices, read, upload } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, indices, read, upload } from '../tensor/tensor.ts';
 import { applyEdits, keepWeights } from './apply.ts';
-import { atLookups, groupWeights, keysOf } from './capture.ts';
-import type { ContextGroups } from './capture.ts';
+import { type ContextGroups, atLookups, groupWeights, keysOf } from './capture.ts';
 import { phaseTimer } from './compute.ts';
 import { frobenius, frobeniusDifference } from './frobenius.ts';
 import { openSuffix } from './frozen.ts';
 import { massUpdate } from './mass-update.ts';
 import type { Metric } from './metric.ts';
-import { METHOD_TABLE } from './method.ts';
-import type { MassMethod } from './method.ts';
+import { type MassMethod, METHOD_TABLE } from './method.ts';
 import type { EditRows } from './rows.ts';
 import type { LowRankUpdate } from './update.ts';
 import { valueBatches } from './value-batches.ts';
-import { VALUE_DEFAULTS, optimiseValues } from './value.ts';
-import type { ValueOptions } from './value.ts';
+import { type ValueOptions, VALUE_DEFAULTS, optimiseValues } from './value.ts';
 import type { TraceRow } from './value-loss.ts';
 
 /** As published for GPT-2 XL: δ is measured by the stream, which is longer than what one MLP adds. */

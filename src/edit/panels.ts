@@ -12,8 +12,7 @@
 import { GpuError, ShapeError } from '../errors.ts';
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { empty, read, upload, zeros } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, empty, read, upload, zeros } from '../tensor/tensor.ts';
 
 /** Columns of a panel; the shaders have it in them. */
 export const BLOCK = 64;

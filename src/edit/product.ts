@@ -3,11 +3,9 @@
  * number of vectors at once.
  */
 import type { Scope } from '../gpu/scope.ts';
-import { empty, read, upload } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, empty, read, upload } from '../tensor/tensor.ts';
 import type { Factor } from './cholesky.ts';
-import { BLOCK, panelWindow } from './panels.ts';
-import type { Panels } from './panels.ts';
+import { type Panels, BLOCK, panelWindow } from './panels.ts';
 
 const SLICES = 8; // of product_*.wgsl
 

@@ -11,10 +11,8 @@ import type { TensorToWrite } from '../formats/safetensors.ts';
 import type { Architecture } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
 import type { Edit, Update } from './edit.ts';
-import { judge } from './guard.ts';
-import type { Thresholds } from './guard.ts';
-import { METHODS } from './method.ts';
-import type { Method } from './method.ts';
+import { type Thresholds, judge } from './guard.ts';
+import { type Method, METHODS } from './method.ts';
 import {
   RECORD_SCHEMA,
   commonMetadata,

@@ -3,8 +3,7 @@
  * running sum of two floats.
  */
 import { ShapeError } from '../errors.ts';
-import { choose, gridOf, isSoftware } from '../gpu/rung.ts';
-import type { Rung } from '../gpu/rung.ts';
+import { type Rung, choose, gridOf, isSoftware } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { BLOCK, emptyPanels, fractionOf, pieceData, zeroPanels } from './panels.ts';

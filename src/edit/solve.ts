@@ -13,13 +13,11 @@
  */
 import { EditRefused, ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { empty, read, upload } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, empty, read, upload } from '../tensor/tensor.ts';
 import type { Factor } from './cholesky.ts';
 import type { Panels } from './panels.ts';
 import { factorSolves, symmetricProducts } from './product.ts';
-import { improve } from './refine.ts';
-import type { System } from './refine.ts';
+import { type System, improve } from './refine.ts';
 
 /** |C x − k| / |k|, and the last correction over |x|, at which a solution is good. */
 const TARGET = 1e-6;

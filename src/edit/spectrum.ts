@@ -2,8 +2,7 @@
 import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { dot, norm } from '../statistics.ts';
-import { read } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, read } from '../tensor/tensor.ts';
 import type { Factor } from './cholesky.ts';
 import { squares } from './frobenius.ts';
 import type { Panels } from './panels.ts';

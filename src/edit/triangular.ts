@@ -10,8 +10,7 @@
  */
 import type { Scope } from '../gpu/scope.ts';
 import { matmul } from '../tensor/matmul.ts';
-import { empty, upload } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, empty, upload } from '../tensor/tensor.ts';
 import type { Factor } from './cholesky.ts';
 import { BLOCK } from './panels.ts';
 

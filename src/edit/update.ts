@@ -8,8 +8,7 @@ import type { EditedWeight } from '../models/architecture.ts';
 import { narrow, widen } from '../tensor/elementwise.ts';
 import { transpose } from '../tensor/gather.ts';
 import { matmul } from '../tensor/matmul.ts';
-import { empty, isHalf, read, windows } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, empty, isHalf, read, windows } from '../tensor/tensor.ts';
 
 /** What says whether an edit is sound. */
 export interface LambdaStats {

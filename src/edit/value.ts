@@ -15,13 +15,11 @@
 import type { Scope } from '../gpu/scope.ts';
 import type { Model } from '../models/model.ts';
 import { Tape } from '../tensor/tape.ts';
-import { empty, zeros } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, empty, zeros } from '../tensor/tensor.ts';
 import { adamStep } from './adam.ts';
 import type { Suffix } from './frozen.ts';
 import { normalise } from './solve.ts';
-import { TRACE_COLUMNS, lossTrace, readTraceRows, valueLoss } from './value-loss.ts';
-import type { TraceRow } from './value-loss.ts';
+import { type TraceRow, TRACE_COLUMNS, lossTrace, readTraceRows, valueLoss } from './value-loss.ts';
 
 export interface ValueOptions {
   /** Forward passes at most; the last one takes no step. */

@@ -1,10 +1,8 @@
 /** How facts are written: by a method for one, or for many at once; and norm anchoring, which both may have. */
 import { norm } from '../statistics.ts';
 import type { Model } from '../models/model.ts';
-import { computeEdits } from './edit.ts';
-import type { EditSettings } from './edit.ts';
-import { findValues } from './mass.ts';
-import type { MassEditOptions } from './mass.ts';
+import { type EditSettings, computeEdits } from './edit.ts';
+import { type MassEditOptions, findValues } from './mass.ts';
 import type { Method } from './method.ts';
 import type { EditRequest } from './request.ts';
 import { editRows } from './rows.ts';

@@ -20,19 +20,17 @@ export interface GgufTensor {
   readonly bytes: number;
 }
 
-/** What a file says of itself: numbers, texts, true or false, and lists of them. */
-export type GgufMetadata = ReadonlyMap<string, unknown>;
-
 const READ = [...FLOAT_DTYPES, ...Object.keys(BLOCKS)].join(', ');
 
 /** A file whose header was checked. It holds nothing open, so there is nothing to close. */
 export class Gguf {
   readonly name: string;
-  readonly metadata: GgufMetadata;
+  /** What it says of itself: numbers, texts, true or false, and lists of them. */
+  readonly metadata: ReadonlyMap<string, unknown>;
   readonly #source: ByteSource;
   readonly #tensors: ReadonlyMap<string, GgufTensor>;
 
-  constructor(source: ByteSource, metadata: GgufMetadata, tensors: ReadonlyMap<string, GgufTensor>) {
+  constructor(source: ByteSource, metadata: Gguf['metadata'], tensors: ReadonlyMap<string, GgufTensor>) {
     this.name = source.name;
     this.metadata = metadata;
     this.#source = source;
@@ -47,7 +45,7 @@ export class Gguf {
   info(name: string): GgufTensor {
     const found = this.#tensors.get(name);
     if (found) return found;
-    throw ggufFault(this.name, `expected a tensor "${name}", there is none`);
+    throw this.fault(`expected a tensor "${name}", there is none`);
   }
 
   /** Whole blocks, `length` bytes from byte `from` of a tensor on. */
@@ -56,8 +54,45 @@ export class Gguf {
     try {
       return await this.#source.read(start + from, length);
     } catch (error) {
-      throw error instanceof FormatFault ? ggufFault(this.name, error.message) : error;
+      throw error instanceof FormatFault ? this.fault(error.message) : error;
     }
+  }
+
+  /** A number of the metadata. @throws ModelError where it is neither there nor has a substitute, or is none */
+  number(field: string, otherwise?: number): number {
+    const value = this.metadata.get(field) ?? otherwise;
+    const number = typeof value === 'bigint' ? Number(value) : value;
+    if (typeof number === 'number' && Number.isFinite(number)) return number;
+    throw this.wrong(field, 'a number', value);
+  }
+
+  text(field: string, otherwise?: string): string {
+    const value = this.metadata.get(field) ?? otherwise;
+    if (typeof value === 'string') return value;
+    throw this.wrong(field, 'a text', value);
+  }
+
+  flag(field: string, otherwise: boolean): boolean {
+    const value = this.metadata.get(field) ?? otherwise;
+    if (typeof value === 'boolean') return value;
+    throw this.wrong(field, 'true or false', value);
+  }
+
+  list<T extends string | number>(field: string, kind: 'string' | 'number', otherwise?: T[]): readonly T[] {
+    const value = this.metadata.get(field) ?? otherwise;
+    if (Array.isArray(value) && value.every((entry) => typeof entry === kind)) return value as T[];
+    throw this.wrong(field, `a list of ${kind === 'string' ? 'texts' : 'numbers'}`, value);
+  }
+
+  /** The error for a field of the metadata. */
+  wrong(field: string, expected: string, value: unknown, advice?: string): ModelError {
+    // Whole numbers of 64 bits are no JSON.
+    const json = JSON.stringify(value, (_, one: unknown) => (typeof one === 'bigint' ? Number(one) : one));
+    return this.fault(`${field}: expected ${expected}, found ${(json ?? 'nothing').slice(0, 80)}`, advice);
+  }
+
+  fault(what: string, advice?: string): ModelError {
+    return ggufFault(this.name, what, advice);
   }
 }
 

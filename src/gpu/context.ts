@@ -7,17 +7,12 @@
 import { GpuError, ShapeError } from '../errors.ts';
 import type { AdapterSummary } from './adapter-info.ts';
 import { BindGroups } from './bind-groups.ts';
-import { Pool } from './buffers.ts';
-import type { View } from './buffers.ts';
-import { checkNames, fillParams, groupsOf } from './dispatch.ts';
-import type { Grid } from './dispatch.ts';
+import { Pool, type View } from './buffers.ts';
+import { type Grid, checkNames, groupsOf } from './dispatch.ts';
 import { Faults } from './faults.ts';
-import { compile } from './kernel.ts';
-import type { Kernel } from './kernel.ts';
-import { Scope } from './scope.ts';
-import type { Recorder } from './scope.ts';
-import { Timer } from './timing.ts';
-import type { DispatchTime } from './timing.ts';
+import { type Kernel, compile } from './kernel.ts';
+import { type Recorder, Scope } from './scope.ts';
+import { type DispatchTime, Timer } from './timing.ts';
 import { UniformRing } from './uniforms.ts';
 
 /** What the surroundings (Node, a browser page) hand in. */
@@ -35,9 +30,11 @@ export class Gpu {
   readonly adapter: AdapterSummary;
   readonly pool: Pool;
   readonly timer: Timer;
+  /** Waits for a promise of the device in the way that suits the adapter. */
+  readonly wait: NonNullable<Surroundings['wait']>;
   dispatches = 0;
 
-  readonly #surroundings: Surroundings;
+  readonly #shader: Surroundings['shader'];
   readonly #kernels = new Map<string, Kernel>();
   readonly #uniforms: UniformRing;
   readonly #bindGroups: BindGroups;
@@ -62,10 +59,11 @@ export class Gpu {
   private constructor(device: GPUDevice, surroundings: Surroundings) {
     this.device = device;
     this.adapter = surroundings.summary;
-    this.#surroundings = surroundings;
+    this.wait = surroundings.wait ?? ((promise) => promise);
+    this.#shader = surroundings.shader;
     this.#faults = new Faults(device);
     this.pool = new Pool(device, this.#faults.check, this.adapter.description);
-    this.#uniforms = new UniformRing(device);
+    this.#uniforms = new UniformRing(device, () => this.flush());
     this.#bindGroups = new BindGroups(device);
     this.timer = new Timer(device);
   }
@@ -108,7 +106,7 @@ export class Gpu {
     const key = `${name} ${JSON.stringify(overrides)}`;
     let kernel = this.#kernels.get(key);
     if (!kernel) {
-      kernel = compile(this.device, name, this.#surroundings.shader(name), overrides, this.#faults.check);
+      kernel = compile(this.device, name, this.#shader(name), overrides, this.#faults.check);
       this.#kernels.set(key, kernel);
     }
     return kernel;
@@ -141,7 +139,7 @@ export class Gpu {
     });
     const group = this.#bindGroups.of(kernel, resources);
     // After the buffers: putting a block's contents back is a dispatch with a slot of its own.
-    const slot = kernel.paramBytes > 0 ? [this.#fillSlot(kernel, params)] : [];
+    const slot = kernel.paramBytes > 0 ? [this.#uniforms.fill(kernel, params)] : [];
     this.#encoder ??= this.device.createCommandEncoder();
     const timestampWrites = this.timer.begin(name, grid.cost);
     if (timestampWrites) this.#endPass();
@@ -222,15 +220,10 @@ export class Gpu {
     }
   }
 
-  /** Waits for a promise of the device in the way that suits the adapter. */
-  wait<T>(promise: Promise<T>): Promise<T> {
-    return this.#surroundings.wait ? this.#surroundings.wait(promise) : promise;
-  }
-
   /** Times of all dispatches since `timer.start()`, in order. */
   async times(): Promise<DispatchTime[]> {
     await this.sync();
-    return this.timer.take((promise) => this.wait(promise));
+    return this.timer.take(this.wait);
   }
 
   destroy(): void {
@@ -248,16 +241,6 @@ export class Gpu {
   #commands(): GPUCommandEncoder {
     this.#endPass();
     return (this.#encoder ??= this.device.createCommandEncoder());
-  }
-
-  /** Writes the Params of one dispatch; returns their offset in the ring. */
-  #fillSlot(kernel: Kernel, params: Readonly<Record<string, number>>): number {
-    const slot =
-      this.#uniforms.slot(kernel.paramBytes) ?? (this.flush(), this.#uniforms.slot(kernel.paramBytes));
-    if (!slot)
-      throw new ShapeError(`${kernel.name}: Params of ${kernel.paramBytes} bytes exceed the uniform ring.`);
-    fillParams(kernel, params, slot.data);
-    return slot.offset;
   }
 }
 

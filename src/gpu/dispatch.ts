@@ -59,13 +59,3 @@ export function checkNames(
   ];
   if (wrong.length > 0) throw new ShapeError(`shaders/${kernel.name}.wgsl: ${wrong.join('; ')}.`);
 }
-
-/** Writes the fields of Params, 4 bytes each. */
-export function fillParams(kernel: Kernel, params: Readonly<Record<string, number>>, data: DataView): void {
-  kernel.reflection.params.forEach((field, i) => {
-    const value = params[field.name] as number;
-    if (field.type === 'f32') data.setFloat32(i * 4, value, true);
-    else if (field.type === 'u32') data.setUint32(i * 4, value, true);
-    else data.setInt32(i * 4, value, true);
-  });
-}

@@ -9,9 +9,8 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { create } from 'webgpu';
 import { GpuError } from '../errors.ts';
-import { summariseAdapter } from './adapter-info.ts';
+import { type AdapterSummary, summariseAdapter } from './adapter-info.ts';
 import { Gpu } from './context.ts';
-import type { AdapterSummary } from './adapter-info.ts';
 import { withoutRemarks } from './stderr-trap.ts';
 
 /** Without it Dawn rounds timestamps to 65,536 ns. */

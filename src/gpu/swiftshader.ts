@@ -50,22 +50,12 @@ function findArchive(): string | undefined {
 }
 
 async function untar(bytes: Uint8Array, folder: string): Promise<void> {
-  const files: Promise<void>[] = [];
   const tar = extract();
-  tar.on('entry', (header, stream, next) => {
-    const parts: Uint8Array[] = [];
-    stream.on('data', (part) => parts.push(part as Uint8Array));
-    stream.on('end', () => {
-      const name = header.name.split('/').pop();
-      if (header.type === 'file' && name)
-        files.push(writeFile(join(folder, name), Buffer.concat(parts), { mode: 0o755 }));
-      next();
-    });
-  });
-  await new Promise<void>((resolve, reject) => {
-    tar.on('finish', resolve);
-    tar.on('error', reject);
-    tar.end(bytes);
-  });
-  await Promise.all(files);
+  tar.end(bytes);
+  for await (const entry of tar) {
+    const name = entry.header.name.split('/').pop();
+    const content = entry as AsyncIterable<unknown> as AsyncIterable<Uint8Array>;
+    if (entry.header.type === 'file' && name) await writeFile(join(folder, name), content, { mode: 0o755 });
+    else entry.resume();
+  }
 }

@@ -4,10 +4,9 @@
  * A template is a program of the model's author, with loops. It runs in a process of bounded memory and time, so that
  * one without end is ended, and Ctrl-C is heard meanwhile.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import process from 'node:process';
-import { text } from 'node:stream/consumers';
+import { promisify } from 'node:util';
 import { UsageError } from '../errors.ts';
 import { parseJson } from '../json.ts';
 
@@ -76,23 +75,16 @@ async function rendered(
   signal: AbortSignal | undefined,
 ): Promise<{ readonly text?: string; readonly fault?: string }> {
   const words = [`--max-old-space-size=${MOST_MEGABYTES}`, '--input-type=module', '--eval', PROGRAM];
-  const child = spawn(process.execPath, words, { stdio: ['pipe', 'pipe', 'ignore'] });
-  let late = false;
-  const end = (): boolean => child.kill('SIGKILL');
-  const timer = setTimeout(() => (late = end()), MOST_MS);
-  signal?.addEventListener('abort', end);
-  try {
-    child.stdin.on('error', () => undefined); // it ended before it had read all
-    const jinja = import.meta.resolve('@huggingface/jinja');
-    child.stdin.end(JSON.stringify({ ...job, jinja, longest: LONGEST_TEXT }));
-    const [output, code] = await Promise.all([text(child.stdout), once(child, 'close')]);
+  const limits = { timeout: MOST_MS, killSignal: 'SIGKILL', maxBuffer: 8 * LONGEST_TEXT } as const;
+  const running = promisify(execFile)(process.execPath, words, signal ? { ...limits, signal } : limits);
+  running.child.stdin?.on('error', () => undefined); // it ended before it had read all
+  const jinja = import.meta.resolve('@huggingface/jinja');
+  running.child.stdin?.end(JSON.stringify({ ...job, jinja, longest: LONGEST_TEXT }));
+  const output = await running.catch((error: { readonly killed?: boolean }) => {
     signal?.throwIfAborted();
-    if (code[0] === 0) return parseJson(output) as { text?: string; fault?: string };
-    return { fault: `it takes more than ${late ? `${MOST_MS / 1000} s` : `${MOST_MEGABYTES} MB`}` };
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', end);
-  }
+    return { fault: `it takes more than ${error.killed ? `${MOST_MS / 1000} s` : `${MOST_MEGABYTES} MB`}` };
+  });
+  return 'fault' in output ? output : (parseJson(output.stdout) as { text?: string; fault?: string });
 }
 
 function templateOf(found: unknown): string | undefined {

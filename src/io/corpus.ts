@@ -10,24 +10,28 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { open, stat } from 'node:fs/promises';
+import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
 import { jsonFrom } from '../json.ts';
 import type { CorpusFile } from './corpus-files.ts';
 
+export const COUNT = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
 /** A place between two documents, and what has been met before it: all that is needed to go on from there. */
-export interface CorpusPosition {
-  readonly file: number;
+export const POSITION = v.object({
+  file: COUNT,
   /** Bytes of that file before this place. */
-  readonly offset: number;
+  offset: COUNT,
   /** Lines of that file before this place. */
-  readonly line: number;
+  line: COUNT,
   /** Documents before this place, in all files; empty ones are not counted. */
-  readonly documents: number;
+  documents: COUNT,
   /** Empty documents before this place. */
-  readonly empty: number;
+  empty: COUNT,
   /** Documents before this place that had bytes which are no UTF-8. */
-  readonly invalid: number;
-}
+  invalid: COUNT,
+});
+export type CorpusPosition = Readonly<v.InferOutput<typeof POSITION>>;
 
 const CORPUS_START: CorpusPosition = { file: 0, offset: 0, line: 0, documents: 0, empty: 0, invalid: 0 };
 

@@ -6,22 +6,19 @@ import { checksumOf, type Matrices } from '../formats/checksum.ts';
 import { panelTensors } from '../formats/covariance-file.ts';
 import { jsonFrom } from '../json.ts';
 import { writeSafetensors } from './atomic.ts';
-import type { CorpusPosition } from './corpus.ts';
+import { COUNT, type CorpusPosition, POSITION } from './corpus.ts';
 import { exists, openSafetensors } from './file.ts';
 
 export type CorpusBuild = BuildState<CorpusPosition>;
 
 const FORMAT = 'palimpsest covariance state';
 
-const COUNT = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const PROGRESS = v.object({
   tokens: COUNT,
   documents: COUNT,
   cut: COUNT,
   skipped: v.optional(COUNT),
-  position: v.optional(
-    v.object({ file: COUNT, offset: COUNT, line: COUNT, documents: COUNT, empty: COUNT, invalid: COUNT }),
-  ),
+  position: v.optional(POSITION),
 });
 
 /** @param key of the build: see `buildKey` */

@@ -62,14 +62,12 @@ export async function exportCheckpoint(
       for (const name of await readdir(from))
         if (COPIED.includes(name)) await copyFile(join(from, name), join(temporary, name));
       if (options.dtype === 'f32') await declareFloat32(join(temporary, 'config.json'));
-      const rounding = { lost: 0, change: 0 };
       const files = (await weightsFiles(from)) ?? [];
-      await writeWeights(from, temporary, files, options, rounding);
+      const { lost, change } = await writeWeights(from, temporary, files, options);
       const written = await openWeights(temporary, files);
       const sha256 = await written.sha256();
       options.signal?.throwIfAborted();
       await rename(temporary, target);
-      const { lost, change } = rounding;
       return { sha256, rounded: change > 0 ? Math.sqrt(lost / change) : 0 };
     });
   } catch (error) {
@@ -102,8 +100,8 @@ async function writeWeights(
   to: string,
   names: readonly string[],
   options: ExportOptions,
-  rounding: Rounding,
-): Promise<void> {
+): Promise<Rounding> {
+  const rounding = { lost: 0, change: 0 };
   const files = await Promise.all(names.map((name) => openSafetensors(join(from, name))));
   const sizes = files.flatMap((file) => file.names().map((name) => file.info(name).bytes));
   const total = sizes.reduce((sum, bytes) => sum + bytes, 0);
@@ -115,6 +113,7 @@ async function writeWeights(
     await writeSafetensors(join(to, names[i] as string), tensors, { metadata, signal: options.signal });
   }
   if (names[0] !== WEIGHTS_FILE) await writeIndex(from, to, names);
+  return rounding;
 }
 
 function toWrite(

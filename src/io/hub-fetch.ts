@@ -4,9 +4,9 @@
  */
 import { mkdir, rm, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import process from 'node:process';
 import { ModelError } from '../errors.ts';
 import { writeAtomic } from './atomic.ts';
-import type { Environment } from './cache.ts';
 import { download, type RemoteFile } from './download.ts';
 import { openHub, type Hub } from './hub-api.ts';
 import { findSnapshot, isCommit, repositoryFolder } from './hub-cache.ts';
@@ -15,22 +15,18 @@ import { takeLock } from './lock.ts';
 import { CONVERT, OPTIONAL_FILES, PICKLE, REQUIRED_FILES } from './model-folder.ts';
 import { INDEX_FILE, WEIGHTS_FILE, readIndex } from './weights-files.ts';
 
-interface Wanted extends Pick<HubOptions, 'onProgress' | 'onNotice' | 'signal'> {
-  readonly cache: string;
-  /** As from `cacheIds`. */
-  readonly ids: readonly string[];
-  readonly revision: string;
-  readonly env: Environment;
-}
-
 /**
  * Asks the hub which commit a revision is, fetches what the cache lacks of it, and writes the ref.
  *
+ * @param ids as from `cacheIds`
  * @throws ModelError if the model lacks a file, or one is not what the hub promises; else what `fetch` throws
  */
-export async function fetchModel(wanted: Wanted): Promise<HubModel> {
-  const { cache, ids, revision, signal } = wanted;
-  const hub = await openHub(ids, wanted.env, signal);
+export async function fetchModel(
+  cache: string,
+  ids: readonly string[],
+  { revision = 'main', env = process.env, signal, onProgress, onNotice }: HubOptions,
+): Promise<HubModel> {
+  const hub = await openHub(ids, env, signal);
   const commit = isCommit(revision) ? revision : await hub.commitOf(revision);
   const repository = repositoryFolder(cache, hub.name);
   const cached = await findSnapshot(cache, ids, commit);
@@ -38,13 +34,12 @@ export async function fetchModel(wanted: Wanted): Promise<HubModel> {
     await writeRef(cached.repository, revision, commit);
     return cached;
   }
-  const onWait = (holder: string): void =>
-    wanted.onNotice?.(`waiting for ${holder}, which fetches this model`);
+  const onWait = (holder: string): void => onNotice?.(`waiting for ${holder}, which fetches this model`);
   const lock = await takeLock(join(repository, 'palimpsest.lock'), { signal, onWait });
   try {
     // Whoever held the lock may have fetched it.
     const now = await findSnapshot(cache, [hub.name], commit);
-    if (now?.missing.length !== 0) await fetchFiles(hub, commit, repository, wanted);
+    if (now?.missing.length !== 0) await fetchFiles(hub, commit, repository, { signal, onProgress });
     signal?.throwIfAborted();
     await writeRef(repository, revision, commit);
     return { folder: join(repository, 'snapshots', commit), commit };
@@ -57,7 +52,7 @@ async function fetchFiles(
   hub: Hub,
   commit: string,
   repository: string,
-  { signal, onProgress }: Wanted,
+  { signal, onProgress }: HubOptions,
 ): Promise<void> {
   const folder = join(repository, 'snapshots', commit);
   const possible = [WEIGHTS_FILE, INDEX_FILE, PICKLE, `${PICKLE}.index.json`];

@@ -39,7 +39,7 @@ export interface HubOptions {
  * @throws UsageError if the id is none; ModelError if the model is neither cached nor to be had
  */
 export async function resolveHubModel(id: string, options: HubOptions = {}): Promise<HubModel> {
-  const { revision = 'main', env = process.env, unasked, onProgress, onNotice, signal } = options;
+  const { revision = 'main', env = process.env, unasked, onNotice } = options;
   checkId(id, revision);
   const cache = hubCacheFolder(env);
   const ids = cacheIds(id);
@@ -65,7 +65,7 @@ export async function resolveHubModel(id: string, options: HubOptions = {}): Pro
   }
   try {
     const { fetchModel } = await import('./hub-fetch.ts'); // only when needed: the hub's package is large
-    return await fetchModel({ cache, ids, revision, env, onProgress, onNotice, signal });
+    return await fetchModel(cache, ids, options);
   } catch (error) {
     const reason = noAnswer(error);
     if (reason === undefined) throw hubError(id, revision, cache, error);

@@ -3,6 +3,7 @@
  * and the matrix that an edit changes. One file a family says it; `gpt2.ts` is the first.
  */
 import type { Scope } from '../gpu/scope.ts';
+import type { MatmulOptions } from '../tensor/matmul.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { LayerCache } from './attention.ts';
 import type { GpuBatch } from './batch.ts';
@@ -97,8 +98,14 @@ export interface BlockRun {
   readonly s: Scope;
   readonly layer: number;
   readonly batch: GpuBatch;
+  readonly weights: Weights;
+  readonly heads: HeadLayout;
   readonly cache: LayerCache | undefined;
   readonly stop: Stop | undefined;
+  /** The norm of that name in this layer: LayerNorm, or RMSNorm where it has no bias. */
+  norm(name: string, t: Tensor): Tensor;
+  /** The product with the matrix of that name in this layer, plus its bias where it has one. */
+  linear(name: string, t: Tensor, more?: Pick<MatmulOptions, 'residual' | 'gelu'>): Tensor;
   /** Those rows of t [T, ·] that are wanted of this block: all of them, but in the last block of some passes. */
   wanted(t: Tensor): Tensor;
   /** Shows `t` to the hook at `site`, and goes on with what it gives back. */
@@ -133,18 +140,22 @@ export interface Architecture {
   readonly tied: ReadonlyMap<string, string>;
   /** Whether a checkpoint may hold this name besides, to no effect. */
   readonly ignores: (name: string) => boolean;
-  /** The table of tokens, [V, D]. */
+  /** The table of tokens, [V, D], and of learned positions, [context, D], where there are such. */
   readonly embedding: string;
+  readonly positions?: string | undefined;
+  /** What the names of a layer's tensors begin with, before its number. */
+  readonly prefix: string;
+  /** The norm after the last block, and the matrix [V, D] that makes logits of it; both without `.weight`. */
+  readonly finalNorm: string;
+  readonly head: string;
+  /** ε of all norms. */
+  readonly eps: number;
   /** Positions that turn q and k; absent: others. The table that it takes is the weight `rope`. */
   readonly rope?: RopeSettings | undefined;
   /** Numbers of the config that change what the weights compute: part of what a covariance is known by. */
   readonly constants: readonly number[];
   readonly editedWeight: (layer: number) => EditedWeight;
   readonly key: KeyFormula;
-  /** The stream that enters the first block, [T, D]. */
-  readonly embed: (s: Scope, weights: Weights, batch: GpuBatch) => Tensor;
   /** x [T, D] to [T, D], or to those rows that are wanted; with a stop, what stands there. */
-  readonly block: (run: BlockRun, weights: Weights, x: Tensor) => Tensor;
-  /** [R, D] after the last block to logits [R, V]. */
-  readonly logits: (s: Scope, weights: Weights, x: Tensor) => Tensor;
+  readonly block: (run: BlockRun, x: Tensor) => Tensor;
 }

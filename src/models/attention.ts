@@ -2,13 +2,11 @@
 import { ShapeError } from '../errors.ts';
 import { choose, gridOf } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { empty } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, empty } from '../tensor/tensor.ts';
 import { ATTENTION, ATTENTION_BACKWARD_KV, ATTENTION_BACKWARD_Q } from './attention-rungs.ts';
 import type { AttentionRung, AttentionShape } from './attention-rungs.ts';
 import type { GpuBatch } from './batch.ts';
-import { checkHeads, qkvWidth } from './heads.ts';
-import type { HeadLayout } from './heads.ts';
+import { type HeadLayout, checkHeads, qkvWidth } from './heads.ts';
 
 /** Keys and values of earlier tokens of one layer. */
 export interface LayerCache {

@@ -4,8 +4,7 @@
  */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { upload } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, upload } from '../tensor/tensor.ts';
 import { tileSizeFor } from './attention-rungs.ts';
 
 export interface Batch {

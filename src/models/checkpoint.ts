@@ -7,8 +7,7 @@
 import { ModelError } from '../errors.ts';
 import { isBlockType } from '../blocks.ts';
 import { FLOAT_DTYPES, isFloatDtype } from '../floats.ts';
-import { storedTensors } from './architecture.ts';
-import type { Architecture } from './architecture.ts';
+import { type Architecture, storedTensors } from './architecture.ts';
 
 export interface TensorInfo {
   readonly dtype: string;

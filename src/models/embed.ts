@@ -1,8 +1,7 @@
 /** The residual stream that enters the first block. */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { bytesOf, empty, halfCode, windows } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, bytesOf, empty, halfCode, windows } from '../tensor/tensor.ts';
 import type { GpuBatch } from './batch.ts';
 
 /**

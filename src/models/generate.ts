@@ -8,8 +8,7 @@
 import { ModelError, UsageError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { plural } from '../numerals.ts';
-import { indices, read, readU32 } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, indices, read, readU32 } from '../tensor/tensor.ts';
 import type { Hook } from './architecture.ts';
 import { packRows, uploadBatch } from './batch.ts';
 import { NO_ID, argmaxRows } from './losses.ts';

@@ -8,10 +8,8 @@
  */
 import { unitOf } from '../blocks.ts';
 import { ModelError } from '../errors.ts';
-import { type Gguf, ggufFault } from '../formats/gguf.ts';
-import { MetadataReader } from '../formats/gguf-metadata.ts';
-import { checkTensors, readArchitecture } from './checkpoint.ts';
-import type { Checkpoint, TensorFile } from './checkpoint.ts';
+import type { Gguf } from '../formats/gguf.ts';
+import { type Checkpoint, type TensorFile, checkTensors, readArchitecture } from './checkpoint.ts';
 import { ggufTokenizer } from './gguf-tokenizer.ts';
 
 /** `general.architecture` of what is read, each also a `model_type`; Mistral's files call themselves llama. */
@@ -47,49 +45,43 @@ export async function ggufCheckpoint(
   file: Gguf,
   sha256: () => Promise<string>,
 ): Promise<Checkpoint> {
-  const read = new MetadataReader(file);
-  const name = read.text('general.architecture');
+  const name = file.text('general.architecture');
   const known = ARCHITECTURES.find((one) => one === name);
   if (!known)
     throw new ModelError(
       `gguf ${file.name}: general.architecture: expected ${ARCHITECTURES.join(', ')}, it is ${JSON.stringify(name.slice(0, 40))}. Take the model as a folder with safetensors, if it is one of the other families.`,
       'unsupported_architecture',
     );
-  const architecture = await readArchitecture(id, await configOf(file, read, known));
+  const architecture = await readArchitecture(id, await configOf(file, known));
   const turned = (name: string): boolean => known === 'llama' && /\.[qk]_proj\./.test(name);
   const tensors = checkTensors(id, renamed(file, turned, architecture.dims.S), architecture, file.name);
   return { id, architecture, ...ggufTokenizer(file), tensors, sha256 };
 }
 
 /** The fields of a `config.json` that say the same. */
-async function configOf(
-  file: Gguf,
-  read: MetadataReader,
-  architecture: (typeof ARCHITECTURES)[number],
-): Promise<Record<string, unknown>> {
+async function configOf(file: Gguf, architecture: string): Promise<Record<string, unknown>> {
   const at = (field: string): string => `${architecture}.${field}`;
   const has = new Set(file.names());
-  if (!has.has('token_embd.weight'))
-    throw ggufFault(file.name, 'expected a tensor "token_embd.weight", there is none');
-  const experts = read.number(at('expert_count'), 0);
+  if (!has.has('token_embd.weight')) throw file.fault('expected a tensor "token_embd.weight", there is none');
+  const experts = file.number(at('expert_count'), 0);
   if (experts > 0)
-    throw ggufFault(file.name, `expected one MLP a layer, it has ${experts} experts`, 'Take another model.');
-  const [D, H] = [read.number(at('embedding_length')), read.number(at('attention.head_count'))];
-  const S = read.number(at('attention.key_length'), D / H);
-  if (read.number(at('attention.value_length'), S) !== S)
-    throw ggufFault(file.name, 'expected keys and values of one length, they differ', 'Take another model.');
-  const context = read.number(at('context_length'));
+    throw file.fault(`expected one MLP a layer, it has ${experts} experts`, 'Take another model.');
+  const [D, H] = [file.number(at('embedding_length')), file.number(at('attention.head_count'))];
+  const S = file.number(at('attention.key_length'), D / H);
+  if (file.number(at('attention.value_length'), S) !== S)
+    throw file.fault('expected keys and values of one length, they differ', 'Take another model.');
+  const context = file.number(at('context_length'));
   return {
     model_type: architecture,
     ...{ hidden_size: D, num_attention_heads: H, head_dim: S, hidden_act: 'silu' },
-    num_key_value_heads: read.number(at('attention.head_count_kv'), H),
-    intermediate_size: read.number(at('feed_forward_length')),
-    num_hidden_layers: read.number(at('block_count')),
+    num_key_value_heads: file.number(at('attention.head_count_kv'), H),
+    intermediate_size: file.number(at('feed_forward_length')),
+    num_hidden_layers: file.number(at('block_count')),
     vocab_size: file.info('token_embd.weight').shape[0],
     // Exact for texts up to the window of those that attend to a window.
-    max_position_embeddings: Math.min(context, read.number(at('attention.sliding_window'), context)),
-    rms_norm_eps: read.number(at('attention.layer_norm_rms_epsilon')),
-    rope_parameters: await ropeOf(file, read, at, S),
+    max_position_embeddings: Math.min(context, file.number(at('attention.sliding_window'), context)),
+    rms_norm_eps: file.number(at('attention.layer_norm_rms_epsilon')),
+    rope_parameters: await ropeOf(file, at, S),
     tie_word_embeddings: !has.has('output.weight'),
     attention_bias: has.has('blk.0.attn_q.bias'),
     mlp_bias: has.has('blk.0.ffn_down.bias'),
@@ -98,24 +90,20 @@ async function configOf(
 
 async function ropeOf(
   file: Gguf,
-  read: MetadataReader,
   at: (field: string) => string,
   S: number,
 ): Promise<Record<string, unknown>> {
   const rope = {
-    rope_theta: read.number(at('rope.freq_base'), 10_000),
-    partial_rotary_factor: read.number(at('rope.dimension_count'), S) / S,
+    rope_theta: file.number(at('rope.freq_base'), 10_000),
+    partial_rotary_factor: file.number(at('rope.dimension_count'), S) / S,
   };
-  const type = read.has(at('rope.scaling.type')) ? read.text(at('rope.scaling.type')) : 'none';
-  if (type === 'linear') return { ...rope, rope_type: type, factor: read.number(at('rope.scaling.factor')) };
+  const type = file.text(at('rope.scaling.type'), 'none');
+  if (type === 'linear') return { ...rope, rope_type: type, factor: file.number(at('rope.scaling.factor')) };
   if (type !== 'none') return { ...rope, rope_type: type }; // refused by name where a config is read
   if (!file.names().includes(ROPE_FACTORS)) return { ...rope, rope_type: 'default' };
   const { dtype, bytes } = file.info(ROPE_FACTORS);
   if (dtype !== 'F32' || bytes > 4096)
-    throw ggufFault(
-      file.name,
-      `expected ${ROPE_FACTORS} as a short list of F32, it is ${dtype} in ${bytes} bytes`,
-    );
+    throw file.fault(`expected ${ROPE_FACTORS} as a short list of F32, it is ${dtype} in ${bytes} bytes`);
   const divisors = [...new Float32Array((await file.read(ROPE_FACTORS, 0, bytes)).buffer)];
   return { ...rope, rope_type: 'divisors', divisors };
 }

@@ -3,12 +3,13 @@
  *
  * Source: ggml-org/llama.cpp, `src/llama-vocab.cpp` (what each `pre` stands for) and `gguf-py/gguf/constants.py`.
  */
-import { type Gguf, ggufFault } from '../formats/gguf.ts';
-import { MetadataReader } from '../formats/gguf-metadata.ts';
+import type { Gguf } from '../formats/gguf.ts';
 
 /** Kinds of a token. Others are plain words, or bytes. */
 const CONTROL = 3;
 const USER_DEFINED = 4;
+
+const TEMPLATE = 'tokenizer.chat_template';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -61,18 +62,17 @@ const PRES: Readonly<Record<string, Pre>> = {
 
 /** @throws ModelError naming the field, what was expected and what came */
 export function ggufTokenizer(file: Gguf): { tokenizerJson: unknown; tokenizerConfig: unknown } {
-  const read = new MetadataReader(file);
-  const tokens = read.list<string>('tokenizer.ggml.tokens', 'string');
-  const types = read.has('tokenizer.ggml.token_type')
-    ? read.list<number>('tokenizer.ggml.token_type', 'number')
-    : tokens.map(() => 1);
+  const tokens = file.list<string>('tokenizer.ggml.tokens', 'string');
+  const plain = tokens.map(() => 1);
+  const types = file.list<number>('tokenizer.ggml.token_type', 'number', plain);
   if (types.length !== tokens.length)
-    throw read.fault('tokenizer.ggml.token_type', `${tokens.length} numbers`, types.length);
-  const kind = read.text('tokenizer.ggml.model');
+    throw file.wrong('tokenizer.ggml.token_type', `${tokens.length} numbers`, types.length);
+  const kind = file.text('tokenizer.ggml.model');
   if (kind !== 'gpt2' && kind !== 'llama')
-    throw ggufFault(
-      file.name,
-      `tokenizer.ggml.model: expected gpt2 (BPE of bytes) or llama (SentencePiece), found ${JSON.stringify(kind.slice(0, 40))}`,
+    throw file.wrong(
+      'tokenizer.ggml.model',
+      'gpt2 (BPE of bytes) or llama (SentencePiece)',
+      kind.slice(0, 40),
       'Take the model as a folder with tokenizer.json.',
     );
 
@@ -86,15 +86,14 @@ export function ggufTokenizer(file: Gguf): { tokenizerJson: unknown; tokenizerCo
     tokens.flatMap((token, id): [string, number][] => (isAdded(id) ? [] : [[token, id]])),
   );
   const named = (field: string): string | undefined => {
-    const id = read.number(`tokenizer.ggml.${field}_token_id`, -1);
+    const id = file.number(`tokenizer.ggml.${field}_token_id`, -1);
     return id < 0 ? undefined : tokens[id];
   };
   const bos = named('bos');
-  const template = read.has('tokenizer.chat_template') ? read.text('tokenizer.chat_template') : undefined;
-  const { addsBos, ...parts } = kind === 'gpt2' ? bytePairs(file, read) : sentencePiece(read, tokens, vocab);
-  const adds = read.flag('tokenizer.ggml.add_bos_token', addsBos);
+  const { addsBos, ...parts } = kind === 'gpt2' ? bytePairs(file) : sentencePiece(file, tokens, vocab);
+  const adds = file.flag('tokenizer.ggml.add_bos_token', addsBos);
   if (adds && bos === undefined)
-    throw read.fault('tokenizer.ggml.bos_token_id', 'the id of a token', undefined);
+    throw file.wrong('tokenizer.ggml.bos_token_id', 'the id of a token', undefined);
   return {
     tokenizerJson: {
       added_tokens,
@@ -106,7 +105,7 @@ export function ggufTokenizer(file: Gguf): { tokenizerJson: unknown; tokenizerCo
       bos_token: bos,
       eos_token: named('eos'),
       add_bos_token: adds,
-      chat_template: template,
+      chat_template: file.metadata.has(TEMPLATE) ? file.text(TEMPLATE) : undefined,
     },
   };
 }
@@ -119,13 +118,14 @@ interface Parts {
   readonly model: Json;
 }
 
-function bytePairs(file: Gguf, read: MetadataReader): Parts {
-  const pre = read.has('tokenizer.ggml.pre') ? read.text('tokenizer.ggml.pre') : 'default';
+function bytePairs(file: Gguf): Parts {
+  const pre = file.text('tokenizer.ggml.pre', 'default');
   const known = Object.hasOwn(PRES, pre) ? PRES[pre] : undefined;
   if (!known)
-    throw ggufFault(
-      file.name,
-      `tokenizer.ggml.pre: expected ${Object.keys(PRES).join(', ')}, found ${JSON.stringify(pre.slice(0, 40))}`,
+    throw file.wrong(
+      'tokenizer.ggml.pre',
+      Object.keys(PRES).join(', '),
+      pre.slice(0, 40),
       'Words would be cut wrongly: take the model as a folder with tokenizer.json.',
     );
   return {
@@ -134,17 +134,17 @@ function bytePairs(file: Gguf, read: MetadataReader): Parts {
     pre_tokenizer: known.cut,
     decoder: { type: 'ByteLevel' },
     model: {
-      merges: read.list<string>('tokenizer.ggml.merges', 'string'),
+      merges: file.list<string>('tokenizer.ggml.merges', 'string'),
       ignore_merges: known.wholeFirst ?? false,
     },
   };
 }
 
 /** SentencePiece's scores as merges: every way to put a token together of two others, best tokens first. */
-function sentencePiece(read: MetadataReader, tokens: readonly string[], vocab: Json): Parts {
-  const scores = read.list<number>('tokenizer.ggml.scores', 'number');
+function sentencePiece(file: Gguf, tokens: readonly string[], vocab: Json): Parts {
+  const scores = file.list<number>('tokenizer.ggml.scores', 'number');
   if (scores.length !== tokens.length)
-    throw read.fault('tokenizer.ggml.scores', `${tokens.length} numbers`, scores.length);
+    throw file.wrong('tokenizer.ggml.scores', `${tokens.length} numbers`, scores.length);
   const ids = new Map(Object.entries(vocab as Record<string, number>));
   const merges = [...ids].flatMap(([token, id]) => {
     const letters = [...token];
@@ -157,7 +157,7 @@ function sentencePiece(read: MetadataReader, tokens: readonly string[], vocab: J
     });
   });
   merges.sort((a, b) => b.score - a.score || a.l - b.l || a.r - b.r);
-  const inFront = read.flag('tokenizer.ggml.add_space_prefix', true);
+  const inFront = file.flag('tokenizer.ggml.add_space_prefix', true);
   const blanks: Json = { type: 'Replace', pattern: { String: ' ' }, content: '▁' };
   const back: Json = { type: 'Replace', pattern: { String: '▁' }, content: ' ' };
   const strip: Json = { type: 'Strip', content: ' ', start: 1, stop: 0 };

@@ -11,17 +11,11 @@
  * Source: Black et al. 2022; Su et al. 2021.
  */
 import { gelu, geluErf } from '../tensor/activations.ts';
-import { matmul } from '../tensor/matmul.ts';
-import type { MatmulOptions } from '../tensor/matmul.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture, BlockRun, Dimensions, TensorSpec, Weights } from './architecture.ts';
+import type { Architecture, BlockRun, Dimensions, TensorSpec } from './architecture.ts';
 import { attention } from './attention.ts';
-import { ConfigReader, ropeConstants } from './config.ts';
-import type { RopeSettings } from './config.ts';
-import { embed } from './embed.ts';
+import { ConfigReader, type RopeSettings, ropeConstants } from './config.ts';
 import { headTriples } from './heads.ts';
-import type { HeadLayout } from './heads.ts';
-import { layernorm } from './layernorm.ts';
 import { rope } from './rope.ts';
 import { TensorTable } from './tensor-table.ts';
 
@@ -37,48 +31,37 @@ interface Variant {
 }
 
 /** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.dense_4h_to_h, reads. */
-function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, variant: Variant): Tensor {
-  const { s, layer, batch, cache, stop } = run;
-  const turn = { positions: batch.positions, table: weights('rope') };
-  const w = (name: string): Tensor => weights(`gpt_neox.layers.${layer}.${name}`);
-  const norm = (name: string, t: Tensor): Tensor =>
-    layernorm(s, t, w(`${name}.weight`), w(`${name}.bias`), variant.eps);
-  const linear = (name: string, t: Tensor, biased: boolean, more: MatmulOptions = {}): Tensor => {
-    const bias = biased ? w(`${name}.bias`) : undefined;
-    return matmul(s, t, w(`${name}.weight`), { transposeB: true, bias, ...more });
-  };
-  const { attentionBias } = variant;
-
-  const projected = linear('attention.query_key_value', norm('input_layernorm', x), attentionBias);
+function block(run: BlockRun, x: Tensor, variant: Variant): Tensor {
+  const { s, batch, heads, cache, stop } = run;
+  const turn = { positions: batch.positions, table: run.weights('rope') };
+  const projected = run.linear('attention.query_key_value', run.norm('input_layernorm', x));
   const qkv = run.show('qkv', rope(s, projected, turn, heads, 'halves'));
   if (stop === 'qkv') return qkv;
   const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
   const stream = run.wanted(x);
-  const h = run.join('attention', stream, (residual) =>
-    linear('attention.dense', mixed, attentionBias, { residual }),
-  );
+  const h = run.join('attention', stream, (residual) => run.linear('attention.dense', mixed, { residual }));
 
-  const n = norm('post_attention_layernorm', variant.parallel ? stream : h);
+  const n = run.norm('post_attention_layernorm', variant.parallel ? stream : h);
   const activate = variant.gelu === 'exact' ? geluErf : gelu;
-  const k = run.show('key', activate(s, linear('mlp.dense_h_to_4h', n, true)));
+  const k = run.show('key', activate(s, run.linear('mlp.dense_h_to_4h', n)));
   if (stop === 'key') return k;
-  return run.join('mlp', h, (residual) => linear('mlp.dense_4h_to_h', k, true, { residual }));
+  return run.join('mlp', h, (residual) => run.linear('mlp.dense_4h_to_h', k, { residual }));
 }
 
 /** A GPT-NeoX of these sizes. */
 function gptNeox(dims: Dimensions, variant: Variant): Architecture {
-  const heads = headTriples(dims);
   const { eps, parallel, gelu } = variant;
   return {
     name: 'gpt_neox',
     dims,
-    heads,
+    heads: headTriples(dims),
     tensors: tensorTable(dims, variant),
     rope: variant.rope,
     canonical: (stored) => (stored === 'lm_head.weight' ? 'embed_out.weight' : stored), // newer files
     tied: new Map(),
     ignores: (name) => /\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)$/.test(name),
-    embedding: 'gpt_neox.embed_in.weight',
+    ...{ embedding: 'gpt_neox.embed_in.weight', prefix: 'gpt_neox.layers.' },
+    ...{ finalNorm: 'gpt_neox.final_layer_norm', head: 'embed_out', eps },
     constants: [
       dims.D,
       dims.H,
@@ -97,13 +80,7 @@ function gptNeox(dims: Dimensions, variant: Variant): Architecture {
       shapes: [['W_in', `[${dims.F}, ${dims.D}]`]],
       ...{ norm: 'models/layernorm_1', activation: gelu === 'exact' ? 'tensor/gelu_erf' : 'tensor/gelu' },
     },
-    embed: (s, weights, batch) => embed(s, weights('gpt_neox.embed_in.weight'), undefined, batch),
-    block: (run, weights, x) => block(run, weights, x, heads, variant),
-    logits: (s, weights, x) => {
-      const norm = (kind: string): Tensor => weights(`gpt_neox.final_layer_norm.${kind}`);
-      const normed = layernorm(s, x, norm('weight'), norm('bias'), eps);
-      return matmul(s, normed, weights('embed_out.weight'), { transposeB: true, label: 'logits' });
-    },
+    block: (run, x) => block(run, x, variant),
   };
 }
 

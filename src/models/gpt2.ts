@@ -7,50 +7,41 @@
  *
  * Matrices are stored [in, out] ("Conv1D"): y = x W + b.
  */
-import { matmul } from '../tensor/matmul.ts';
-import type { MatmulOptions } from '../tensor/matmul.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture, BlockRun, Dimensions, TensorSpec, Weights } from './architecture.ts';
+import type { Architecture, BlockRun, Dimensions, TensorSpec } from './architecture.ts';
 import { attention } from './attention.ts';
 import { ConfigReader } from './config.ts';
-import { embed } from './embed.ts';
 import { headBlocks } from './heads.ts';
-import type { HeadLayout } from './heads.ts';
-import { layernorm } from './layernorm.ts';
 import { TensorTable } from './tensor-table.ts';
 
 /** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.c_proj, reads. */
-function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, eps: number): Tensor {
-  const { s, layer, batch, cache, stop } = run;
-  const w = (name: string): Tensor => weights(`h.${layer}.${name}`);
-  const norm = (name: string, t: Tensor): Tensor =>
-    layernorm(s, t, w(`${name}.weight`), w(`${name}.bias`), eps);
-  const linear = (name: string, t: Tensor, more: Pick<MatmulOptions, 'residual' | 'gelu'> = {}): Tensor =>
-    matmul(s, t, w(`${name}.weight`), { bias: w(`${name}.bias`), ...more });
-
-  const qkv = run.show('qkv', linear('attn.c_attn', norm('ln_1', x)));
+function block(run: BlockRun, x: Tensor): Tensor {
+  const { s, batch, heads, cache, stop } = run;
+  const qkv = run.show('qkv', run.linear('attn.c_attn', run.norm('ln_1', x)));
   if (stop === 'qkv') return qkv;
   const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
-  const h = run.join('attention', run.wanted(x), (residual) => linear('attn.c_proj', mixed, { residual }));
+  const h = run.join('attention', run.wanted(x), (residual) =>
+    run.linear('attn.c_proj', mixed, { residual }),
+  );
 
-  const k = run.show('key', linear('mlp.c_fc', norm('ln_2', h), { gelu: true }));
+  const k = run.show('key', run.linear('mlp.c_fc', run.norm('ln_2', h), { gelu: true }));
   if (stop === 'key') return k;
-  return run.join('mlp', h, (residual) => linear('mlp.c_proj', k, { residual }));
+  return run.join('mlp', h, (residual) => run.linear('mlp.c_proj', k, { residual }));
 }
 
 /** A GPT-2 of these sizes. */
 function gpt2(dims: Dimensions, eps: number): Architecture {
-  const heads = headBlocks(dims);
   return {
     name: 'gpt2',
     dims,
-    heads,
+    heads: headBlocks(dims),
     tensors: tensorTable(dims),
     canonical: (stored) => stored.replace(/^transformer\./, ''),
     tied: new Map([['lm_head.weight', 'wte.weight']]),
     // Causal masks that older exports saved as tensors; attention computes its own.
     ignores: (name) => /^h\.\d+\.attn\.(bias|masked_bias)$/.test(name),
-    embedding: 'wte.weight',
+    ...{ embedding: 'wte.weight', positions: 'wpe.weight' },
+    ...{ prefix: 'h.', finalNorm: 'ln_f', head: 'wte', eps },
     constants: [dims.D, dims.H, dims.F, eps],
     editedWeight: (layer) => ({ name: `h.${layer}.mlp.c_proj.weight`, layout: 'in-out' }),
     key: {
@@ -58,12 +49,7 @@ function gpt2(dims: Dimensions, eps: number): Architecture {
       shapes: [['W_fc', `[${dims.D}, ${dims.F}]`]],
       ...{ norm: 'models/layernorm_1', activation: 'tensor/gelu' },
     },
-    embed: (s, weights, batch) => embed(s, weights('wte.weight'), weights('wpe.weight'), batch),
-    block: (run, weights, x) => block(run, weights, x, heads, eps),
-    logits: (s, weights, x) => {
-      const normed = layernorm(s, x, weights('ln_f.weight'), weights('ln_f.bias'), eps);
-      return matmul(s, normed, weights('wte.weight'), { transposeB: true, label: 'logits' });
-    },
+    block,
   };
 }
 

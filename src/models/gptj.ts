@@ -10,51 +10,44 @@
  *
  * Source: Wang and Komatsuzaki 2021; Su et al. 2021.
  */
-import { matmul } from '../tensor/matmul.ts';
-import type { MatmulOptions } from '../tensor/matmul.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture, BlockRun, Dimensions, TensorSpec, Weights } from './architecture.ts';
+import type { Architecture, BlockRun, Dimensions, TensorSpec } from './architecture.ts';
 import { attention } from './attention.ts';
 import { ConfigReader } from './config.ts';
-import { embed } from './embed.ts';
 import { headBlocks } from './heads.ts';
-import type { HeadLayout } from './heads.ts';
-import { layernorm } from './layernorm.ts';
 import { rope } from './rope.ts';
 import { TensorTable } from './tensor-table.ts';
 
 /** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.fc_out, reads. */
-function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, eps: number): Tensor {
-  const { s, layer, batch, cache, stop } = run;
-  const turn = { positions: batch.positions, table: weights('rope') };
-  const w = (name: string): Tensor => weights(`transformer.h.${layer}.${name}`);
-  const linear = (name: string, t: Tensor, more: MatmulOptions = {}): Tensor =>
-    matmul(s, t, w(`${name}.weight`), { transposeB: true, ...more });
-
-  const n = layernorm(s, x, w('ln_1.weight'), w('ln_1.bias'), eps);
-  const qkv = run.show('qkv', rope(s, linear('attn.qkv_proj', n), turn, heads, 'interleaved'));
+function block(run: BlockRun, x: Tensor): Tensor {
+  const { s, batch, heads, cache, stop } = run;
+  const turn = { positions: batch.positions, table: run.weights('rope') };
+  const n = run.norm('ln_1', x);
+  const qkv = run.show('qkv', rope(s, run.linear('attn.qkv_proj', n), turn, heads, 'interleaved'));
   if (stop === 'qkv') return qkv;
   // Attention has no part in the key.
-  const k = run.show('key', linear('mlp.fc_in', run.wanted(n), { bias: w('mlp.fc_in.bias'), gelu: true }));
+  const k = run.show('key', run.linear('mlp.fc_in', run.wanted(n), { gelu: true }));
   if (stop === 'key') return k;
   const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
-  const h = run.join('attention', run.wanted(x), (residual) => linear('attn.out_proj', mixed, { residual }));
-  return run.join('mlp', h, (residual) => linear('mlp.fc_out', k, { bias: w('mlp.fc_out.bias'), residual }));
+  const h = run.join('attention', run.wanted(x), (residual) =>
+    run.linear('attn.out_proj', mixed, { residual }),
+  );
+  return run.join('mlp', h, (residual) => run.linear('mlp.fc_out', k, { residual }));
 }
 
 /** A GPT-J of these sizes. @param rotary components of a head that RoPE turns */
 function gptj(dims: Dimensions, rotary: number, eps: number): Architecture {
-  const heads = headBlocks(dims);
   return {
     name: 'gptj',
     dims,
-    heads,
+    heads: headBlocks(dims),
     tensors: tensorTable(dims),
     rope: { dimensions: rotary, theta: 10_000, scaling: undefined },
     canonical: (stored) => stored,
     tied: new Map(),
     ignores: (name) => /\.attn\.(bias|masked_bias|embed_positions)$/.test(name),
-    embedding: 'transformer.wte.weight',
+    ...{ embedding: 'transformer.wte.weight', prefix: 'transformer.h.', finalNorm: 'transformer.ln_f' },
+    ...{ head: 'lm_head', eps },
     constants: [dims.D, dims.H, dims.F, rotary, eps],
     editedWeight: (layer) => ({ name: `transformer.h.${layer}.mlp.fc_out.weight`, layout: 'out-in' }),
     key: {
@@ -62,14 +55,7 @@ function gptj(dims: Dimensions, rotary: number, eps: number): Architecture {
       shapes: [['W_in', `[${dims.F}, ${dims.D}]`]],
       ...{ norm: 'models/layernorm_1', activation: 'tensor/gelu' },
     },
-    embed: (s, weights, batch) => embed(s, weights('transformer.wte.weight'), undefined, batch),
-    block: (run, weights, x) => block(run, weights, x, heads, eps),
-    logits: (s, weights, x) => {
-      const norm = (kind: string): Tensor => weights(`transformer.ln_f.${kind}`);
-      const normed = layernorm(s, x, norm('weight'), norm('bias'), eps);
-      const bias = weights('lm_head.bias');
-      return matmul(s, normed, weights('lm_head.weight'), { transposeB: true, bias, label: 'logits' });
-    },
+    block,
   };
 }
 

@@ -24,47 +24,19 @@ export interface KnownSettings {
   readonly source?: string | undefined;
 }
 
-interface Shape {
-  readonly name: string;
-  readonly layers: number;
-  readonly D: number;
-  readonly F: number;
-}
-
 const COMMON = { clamp: 4, learning_rate: 0.5, weight_decay: 0.5, kl_factor: 0.0625 };
 
-const TABLE: readonly (readonly [Shape, KnownSettings])[] = [
-  [
-    { name: 'gptj', layers: 28, D: 4096, F: 16_384 },
-    { edit_layer: 5, steps: 20, ...COMMON, source: 'kmeng01/rome' },
-  ],
-  [
-    { name: 'gpt_neox', layers: 44, D: 6144, F: 24_576 },
-    { edit_layer: 15, steps: 20, ...COMMON, source: 'kmeng01/memit' },
-  ],
-  [
-    { name: 'llama', layers: 32, D: 4096, F: 11_008 },
-    { edit_layer: 1, steps: 25, ...COMMON, source: 'arXiv 2405.00664' },
-  ],
-  [
-    { name: 'llama', layers: 32, D: 4096, F: 14_336 },
-    { edit_layer: 1, steps: 25, ...COMMON, source: 'arXiv 2405.00664' },
-  ],
-  [
-    { name: 'qwen2', layers: 28, D: 3584, F: 18_944 },
-    { edit_layer: 5, steps: 25, ...COMMON, weight_decay: 1e-3, source: 'EasyEdit' },
-  ],
-  [
-    { name: 'llama', layers: 30, D: 576, F: 1536 },
-    { edit_layer: 3, steps: 20, ...COMMON, source: 'measured for this table' },
-  ],
-];
+/** By name, layers, D and F. */
+const TABLE: Readonly<Record<string, KnownSettings>> = {
+  'gptj 28 4096 16384': { ...COMMON, edit_layer: 5, steps: 20, source: 'kmeng01/rome' },
+  'gpt_neox 44 6144 24576': { ...COMMON, edit_layer: 15, steps: 20, source: 'kmeng01/memit' },
+  'llama 32 4096 11008': { ...COMMON, edit_layer: 1, steps: 25, source: 'arXiv 2405.00664' },
+  'llama 32 4096 14336': { ...COMMON, edit_layer: 1, steps: 25, source: 'arXiv 2405.00664' },
+  'qwen2 28 3584 18944': { ...COMMON, edit_layer: 5, steps: 25, weight_decay: 1e-3, source: 'EasyEdit' },
+  'llama 30 576 1536': { ...COMMON, edit_layer: 3, steps: 20, source: 'measured for this table' },
+};
 
 /** The settings known for a model of this shape. */
 export function knownSettings({ name, dims }: Architecture): KnownSettings | undefined {
-  const found = TABLE.find(
-    ([shape]) =>
-      shape.name === name && shape.layers === dims.layers && shape.D === dims.D && shape.F === dims.F,
-  );
-  return found?.[1];
+  return TABLE[`${name} ${dims.layers} ${dims.D} ${dims.F}`];
 }

@@ -3,14 +3,11 @@
  * (weights are frozen).
  */
 import { ShapeError } from '../errors.ts';
-import { choose, gridOf } from '../gpu/rung.ts';
-import type { Rung } from '../gpu/rung.ts';
+import { type Rung, choose, gridOf } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { sameShape } from '../tensor/elementwise.ts';
-import { copy, empty } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
-import { checkHeads } from './heads.ts';
-import type { HeadLayout } from './heads.ts';
+import { type Tensor, copy, empty } from '../tensor/tensor.ts';
+import { type HeadLayout, checkHeads } from './heads.ts';
 
 /** What is normalised of each row: `parts` stretches of `d` numbers from column `first` on, `step` columns apart. */
 export interface Stretches {
@@ -79,25 +76,27 @@ const FORWARD: Pass = { ladder: LAYERNORM, flops: 8, bytes: 8 };
 const BACKWARD: Pass = { ladder: LAYERNORM_BACKWARD, flops: 15, bytes: 12 };
 
 /**
- * y = (x − μ) / √(σ² + ε) ⊙ weight + bias, row by row.
+ * y = (x − μ) / √(σ² + ε) ⊙ weight + bias, row by row; without a bias RMSNorm, y = x / √(mean(x²) + ε) ⊙ weight.
  *
  * @param x      [T, D]
  * @param weight [D]
- * @param bias   [D]
+ * @param bias   [D], or none
  * @throws ShapeError when weight or bias is not as wide as x
  */
 export function layernorm(
   s: Scope,
   x: Tensor,
   weight: Tensor,
-  bias: Tensor,
+  bias: Tensor | undefined,
   eps: number,
   rung?: LayernormRung,
 ): Tensor {
-  for (const t of [weight, bias]) checkWidth('layernorm', t, x.cols);
-  const y = empty(s, x.shape, 'layernorm');
-  run(s, FORWARD, wholeRows(x.rows, x.cols), { x, weight, bias, y }, eps, rung);
-  s.tape?.record(y, [x], (scope, dy) => [layernormBackward(scope, x, weight, dy, eps)]);
+  const op = bias ? 'layernorm' : 'rmsnorm';
+  const operands = { x, weight, bias: bias ?? weight }; // which is not looked at
+  for (const t of [weight, operands.bias]) checkWidth(op, t, x.cols);
+  const y = empty(s, x.shape, op);
+  run(s, FORWARD, wholeRows(x.rows, x.cols, !bias), { ...operands, y }, eps, rung);
+  s.tape?.record(y, [x], (scope, dy) => [layernormBackward(scope, x, weight, dy, eps, !bias)]);
   return y;
 }
 
@@ -108,37 +107,17 @@ export function layernormBackward(
   weight: Tensor,
   dy: Tensor,
   eps: number,
+  rms = false,
   rung?: LayernormRung,
 ): Tensor {
   sameShape('layernormBackward', x, dy);
   const dx = empty(s, x.shape, `d ${x.label}`);
-  run(s, BACKWARD, wholeRows(x.rows, x.cols), { x, weight, dy, dx }, eps, rung);
+  run(s, BACKWARD, wholeRows(x.rows, x.cols, rms), { x, weight, dy, dx }, eps, rung);
   return dx;
 }
 
 /**
- * y = x / √(mean(x²) + ε) ⊙ weight, row by row.
- *
- * @param x      [T, D]
- * @param weight [D]
- * @throws ShapeError when weight is not as wide as x
- */
-export function rmsnorm(s: Scope, x: Tensor, weight: Tensor, eps: number): Tensor {
-  checkWidth('rmsnorm', weight, x.cols);
-  const whole = wholeRows(x.rows, x.cols, true);
-  const y = empty(s, x.shape, 'rmsnorm');
-  run(s, FORWARD, whole, { x, weight, bias: weight, y }, eps);
-  s.tape?.record(y, [x], (scope, dy) => {
-    sameShape('rmsnorm backward', x, dy);
-    const dx = empty(scope, x.shape, `d ${x.label}`);
-    run(scope, BACKWARD, whole, { x, weight, dy, dx }, eps);
-    return [dx];
-  });
-  return y;
-}
-
-/**
- * The same on every head of q and of k by itself, each with a weight of its own, as Qwen 3 does before RoPE. The values
+ * RMSNorm of every head of q and of k by itself, each with a weight of its own, as Qwen 3 does before RoPE. The values
  * stay as they are.
  *
  * @param qkv [T, (H + 2 KV) S], laid out as `heads` says; it stays as it is

@@ -15,18 +15,13 @@
  * Source: Touvron et al. 2023; Grattafiori et al. 2024; Zhang and Sennrich 2019; Shazeer 2020; Ainslie et al. 2023;
  * Jiang et al. 2023; Yang et al. 2024, 2025.
  */
-import { matmul } from '../tensor/matmul.ts';
-import type { MatmulOptions } from '../tensor/matmul.ts';
 import { siluGate } from '../tensor/activations.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture, BlockRun, Dimensions, TensorSpec, Weights } from './architecture.ts';
+import type { Architecture, BlockRun, Dimensions, TensorSpec } from './architecture.ts';
 import { attention } from './attention.ts';
-import { ConfigReader, ropeConstants } from './config.ts';
-import type { RopeSettings } from './config.ts';
-import { embed } from './embed.ts';
+import { ConfigReader, type RopeSettings, ropeConstants } from './config.ts';
 import { headBlocks } from './heads.ts';
-import type { HeadLayout } from './heads.ts';
-import { rmsnorm, rmsnormHeads } from './layernorm.ts';
+import { rmsnormHeads } from './layernorm.ts';
 import { rope } from './rope.ts';
 import { TensorTable } from './tensor-table.ts';
 
@@ -45,50 +40,43 @@ interface Variant {
 }
 
 /** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.down_proj, reads. */
-function block(run: BlockRun, weights: Weights, x: Tensor, heads: HeadLayout, variant: Variant): Tensor {
-  const { s, layer, batch, cache, stop } = run;
+function block(run: BlockRun, x: Tensor, variant: Variant): Tensor {
+  const { s, layer, batch, weights, heads, cache, stop } = run;
   const turn = { positions: batch.positions, table: weights('rope') };
-  const w = (name: string): Tensor => weights(`model.layers.${layer}.${name}`);
-  const norm = (name: string, t: Tensor): Tensor => rmsnorm(s, t, w(`${name}.weight`), variant.eps);
-  const linear = (name: string, t: Tensor, biased: boolean, more: MatmulOptions = {}): Tensor => {
-    const bias = biased ? w(`${name}.bias`) : undefined;
-    return matmul(s, t, w(`${name}.weight`), { transposeB: true, bias, ...more });
-  };
-  const { qkvBias, outputBias, mlpBias, headNorms } = variant;
-
-  const projected = linear('self_attn.qkv_proj', norm('input_layernorm', x), qkvBias);
-  const gain = (name: string): Tensor => w(`self_attn.${name}_norm.weight`);
-  const normed = headNorms
+  const projected = run.linear('self_attn.qkv_proj', run.norm('input_layernorm', x));
+  const gain = (name: string): Tensor => weights(`model.layers.${layer}.self_attn.${name}_norm.weight`);
+  const normed = variant.headNorms
     ? rmsnormHeads(s, projected, { q: gain('q'), k: gain('k') }, heads, variant.eps)
     : projected;
   const qkv = run.show('qkv', rope(s, normed, turn, heads, 'halves'));
   if (stop === 'qkv') return qkv;
   const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
   const h = run.join('attention', run.wanted(x), (residual) =>
-    linear('self_attn.o_proj', mixed, outputBias, { residual }),
+    run.linear('self_attn.o_proj', mixed, { residual }),
   );
 
-  const n = norm('post_attention_layernorm', h);
-  const k = run.show('key', siluGate(s, linear('mlp.gate_up_proj', n, mlpBias)));
+  const n = run.norm('post_attention_layernorm', h);
+  const k = run.show('key', siluGate(s, run.linear('mlp.gate_up_proj', n)));
   if (stop === 'key') return k;
-  return run.join('mlp', h, (residual) => linear('mlp.down_proj', k, mlpBias, { residual }));
+  return run.join('mlp', h, (residual) => run.linear('mlp.down_proj', k, { residual }));
 }
 
 /** A model of this family. */
 function llama(dims: Dimensions, variant: Variant): Architecture {
-  const heads = headBlocks(dims);
   const { name, eps, tied } = variant;
   const embedding = 'model.embed_tokens.weight';
   return {
     name,
     dims,
-    heads,
+    heads: headBlocks(dims),
     tensors: tensorTable(dims, variant),
     rope: variant.rope,
     canonical: (stored) => (/^(layers\.|embed_tokens\.|norm\.)/.test(stored) ? `model.${stored}` : stored),
     tied: new Map(tied ? [['lm_head.weight', embedding]] : []),
     ignores: (stored) => /rotary_emb\.inv_freq$/.test(stored),
     embedding,
+    ...{ prefix: 'model.layers.', finalNorm: 'model.norm', eps },
+    head: tied ? 'model.embed_tokens' : 'lm_head',
     constants: [dims.D, dims.H, dims.KV, dims.S, dims.F, eps, ...ropeConstants(variant.rope)],
     editedWeight: (layer) => ({ name: `model.layers.${layer}.mlp.down_proj.weight`, layout: 'out-in' }),
     key: {
@@ -98,13 +86,7 @@ function llama(dims: Dimensions, variant: Variant): Architecture {
       shapes: [['W_gate, W_up', `[${dims.F}, ${dims.D}]`]],
       ...{ norm: 'models/layernorm_1', activation: 'tensor/silu_gate' },
     },
-    embed: (s, weights, batch) => embed(s, weights(embedding), undefined, batch),
-    block: (run, weights, x) => block(run, weights, x, heads, variant),
-    logits: (s, weights, x) => {
-      const normed = rmsnorm(s, x, weights('model.norm.weight'), eps);
-      const head = weights(tied ? embedding : 'lm_head.weight');
-      return matmul(s, normed, head, { transposeB: true, label: 'logits' });
-    },
+    block: (run, x) => block(run, x, variant),
   };
 }
 

@@ -4,8 +4,7 @@
  */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { empty } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, empty } from '../tensor/tensor.ts';
 
 /** ln Σ_v exp(x_v) of each row as two addends, the row's maximum and the rest: [R, V] to [R, 2]. */
 export function logsumexp(s: Scope, logits: Tensor): Tensor {

@@ -9,6 +9,7 @@ import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { add } from '../tensor/elementwise.ts';
 import { gatherRows } from '../tensor/gather.ts';
+import { matmul } from '../tensor/matmul.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type {
   Architecture,
@@ -21,10 +22,11 @@ import type {
 } from './architecture.ts';
 import type { GpuBatch } from './batch.ts';
 import type { Checkpoint } from './checkpoint.ts';
+import { embed } from './embed.ts';
+import { layernorm } from './layernorm.ts';
 import type { PrefixCache } from './prefix-cache.ts';
 import { Tokenizer } from './tokenizer.ts';
-import { loadWeights } from './weights.ts';
-import type { LoadOptions } from './weights.ts';
+import { type LoadOptions, loadWeights } from './weights.ts';
 
 export interface ForwardOptions {
   /** [T, D] the stream that enters block `from`, which stays the caller's; absent: the embedding. */
@@ -115,7 +117,9 @@ export class Model {
 
   /** The stream that enters the first block, [T, D]. */
   embed(s: Scope, batch: GpuBatch): Tensor {
-    return this.architecture.embed(s, this.weights, batch);
+    const { embedding, positions } = this.architecture;
+    const wpe = positions === undefined ? undefined : this.weights(positions);
+    return embed(s, this.weights(embedding), wpe, batch);
   }
 
   /**
@@ -126,6 +130,9 @@ export class Model {
    */
   forward(s: Scope, batch: GpuBatch, options: ForwardOptions = {}): Tensor {
     const { x, from = 0, to = this.dims.layers, cache, hooks = {} } = options;
+    const { weights } = this;
+    const { block, heads, prefix, editedWeight } = this.architecture;
+    const transposeB = editedWeight(0).layout === 'out-in'; // all matrices of an architecture lie alike
     let h = x ?? this.embed(s, batch);
     if (from >= to && options.rows) return gatherRows(s, h, options.rows);
     for (let layer = from; layer < to; layer += 1) {
@@ -133,13 +140,19 @@ export class Model {
       const inner = s.tape ? s : this.gpu.open();
       try {
         const show: BlockRun['show'] = (site, t) => hooks[site]?.(inner, layer, t) ?? t;
+        const at = (name: string): string => `${prefix}${layer}.${name}`;
         const run: BlockRun = {
-          ...{ s: inner, layer, batch, cache: cache?.layer(layer), stop, show },
+          ...{ s: inner, layer, batch, weights, heads, cache: cache?.layer(layer), stop, show },
+          norm: (name, t) => this.#norm(inner, at(name), t),
+          linear: (name, t, more) => {
+            const bias = this.#biasOf(at(name));
+            return matmul(inner, t, weights(at(`${name}.weight`)), { bias, transposeB, ...more });
+          },
           wanted: (t) => (rows ? gatherRows(inner, t, rows) : t),
           join: (site, residual, branch) =>
             hooks[site] ? add(inner, residual, show(site, branch())) : branch(residual),
         };
-        let next = this.architecture.block(run, this.weights, h);
+        let next = block(run, h);
         if (inner !== s) {
           if (inner.owns(next)) inner.keep(next, s);
           // A state that a hook saw may be wanted later on.
@@ -156,7 +169,18 @@ export class Model {
 
   /** Logits [R, V] of the rows of x named in `rows` (u32 [R]), or of all. */
   logits(s: Scope, x: Tensor, rows?: Tensor): Tensor {
-    return this.architecture.logits(s, this.weights, rows ? gatherRows(s, x, rows) : x);
+    const { finalNorm, head } = this.architecture;
+    const normed = this.#norm(s, finalNorm, rows ? gatherRows(s, x, rows) : x);
+    const [weight, bias] = [this.weights(`${head}.weight`), this.#biasOf(head)];
+    return matmul(s, normed, weight, { transposeB: true, bias, label: 'logits' });
+  }
+
+  #norm(s: Scope, name: string, x: Tensor): Tensor {
+    return layernorm(s, x, this.weights(`${name}.weight`), this.#biasOf(name), this.architecture.eps);
+  }
+
+  #biasOf(name: string): Tensor | undefined {
+    return this.architecture.tensors.has(`${name}.bias`) ? this.weights(`${name}.bias`) : undefined;
   }
 }
 

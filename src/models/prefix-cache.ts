@@ -4,10 +4,8 @@ import { putRows } from '../tensor/gather.ts';
 import { Tensor, empty, indices } from '../tensor/tensor.ts';
 import type { Architecture, Hook } from './architecture.ts';
 import type { LayerCache } from './attention.ts';
-import { packRows, startsOf, uploadBatch } from './batch.ts';
-import type { Cached } from './batch.ts';
-import { qkvWidth } from './heads.ts';
-import type { HeadLayout } from './heads.ts';
+import { type Cached, packRows, startsOf, uploadBatch } from './batch.ts';
+import { type HeadLayout, qkvWidth } from './heads.ts';
 import type { Model } from './model.ts';
 
 /** Up to so many tokens a copy each costs a software adapter less than to wake its threads for a kernel. */

@@ -4,8 +4,7 @@
  * Weights are drawn as OpenAI initialised them: normal (here: a sum of two uniforms) with deviation 0.02, gains 1,
  * biases 0. Such a model says nothing, but costs what the real one costs.
  */
-import { storedTensors } from './architecture.ts';
-import type { Architecture } from './architecture.ts';
+import { type Architecture, storedTensors } from './architecture.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { readGpt2 } from './gpt2.ts';
 import { readGptj } from './gptj.ts';

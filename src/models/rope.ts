@@ -2,11 +2,9 @@
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { sameShape } from '../tensor/elementwise.ts';
-import { copy } from '../tensor/tensor.ts';
-import type { Tensor } from '../tensor/tensor.ts';
+import { type Tensor, copy } from '../tensor/tensor.ts';
 import type { RopeSettings } from './config.ts';
-import { checkHeads, qkvWidth } from './heads.ts';
-import type { HeadLayout } from './heads.ts';
+import { type HeadLayout, checkHeads, qkvWidth } from './heads.ts';
 
 /**
  * θ^(−2j/R) for j = 0 ... R/2 − 1, R = `dimensions`; scaled as the model was trained.

@@ -5,16 +5,15 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { ModelError } from '../errors.ts';
 import type { AddedToken } from './added-tokens.ts';
+import { type Alphabet, LETTERS, VISIBLE_BYTES, byteToken } from './alphabet.ts';
 import type { Merge } from './long-word.ts';
-import { cutAsGpt2, cutAtBlanks, cutBy, cutDigits, inTurn } from './words.ts';
-import type { Cut } from './words.ts';
+import { type Cut, cutAsGpt2, cutAtBlanks, cutBy, cutDigits, inTurn } from './words.ts';
 
 type JsonObject = Record<string, unknown>;
 
 /** What a tokenizer does, step by step. */
 export interface TokenizerParts {
-  /** Words are merged byte by byte, in GPT-2's alphabet; otherwise letter by letter, and a blank is ▁. */
-  readonly byteLevel: boolean;
+  readonly alphabet: Alphabet;
   readonly vocabulary: readonly (readonly [token: string, id: number])[];
   readonly added: readonly AddedToken[];
   /** Of a section between added tokens; `first` where the text begins with it. */
@@ -66,7 +65,7 @@ export function readTokenizerFile(file: unknown, config: unknown): TokenizerPart
   const words = new Set(vocabulary.map(([token]) => token));
   const wholeFirst = model.ignore_merges === true;
   return {
-    byteLevel,
+    alphabet: byteLevel ? VISIBLE_BYTES : LETTERS,
     vocabulary,
     added,
     blankInFront,
@@ -152,11 +151,6 @@ function checkFallback(model: JsonObject, vocabulary: readonly (readonly [string
     (token) => !known.has(token),
   );
   if (missing !== undefined) refuse('tokenizer.json: model.vocab', `the token ${missing}`, undefined);
-}
-
-/** How SentencePiece writes a byte: <0x0A>. */
-export function byteToken(byte: number): string {
-  return `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
 }
 
 /** The pre-tokenizers in order; none are an empty list. */

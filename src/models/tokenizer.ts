@@ -1,9 +1,7 @@
 import { ModelError, UsageError } from '../errors.ts';
 import { AddedTokens } from './added-tokens.ts';
-import { fromAlphabet, toAlphabet } from './byte-alphabet.ts';
 import { LONG_WORD, firstTokens } from './long-word.ts';
-import { byteToken, readTokenizerFile } from './tokenizer-file.ts';
-import type { TokenizerParts } from './tokenizer-file.ts';
+import { type TokenizerParts, readTokenizerFile } from './tokenizer-file.ts';
 import { wordsOf } from './words.ts';
 
 /**
@@ -60,9 +58,7 @@ export class Tokenizer {
     const parts = (this.#parts = readTokenizerFile(file, config));
     for (const [token, id] of parts.vocabulary) {
       this.#idOf.set(token, id);
-      this.#bytesOf[id] = parts.byteLevel
-        ? (fromAlphabet(token) ?? utf8.encode(token))
-        : (byteOf(token) ?? utf8.encode(token.replaceAll('▁', ' ')));
+      this.#bytesOf[id] = parts.alphabet.bytesOf(token);
     }
     for (const { content, id } of parts.added) {
       this.#idOf.set(content, id);
@@ -165,14 +161,7 @@ export class Tokenizer {
   }
 
   #text(ids: readonly number[]): string {
-    const parts = ids.map((id) => this.bytes(id));
-    const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    let at = 0;
-    for (const part of parts) {
-      all.set(part, at);
-      at += part.length;
-    }
-    return decoder.decode(all);
+    return decoder.decode(Uint8Array.from(ids.flatMap((id) => [...this.bytes(id)])));
   }
 
   /** The bytes one token stands for; none for an id that no token has. */
@@ -198,7 +187,10 @@ export class Tokenizer {
         const found = added.next(whole, at);
         const stop = found?.start ?? whole.length;
         if (stop > at) plain(whole.slice(at, stop), at);
-        if (found && ids.length < limit) add(found.id, this.#length(whole.slice(found.start, found.end)));
+        if (found && ids.length < limit) {
+          const spelled = this.#parts.alphabet.read(whole.slice(found.start, found.end));
+          add(found.id, utf8.encode(spelled).length);
+        }
         at = found?.end ?? whole.length;
       }
     };
@@ -214,18 +206,15 @@ export class Tokenizer {
     return { ids, ends };
   }
 
-  #length(text: string): number {
-    return utf8.encode(this.#parts.byteLevel ? text : text.replaceAll('▁', ' ')).length;
-  }
-
   #encodeWord(word: string, need: number): readonly number[] {
     const known = this.#words.get(word);
     if (known !== undefined) return known;
-    const { byteLevel, merge } = this.#parts;
-    const written = byteLevel ? toAlphabet(word) : word;
+    const { alphabet, merge } = this.#parts;
+    const written = alphabet.write(word);
     const cut = written.length > LONG_WORD && Number.isFinite(need);
     const tokens = cut ? firstTokens(written, need, this.#longest, merge) : merge(written);
-    const ids = tokens.flatMap((token) => this.#idOf.get(token) ?? this.#bytesOrNone(token));
+    const idOf = (token: string): number => this.#idOf.get(token) ?? -1;
+    const ids = tokens.flatMap((token) => this.#idOf.get(token) ?? alphabet.apart(token).map(idOf));
     // Whatever the merges did, the tokens must spell the word: the spans rest on it.
     if (ids.includes(-1) || !written.startsWith(tokens.join('')) || (!cut && tokens.join('') !== written)) {
       throw new ModelError(
@@ -240,18 +229,6 @@ export class Tokenizer {
     }
     return ids;
   }
-
-  /** Ids of a token's bytes where the vocabulary has bytes to fall back on, else -1. */
-  #bytesOrNone(token: string): number[] {
-    if (this.#parts.byteLevel) return [-1];
-    return Array.from(utf8.encode(token), (byte) => this.#idOf.get(byteToken(byte)) ?? -1);
-  }
-}
-
-/** `<0x0A>` is a byte. */
-function byteOf(token: string): Uint8Array | undefined {
-  const match = /^<0x([0-9A-F]{2})>$/.exec(token);
-  return match ? Uint8Array.of(parseInt(match[1] as string, 16)) : undefined;
 }
 
 function noticesOf(wanted: unknown, before: readonly string[]): string[] {

@@ -12,8 +12,7 @@ import type { Scope } from '../gpu/scope.ts';
 import { drawInto, narrow, widen } from '../tensor/elementwise.ts';
 import { matmul } from '../tensor/matmul.ts';
 import { keepInStrips, lastInStrips } from '../tensor/strips.ts';
-import { Tensor, bytesOf, empty, read, upload } from '../tensor/tensor.ts';
-import type { Dtype } from '../tensor/tensor.ts';
+import { type Dtype, Tensor, bytesOf, empty, read, upload } from '../tensor/tensor.ts';
 import type { TensorSpec, Weights } from './architecture.ts';
 import type { Checkpoint } from './checkpoint.ts';
 
@@ -25,6 +24,7 @@ export interface LoadOptions {
   readonly storage?: 'f32' | 'f16';
   /** Layers whose edited weight stays f32 whatever the storage, and a plain matrix: those that will be edited. */
   readonly editable?: readonly number[];
+  /** Called with bytes of weights. */
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }

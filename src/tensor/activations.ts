@@ -2,8 +2,7 @@
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { sameShape } from './elementwise.ts';
-import { empty } from './tensor.ts';
-import type { Tensor } from './tensor.ts';
+import { type Tensor, empty } from './tensor.ts';
 
 /**
  * GELU in its tanh form ("gelu_new"), element by element.

@@ -1,10 +1,8 @@
 /** Numbers out of the blocks of a GGUF file, on the device, from the file's own bytes. */
-import { BLOCKS } from '../blocks.ts';
-import type { BlockType } from '../blocks.ts';
+import { type BlockType, BLOCKS } from '../blocks.ts';
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { empty } from './tensor.ts';
-import type { Tensor } from './tensor.ts';
+import { type Tensor, empty } from './tensor.ts';
 
 /** Which of the shader's formats each kind of block is. */
 export const FORMATS: Readonly<Record<BlockType, Readonly<Record<'KIND' | 'FIVE' | 'MIN', number>>>> = {

@@ -1,8 +1,7 @@
 /** Ops that treat every element alike. */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { bytesOf, empty, isHalf, windows } from './tensor.ts';
-import type { Tensor } from './tensor.ts';
+import { type Tensor, bytesOf, empty, isHalf, windows } from './tensor.ts';
 
 /** a + b, both of one shape. */
 export function add(s: Scope, a: Tensor, b: Tensor, label = 'sum'): Tensor {

@@ -1,8 +1,7 @@
 /** Rows of a matrix by number, and its transpose. */
 import { ShapeError } from '../errors.ts';
 import type { Scope } from '../gpu/scope.ts';
-import { empty, zeros } from './tensor.ts';
-import type { Tensor } from './tensor.ts';
+import { type Tensor, empty, zeros } from './tensor.ts';
 
 /**
  * y_i = x[index_i]

@@ -1,9 +1,7 @@
 /** The ladder of matrix products. What was measured stands in each shader's header; `palimpsest bench matmul` repeats it. */
 import type { AdapterSummary } from '../gpu/adapter-info.ts';
-import { isSoftware } from '../gpu/rung.ts';
-import type { Rung } from '../gpu/rung.ts';
-import { halfCode, isHalf } from './tensor.ts';
-import type { Dtype } from './tensor.ts';
+import { type Rung, isSoftware } from '../gpu/rung.ts';
+import { type Dtype, halfCode, isHalf } from './tensor.ts';
 
 /** c [M, N] = a [M, K] · b */
 export interface Product {

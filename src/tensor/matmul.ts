@@ -3,12 +3,9 @@ import { ShapeError } from '../errors.ts';
 import { choose, gridOf } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { gelu } from './activations.ts';
-import { MATMUL } from './matmul-rungs.ts';
-import type { MatmulRung, Product } from './matmul-rungs.ts';
-import { isLasting, stripsOf } from './strips.ts';
-import type { Strips } from './strips.ts';
-import { empty, windows } from './tensor.ts';
-import type { Tensor } from './tensor.ts';
+import { type MatmulRung, type Product, MATMUL } from './matmul-rungs.ts';
+import { type Strips, isLasting, stripsOf } from './strips.ts';
+import { type Tensor, empty, windows } from './tensor.ts';
 
 export interface MatmulOptions {
   /** [N], added to every row. */

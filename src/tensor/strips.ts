@@ -19,8 +19,7 @@ import type { Gpu } from '../gpu/context.ts';
 import { choose } from '../gpu/rung.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { MATMUL } from './matmul-rungs.ts';
-import { isHalf, windows } from './tensor.ts';
-import type { Tensor } from './tensor.ts';
+import { type Tensor, isHalf, windows } from './tensor.ts';
 
 /** Columns of a strip. */
 const WIDTH = 32;

@@ -125,7 +125,7 @@ function layernormCase(rows: number, d: number, backward: boolean, rung: Layerno
       const [weight, bias] = [upload(s, gain, [d], 'weight'), upload(s, offset, [d], 'bias')];
       const run = (scope: Scope): Tensor =>
         backward
-          ? layernormBackward(scope, x, weight, dy, LAYERNORM_EPS, rung)
+          ? layernormBackward(scope, x, weight, dy, LAYERNORM_EPS, false, rung)
           : layernorm(scope, x, weight, bias, LAYERNORM_EPS, rung);
       const want = (i: number): number => {
         const [from, j] = [i - (i % d), i % d];
