@@ -53,6 +53,10 @@ export function jsonFrom(
   }
 }
 
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /** undefined for what is no JSON. */
 export function jsonIfAny(text: string): unknown {
   try {

@@ -1,4 +1,5 @@
 import { UsageError } from '../errors.ts';
+import { isRecord } from '../json.ts';
 
 /**
  * One record of a data file, read field by field; every complaint names file, record and field.
@@ -12,11 +13,11 @@ export class RecordReader {
 
   /** @throws UsageError when the value is no object */
   constructor(value: unknown, where: string, path = '') {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    if (!isRecord(value)) {
       const name = path === '' ? where : `${where}: ${path.slice(0, -1)}`;
       throw new UsageError(`${name}: expected an object, found ${describe(value)}.`);
     }
-    this.fields = Object.fromEntries(Object.entries(value));
+    this.fields = Object.fromEntries(Object.entries(value)); // nothing inherited
     this.where = where;
     this.path = path;
   }

@@ -83,8 +83,8 @@ export async function covarianceFileName(identity: CovarianceIdentity): Promise<
   return `layer-${layer}.${part}${await covarianceKey(identity)}.safetensors`;
 }
 
-/** Names of the fields in the file, for people who read it with other tools. */
-const TEXTS = {
+/** Names of the fields in the file, for people who read it with other tools; the counts among them are numbers. */
+const NAMES = {
   model: 'model',
   modelSha256: 'model_sha256',
   weights: 'weights_sha256',
@@ -92,8 +92,6 @@ const TEXTS = {
   tokenizer: 'tokenizer_sha256',
   corpusName: 'corpus',
   corpus: 'corpus_sha256',
-} as const;
-const COUNTS = {
   layer: 'layer',
   size: 'size',
   context: 'context_length',
@@ -103,6 +101,9 @@ const COUNTS = {
   empty: 'documents_empty',
   invalid: 'documents_invalid_utf8',
 } as const;
+type Field = keyof typeof NAMES;
+const FIELDS = Object.keys(NAMES) as Field[];
+const COUNTS: readonly Field[] = FIELDS.slice(FIELDS.indexOf('layer'));
 
 /** Of `special_tokens`, where they are. */
 const LEFT_OUT = 'left out';
@@ -111,12 +112,8 @@ export type Metadata = Readonly<Record<string, string>>;
 export type Fault = (what: string) => Error;
 
 export function toMetadata(facts: CovarianceFacts): Metadata {
-  const named = Object.entries({ ...TEXTS, ...COUNTS }) as [
-    keyof typeof TEXTS | keyof typeof COUNTS,
-    string,
-  ][];
   return {
-    ...Object.fromEntries(named.map(([field, name]) => [name, String(facts[field])])),
+    ...Object.fromEntries(FIELDS.map((field) => [NAMES[field], String(facts[field])])),
     tokens_wanted: String(facts.wanted ?? 'all'),
     shards: formatShards(facts.shards),
     ...(facts.skipSpecial ? { special_tokens: LEFT_OUT } : {}),
@@ -134,18 +131,12 @@ export function fromMetadata(metadata: Metadata, fault: Fault): CovarianceFacts 
     if (/^\d{1,15}$/.test(value)) return Number(value);
     throw fault(`"${name}": expected a whole number, got ${JSON.stringify(value)}`);
   };
-  const all = <Field extends string, T>(
-    names: Readonly<Record<Field, string>>,
-    read: (name: string) => T,
-  ): Record<Field, T> =>
-    Object.fromEntries(Object.entries<string>(names).map(([field, name]) => [field, read(name)])) as Record<
-      Field,
-      T
-    >;
+  const named = FIELDS.map((field) => [field, (COUNTS.includes(field) ? count : text)(NAMES[field])]);
+  const found = Object.fromEntries(named) as Pick<CovarianceFacts, Field>;
   const shards = parseShards(text('shards'));
   if (shards === null)
     throw fault(`"shards": expected such as "0, 2 of 4", got ${JSON.stringify(text('shards'))}`);
   const wanted = text('tokens_wanted') === 'all' ? undefined : count('tokens_wanted');
   const skipped = metadata['special_tokens'] === LEFT_OUT ? { skipSpecial: true } : {};
-  return { ...all(TEXTS, text), ...all(COUNTS, count), wanted, shards, ...skipped };
+  return { ...found, wanted, shards, ...skipped };
 }

@@ -7,8 +7,8 @@
  *
  * @see https://github.com/huggingface/safetensors, "Format"
  */
-import { jsonFrom } from '../json.ts';
-import { FormatFault, isRecord } from './source.ts';
+import { isRecord, jsonFrom } from '../json.ts';
+import { FormatFault } from './source.ts';
 
 /** Bytes of one element. */
 export const ITEM_BYTES = {

@@ -20,10 +20,6 @@ export class FormatFault extends Error {}
 /** ModelError for a model or a covariance, UsageError for a file the user handed in (an edit file, a dump). */
 export type ErrorClass = new (message: string) => Error;
 
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /** SHA-256 over all parts, one after another, in lower-case hex. */
 export async function sha256(...parts: readonly (string | Uint8Array)[]): Promise<string> {
   const encoder = new TextEncoder();

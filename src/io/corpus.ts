@@ -12,7 +12,7 @@ import { isUtf8 } from 'node:buffer';
 import { open, stat } from 'node:fs/promises';
 import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
-import { jsonFrom } from '../json.ts';
+import { isRecord, jsonFrom } from '../json.ts';
 import type { CorpusFile } from './corpus-files.ts';
 
 export const COUNT = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -166,7 +166,7 @@ function textField(file: CorpusFile, line: Line): string {
       'bad_corpus',
     );
   const value = jsonFrom(source, (found) => fault(`it is not JSON (${found})`));
-  if (typeof value !== 'object' || value === null || !('text' in value)) throw fault('it has none');
+  if (!isRecord(value) || !('text' in value)) throw fault('it has none');
   if (typeof value.text !== 'string') throw fault(`"text" is ${JSON.stringify(value.text).slice(0, 40)}`);
   return value.text;
 }

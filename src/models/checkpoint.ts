@@ -7,6 +7,7 @@
 import { ModelError } from '../errors.ts';
 import { isBlockType } from '../blocks.ts';
 import { FLOAT_DTYPES, isFloatDtype } from '../floats.ts';
+import { isRecord } from '../json.ts';
 import { type Architecture, storedTensors } from './architecture.ts';
 
 export interface TensorInfo {
@@ -62,17 +63,16 @@ const ARCHITECTURES: Readonly<Record<string, () => Promise<(id: string, fields: 
  * @throws ModelError naming the field, what was expected and what came
  */
 export async function readArchitecture(id: string, json: unknown): Promise<Architecture> {
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
+  if (!isRecord(json))
     throw new ModelError(
       `model ${id}: config.json: expected a JSON object. Fetch the model again.`,
       'bad_config',
     );
-  const fields = json as Fields;
-  const { model_type: type, architectures } = fields;
-  checkLayers(id, fields);
+  const { model_type: type, architectures } = json;
+  checkLayers(id, json);
   const known =
     typeof type === 'string' && Object.hasOwn(ARCHITECTURES, type) ? ARCHITECTURES[type] : undefined;
-  if (known) return (await known())(id, fields);
+  if (known) return (await known())(id, json);
   const names = Array.isArray(architectures) ? ` (${architectures.join(', ')})` : '';
   throw new ModelError(
     `model ${id}: config.json: expected model_type ${Object.keys(ARCHITECTURES).join(', ')}, got ${JSON.stringify(type) ?? 'none'}${names}. ` +

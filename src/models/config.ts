@@ -6,7 +6,7 @@
  *   newer ones         rope_parameters {rope_type, rope_theta, partial_rotary_factor, ...}, dtype
  */
 import { ModelError } from '../errors.ts';
-import { isRecord } from '../formats/source.ts';
+import { isRecord } from '../json.ts';
 
 /** How RoPE's frequencies are made, and how many components of a head they turn. */
 export interface RopeSettings {

@@ -4,6 +4,7 @@
  */
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { ModelError } from '../errors.ts';
+import { isRecord } from '../json.ts';
 import type { AddedToken } from './added-tokens.ts';
 import { type Alphabet, LETTERS, VISIBLE_BYTES, byteToken } from './alphabet.ts';
 import type { Merge } from './long-word.ts';
@@ -29,10 +30,6 @@ export interface TokenizerParts {
 /** A longer token is no token: a word of 30 MB would make every later step as large. */
 const LONGEST_TOKEN = 4096;
 
-function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 function refuse(where: string, expected: string, found: unknown): never {
   const shown = JSON.stringify(found) ?? 'nothing';
   throw new ModelError(
@@ -43,8 +40,8 @@ function refuse(where: string, expected: string, found: unknown): never {
 
 /** @throws ModelError naming the field, what was expected and what came */
 export function readTokenizerFile(file: unknown, config: unknown): TokenizerParts {
-  if (!isObject(file)) refuse('tokenizer.json', 'an object', file);
-  if (!isObject(config)) refuse('tokenizer_config.json', 'an object', config);
+  if (!isRecord(file)) refuse('tokenizer.json', 'an object', file);
+  if (!isRecord(config)) refuse('tokenizer_config.json', 'an object', config);
   const model = checkModel(file.model);
   const steps = preTokenizers(file.pre_tokenizer ?? null);
   const byteLevel = steps.some(({ type }) => type === 'ByteLevel');
@@ -95,11 +92,11 @@ function openLibrary(file: JsonObject, config: JsonObject): HuggingFaceTokenizer
 
 function checkModel(model: unknown): JsonObject {
   const where = 'tokenizer.json: model';
-  if (!isObject(model) || (model.type ?? 'BPE') !== 'BPE')
-    refuse(where, 'type BPE', isObject(model) ? model.type : model);
+  if (!isRecord(model) || (model.type ?? 'BPE') !== 'BPE')
+    refuse(where, 'type BPE', isRecord(model) ? model.type : model);
   for (const field of ['continuing_subword_prefix', 'end_of_word_suffix'] as const)
     if ((model[field] ?? '') !== '') refuse(`${where}.${field}`, 'null', model[field]);
-  if (!isObject(model.vocab)) refuse(`${where}.vocab`, 'an object of token: id', model.vocab);
+  if (!isRecord(model.vocab)) refuse(`${where}.vocab`, 'an object of token: id', model.vocab);
   if (!Array.isArray(model.merges)) refuse(`${where}.merges`, 'an array', model.merges);
   const isPair = (merge: unknown): boolean =>
     typeof merge === 'string'
@@ -125,7 +122,7 @@ function readAdded(list: unknown): AddedToken[] {
   const where = 'tokenizer.json: added_tokens';
   if (!Array.isArray(list)) refuse(where, 'an array', list);
   return list.map((entry: unknown) => {
-    if (!isObject(entry) || typeof entry.content !== 'string' || entry.content === '')
+    if (!isRecord(entry) || typeof entry.content !== 'string' || entry.content === '')
       refuse(where, 'objects with content and id', entry);
     const { content, id, special = false, normalized = !special } = entry;
     const { lstrip = false, rstrip = false, single_word = false } = entry;
@@ -157,10 +154,10 @@ function checkFallback(model: JsonObject, vocabulary: readonly (readonly [string
 function preTokenizers(json: unknown): JsonObject[] {
   const where = 'tokenizer.json: pre_tokenizer';
   if (json === null) return [];
-  if (!isObject(json)) refuse(where, 'an object', json);
+  if (!isRecord(json)) refuse(where, 'an object', json);
   if (json.type !== 'Sequence') return [json];
   const { pretokenizers: list } = json;
-  if (!Array.isArray(list) || !list.every(isObject))
+  if (!Array.isArray(list) || !list.every(isRecord))
     refuse(`${where}.pretokenizers`, 'a list of objects', list);
   return list;
 }
@@ -176,7 +173,7 @@ function readCut(steps: readonly JsonObject[], merges: Merges): Cut {
     if (type === 'Digits') return [cutDigits(step.individual_digits === true)];
     if (type === 'Metaspace') return step.split === false ? [] : [cutAtBlanks()];
     if (type !== 'Split') return refuse(where, 'type ByteLevel, Split, Digits or Metaspace', type);
-    const pattern = isObject(step.pattern) ? step.pattern.Regex : undefined;
+    const pattern = isRecord(step.pattern) ? step.pattern.Regex : undefined;
     if (typeof pattern !== 'string') refuse(`${where}.pattern`, 'a Regex', step.pattern);
     if (step.behavior !== 'Isolated') refuse(`${where}.behavior`, '"Isolated"', step.behavior);
     // A pattern that shall be inverted cuts out what it matches, and for isolated words that is the same.
@@ -209,13 +206,13 @@ function asMetaspace(
 /** Whether decoding drops a blank in front. */
 function checkDecoder(decoder: unknown, byteLevel: boolean): boolean {
   const where = 'tokenizer.json: decoder';
-  if (!isObject(decoder)) refuse(where, 'an object', decoder);
+  if (!isRecord(decoder)) refuse(where, 'an object', decoder);
   const steps = decoder.type === 'Sequence' && Array.isArray(decoder.decoders) ? decoder.decoders : [decoder];
   const known = byteLevel ? ['ByteLevel'] : ['Replace', 'ByteFallback', 'Fuse', 'Strip', 'Metaspace'];
   let strips = false;
   for (const step of steps as unknown[]) {
-    const type = isObject(step) ? step.type : step;
-    if (!isObject(step) || !known.includes(String(type))) refuse(where, `type ${known.join(', ')}`, type);
+    const type = isRecord(step) ? step.type : step;
+    if (!isRecord(step) || !known.includes(String(type))) refuse(where, `type ${known.join(', ')}`, type);
     strips ||=
       (type === 'Strip' && Number(step.start) > 0) ||
       (type === 'Metaspace' && step.prepend_scheme !== 'never');

@@ -5,32 +5,20 @@ import { sameShape } from './elementwise.ts';
 import { type Tensor, empty } from './tensor.ts';
 
 /**
- * GELU in its tanh form ("gelu_new"), element by element.
+ * GELU in its tanh form ("gelu_new"), element by element; dL/dx from the input of the forward pass and dL/dy.
  *
  * @throws ShapeError when the size of x is not a multiple of 4
  */
-export function gelu(s: Scope, x: Tensor, label = 'gelu'): Tensor {
-  return pointwise(s, GELU, x, label);
-}
+export const [gelu, geluBackward] = pointwise({
+  ...{ op: 'gelu', kernel: 'tensor/gelu', backward: 'tensor/gelu_backward' },
+  flops: [10, 18],
+});
 
-/** dL/dx from dL/dy and the input of the forward pass. */
-export function geluBackward(s: Scope, x: Tensor, dy: Tensor): Tensor {
-  return pointwiseBackward(s, GELU, x, dy);
-}
-
-/**
- * GELU as it is defined, x Φ(x) ("gelu"), element by element; within float32's rounding of it.
- *
- * @throws ShapeError when the size of x is not a multiple of 4
- */
-export function geluErf(s: Scope, x: Tensor, label = 'gelu'): Tensor {
-  return pointwise(s, GELU_ERF, x, label);
-}
-
-/** dL/dx from dL/dy and the input of the forward pass. */
-export function geluErfBackward(s: Scope, x: Tensor, dy: Tensor): Tensor {
-  return pointwiseBackward(s, GELU_ERF, x, dy);
-}
+/** The same for GELU as it is defined, x Φ(x) ("gelu"); within float32's rounding of it. */
+export const [geluErf, geluErfBackward] = pointwise({
+  ...{ op: 'geluErf', kernel: 'tensor/gelu_erf', backward: 'tensor/gelu_erf_backward' },
+  flops: [40, 45],
+});
 
 /**
  * silu(gate) ⊙ up, with silu(g) = g / (1 + exp(−g)).
@@ -39,13 +27,13 @@ export function geluErfBackward(s: Scope, x: Tensor, dy: Tensor): Tensor {
  * @returns      [T, F]
  * @throws ShapeError when F is not a multiple of 4
  */
-export function siluGate(s: Scope, gateUp: Tensor, label = 'silu_gate'): Tensor {
+export function siluGate(s: Scope, gateUp: Tensor): Tensor {
   const [tokens, f] = [gateUp.rows, gateUp.cols / 2];
   if (f % 4 !== 0)
     throw new ShapeError(
       `siluGate: "${gateUp.label}" has ${gateUp.cols} columns, expected gate | up of a multiple of 4 each.`,
     );
-  const y = empty(s, [tokens, f], label);
+  const y = empty(s, [tokens, f], 'silu_gate');
   const cost = { flops: 6 * y.size, bytes: 12 * y.size };
   s.gpu.run('tensor/silu_gate', { gate_up: gateUp, y }, { tokens, f }, { threads: y.size / 4, cost });
   s.tape?.record(y, [gateUp], (scope, dy) => [siluGateBackward(scope, gateUp, dy)]);
@@ -76,30 +64,22 @@ interface Pointwise {
   readonly flops: readonly [number, number];
 }
 
-const GELU: Pointwise = {
-  ...{ op: 'gelu', kernel: 'tensor/gelu', backward: 'tensor/gelu_backward' },
-  flops: [10, 18],
-};
-
-const GELU_ERF: Pointwise = {
-  ...{ op: 'geluErf', kernel: 'tensor/gelu_erf', backward: 'tensor/gelu_erf_backward' },
-  flops: [40, 45],
-};
-
-function pointwise(s: Scope, f: Pointwise, x: Tensor, label: string): Tensor {
-  const n = x.size;
-  if (n % 4 !== 0) throw new ShapeError(`${f.op}: "${x.label}" has ${n} elements, not a multiple of 4.`);
-  const y = empty(s, x.shape, label);
-  s.gpu.run(f.kernel, { x, y }, { n }, { threads: n / 4, cost: { flops: f.flops[0] * n, bytes: 8 * n } });
-  s.tape?.record(y, [x], (scope, dy) => [pointwiseBackward(scope, f, x, dy)]);
-  return y;
-}
-
-function pointwiseBackward(s: Scope, f: Pointwise, x: Tensor, dy: Tensor): Tensor {
-  sameShape(`${f.op}Backward`, x, dy);
-  const dx = empty(s, x.shape, `d ${x.label}`);
-  const n = x.size;
-  const grid = { threads: n / 4, cost: { flops: f.flops[1] * n, bytes: 12 * n } };
-  s.gpu.run(f.backward, { x, dy, dx }, { n }, grid);
-  return dx;
+/** The op, which records its gradient, and the gradient. */
+function pointwise({ op, kernel, backward, flops: [forth, back] }: Pointwise) {
+  const run = (s: Scope, x: Tensor): Tensor => {
+    const n = x.size;
+    if (n % 4 !== 0) throw new ShapeError(`${op}: "${x.label}" has ${n} elements, not a multiple of 4.`);
+    const y = empty(s, x.shape, 'gelu');
+    s.gpu.run(kernel, { x, y }, { n }, { threads: n / 4, cost: { flops: forth * n, bytes: 8 * n } });
+    s.tape?.record(y, [x], (scope, dy) => [gradient(scope, x, dy)]);
+    return y;
+  };
+  const gradient = (s: Scope, x: Tensor, dy: Tensor): Tensor => {
+    sameShape(`${op}Backward`, x, dy);
+    const dx = empty(s, x.shape, `d ${x.label}`);
+    const n = x.size;
+    s.gpu.run(backward, { x, dy, dx }, { n }, { threads: n / 4, cost: { flops: back * n, bytes: 12 * n } });
+    return dx;
+  };
+  return [run, gradient] as const;
 }
