@@ -53,8 +53,14 @@ export async function ggufCheckpoint(
       'unsupported_architecture',
     );
   const architecture = await readArchitecture(id, await configOf(file, known));
-  const turned = (name: string): boolean => known === 'llama' && /\.[qk]_proj\./.test(name);
-  const tensors = checkTensors(id, renamed(file, turned, architecture.dims.S), architecture, file.name);
+  const isTurned = (name: string): boolean => known === 'llama' && /\.attn_[qk]\./.test(name);
+  const stored: TensorFile = {
+    names: () => file.names().filter((name) => name !== ROPE_FACTORS),
+    info: (name) => file.info(name),
+    chunks: (name, maxBytes) =>
+      chunksOf(file, name, maxBytes, isTurned(name) ? architecture.dims.S : undefined),
+  };
+  const tensors = checkTensors(id, stored, { ...architecture, canonical: ourName }, file.name);
   return { id, architecture, ...ggufTokenizer(file), tensors, sha256 };
 }
 
@@ -106,21 +112,6 @@ async function ropeOf(
     throw file.fault(`expected ${ROPE_FACTORS} as a short list of F32, it is ${dtype} in ${bytes} bytes`);
   const divisors = [...new Float32Array((await file.read(ROPE_FACTORS, 0, bytes)).buffer)];
   return { ...rope, rope_type: 'divisors', divisors };
-}
-
-/** The tensors under our names; rows of those that are `turned`, in heads of S, in our order. */
-function renamed(file: Gguf, turned: (name: string) => boolean, S: number): TensorFile {
-  const stored = new Map(
-    file
-      .names()
-      .flatMap((name): [string, string][] => (name === ROPE_FACTORS ? [] : [[ourName(name), name]])),
-  );
-  const nameIn = (name: string): string => stored.get(name) ?? name;
-  return {
-    names: () => [...stored.keys()],
-    info: (name) => file.info(nameIn(name)),
-    chunks: (name, maxBytes) => chunksOf(file, nameIn(name), maxBytes, turned(name) ? S : undefined),
-  };
 }
 
 function ourName(name: string): string {

@@ -101,7 +101,7 @@ function tensorTable(
   }
   table.norm('gpt_neox.final_layer_norm', D);
   table.linear('embed_out', D, V, false);
-  return table.tensors;
+  return table;
 }
 
 /** Names of the MLP's activation: the exact GELU, and forms with tanh that agree to rounding. */

@@ -66,7 +66,7 @@ function tensorTable({ D, F, V, layers, context }: Dimensions): ReadonlyMap<stri
     table.conv1d(`h.${layer}.mlp.c_proj`, F, D);
   }
   table.norm('ln_f', D);
-  return table.tensors;
+  return table;
 }
 
 /** Both names stand for the tanh form, ½x(1 + tanh(√(2/π)(x + 0.044715x³))). */

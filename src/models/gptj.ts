@@ -65,15 +65,14 @@ function tensorTable({ D, F, V, layers }: Dimensions): ReadonlyMap<string, Tenso
   for (let layer = 0; layer < layers; layer += 1) {
     const at = `transformer.h.${layer}`;
     table.norm(`${at}.ln_1`, D);
-    const three = ['q', 'k', 'v'].map((name) => [`${at}.attn.${name}_proj`, D] as const);
-    table.stacked(`${at}.attn.qkv_proj`, D, three, false);
+    table.stacked(`${at}.attn`, 'qkv_proj', D, { q_proj: D, k_proj: D, v_proj: D }, false);
     table.linear(`${at}.attn.out_proj`, D, D, false);
     table.linear(`${at}.mlp.fc_in`, D, F, true);
     table.linear(`${at}.mlp.fc_out`, F, D, true);
   }
   table.norm('transformer.ln_f', D);
   table.linear('lm_head', D, V, true);
-  return table.tensors;
+  return table;
 }
 
 /** @throws ModelError naming the field of `config.json`, what was expected and what came */

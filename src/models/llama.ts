@@ -99,26 +99,17 @@ function tensorTable(
   for (let layer = 0; layer < layers; layer += 1) {
     const at = `model.layers.${layer}`;
     table.norm(`${at}.input_layernorm`, D, false);
-    const [q, k, v] = ['q', 'k', 'v'].map((one) => `${at}.self_attn.${one}_proj`) as [string, string, string];
-    const three = [
-      [q, H * S],
-      [k, KV * S],
-      [v, KV * S],
-    ] as const;
-    table.stacked(`${at}.self_attn.qkv_proj`, D, three, qkvBias);
+    const three = { q_proj: H * S, k_proj: KV * S, v_proj: KV * S };
+    table.stacked(`${at}.self_attn`, 'qkv_proj', D, three, qkvBias);
     if (headNorms) for (const one of ['q', 'k']) table.norm(`${at}.self_attn.${one}_norm`, S, false);
     table.linear(`${at}.self_attn.o_proj`, H * S, D, outputBias);
     table.norm(`${at}.post_attention_layernorm`, D, false);
-    const two = [
-      [`${at}.mlp.gate_proj`, F],
-      [`${at}.mlp.up_proj`, F],
-    ] as const;
-    table.stacked(`${at}.mlp.gate_up_proj`, D, two, mlpBias);
+    table.stacked(`${at}.mlp`, 'gate_up_proj', D, { gate_proj: F, up_proj: F }, mlpBias);
     table.linear(`${at}.mlp.down_proj`, F, D, mlpBias);
   }
   table.norm('model.norm', D, false);
   if (!tied) table.linear('lm_head', D, V, false);
-  return table.tensors;
+  return table;
 }
 
 /** What tells the model of one `model_type` from Llama's own. */
