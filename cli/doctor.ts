@@ -11,7 +11,7 @@ import { limitsOf } from '../src/gpu/adapter-info.ts';
 import type { Gpu } from '../src/gpu/context.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { cacheFolder } from '../src/io/cache.ts';
-import { ownPaths, versions } from '../src/io/file.ts';
+import { ownPath, versions } from '../src/io/file.ts';
 import { hubCacheFolder } from '../src/io/hub-cache.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
 import { findModel, readManifest } from '../src/io/models.ts';
@@ -134,11 +134,10 @@ async function softwareAdapters(used: string | undefined): Promise<Section> {
 }
 
 async function shaders(): Promise<Section> {
-  for (const folder of ownPaths('shaders')) {
-    const files = await readdir(folder, { recursive: true }).catch(() => []);
-    const count = files.filter((name) => name.endsWith('.wgsl')).length;
-    if (count > 0) return { folder, files: count };
-  }
+  const folder = await ownPath('shaders');
+  const files = await readdir(folder, { recursive: true }).catch(() => []);
+  const count = files.filter((name) => name.endsWith('.wgsl')).length;
+  if (count > 0) return { folder, files: count };
   return { files: 'none: the installation is incomplete' };
 }
 

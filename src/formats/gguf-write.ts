@@ -7,10 +7,7 @@
  *
  * @see ggml-org/ggml, docs/gguf.md
  */
-export type GgufValue =
-  | { readonly type: 'text'; readonly value: string }
-  | { readonly type: 'u32'; readonly value: number }
-  | { readonly type: 'f32'; readonly value: number };
+import { bytesOf } from '../floats.ts';
 
 export interface GgufTensor {
   readonly name: string;
@@ -21,13 +18,13 @@ export interface GgufTensor {
 
 const VERSION = 3;
 const ALIGNMENT = 32;
-const TYPE = { u32: 4, f32: 6, text: 8 } as const;
+const TYPE = { f32: 6, text: 8 } as const;
 /** GGML's own number for F32. */
 const GGML_F32 = 0;
 
-/** The bytes of the file in pieces. */
+/** The bytes of the file in pieces. @param metadata texts, and numbers, which are stored as f32 */
 export function* ggufBytes(
-  metadata: Readonly<Record<string, GgufValue>>,
+  metadata: Readonly<Record<string, string | number>>,
   tensors: readonly GgufTensor[],
 ): Generator<Uint8Array, void, void> {
   const pairs = Object.entries(metadata);
@@ -36,11 +33,10 @@ export function* ggufBytes(
     u32(VERSION),
     u64(tensors.length),
     u64(pairs.length),
-    ...pairs.flatMap(([key, { type, value }]) => [
-      text(key),
-      u32(TYPE[type]),
-      type === 'text' ? text(value) : type === 'u32' ? u32(value) : f32(value),
-    ]),
+    ...pairs.flatMap(([key, value]) => {
+      const isText = typeof value === 'string';
+      return [text(key), u32(isText ? TYPE.text : TYPE.f32), isText ? text(value) : f32(value)];
+    }),
   ];
   let offset = 0;
   for (const { name, shape, values } of tensors) {
@@ -54,7 +50,7 @@ export function* ggufBytes(
   }
   yield new Uint8Array(padded(bytes) - bytes);
   for (const { values } of tensors) {
-    yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+    yield bytesOf(values);
     yield new Uint8Array(padded(values.byteLength) - values.byteLength);
   }
 }
@@ -63,15 +59,9 @@ function padded(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }
 
-function scalar(bytes: 4 | 8, set: (view: DataView) => void): Uint8Array {
-  const view = new DataView(new ArrayBuffer(bytes));
-  set(view);
-  return new Uint8Array(view.buffer);
-}
-
-const u32 = (value: number): Uint8Array => scalar(4, (view) => view.setUint32(0, value, true));
-const f32 = (value: number): Uint8Array => scalar(4, (view) => view.setFloat32(0, value, true));
-const u64 = (value: number): Uint8Array => scalar(8, (view) => view.setBigUint64(0, BigInt(value), true));
+const u32 = (value: number): Uint8Array => bytesOf(Uint32Array.of(value));
+const f32 = (value: number): Uint8Array => bytesOf(Float32Array.of(value));
+const u64 = (value: number): Uint8Array => bytesOf(BigUint64Array.of(BigInt(value)));
 
 function text(value: string): Uint8Array {
   const bytes = new TextEncoder().encode(value);

@@ -85,11 +85,11 @@ export async function writeGgufAdapter(
     );
   const bytes = ggufBytes(
     {
-      'general.architecture': { type: 'text', value: name },
-      'general.type': { type: 'text', value: 'adapter' },
-      'adapter.type': { type: 'text', value: 'lora' },
-      'adapter.lora.alpha': { type: 'f32', value: rank },
-      ...(edits === undefined ? {} : { [EDITS_KEY]: { type: 'text', value: edits } }),
+      'general.architecture': name,
+      'general.type': 'adapter',
+      'adapter.type': 'lora',
+      'adapter.lora.alpha': rank,
+      ...(edits === undefined ? {} : { [EDITS_KEY]: edits }),
     },
     modules.flatMap(({ layer, A, B }) => [
       { name: `blk.${layer}.ffn_down.weight.lora_a`, shape: [rank, A.length / rank], values: A },

@@ -187,9 +187,10 @@ async function readStdin(fault: (what: string) => Error): Promise<Uint8Array> {
   return Buffer.concat(parts);
 }
 
-/** Where a file of the package may lie: above `src/` in a clone, above `dist/` where it is installed. */
-export function ownPaths(path: string): string[] {
-  return ['../../', '../../../'].map((up) => fileURLToPath(new URL(up + path, import.meta.url)));
+/** Where a file or folder of the package lies: above `src/` in a clone, else above `dist/` where it is installed. */
+export async function ownPath(path: string): Promise<string> {
+  const at = (up: string): string => fileURLToPath(new URL(up + path, import.meta.url));
+  return (await exists(at('../../'))) ? at('../../') : at('../../../');
 }
 
 /** Of a package that is installed, or of this one: its own name leads to it. */
@@ -220,10 +221,8 @@ export async function readData(
   const fault = (what: string): UsageError => new UsageError(`${flag}: ${named}: ${what}.`);
   if (named !== undefined)
     return { text: await readText(named, fault), name: named === '-' ? 'stdin' : named };
-  for (const path of ownPaths(`data/${own}`)) {
-    const text = await readFile(path, 'utf8').catch(() => undefined);
-    if (text !== undefined) return { text, name: own };
-  }
+  const text = await readFile(await ownPath(`data/${own}`), 'utf8').catch(() => undefined);
+  if (text !== undefined) return { text, name: own };
   throw new UsageError(
     `${flag}: ${own} does not come with the installed package. Name a file of yours, or run in a clone of the project.`,
   );

@@ -6,7 +6,7 @@ import { ModelError, UsageError } from '../errors.ts';
 import { jsonFrom } from '../json.ts';
 import type { Checkpoint } from '../models/checkpoint.ts';
 import { readSweptLayer } from './cache.ts';
-import { exists, ownPaths } from './file.ts';
+import { ownPath } from './file.ts';
 import type { HubOptions } from './hub.ts';
 import { isGguf, openCheckpoint, openGguf } from './model-folder.ts';
 
@@ -70,7 +70,7 @@ export interface Manifest {
 
 /** @throws ModelError if the manifest is missing or an entry of it is malformed */
 export async function readManifest(path?: string): Promise<Manifest> {
-  const file = path ?? (await bundledManifest());
+  const file = path ?? (await ownPath('weights/manifest.json'));
   const fault = (what: string): ModelError =>
     new ModelError(
       `manifest ${file}: ${what}. The installation is incomplete: reinstall it.`,
@@ -86,12 +86,6 @@ export async function readManifest(path?: string): Promise<Manifest> {
   const [{ key: name } = { key: undefined }, ...rest] = issue.path ?? [];
   const where = rest.map(({ key }) => String(key)).join('.');
   throw fault(`model "${String(name)}": ${where}${where && ': '}${issue.message}`);
-}
-
-/** The manifest lies in `weights/`, beside `src/` or, in the published package, beside `dist/`. */
-async function bundledManifest(): Promise<string> {
-  const [near, published] = ownPaths('weights/manifest.json') as [string, string];
-  return (await exists(near)) ? near : published;
 }
 
 export interface FoundModel {

@@ -2,7 +2,7 @@
 import { cp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UsageError } from '../errors.ts';
-import { exists, ownPaths } from './file.ts';
+import { exists, ownPath } from './file.ts';
 import { readManifest } from './models.ts';
 import type { Mount } from './static-server.ts';
 
@@ -24,7 +24,8 @@ export async function pageMounts(): Promise<readonly [weights: Mount, built: Mou
 }
 
 async function builtPage(): Promise<string> {
-  for (const folder of ownPaths('dist/page')) if (await exists(join(folder, 'index.html'))) return folder;
+  const folder = await ownPath('dist/page');
+  if (await exists(join(folder, 'index.html'))) return folder;
   throw new UsageError(
     'page: expected the built page, there is none. In a clone, build it with: npm run page; an installed package brings it along: reinstall it.',
   );
