@@ -12,7 +12,7 @@
  */
 import { gelu, geluErf } from '../tensor/activations.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture, BlockRun, Dimensions, TensorSpec } from './architecture.ts';
+import type { Architecture, BlockRun, Dimensions } from './architecture.ts';
 import { attention } from './attention.ts';
 import { ConfigReader, type RopeSettings, ropeConstants } from './config.ts';
 import { headTriples } from './heads.ts';
@@ -84,10 +84,7 @@ function gptNeox(dims: Dimensions, variant: Variant): Architecture {
   };
 }
 
-function tensorTable(
-  { D, F, V, layers }: Dimensions,
-  { attentionBias }: Variant,
-): ReadonlyMap<string, TensorSpec> {
+function tensorTable({ D, F, V, layers }: Dimensions, { attentionBias }: Variant): TensorTable {
   const table = new TensorTable();
   table.rows('gpt_neox.embed_in.weight', V, D);
   for (let layer = 0; layer < layers; layer += 1) {

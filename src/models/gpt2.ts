@@ -8,7 +8,7 @@
  * Matrices are stored [in, out] ("Conv1D"): y = x W + b.
  */
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture, BlockRun, Dimensions, TensorSpec } from './architecture.ts';
+import type { Architecture, BlockRun, Dimensions } from './architecture.ts';
 import { attention } from './attention.ts';
 import { ConfigReader } from './config.ts';
 import { headBlocks } from './heads.ts';
@@ -29,31 +29,7 @@ function block(run: BlockRun, x: Tensor): Tensor {
   return run.join('mlp', h, (residual) => run.linear('mlp.c_proj', k, { residual }));
 }
 
-/** A GPT-2 of these sizes. */
-function gpt2(dims: Dimensions, eps: number): Architecture {
-  return {
-    name: 'gpt2',
-    dims,
-    heads: headBlocks(dims),
-    tensors: tensorTable(dims),
-    canonical: (stored) => stored.replace(/^transformer\./, ''),
-    tied: new Map([['lm_head.weight', 'wte.weight']]),
-    // Causal masks that older exports saved as tensors; attention computes its own.
-    ignores: (name) => /^h\.\d+\.attn\.(bias|masked_bias)$/.test(name),
-    ...{ embedding: 'wte.weight', positions: 'wpe.weight' },
-    ...{ prefix: 'h.', finalNorm: 'ln_f', head: 'wte', eps },
-    constants: [dims.D, dims.H, dims.F, eps],
-    editedWeight: (layer) => ({ name: `h.${layer}.mlp.c_proj.weight`, layout: 'in-out' }),
-    key: {
-      equation: 'k_j = gelu(ln_2(h_j) W_fc + b_fc)',
-      shapes: [['W_fc', `[${dims.D}, ${dims.F}]`]],
-      ...{ norm: 'models/layernorm_1', activation: 'tensor/gelu' },
-    },
-    block,
-  };
-}
-
-function tensorTable({ D, F, V, layers, context }: Dimensions): ReadonlyMap<string, TensorSpec> {
+function tensorTable({ D, F, V, layers, context }: Dimensions): TensorTable {
   const table = new TensorTable();
   table.rows('wte.weight', V, D, 'both');
   table.rows('wpe.weight', context, D);
@@ -101,5 +77,25 @@ export function readGpt2(id: string, fields: Readonly<Record<string, unknown>>):
   );
   for (const [name, value] of Object.entries(FIXED))
     read.only(name, [value], 'This variant of GPT-2 computes something else: use another checkpoint.');
-  return gpt2(dims, read.epsilon('layer_norm_epsilon', 1e-5));
+  const eps = read.epsilon('layer_norm_epsilon', 1e-5);
+  return {
+    name: 'gpt2',
+    dims,
+    heads: headBlocks(dims),
+    tensors: tensorTable(dims),
+    canonical: (stored) => stored.replace(/^transformer\./, ''),
+    tied: new Map([['lm_head.weight', 'wte.weight']]),
+    // Causal masks that older exports saved as tensors; attention computes its own.
+    ignores: (name) => /^h\.\d+\.attn\.(bias|masked_bias)$/.test(name),
+    ...{ embedding: 'wte.weight', positions: 'wpe.weight' },
+    ...{ prefix: 'h.', finalNorm: 'ln_f', head: 'wte', eps },
+    constants: [dims.D, dims.H, dims.F, eps],
+    editedWeight: (layer) => ({ name: `h.${layer}.mlp.c_proj.weight`, layout: 'in-out' }),
+    key: {
+      equation: 'k_j = gelu(ln_2(h_j) W_fc + b_fc)',
+      shapes: [['W_fc', `[${dims.D}, ${dims.F}]`]],
+      ...{ norm: 'models/layernorm_1', activation: 'tensor/gelu' },
+    },
+    block,
+  };
 }

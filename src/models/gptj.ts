@@ -11,7 +11,7 @@
  * Source: Wang and Komatsuzaki 2021; Su et al. 2021.
  */
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture, BlockRun, Dimensions, TensorSpec } from './architecture.ts';
+import type { Architecture, BlockRun, Dimensions } from './architecture.ts';
 import { attention } from './attention.ts';
 import { ConfigReader } from './config.ts';
 import { headBlocks } from './heads.ts';
@@ -35,31 +35,7 @@ function block(run: BlockRun, x: Tensor): Tensor {
   return run.join('mlp', h, (residual) => run.linear('mlp.fc_out', k, { residual }));
 }
 
-/** A GPT-J of these sizes. @param rotary components of a head that RoPE turns */
-function gptj(dims: Dimensions, rotary: number, eps: number): Architecture {
-  return {
-    name: 'gptj',
-    dims,
-    heads: headBlocks(dims),
-    tensors: tensorTable(dims),
-    rope: { dimensions: rotary, theta: 10_000, scaling: undefined },
-    canonical: (stored) => stored,
-    tied: new Map(),
-    ignores: (name) => /\.attn\.(bias|masked_bias|embed_positions)$/.test(name),
-    ...{ embedding: 'transformer.wte.weight', prefix: 'transformer.h.', finalNorm: 'transformer.ln_f' },
-    ...{ head: 'lm_head', eps },
-    constants: [dims.D, dims.H, dims.F, rotary, eps],
-    editedWeight: (layer) => ({ name: `transformer.h.${layer}.mlp.fc_out.weight`, layout: 'out-in' }),
-    key: {
-      equation: 'k_j = gelu(W_in ln_1(x_j) + b_in)',
-      shapes: [['W_in', `[${dims.F}, ${dims.D}]`]],
-      ...{ norm: 'models/layernorm_1', activation: 'tensor/gelu' },
-    },
-    block,
-  };
-}
-
-function tensorTable({ D, F, V, layers }: Dimensions): ReadonlyMap<string, TensorSpec> {
+function tensorTable({ D, F, V, layers }: Dimensions): TensorTable {
   const table = new TensorTable();
   table.rows('transformer.wte.weight', V, D);
   for (let layer = 0; layer < layers; layer += 1) {
@@ -92,5 +68,25 @@ export function readGptj(id: string, fields: Readonly<Record<string, unknown>>):
   };
   const rotary = read.sizeOr('rotary_dim', S);
   if (rotary > S || rotary % 2 !== 0) throw read.fault('rotary_dim', `an even number up to ${S}`, rotary);
-  return gptj(dims, rotary, read.epsilon('layer_norm_epsilon', 1e-5));
+  const eps = read.epsilon('layer_norm_epsilon', 1e-5);
+  return {
+    name: 'gptj',
+    dims,
+    heads: headBlocks(dims),
+    tensors: tensorTable(dims),
+    rope: { dimensions: rotary, theta: 10_000, scaling: undefined },
+    canonical: (stored) => stored,
+    tied: new Map(),
+    ignores: (name) => /\.attn\.(bias|masked_bias|embed_positions)$/.test(name),
+    ...{ embedding: 'transformer.wte.weight', prefix: 'transformer.h.', finalNorm: 'transformer.ln_f' },
+    ...{ head: 'lm_head', eps },
+    constants: [dims.D, dims.H, dims.F, rotary, eps],
+    editedWeight: (layer) => ({ name: `transformer.h.${layer}.mlp.fc_out.weight`, layout: 'out-in' }),
+    key: {
+      equation: 'k_j = gelu(W_in ln_1(x_j) + b_in)',
+      shapes: [['W_in', `[${dims.F}, ${dims.D}]`]],
+      ...{ norm: 'models/layernorm_1', activation: 'tensor/gelu' },
+    },
+    block,
+  };
 }

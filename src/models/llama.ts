@@ -17,7 +17,7 @@
  */
 import { siluGate } from '../tensor/activations.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { Architecture, BlockRun, Dimensions, TensorSpec } from './architecture.ts';
+import type { Architecture, BlockRun, Dimensions } from './architecture.ts';
 import { attention } from './attention.ts';
 import { ConfigReader, type RopeSettings, ropeConstants } from './config.ts';
 import { headBlocks } from './heads.ts';
@@ -93,7 +93,7 @@ function llama(dims: Dimensions, variant: Variant): Architecture {
 function tensorTable(
   { D, F, H, KV, S, V, layers }: Dimensions,
   { tied, qkvBias, outputBias, mlpBias, headNorms }: Variant,
-): ReadonlyMap<string, TensorSpec> {
+): TensorTable {
   const table = new TensorTable();
   table.rows('model.embed_tokens.weight', V, D, tied ? 'both' : 'rows');
   for (let layer = 0; layer < layers; layer += 1) {
