@@ -14,6 +14,7 @@ import * as v from 'valibot';
 import { UsageError } from '../errors.ts';
 import { isRecord, jsonFrom } from '../json.ts';
 import type { CorpusFile } from './corpus-files.ts';
+import { linesOf } from './lines.ts';
 
 export const COUNT = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
@@ -42,7 +43,6 @@ export interface CorpusDocument {
   readonly next: CorpusPosition;
 }
 
-const READ_BYTES = 2 ** 20;
 const KEEP_BYTES = 16 * 2 ** 20;
 /** A line of JSON must be whole; a longer one would not fit into a string together with what is parsed of it. */
 const MAX_JSON_BYTES = 192 * 2 ** 20;
@@ -87,51 +87,23 @@ interface Line {
 
 /** The lines of a file from a byte and a line number on. */
 async function* lines(file: CorpusFile, offset: number, before: number): AsyncGenerator<Line, void, void> {
-  const keep = file.format === 'jsonl' ? MAX_JSON_BYTES : KEEP_BYTES;
   const handle = await open(file.path, 'r').catch((error: NodeJS.ErrnoException) => {
     throw new UsageError(
       `corpus ${file.path}: expected a readable file, it cannot be opened (${error.code}).`,
     );
   });
+  let number = before;
+  const tooLong = (): UsageError =>
+    new UsageError(
+      `corpus ${file.path}: line ${number + 1}: expected at most ${MAX_JSON_BYTES / 2 ** 20} MiB of JSON, it is longer. Split the document.`,
+      'bad_corpus',
+    );
+  const [keep, bound] = file.format === 'jsonl' ? [MAX_JSON_BYTES, tooLong] : [KEEP_BYTES];
   try {
     await checkUnchanged(file);
-    const chunk = Buffer.alloc(READ_BYTES);
-    let parts: Uint8Array[] = [];
-    let kept = 0;
-    let number = before;
-    const take = (bytes: Uint8Array): void => {
-      const part = bytes.subarray(0, keep - kept);
-      kept += part.length;
-      if (file.format === 'jsonl' && part.length < bytes.length)
-        throw new UsageError(
-          `corpus ${file.path}: line ${number + 1}: expected at most ${MAX_JSON_BYTES / 2 ** 20} MiB of JSON, it is longer. Split the document.`,
-          'bad_corpus',
-        );
-      if (part.length > 0) parts.push(new Uint8Array(part)); // a copy: the chunk is read into again
-    };
-    const finish = (end: number): Line => {
-      const whole = parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts);
-      const bytes = kept === keep ? wholeCharacters(whole) : withoutReturn(whole);
-      parts = [];
-      kept = 0;
+    for await (const { bytes, end } of linesOf(handle, offset, keep, bound)) {
       number += 1;
-      return { bytes, number, end };
-    };
-    for (let at = offset; ;) {
-      const { bytesRead } = await handle.read(chunk, 0, READ_BYTES, at);
-      if (bytesRead === 0) {
-        if (kept > 0) yield finish(at);
-        return;
-      }
-      const read = chunk.subarray(0, bytesRead);
-      let from = 0;
-      for (let to = read.indexOf(10); to >= 0; to = read.indexOf(10, from)) {
-        take(read.subarray(from, to));
-        from = to + 1;
-        yield finish(at + from);
-      }
-      take(read.subarray(from));
-      at += bytesRead;
+      yield { bytes: bytes.length === keep ? wholeCharacters(bytes) : withoutReturn(bytes), number, end };
     }
   } finally {
     await handle.close();

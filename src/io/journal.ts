@@ -8,40 +8,9 @@ import { jsonFrom } from '../json.ts';
 import type { Vectors } from '../lab/run-journal.ts';
 
 const PIECE_BYTES = 2 ** 20;
-/** A line has some kilobytes; one of many facts at once some megabytes. */
-const LONGEST_LINE = 64 * 2 ** 20;
 const MAGIC = 0x324d4c50; // "PLM2"
 /** Far more than a step has: a count beyond it is no count. */
 const MOST_VECTORS = 1024;
-
-/**
- * Whole lines, and where each ends; a last one without its line break is torn and left out. One line is held at a time.
- *
- * @throws what `tooLong` gives for a line without end
- */
-export async function* readLines(
-  file: FileHandle,
-  tooLong: () => Error,
-): AsyncGenerator<{ line: Uint8Array; end: number }, void, void> {
-  let begun: Uint8Array[] = []; // of a line that goes on
-  let length = 0;
-  for (let at = 0; ;) {
-    const piece = Buffer.alloc(PIECE_BYTES);
-    const { bytesRead } = await file.read(piece, 0, PIECE_BYTES, at);
-    if (bytesRead === 0) return;
-    let from = 0;
-    for (let to = piece.indexOf(0x0a); to >= 0 && to < bytesRead; to = piece.indexOf(0x0a, from)) {
-      yield { line: Buffer.concat([...begun, piece.subarray(from, to)]), end: at + to + 1 };
-      begun = [];
-      length = 0;
-      from = to + 1;
-    }
-    begun.push(piece.subarray(from, bytesRead));
-    length += bytesRead - from;
-    if (length > LONGEST_LINE) throw tooLong();
-    at += bytesRead;
-  }
-}
 
 /** magic, step, number of vectors, their lengths, CRC-32 of all before and after it and of the line, then the numbers. All little-endian. */
 export function encodeBlock(step: number, line: Uint8Array, vectors: Vectors): Uint8Array {

@@ -20,7 +20,8 @@ import { memoryJournal, type RunJournal } from '../lab/run-journal.ts';
 import type { SequenceLine } from '../lab/sequence.ts';
 import { makeFolder, writeAtomic } from './atomic.ts';
 import { exists, readWhole } from './file.ts';
-import { damaged, encodeBlock, findBlock, readVectors, readForm, readLines, written } from './journal.ts';
+import { damaged, encodeBlock, findBlock, readVectors, readForm, written } from './journal.ts';
+import { linesOf } from './lines.ts';
 import { takeLock } from './lock.ts';
 
 type Settings = Readonly<Record<string, unknown>>;
@@ -38,6 +39,8 @@ export interface OpenRun<Head, Line> extends RunJournal<Head, Line> {
 
 /** Of settings, contexts among them. */
 const MOST_HEAD_BYTES = 64 * 2 ** 20;
+/** A line has some kilobytes; one of many facts at once some megabytes. */
+const LONGEST_LINE = 64 * 2 ** 20;
 
 export interface JournalOptions {
   /** `new`: the folder must hold no run. `overwrite`: a run that is there is removed. `read`: nothing is changed. */
@@ -96,7 +99,8 @@ export async function openRun<Head extends object, Line>(
     // What is known of the steps on the disk: where a line ends, its break included, and its block.
     const steps: { readonly line: Uint8Array; readonly end: number; readonly blockEnd: number }[] = [];
     const tooLong = (): UsageError => damaged(linesPath, 'lines of some kilobytes', 'one without end');
-    for await (const { line, end } of readLines(text, tooLong)) {
+    for await (const { bytes: line, end, torn } of linesOf(text, 0, LONGEST_LINE, tooLong)) {
+      if (torn) break;
       lines.push(readForm<Line>(options.line, line, linesPath, `line ${lines.length + 1}`));
       const block = await findBlock(blocks, steps.at(-1)?.blockEnd ?? 0, steps.length, line);
       // A line never comes without its block; a block without its line is a step that was not finished.
