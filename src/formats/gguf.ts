@@ -8,7 +8,7 @@ import { GGMLQuantizationType, gguf } from '@huggingface/gguf';
 import { BLOCKS, isBlockType, unitOf } from '../blocks.ts';
 import { ModelError } from '../errors.ts';
 import { FLOAT_DTYPES, isFloatDtype } from '../floats.ts';
-import { type ByteSource, FormatFault } from './source.ts';
+import { type ByteSource, FormatFault, faultless } from './source.ts';
 
 export interface GgufTensor {
   /** F32, F16, BF16, or the name of a block format. */
@@ -51,11 +51,7 @@ export class Gguf {
   /** Whole blocks, `length` bytes from byte `from` of a tensor on. */
   async read(name: string, from: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
     const { start } = this.info(name);
-    try {
-      return await this.#source.read(start + from, length);
-    } catch (error) {
-      throw error instanceof FormatFault ? this.fault(error.message) : error;
-    }
+    return faultless(this.#source.read(start + from, length), (what) => this.fault(what));
   }
 
   /** A number of the metadata. @throws ModelError where it is neither there nor has a substitute, or is none */

@@ -9,7 +9,7 @@
 import { Inflate, zipSync } from 'fflate';
 import { UsageError } from '../errors.ts';
 import { formatNpy, type NpyArray, type NpyHeader, parseNpy, parseNpyHeader } from './npy.ts';
-import { type ByteSource, FormatFault } from './source.ts';
+import { type ByteSource, FormatFault, faultless } from './source.ts';
 
 /** Read at a time: deflated, at most a thousand times as much comes out of it. */
 const CHUNK_BYTES = 2 ** 16;
@@ -45,10 +45,7 @@ export interface NpzArchive {
  */
 export async function openNpz(source: ByteSource): Promise<NpzArchive> {
   const within = async <T>(name: string, run: () => Promise<T>): Promise<T> =>
-    run().catch((error: unknown) => {
-      if (!(error instanceof FormatFault)) throw error;
-      throw npzFault(source.name)(name === '' ? error.message : `"${name}": ${error.message}`);
-    });
+    faultless(run(), (what) => npzFault(source.name)(name === '' ? what : `"${name}": ${what}`));
   const members = await within('', () => readDirectory(source));
   const member = (name: string): Member => {
     const found = members.get(name);

@@ -3,7 +3,7 @@ import { ModelError, ShapeError } from '../errors.ts';
 import { FLOAT_DTYPES, isFloatDtype, widen } from '../floats.ts';
 import { type Dtype, ITEM_BYTES, MAX_HEADER_BYTES, parseHeader } from './safetensors-header.ts';
 import type { Header, TensorRecord } from './safetensors-header.ts';
-import { type ByteSource, type ErrorClass, FormatFault } from './source.ts';
+import { type ByteSource, type ErrorClass, FormatFault, faultless } from './source.ts';
 
 const CHUNK_BYTES = 16 * 2 ** 20;
 const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
@@ -118,12 +118,8 @@ export class Safetensors {
     return out;
   }
 
-  async #bytes(start: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    try {
-      return await this.#source.read(this.#dataStart + start, length);
-    } catch (error) {
-      throw error instanceof FormatFault ? this.#fault(error.message) : error;
-    }
+  #bytes(start: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    return faultless(this.#source.read(this.#dataStart + start, length), this.#fault);
   }
 }
 

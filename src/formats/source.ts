@@ -17,6 +17,13 @@ export interface ByteSource {
 /** What is wrong with a file, without its name: whoever asked for the file says which one it was. */
 export class FormatFault extends Error {}
 
+/** What `work` gives. @throws what `fault` makes of a FormatFault; other errors as they are */
+export function faultless<T>(work: Promise<T>, fault: (what: string) => Error): Promise<T> {
+  return work.catch((error: unknown) => {
+    throw error instanceof FormatFault ? fault(error.message) : error;
+  });
+}
+
 /** ModelError for a model or a covariance, UsageError for a file the user handed in (an edit file, a dump). */
 export type ErrorClass = new (message: string) => Error;
 

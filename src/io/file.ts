@@ -9,7 +9,7 @@ import { pipeline } from 'node:stream/promises';
 import { fileURLToPath } from 'node:url';
 import { ModelError, UsageError } from '../errors.ts';
 import { type Safetensors, readSafetensors, safetensorsFault } from '../formats/safetensors.ts';
-import { type ByteSource, type ErrorClass, FormatFault } from '../formats/source.ts';
+import { type ByteSource, type ErrorClass, FormatFault, faultless } from '../formats/source.ts';
 import type { FileCheck } from './models.ts';
 
 /** A read takes at most 2 GiB. */
@@ -26,9 +26,7 @@ export async function openSource(path: string, fault: (what: string) => Error): 
     if (!found.isFile()) throw new FormatFault('expected a file, it is none (EISDIR)');
     return found;
   });
-  const { size, mtimeMs } = await opened.catch((error: unknown) => {
-    throw error instanceof FormatFault ? fault(error.message) : error;
-  });
+  const { size, mtimeMs } = await faultless(opened, fault);
   return {
     name: path,
     size,
