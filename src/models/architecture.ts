@@ -5,10 +5,9 @@
 import type { Scope } from '../gpu/scope.ts';
 import type { MatmulOptions } from '../tensor/matmul.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { LayerCache } from './attention.ts';
-import type { GpuBatch } from './batch.ts';
 import type { RopeSettings } from './config.ts';
 import type { HeadLayout } from './heads.ts';
+import type { RopePairs } from './rope.ts';
 
 /** How long a text may be. */
 export interface ContextLimit {
@@ -97,21 +96,23 @@ export type Stop = 'qkv' | 'key';
 export interface BlockRun {
   readonly s: Scope;
   readonly layer: number;
-  readonly batch: GpuBatch;
   readonly weights: Weights;
   readonly heads: HeadLayout;
-  readonly cache: LayerCache | undefined;
   readonly stop: Stop | undefined;
   /** The norm of that name in this layer: LayerNorm, or RMSNorm where it has no bias. */
   norm(name: string, t: Tensor): Tensor;
   /** The product with the matrix of that name in this layer, plus its bias where it has one. */
-  linear(name: string, t: Tensor, more?: Pick<MatmulOptions, 'residual' | 'gelu'>): Tensor;
+  linear(name: string, t: Tensor, more?: Pick<MatmulOptions, 'gelu'>): Tensor;
+  /** q k v whose q and k are turned by the positions of their tokens. */
+  turn(qkv: Tensor, pairs: RopePairs): Tensor;
+  /** What attention makes of q k v, [T, H S]. */
+  attend(qkv: Tensor): Tensor;
   /** Those rows of t [T, ·] that are wanted of this block: all of them, but in the last block of some passes. */
   wanted(t: Tensor): Tensor;
   /** Shows `t` to the hook at `site`, and goes on with what it gives back. */
   show(site: keyof Hooks, t: Tensor): Tensor;
-  /** x plus what a branch computes. Where no hook looks at the branch, its last product adds to x by itself. */
-  join(site: 'attention' | 'mlp', x: Tensor, branch: (residual?: Tensor) => Tensor): Tensor;
+  /** x plus the product that ends a branch, as `linear` has it. Where no hook looks at it, it adds to x by itself. */
+  join(site: 'attention' | 'mlp', x: Tensor, name: string, t: Tensor): Tensor;
 }
 
 /** The tensors of a checkpoint and their shapes, in the order of a pass: those that are stacked on the device one by one. */

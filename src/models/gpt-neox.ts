@@ -13,10 +13,8 @@
 import { gelu, geluErf } from '../tensor/activations.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, BlockRun, Dimensions } from './architecture.ts';
-import { attention } from './attention.ts';
 import { ConfigReader, type RopeSettings, ropeConstants } from './config.ts';
 import { headTriples } from './heads.ts';
-import { rope } from './rope.ts';
 import { TensorTable } from './tensor-table.ts';
 
 interface Variant {
@@ -32,20 +30,18 @@ interface Variant {
 
 /** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.dense_4h_to_h, reads. */
 function block(run: BlockRun, x: Tensor, variant: Variant): Tensor {
-  const { s, batch, heads, cache, stop } = run;
-  const turn = { positions: batch.positions, table: run.weights('rope') };
   const projected = run.linear('attention.query_key_value', run.norm('input_layernorm', x));
-  const qkv = run.show('qkv', rope(s, projected, turn, heads, 'halves'));
-  if (stop === 'qkv') return qkv;
-  const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
+  const qkv = run.show('qkv', run.turn(projected, 'halves'));
+  if (run.stop === 'qkv') return qkv;
+  const mixed = run.wanted(run.attend(qkv));
   const stream = run.wanted(x);
-  const h = run.join('attention', stream, (residual) => run.linear('attention.dense', mixed, { residual }));
+  const h = run.join('attention', stream, 'attention.dense', mixed);
 
   const n = run.norm('post_attention_layernorm', variant.parallel ? stream : h);
   const activate = variant.gelu === 'exact' ? geluErf : gelu;
-  const k = run.show('key', activate(s, run.linear('mlp.dense_h_to_4h', n)));
-  if (stop === 'key') return k;
-  return run.join('mlp', h, (residual) => run.linear('mlp.dense_4h_to_h', k, { residual }));
+  const k = run.show('key', activate(run.s, run.linear('mlp.dense_h_to_4h', n)));
+  if (run.stop === 'key') return k;
+  return run.join('mlp', h, 'mlp.dense_4h_to_h', k);
 }
 
 /** A GPT-NeoX of these sizes. */

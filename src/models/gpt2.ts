@@ -9,24 +9,20 @@
  */
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, BlockRun, Dimensions } from './architecture.ts';
-import { attention } from './attention.ts';
 import { ConfigReader } from './config.ts';
 import { headBlocks } from './heads.ts';
 import { TensorTable } from './tensor-table.ts';
 
 /** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.c_proj, reads. */
 function block(run: BlockRun, x: Tensor): Tensor {
-  const { s, batch, heads, cache, stop } = run;
   const qkv = run.show('qkv', run.linear('attn.c_attn', run.norm('ln_1', x)));
-  if (stop === 'qkv') return qkv;
-  const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
-  const h = run.join('attention', run.wanted(x), (residual) =>
-    run.linear('attn.c_proj', mixed, { residual }),
-  );
+  if (run.stop === 'qkv') return qkv;
+  const mixed = run.wanted(run.attend(qkv));
+  const h = run.join('attention', run.wanted(x), 'attn.c_proj', mixed);
 
   const k = run.show('key', run.linear('mlp.c_fc', run.norm('ln_2', h), { gelu: true }));
-  if (stop === 'key') return k;
-  return run.join('mlp', h, (residual) => run.linear('mlp.c_proj', k, { residual }));
+  if (run.stop === 'key') return k;
+  return run.join('mlp', h, 'mlp.c_proj', k);
 }
 
 function tensorTable({ D, F, V, layers, context }: Dimensions): TensorTable {

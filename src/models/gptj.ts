@@ -12,27 +12,21 @@
  */
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, BlockRun, Dimensions } from './architecture.ts';
-import { attention } from './attention.ts';
 import { ConfigReader } from './config.ts';
 import { headBlocks } from './heads.ts';
-import { rope } from './rope.ts';
 import { TensorTable } from './tensor-table.ts';
 
 /** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.fc_out, reads. */
 function block(run: BlockRun, x: Tensor): Tensor {
-  const { s, batch, heads, cache, stop } = run;
-  const turn = { positions: batch.positions, table: run.weights('rope') };
   const n = run.norm('ln_1', x);
-  const qkv = run.show('qkv', rope(s, run.linear('attn.qkv_proj', n), turn, heads, 'interleaved'));
-  if (stop === 'qkv') return qkv;
+  const qkv = run.show('qkv', run.turn(run.linear('attn.qkv_proj', n), 'interleaved'));
+  if (run.stop === 'qkv') return qkv;
   // Attention has no part in the key.
   const k = run.show('key', run.linear('mlp.fc_in', run.wanted(n), { gelu: true }));
-  if (stop === 'key') return k;
-  const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
-  const h = run.join('attention', run.wanted(x), (residual) =>
-    run.linear('attn.out_proj', mixed, { residual }),
-  );
-  return run.join('mlp', h, (residual) => run.linear('mlp.fc_out', k, { residual }));
+  if (run.stop === 'key') return k;
+  const mixed = run.wanted(run.attend(qkv));
+  const h = run.join('attention', run.wanted(x), 'attn.out_proj', mixed);
+  return run.join('mlp', h, 'mlp.fc_out', k);
 }
 
 function tensorTable({ D, F, V, layers }: Dimensions): TensorTable {

@@ -18,11 +18,9 @@
 import { siluGate } from '../tensor/activations.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { Architecture, BlockRun, Dimensions } from './architecture.ts';
-import { attention } from './attention.ts';
 import { ConfigReader, type RopeSettings, ropeConstants } from './config.ts';
 import { headBlocks } from './heads.ts';
 import { rmsnormHeads } from './layernorm.ts';
-import { rope } from './rope.ts';
 import { TensorTable } from './tensor-table.ts';
 
 /** What tells one model of this family from another, but for its sizes. */
@@ -41,24 +39,21 @@ interface Variant {
 
 /** One block, x [T, D] to [T, D]; the key k [T, F] is what the edited matrix, mlp.down_proj, reads. */
 function block(run: BlockRun, x: Tensor, variant: Variant): Tensor {
-  const { s, layer, batch, weights, heads, cache, stop } = run;
-  const turn = { positions: batch.positions, table: weights('rope') };
+  const { s, layer, weights, heads } = run;
   const projected = run.linear('self_attn.qkv_proj', run.norm('input_layernorm', x));
   const gain = (name: string): Tensor => weights(`model.layers.${layer}.self_attn.${name}_norm.weight`);
   const normed = variant.headNorms
     ? rmsnormHeads(s, projected, { q: gain('q'), k: gain('k') }, heads, variant.eps)
     : projected;
-  const qkv = run.show('qkv', rope(s, normed, turn, heads, 'halves'));
-  if (stop === 'qkv') return qkv;
-  const mixed = run.wanted(attention(s, qkv, batch, { heads, cache }));
-  const h = run.join('attention', run.wanted(x), (residual) =>
-    run.linear('self_attn.o_proj', mixed, { residual }),
-  );
+  const qkv = run.show('qkv', run.turn(normed, 'halves'));
+  if (run.stop === 'qkv') return qkv;
+  const mixed = run.wanted(run.attend(qkv));
+  const h = run.join('attention', run.wanted(x), 'self_attn.o_proj', mixed);
 
   const n = run.norm('post_attention_layernorm', h);
   const k = run.show('key', siluGate(s, run.linear('mlp.gate_up_proj', n)));
-  if (stop === 'key') return k;
-  return run.join('mlp', h, (residual) => run.linear('mlp.down_proj', k, { residual }));
+  if (run.stop === 'key') return k;
+  return run.join('mlp', h, 'mlp.down_proj', k);
 }
 
 /** A model of this family. */

@@ -9,7 +9,7 @@ import type { Gpu } from '../gpu/context.ts';
 import type { Scope } from '../gpu/scope.ts';
 import { add } from '../tensor/elementwise.ts';
 import { gatherRows } from '../tensor/gather.ts';
-import { matmul } from '../tensor/matmul.ts';
+import { type MatmulOptions, matmul } from '../tensor/matmul.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type {
   Architecture,
@@ -20,11 +20,13 @@ import type {
   Stop,
   Weights,
 } from './architecture.ts';
+import { attention } from './attention.ts';
 import type { GpuBatch } from './batch.ts';
 import type { Checkpoint } from './checkpoint.ts';
 import { embed } from './embed.ts';
 import { layernorm } from './layernorm.ts';
 import type { PrefixCache } from './prefix-cache.ts';
+import { rope } from './rope.ts';
 import { Tokenizer } from './tokenizer.ts';
 import { type LoadOptions, loadWeights } from './weights.ts';
 
@@ -141,16 +143,19 @@ export class Model {
       try {
         const show: BlockRun['show'] = (site, t) => hooks[site]?.(inner, layer, t) ?? t;
         const at = (name: string): string => `${prefix}${layer}.${name}`;
+        const linear = (name: string, t: Tensor, more?: MatmulOptions): Tensor => {
+          const bias = this.#biasOf(at(name));
+          return matmul(inner, t, weights(at(`${name}.weight`)), { bias, transposeB, ...more });
+        };
         const run: BlockRun = {
-          ...{ s: inner, layer, batch, weights, heads, cache: cache?.layer(layer), stop, show },
+          ...{ s: inner, layer, weights, heads, stop, show, linear },
           norm: (name, t) => this.#norm(inner, at(name), t),
-          linear: (name, t, more) => {
-            const bias = this.#biasOf(at(name));
-            return matmul(inner, t, weights(at(`${name}.weight`)), { bias, transposeB, ...more });
-          },
+          turn: (qkv, pairs) =>
+            rope(inner, qkv, { positions: batch.positions, table: weights('rope') }, heads, pairs),
+          attend: (qkv) => attention(inner, qkv, batch, { heads, cache: cache?.layer(layer) }),
           wanted: (t) => (rows ? gatherRows(inner, t, rows) : t),
-          join: (site, residual, branch) =>
-            hooks[site] ? add(inner, residual, show(site, branch())) : branch(residual),
+          join: (site, residual, name, t) =>
+            hooks[site] ? add(inner, residual, show(site, linear(name, t))) : linear(name, t, { residual }),
         };
         let next = block(run, h);
         if (inner !== s) {

@@ -15,6 +15,7 @@ import { keepInStrips, lastInStrips } from '../tensor/strips.ts';
 import { type Dtype, Tensor, bytesOf, empty, read, upload } from '../tensor/tensor.ts';
 import type { TensorSpec, Weights } from './architecture.ts';
 import type { Checkpoint } from './checkpoint.ts';
+import { ropeFrequencies, ropeTable } from './rope.ts';
 
 export interface LoadOptions {
   /**
@@ -91,7 +92,6 @@ export async function loadWeights(
   }
   const { rope, dims } = architecture;
   if (rope) {
-    const { ropeFrequencies, ropeTable } = await import('./rope.ts');
     const table = ropeTable(ropeFrequencies(rope), dims.context);
     loaded.set('rope', upload(owner, table, [dims.context, rope.dimensions], 'rope'));
   }
