@@ -40,11 +40,9 @@ const LIST_FLAGS = {
 type ListArguments = Given<typeof LIST_FLAGS> & { readonly list: string };
 
 export const apply = command({
-  flags: (yargs) =>
-    yargs
-      .positional('files', files('edit files, other edit lists, or folders of sequence runs'))
-      .options(LIST_FLAGS)
-      .example('$0 apply darrieux.safetensors', 'edits.json now holds this edit, too'),
+  positionals: { files: files('edit files, other edit lists, or folders of sequence runs') },
+  flags: LIST_FLAGS,
+  examples: { '$0 apply darrieux.safetensors': 'edits.json now holds this edit, too' },
   run: async (args, run) => {
     const path = args.list;
     return withList(path, run, async () => {
@@ -57,15 +55,15 @@ export const apply = command({
 });
 
 export const revert = command({
-  flags: (yargs) =>
-    yargs
-      .positional('edits', {
-        type: 'string',
-        array: true,
-        describe: `numbers, or ids of ${LEAST_ID} characters or more, as history shows them; 2.5 is batch 5 of a file of many facts`,
-      })
-      .options(LIST_FLAGS)
-      .example('$0 revert 1', 'takes the first edit out; the others stay as they are'),
+  positionals: {
+    edits: {
+      type: 'string',
+      array: true,
+      describe: `numbers, or ids of ${LEAST_ID} characters or more, as history shows them; 2.5 is batch 5 of a file of many facts`,
+    },
+  },
+  flags: LIST_FLAGS,
+  examples: { '$0 revert 1': 'takes the first edit out; the others stay as they are' },
   run: async (args, run) => {
     const path = args.list;
     return withList(path, run, async () => {
@@ -86,10 +84,8 @@ export const revert = command({
 });
 
 export const history = command({
-  flags: (yargs) =>
-    yargs
-      .options({ list: input(`the edit list [default: ${DEFAULT_LIST}]`) })
-      .example('$0 history', 'what edits.json holds'),
+  flags: { list: input(`the edit list [default: ${DEFAULT_LIST}]`) },
+  examples: { '$0 history': 'what edits.json holds' },
   run: async (args, { terminal }) => {
     const path = args.list ?? DEFAULT_LIST;
     const { model } = await readEditList(path);

@@ -69,15 +69,15 @@ const FAMILY = {
 export type BenchArguments = Given<typeof OWN_FLAGS & { readonly family: typeof FAMILY }>;
 
 export const bench = command({
-  flags: (yargs) =>
-    yargs
-      .positional('family', FAMILY)
-      .options(OWN_FLAGS)
-      .example('$0 bench matmul', 'every matmul rung that this adapter can run')
-      .example('$0 bench matmul --shape 1,768,3072 --budget 5', 'one shape, in five seconds')
-      .example('$0 bench copy --compare copy_1 copy_quads', 'two rungs in turns')
-      .example('$0 bench edit --model-size small', 'one edit of GPT-2 small with random weights'),
-  run: (args, run) => runBench(args, run),
+  positionals: { family: FAMILY },
+  flags: OWN_FLAGS,
+  examples: {
+    '$0 bench matmul': 'every matmul rung that this adapter can run',
+    '$0 bench matmul --shape 1,768,3072 --budget 5': 'one shape, in five seconds',
+    '$0 bench copy --compare copy_1 copy_quads': 'two rungs in turns',
+    '$0 bench edit --model-size small': 'one edit of GPT-2 small with random weights',
+  },
+  run: runBench,
 });
 
 /** Seconds: the roof takes about a third of it. With a smaller budget nothing is told as a part of the roof. */

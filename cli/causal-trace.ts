@@ -29,28 +29,28 @@ import type { Progress } from './terminal.ts';
 import { showAverage, showSweep, showTracing } from './trace-view.ts';
 
 export const causalTrace = command({
-  flags: (yargs) =>
-    yargs
-      .positional('sentence', once('a prompt with its subject in [brackets]'))
-      .positional('object', once('what the model is to recall [default: what it finds likeliest]'))
-      .options({
-        prompt: once('a prompt with {} where the subject goes, instead of brackets'),
-        subject: once('the subject, with --prompt'),
-        facts: number('average over so many facts of --data that the model knows', FROM_0),
-        sweep: number('edit so many facts of --data at each layer, too', FROM_0),
-        data: input('facts, and subjects for the width of the noise [default: CounterFact]'),
-        samples: number('corrupted runs [default: 10]', FROM_1),
-        window: number(
-          'layers restored together for MLP and attention [default: 10, less in small models]',
-          FROM_1,
-        ),
-        noise: number('deviation of the noise [default: 3 deviations of the subjects’ embeddings]', LEAST_0),
-        out: folder('write figures and a report to this folder', FOLDERS.report),
-      })
-      .conflicts({ sentence: ['prompt', 'subject'] })
-      .options(EDIT_FLAGS)
-      .options(MODEL_FLAGS)
-      .example('$0 trace "The mother tongue of [Danielle Darrieux] is"', 'one fact'),
+  positionals: {
+    sentence: once('a prompt with its subject in [brackets]'),
+    object: once('what the model is to recall [default: what it finds likeliest]'),
+  },
+  flags: {
+    prompt: once('a prompt with {} where the subject goes, instead of brackets'),
+    subject: once('the subject, with --prompt'),
+    facts: number('average over so many facts of --data that the model knows', FROM_0),
+    sweep: number('edit so many facts of --data at each layer, too', FROM_0),
+    data: input('facts, and subjects for the width of the noise [default: CounterFact]'),
+    samples: number('corrupted runs [default: 10]', FROM_1),
+    window: number(
+      'layers restored together for MLP and attention [default: 10, less in small models]',
+      FROM_1,
+    ),
+    noise: number('deviation of the noise [default: 3 deviations of the subjects’ embeddings]', LEAST_0),
+    out: folder('write figures and a report to this folder', FOLDERS.report),
+    ...EDIT_FLAGS,
+    ...MODEL_FLAGS,
+  },
+  conflicts: { sentence: ['prompt', 'subject'] },
+  examples: { '$0 trace "The mother tongue of [Danielle Darrieux] is"': 'one fact' },
   run: async (args, run) => {
     const request = requestOf(args);
     const [many, swept] = [args.facts ?? 0, args.sweep ?? 0];

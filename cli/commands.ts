@@ -2,7 +2,7 @@
  * What a command is, and all of them in the order that --help lists them. A command's file is loaded when the line names it,
  * not before.
  */
-import type { ArgumentsCamelCase, Argv } from 'yargs';
+import type { ArgumentsCamelCase, Argv, InferredOptionTypes, Options, PositionalOptions } from 'yargs';
 import { Files, type FileRole, type NamedRole } from './files.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -33,42 +33,27 @@ export interface Report {
 }
 
 export interface Command {
-  /** Names of its flags, once the builder ran. */
+  /** Names of its flags. */
   readonly flags: ReadonlySet<string>;
   readonly builder: (yargs: Argv) => Argv;
   readonly handler: (args: ArgumentsCamelCase, run: Omit<Run, 'files'>) => Promise<Report>;
 }
 
-interface Spec<T> {
-  /** Positionals, flags and examples. The examples of all commands run one after another in an empty folder. */
-  readonly flags: (yargs: Argv) => Argv<T>;
-  readonly run: (args: ArgumentsCamelCase<T>, run: Run) => Promise<Report>;
-}
+type Flags = Readonly<Record<string, Options>>;
+type None = Readonly<Record<never, Options>>;
 
-/** Of every command that writes a file which a flag names. */
-const OVERWRITE_FLAG = {
-  overwrite: {
-    type: 'boolean',
-    default: false,
-    describe: 'replace files that palimpsest did not make, and begin a run anew',
-  },
-} as const;
-
-/** A command whose `run` is typed by its flags. Its files are looked at before it begins. */
-export function command<T>({ flags, run }: Spec<T>): Command {
-  const roles = new Map<string, NamedRole>();
-  const names = new Set<string>();
-  return {
-    flags: names,
-    builder: (yargs) => {
-      const titled = yargs.group([], 'Positionals:').group([], 'Options:'); // first in --help
-      const built = flags(noting(titled, roles, names)) as Argv;
-      const writes = [...roles.values()].some(({ role }) => role !== 'input');
-      return writes ? built.options(OVERWRITE_FLAG) : built;
-    },
-    handler: async (args, context) =>
-      run(args as ArgumentsCamelCase<T>, { ...context, files: await Files.of(roles, args) }),
-  };
+interface Spec<Positionals extends Flags, Own extends Flags> {
+  readonly positionals?: Positionals;
+  /** In the order of --help. */
+  readonly flags?: Own;
+  readonly conflicts?: Readonly<Record<string, string | readonly string[]>>;
+  /** What is typed, and what comes of it. The examples of all commands run one after another in an empty folder. */
+  readonly examples?: Readonly<Record<string, string>>;
+  readonly epilogue?: string;
+  readonly run: (
+    args: ArgumentsCamelCase<InferredOptionTypes<Positionals & Own>>,
+    run: Run,
+  ) => Promise<Report>;
 }
 
 /** What a flag of `flags.ts` has that yargs does not know of: its file, and a `coerce` that is told what users call it. */
@@ -77,22 +62,43 @@ interface Flag {
   readonly coerce?: (value: unknown, name: string) => unknown;
 }
 
-/** Takes that of every flag on its way to yargs: the key of a flag is its name, and is written once. */
-function noting(yargs: Argv, roles: Map<string, NamedRole>, names: Set<string>): Argv {
-  for (const method of ['options', 'positional'] as const) {
-    const own = yargs[method].bind(yargs) as (...words: unknown[]) => Argv;
-    const noted = (key: string | object, flag?: Flag): Argv => {
-      // Given an object, yargs calls `options` again for each of its flags.
-      if (typeof key !== 'string' || !flag) return own(key);
-      const { file, coerce } = flag;
-      const name = method === 'options' ? `--${key}` : key;
+/** Of every command that writes a file which a flag names. */
+const OVERWRITE = {
+  type: 'boolean',
+  default: false,
+  describe: 'replace files that palimpsest did not make, and begin a run anew',
+} as const;
+
+/** A command whose `run` is typed by its flags. Its files are looked at before it begins. */
+export function command<Positionals extends Flags = None, Own extends Flags = None>(
+  spec: Spec<Positionals, Own>,
+): Command {
+  const { conflicts = {}, examples = {}, epilogue, run } = spec;
+  const roles = new Map<string, NamedRole>();
+  /** For yargs. The key of a flag is its name, and is written once. */
+  const named = (flags: Flags = {}, dashes = ''): [string, Options][] =>
+    Object.entries(flags as Readonly<Record<string, Flag>>).map(([key, { file, coerce, ...rest }]) => {
+      const name = dashes + key;
       if (file) roles.set(key, { ...file, flag: name });
-      if (method === 'options') names.add(key);
-      return own(key, coerce ? { ...flag, coerce: (value: unknown) => coerce(value, name) } : flag);
-    };
-    Object.assign(yargs, { [method]: noted });
-  }
-  return yargs;
+      return [key, coerce ? { ...rest, coerce: (value: unknown) => coerce(value, name) } : rest];
+    });
+  const positionals = named(spec.positionals);
+  const flags = Object.fromEntries(named(spec.flags, '--'));
+  if ([...roles.values()].some(({ role }) => role !== 'input')) flags['overwrite'] = OVERWRITE;
+  return {
+    flags: new Set(Object.keys(flags)),
+    builder: (yargs) => {
+      yargs.group([], 'Positionals:').group([], 'Options:'); // first in --help
+      for (const [key, positional] of positionals) yargs.positional(key, positional as PositionalOptions);
+      for (const [typed, outcome] of Object.entries(examples)) yargs.example(typed, outcome);
+      if (epilogue !== undefined) yargs.epilogue(epilogue);
+      return yargs.options(flags).conflicts(conflicts);
+    },
+    handler: async (args, context) => {
+      const files = await Files.of(roles, args);
+      return run(args as Parameters<typeof run>[0], { ...context, files });
+    },
+  };
 }
 
 type Load = () => Promise<Command>;

@@ -43,30 +43,22 @@ const OUT_FLAG = {
 } as const;
 
 export const build = command({
-  flags: (yargs) =>
-    yargs
-      .options({
-        corpus: files(
-          'text files (a document a line), .jsonl files ("text"), folders of these, or - for stdin',
-        ),
-        format: choice(['text', 'jsonl'], 'of files whose name does not tell, and of stdin'),
-        tokens: number('stop after so many [default: the whole corpus]', { ...FROM_1, max: MOST_TOKENS }),
-        layer: number('the layer, from 0 [default: the edit layer known for the model]', FROM_0),
-        layers: text('several layers in one pass, such as 3,5,7'),
-        'save-every': number(
-          `seconds after which the state is saved again [default: ${SAVE_SECONDS}]`,
-          ABOVE_0,
-        ),
-        shard: text('one part of several: i/n with i from 0, auto/n or auto under Slurm, Kubernetes or MPI'),
-        ...OUT_FLAG,
-        'skip-special': flag('leave out keys of special tokens, such as the BOS in front of every text'),
-        restart: flag('forget an earlier state or file of the same build'),
-      })
-      .options(OWN_MODEL_FLAGS)
-      .example(
-        '$0 covariance build --corpus books/ --tokens 200000',
-        'C of the edit layer from a folder of text',
-      ),
+  flags: {
+    corpus: files('text files (a document a line), .jsonl files ("text"), folders of these, or - for stdin'),
+    format: choice(['text', 'jsonl'], 'of files whose name does not tell, and of stdin'),
+    tokens: number('stop after so many [default: the whole corpus]', { ...FROM_1, max: MOST_TOKENS }),
+    layer: number('the layer, from 0 [default: the edit layer known for the model]', FROM_0),
+    layers: text('several layers in one pass, such as 3,5,7'),
+    'save-every': number(`seconds after which the state is saved again [default: ${SAVE_SECONDS}]`, ABOVE_0),
+    shard: text('one part of several: i/n with i from 0, auto/n or auto under Slurm, Kubernetes or MPI'),
+    ...OUT_FLAG,
+    'skip-special': flag('leave out keys of special tokens, such as the BOS in front of every text'),
+    restart: flag('forget an earlier state or file of the same build'),
+    ...OWN_MODEL_FLAGS,
+  },
+  examples: {
+    '$0 covariance build --corpus books/ --tokens 200000': 'C of the edit layer from a folder of text',
+  },
   run: async (args, run) => {
     if (args.corpus === undefined)
       throw new UsageError(
@@ -144,7 +136,7 @@ async function open(
 const COUNTS = /^(layer|size|context_length|tokens|tokens_wanted|documents.*)$/;
 
 export const info = command({
-  flags: (yargs) => yargs.positional('file', input('a covariance file')),
+  positionals: { file: input('a covariance file') },
   run: async ({ file: path = '' }, { terminal }) => {
     const file = await openCovariance(path);
     await readMatrices(file);
@@ -166,7 +158,8 @@ export const info = command({
 });
 
 export const merge = command({
-  flags: (yargs) => yargs.positional('files', files('files written with --shard')).options(OUT_FLAG),
+  positionals: { files: files('files written with --shard') },
+  flags: OUT_FLAG,
   run: async ({ files: parts = [], out }, { terminal, signal }) => {
     const { missing, ...built } = await mergeCovariances(parts, out, { signal });
     tell(built, undefined, terminal);
@@ -177,13 +170,13 @@ export const merge = command({
 });
 
 export const importNpz = command({
-  flags: (yargs) =>
-    yargs.positional('npz', input('an archive of layer_stats')).options({
-      model: text('the model it was computed with [default: facts, which is bundled]'),
-      layer: number('the layer it was computed for [default: as the archive or its name says]', FROM_0),
-      ...OUT_FLAG,
-      offline: flag('never use the network'),
-    }),
+  positionals: { npz: input('an archive of layer_stats') },
+  flags: {
+    model: text('the model it was computed with [default: facts, which is bundled]'),
+    layer: number('the layer it was computed for [default: as the archive or its name says]', FROM_0),
+    ...OUT_FLAG,
+    offline: flag('never use the network'),
+  },
   run: async ({ npz = '', model, layer, out, offline }, run) => {
     const { terminal, signal } = run;
     const { checkpoint } = await findCheckpoint({ model, offline }, run);
@@ -194,10 +187,8 @@ export const importNpz = command({
 });
 
 export const exportNpz = command({
-  flags: (yargs) =>
-    yargs
-      .positional('file', input('a covariance file'))
-      .options({ out: output('the archive [default: FILE with .npz at its end]', KINDS.archive) }),
+  positionals: { file: input('a covariance file') },
+  flags: { out: output('the archive [default: FILE with .npz at its end]', KINDS.archive) },
   run: async ({ file = '', out }, { terminal, signal, files: named }) => {
     const target = out ?? `${file.replace(/\.safetensors$/, '')}.npz`;
     if (out === undefined) await named.writes('--out', target, KINDS.archive);

@@ -50,7 +50,8 @@ const SOFTWARE_ADAPTERS = {
 type Section = Record<string, string | number>;
 
 export const doctor = command({
-  flags: (yargs) => yargs.options(ADAPTER_FLAGS).example('$0 doctor', 'the text to paste into an issue'),
+  flags: ADAPTER_FLAGS,
+  examples: { '$0 doctor': 'the text to paste into an issue' },
   run: async (args, { terminal }) => {
     // Before the search for an adapter, which sets VK_ICD_FILENAMES itself.
     const environment = Object.fromEntries(
@@ -181,7 +182,7 @@ function show(terminal: Terminal, title: string, section: Section): void {
 }
 
 export const list = command({
-  flags: (yargs) => yargs.example('$0 models list', 'what --model takes'),
+  examples: { '$0 models list': 'what --model takes' },
   run: async (_args, { terminal }) => {
     const { models } = await readManifest();
     const rows = await Promise.all(
@@ -208,11 +209,9 @@ export const list = command({
 });
 
 export const fetchModel = command({
-  flags: (yargs) =>
-    yargs
-      .positional('model', { type: 'string', demandOption: true, describe: 'a known name or a hub id' })
-      .options({ revision: MODEL_FLAGS.revision, offline: MODEL_FLAGS.offline })
-      .example('$0 models fetch facts', 'it is here already: its checksums are checked'),
+  positionals: { model: { type: 'string', demandOption: true, describe: 'a known name or a hub id' } },
+  flags: { revision: MODEL_FLAGS.revision, offline: MODEL_FLAGS.offline },
+  examples: { '$0 models fetch facts': 'it is here already: its checksums are checked' },
   run: async ({ model, revision, offline }, { terminal, signal }) => {
     const { id, folder, checkpoint } = await openWatched(model, { revision, offline, signal }, terminal);
     const sha256 = await checkpoint.sha256();

@@ -46,19 +46,17 @@ const WORDS = {
 type EditCommand = EditArguments & ModelArguments & Given<typeof OWN_FLAGS & typeof WORDS>;
 
 export const edit = command({
-  flags: (yargs) =>
-    yargs
-      .positional('sentence', WORDS.sentence)
-      .positional('continuation', WORDS.continuation)
-      .options(OWN_FLAGS)
-      .conflicts({ sentence: ['prompt', 'subject'], continuation: 'target' })
-      .conflicts({ facts: ['sentence', 'prompt', 'subject', 'target'] })
-      .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
-      .options(MODEL_FLAGS)
-      .example(
-        '$0 edit "The mother tongue of [Danielle Darrieux] is" English --out darrieux.safetensors',
-        'one edit by r-ROME, kept as a file',
-      ),
+  positionals: WORDS,
+  flags: { ...OWN_FLAGS, ...EDIT_FLAGS, ...FACTS_FLAGS, ...MODEL_FLAGS },
+  conflicts: {
+    sentence: ['prompt', 'subject'],
+    continuation: 'target',
+    facts: ['sentence', 'prompt', 'subject', 'target'],
+  },
+  examples: {
+    '$0 edit "The mother tongue of [Danielle Darrieux] is" English --out darrieux.safetensors':
+      'one edit by r-ROME, kept as a file',
+  },
   run: async (args, run) => {
     const { facts } = args;
     noteIdle(args, run.terminal);

@@ -45,17 +45,13 @@ const OWN_FLAGS = {
 } as const;
 
 export const evaluate = command({
-  flags: (yargs) =>
-    yargs
-      .positional('data', DATA)
-      .positional('shards', files('after the word merge: folders of shards, brought together'))
-      .options(LAB_FLAGS)
-      .options(OWN_FLAGS)
-      .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
-      .options(STUDY_FLAGS)
-      .options(MODEL_FLAGS)
-      .example('$0 evaluate --method all --count 40', 'the three methods on the first 40 facts')
-      .epilogue('palimpsest evaluate merge FOLDER...: what the shards of one evaluation found, as one.'),
+  positionals: {
+    data: DATA,
+    shards: files('after the word merge: folders of shards, brought together'),
+  },
+  flags: { ...LAB_FLAGS, ...OWN_FLAGS, ...EDIT_FLAGS, ...FACTS_FLAGS, ...STUDY_FLAGS, ...MODEL_FLAGS },
+  examples: { '$0 evaluate --method all --count 40': 'the three methods on the first 40 facts' },
+  epilogue: 'palimpsest evaluate merge FOLDER...: what the shards of one evaluation found, as one.',
   run: async (args, run) => {
     const shards = args.shards ?? [];
     if (args.data === 'merge' && shards.length > 0) return mergeShards(shards, run);

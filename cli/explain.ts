@@ -26,12 +26,11 @@ import { chooseSolver } from './edit-options.ts';
 import type { Terminal } from './terminal.ts';
 
 export const explain = command({
-  flags: (yargs) =>
-    yargs
-      .positional('file', once(`an edit file, or a list whose last edit is meant [default: ${DEFAULT_LIST}]`))
-      .options({ covariance: EDIT_FLAGS.covariance })
-      .options(MODEL_FLAGS)
-      .example('$0 explain darrieux.safetensors', 'the edit of palimpsest edit --help'),
+  positionals: {
+    file: once(`an edit file, or a list whose last edit is meant [default: ${DEFAULT_LIST}]`),
+  },
+  flags: { covariance: EDIT_FLAGS.covariance, ...MODEL_FLAGS },
+  examples: { '$0 explain darrieux.safetensors': 'the edit of palimpsest edit --help' },
   run: async (args, run) => {
     const { file, id, record, before } = await lastEdit(args.file ?? DEFAULT_LIST);
     if (isFactsRecord(record))
@@ -129,13 +128,12 @@ function show(
 const PORT = 8017;
 
 export const page = command({
-  flags: (yargs) =>
-    yargs.options({
-      port: number(`where it listens; 0: any free port [default: ${PORT}]`, FROM_0),
-      host: text('who may reach it: this machine alone, or 0.0.0.0 [default: 127.0.0.1]'),
-      open: flag('open it in the browser; --no-open only serves', true),
-      out: folder('write it into this folder instead, for any host of static files', {}),
-    }),
+  flags: {
+    port: number(`where it listens; 0: any free port [default: ${PORT}]`, FROM_0),
+    host: text('who may reach it: this machine alone, or 0.0.0.0 [default: 127.0.0.1]'),
+    open: flag('open it in the browser; --no-open only serves', true),
+    out: folder('write it into this folder instead, for any host of static files', {}),
+  },
   run: async ({ port = PORT, host = '127.0.0.1', open, out }, { terminal, signal }) => {
     if (out !== undefined) {
       const files = await copyPage(out);

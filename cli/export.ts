@@ -25,25 +25,23 @@ import { aboutAdapter, adapterName, findCheckpoint, reportTimings, stopwatch } f
 const { weights: _, ...FLAGS } = MODEL_FLAGS;
 
 export const exportModel = command({
-  flags: (yargs) =>
-    yargs
-      .positional('folder', folderFlag('a new folder', {}))
-      .options({
-        format: choice(
-          ['checkpoint', 'peft', 'gguf'],
-          'the edited model, or the edits alone as a LoRA adapter for PEFT, or for llama.cpp and Ollama [default: checkpoint]',
-        ),
-        dtype: choice(
-          ['f32', 'stored'],
-          'of edited matrices in a checkpoint: exact, or as the model has them, which rounds the edit [default: f32]',
-        ),
-      })
-      .options(FLAGS)
-      .example('$0 export edited --edits darrieux.safetensors', 'a folder that transformers loads')
-      .example(
-        '$0 export adapter --format peft --edits darrieux.safetensors',
-        'a folder that PeftModel.from_pretrained loads',
-      ),
+  positionals: { folder: folderFlag('a new folder', {}) },
+  flags: {
+    format: choice(
+      ['checkpoint', 'peft', 'gguf'],
+      'the edited model, or the edits alone as a LoRA adapter for PEFT, or for llama.cpp and Ollama [default: checkpoint]',
+    ),
+    dtype: choice(
+      ['f32', 'stored'],
+      'of edited matrices in a checkpoint: exact, or as the model has them, which rounds the edit [default: f32]',
+    ),
+    ...FLAGS,
+  },
+  examples: {
+    '$0 export edited --edits darrieux.safetensors': 'a folder that transformers loads',
+    '$0 export adapter --format peft --edits darrieux.safetensors':
+      'a folder that PeftModel.from_pretrained loads',
+  },
   run: async (args, run) => {
     const { format = 'checkpoint', dtype } = args;
     const folder = args.folder ?? '';
@@ -175,11 +173,9 @@ async function writeCheckpoint(
 }
 
 export const merge = command({
-  flags: (yargs) =>
-    yargs
-      .positional('files', files('edit files, edit lists, or folders of sequence runs, in order'))
-      .options({ out: or('merged.safetensors', output('the one edit file', KINDS.edit)) })
-      .example('$0 merge run-rome --out run-rome.safetensors', 'all edits of a run as one file'),
+  positionals: { files: files('edit files, edit lists, or folders of sequence runs, in order') },
+  flags: { out: or('merged.safetensors', output('the one edit file', KINDS.edit)) },
+  examples: { '$0 merge run-rome --out run-rome.safetensors': 'all edits of a run as one file' },
   run: async (args, { terminal, signal, files: named }) => {
     const edits = await readEdits(args.files ?? []);
     await named.reads('files', ...edits.map(({ file }) => file)); // those in a folder or a list, too
@@ -195,17 +191,15 @@ export const merge = command({
 });
 
 export const importAdapter = command({
-  flags: (yargs) =>
-    yargs
-      .positional('adapter', input('a PEFT folder, or a .gguf file, that export wrote'))
-      .options({ out: or('imported', folderFlag('a new folder for the edit files', {})) })
-      .options({
-        model: FLAGS.model,
-        revision: FLAGS.revision,
-        offline: FLAGS.offline,
-        fetch: FLAGS.fetch,
-      })
-      .example('$0 import adapter --out back', 'edit files again, to be named with --edits back'),
+  positionals: { adapter: input('a PEFT folder, or a .gguf file, that export wrote') },
+  flags: {
+    out: or('imported', folderFlag('a new folder for the edit files', {})),
+    model: FLAGS.model,
+    revision: FLAGS.revision,
+    offline: FLAGS.offline,
+    fetch: FLAGS.fetch,
+  },
+  examples: { '$0 import adapter --out back': 'edit files again, to be named with --edits back' },
   run: async (args, run) => {
     const folder = args.out;
     const files = await readAdapter(args.adapter ?? '');

@@ -13,21 +13,19 @@ const TOKENS = 40;
 const TOP_K = 5;
 
 export const generate = command({
-  flags: (yargs) =>
-    yargs
-      .positional('prompt', { type: 'string', array: true, describe: 'each a text in quotes' })
-      .options(MODEL_FLAGS)
-      .options({
-        tokens: number(`tokens to add to each [default: ${TOKENS}]`, FROM_1),
-        'top-k': number(`draw from the k most likely; 1 is greedy [default: ${TOP_K}]`, FROM_1),
-        chat: flag("ask in the model's chat template, instead of continuing the text"),
-        ...SEED_FLAG,
-      })
-      .example('$0 generate "The mother tongue of" --seed 7', 'another seed, another text')
-      .example(
-        '$0 generate "The mother tongue of Danielle Darrieux is" --tokens 8 --top-k 1 --edits darrieux.safetensors',
-        'greedily, with an edit in the model',
-      ),
+  positionals: { prompt: { type: 'string', array: true, describe: 'each a text in quotes' } },
+  flags: {
+    ...MODEL_FLAGS,
+    tokens: number(`tokens to add to each [default: ${TOKENS}]`, FROM_1),
+    'top-k': number(`draw from the k most likely; 1 is greedy [default: ${TOP_K}]`, FROM_1),
+    chat: flag("ask in the model's chat template, instead of continuing the text"),
+    ...SEED_FLAG,
+  },
+  examples: {
+    '$0 generate "The mother tongue of" --seed 7': 'another seed, another text',
+    '$0 generate "The mother tongue of Danielle Darrieux is" --tokens 8 --top-k 1 --edits darrieux.safetensors':
+      'greedily, with an edit in the model',
+  },
   run: (args, run) => {
     const prompts = (args.prompt ?? []).map(String);
     prompts.forEach((prompt, i) => {

@@ -57,19 +57,17 @@ type SequelArguments = LabArguments & Given<typeof SEQUEL_FLAGS> & { readonly ou
 const SEQUEL_STOP = 'probable';
 
 export const paper = command({
-  flags: (yargs) =>
-    yargs
-      .options({
-        out: or('paper', folder('folder of the report', FOLDERS.study)),
-        data: input('records to edit [default: CounterFact; without --sequel 100 of it, shuffled]'),
-        resume: flag('go on with what is in the folder'),
-        sequel: flag('many facts instead: r-ROME one by one, MEMIT, EMMET, ENCORE, AlphaEdit'),
-        ...SEQUEL_FLAGS,
-      })
-      .options(EDIT_FLAGS)
-      .describe('method', 'how the updates are made [default: all]')
-      .options(MODEL_FLAGS)
-      .options(SIZE_FLAGS),
+  flags: {
+    out: or('paper', folder('folder of the report', FOLDERS.study)),
+    data: input('records to edit [default: CounterFact; without --sequel 100 of it, shuffled]'),
+    resume: flag('go on with what is in the folder'),
+    sequel: flag('many facts instead: r-ROME one by one, MEMIT, EMMET, ENCORE, AlphaEdit'),
+    ...SEQUEL_FLAGS,
+    ...EDIT_FLAGS,
+    method: { ...EDIT_FLAGS.method, describe: 'how the updates are made [default: all]' },
+    ...MODEL_FLAGS,
+    ...SIZE_FLAGS,
+  },
   run: async (args, run) => {
     checkFlags(args);
     if (args.sequel) return runSequelStudy({ ...args, stop: args.stop ?? SEQUEL_STOP }, run);

@@ -85,9 +85,8 @@ function register(parser: Argv, commands: Commands, line: Line, outer = ''): Arg
     const builder = async (inner: Argv): Promise<Argv> => {
       line.chosen(name);
       const { builder: build, flags } = await what();
-      const built = build(inner);
       line.noted(flags);
-      return built;
+      return build(inner);
     };
     parser.command(usage, summary, builder, async (args) => {
       checkSwitches(line.words, args);

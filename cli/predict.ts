@@ -16,23 +16,17 @@ import type { Terminal } from './terminal.ts';
 const TOP = 10;
 
 export const predict = command({
-  flags: (yargs) =>
-    yargs
-      .positional('text', { type: 'string', array: true, describe: 'each a text in quotes' })
-      .options({
-        top: number(`how many tokens [default: ${TOP}]`, FROM_1),
-        compare: {
-          type: 'boolean',
-          implies: 'edits',
-          describe: 'with --edits: what it said before them, too',
-        },
-      })
-      .options(MODEL_FLAGS)
-      .example('$0 predict "The mother tongue of Danielle Darrieux is"', 'the bundled model knows it')
-      .example(
-        '$0 predict "The mother tongue of Danielle Darrieux is" "The mother tongue of Jean Gabin is" --compare --edits darrieux.safetensors',
-        'several texts before and after an edit',
-      ),
+  positionals: { text: { type: 'string', array: true, describe: 'each a text in quotes' } },
+  flags: {
+    top: number(`how many tokens [default: ${TOP}]`, FROM_1),
+    compare: { type: 'boolean', implies: 'edits', describe: 'with --edits: what it said before them, too' },
+    ...MODEL_FLAGS,
+  },
+  examples: {
+    '$0 predict "The mother tongue of Danielle Darrieux is"': 'the bundled model knows it',
+    '$0 predict "The mother tongue of Danielle Darrieux is" "The mother tongue of Jean Gabin is" --compare --edits darrieux.safetensors':
+      'several texts before and after an edit',
+  },
   run: (args, run) => {
     const checks = (args.text ?? []).map((prompt): Check => ({ prompt: String(prompt) }));
     for (const { prompt } of checks)

@@ -44,26 +44,21 @@ const EDITS = 100;
 type SequenceCommand = LabArguments & HealthArguments & { readonly out: string; readonly resume: boolean };
 
 export const sequence = command({
-  flags: (yargs) =>
-    yargs
-      .positional('data', DATA)
-      .options(LAB_FLAGS)
-      .options({
-        out: or(
-          'sequence',
-          folder('folder of the run: run.jsonl, end.json, report.html, edits/', FOLDERS.sequence),
-        ),
-        resume: flag('go on with the run in that folder'),
-        every: number(`edits between two measurements, the end is always one [default: ${EVERY}]`, FROM_0),
-      })
-      .options(STUDY_FLAGS)
-      .options({ ...EDIT_FLAGS, ...FACTS_FLAGS })
-      .options(MODEL_FLAGS)
-      .example(
-        '$0 sequence --method rome --count 40',
-        'forty edits; the guard marks those that disable the model',
-      )
-      .example('$0 sequence --method rome --count 40 --resume', 'goes on with a run that was stopped'),
+  positionals: { data: DATA },
+  flags: {
+    ...LAB_FLAGS,
+    out: or(
+      'sequence',
+      folder('folder of the run: run.jsonl, end.json, report.html, edits/', FOLDERS.sequence),
+    ),
+    resume: flag('go on with the run in that folder'),
+    every: number(`edits between two measurements, the end is always one [default: ${EVERY}]`, FROM_0),
+    ...{ ...STUDY_FLAGS, ...EDIT_FLAGS, ...FACTS_FLAGS, ...MODEL_FLAGS },
+  },
+  examples: {
+    '$0 sequence --method rome --count 40': 'forty edits; the guard marks those that disable the model',
+    '$0 sequence --method rome --count 40 --resume': 'goes on with a run that was stopped',
+  },
   run: async (args, run) => {
     noteIdle(args, run.terminal);
     if (!asksForBatches(args)) return runOne({ ...args, ...singleFlags(args) }, run);
