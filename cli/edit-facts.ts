@@ -72,8 +72,7 @@ async function write(
   args: EditFactsArguments,
   checks: readonly Check[],
 ): Promise<Report> {
-  const { session, facts, journal } = open;
-  const { model, timed, terminal } = session;
+  const { model, timed, terminal, facts, journal } = open;
   const { out, dump } = args;
   const asked = async (): Promise<State[]> =>
     (await timed('judge', () => scoreRewrites(model, facts))).map(stateOf);
@@ -102,7 +101,7 @@ async function write(
         )
       : undefined;
   if (!error && (out !== undefined || dump !== undefined))
-    await timed('write', () => writeFactsRun(writtenFacts(open, lines), args, session.signal));
+    await timed('write', () => writeFactsRun(writtenFacts(open, lines), args, open.signal));
   showLayers(terminal, lines);
   showOutcomes(terminal, outcomes, open.writing.method);
   if (checks.length > 0) {
@@ -138,7 +137,7 @@ async function write(
     out,
     dump,
   };
-  return session.report(result, error);
+  return open.report(result, error);
 }
 
 /** What was written, and what can be taken out again. @param batches facts of each that was kept */

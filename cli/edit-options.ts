@@ -184,8 +184,7 @@ export async function chooseSolver(session: Session, layer: number, wanted = 'au
 }
 
 /** What an edit needs beside its request: found once, before the first one. */
-export interface Editing {
-  readonly session: Session;
+export interface Editing extends Session {
   readonly edit: EditSettings;
   /** Of everything random. */
   readonly seed: number;
@@ -226,6 +225,6 @@ export async function withEditing<T>(
     const contexts = given ?? (await sampledContexts(session, seed));
     await applyNamed(session);
     const edit = { ...valueOptionsFrom(args, found.entry), layer, contexts, solver, freeze: args.freeze };
-    return use({ session, edit, seed, contextsSeed: given ? undefined : seed, solverTitle: title });
+    return use({ ...session, edit, seed, contextsSeed: given ? undefined : seed, solverTitle: title });
   });
 }

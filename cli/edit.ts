@@ -76,9 +76,9 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
     throw new UsageError(
       '--out: an edit file holds one method, but --method all makes three. Choose one with --method.',
     );
-  return withEditing(args, run, async ({ session, edit: options, contextsSeed, solverTitle }) => {
-    const { model, timed, timings, terminal, signal } = session;
-    const { layer, contexts, solver } = options;
+  return withEditing(args, run, async (editing) => {
+    const { model, timed, timings, terminal, signal } = editing;
+    const { layer, contexts, solver } = editing.edit;
     const rows = editRows(model.tokenizer, request, contexts, model.dims);
     showTokens(terminal, model.tokenizer, rows);
     const prompt = rows.rewrites[0]?.ids.slice(0, rows.rewrites[0].promptLength) ?? [];
@@ -90,7 +90,7 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
     const before = await timed('probe', probe);
     const loss = lossView(terminal, layer, contexts.length);
     const edited = await computeEdit(model, request, {
-      ...options,
+      ...editing.edit,
       methods,
       rows,
       signal,
@@ -118,7 +118,7 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
       ]);
     }
     const { layout } = model.editedWeight(layer);
-    showNumbers(terminal, edited, outcomes, solverTitle, layout);
+    showNumbers(terminal, edited, outcomes, editing.solverTitle, layout);
     warnOfDanger(edited, terminal);
 
     terminal.print();
@@ -130,9 +130,9 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
     const [first] = outcomes;
     if (args.out !== undefined && first) {
       const { out } = args;
-      const file = { model, edit: edited, update: first.update, covariance: solver.key, seed: contextsSeed };
-      const earlier = session.edits.map(({ id }) => id);
-      await timed('write', () => writeEdit(out, { ...file, earlier }));
+      const circumstances = { covariance: solver.key, seed: editing.contextsSeed, earlier: editing.earlier };
+      const made = { model, edit: edited, update: first.update };
+      await timed('write', () => writeEdit(out, { ...made, ...circumstances }));
       terminal.say(
         `Wrote the edit to ${out}; try palimpsest predict ${JSON.stringify(sentence(request))} --compare --edits ${/\s/.test(out) ? JSON.stringify(out) : out}`,
       );
@@ -146,7 +146,7 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
       dump: args.dump,
     };
     const error = args.allowMiss ? undefined : missed(request, before, outcomes, args.out);
-    return session.report(result, error);
+    return editing.report(result, error);
   });
 }
 

@@ -78,8 +78,7 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
   const target = args.out === undefined ? undefined : resolve(args.out);
   const kept = target === undefined ? undefined : await openCases(target, run.files.runMode);
   return withEditing(args, run, async (editing) => {
-    const { session, edit, seed } = editing;
-    const { model, timed, terminal, signal } = session;
+    const { edit, seed, model, timed, terminal, signal } = editing;
     const settings = {
       ...settingsOf(editing, args, name),
       methods,
@@ -94,7 +93,7 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
     journal?.check(settings, facts);
     if (journal && !journal.head) await journal.begin({ schema: 1, settings });
     let finished = journal?.lines.length ?? 0;
-    if (finished > 0) session.note(`going on from ${plural(finished, 'case')} in ${place}`);
+    if (finished > 0) editing.note(`going on from ${plural(finished, 'case')} in ${place}`);
     // Cases of the cache are kept until their result is told.
     const letGo = async (): Promise<void> => {
       if (!kept && place !== undefined) await rm(place, { recursive: true, force: true });
@@ -122,12 +121,12 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
       .catch(stopped)
       .finally(end);
     const part = shard ? `, shard ${shard.index} of ${shard.of}` : '';
-    const { length: earlier } = session.edits;
+    const { length: earlier } = editing.edits;
     const which = earlier === 0 ? 'unedited model' : `model with ${plural(earlier, 'edit')}`;
     terminal.heading(`${facts.length} of ${name}${part}, each on the ${which}`);
     const missing = missingMeasures(facts);
     const result = tellEvaluation(terminal, { cases, methods, seed, missing, listOnly: args.findDisabling });
-    return { ...session.report({ ...result, folder: target }), told: letGo };
+    return { ...editing.report({ ...result, folder: target }), told: letGo };
   }).finally(() => kept?.close());
 }
 

@@ -94,8 +94,7 @@ export async function underBar<Head extends FactsHead, T>(
   own: object,
   write: (options: BatchOptions, begun: Pick<FactsHead, 'settings' | 'anchor'>) => Promise<T>,
 ): Promise<T> {
-  const { session, facts, size, folder, journal } = open;
-  const { terminal, signal } = session;
+  const { model, terminal, timed, note, signal, facts, size, folder, journal } = open;
   const { onCollapse = 'warn', anchorNorm } = args;
   const settings = {
     ...open.settings,
@@ -112,15 +111,14 @@ export async function underBar<Head extends FactsHead, T>(
       `${folder}: run.json: expected what was asked of ${plural(facts.length, 'fact')}, found ${there}: it is damaged. Begin anew with --overwrite.`,
       'damaged_run',
     );
-  await checkBatches(session.model, facts, { writing: open.writing, size, signal });
+  await checkBatches(model, facts, { writing: open.writing, size, signal });
   // Before anything is written, and only once a run.
   const measure = (): Promise<number> =>
-    session.timed('anchor', () => measureAnchor(session.model, open.writing, facts.map(requestOf), signal));
+    timed('anchor', () => measureAnchor(model, open.writing, facts.map(requestOf), signal));
   const anchor = anchorNorm === 'measure' ? (journal.head?.anchor ?? (await measure())) : undefined;
-  if (anchor !== undefined)
-    session.note(`every value gets the length ${anchor.toPrecision(5)} (--anchor-norm)`);
+  if (anchor !== undefined) note(`every value gets the length ${anchor.toPrecision(5)} (--anchor-norm)`);
   const [batches, done] = [journal.lines.length, factsOf(journal.lines)];
-  if (done > 0) session.note(`going on from ${plural(done, 'fact')} in ${folder}`);
+  if (done > 0) note(`going on from ${plural(done, 'fact')} in ${folder}`);
   const bar = factsProgress(terminal, facts.length, done);
   const options: BatchOptions = {
     writing: anchor === undefined ? open.writing : anchoredAt(open.writing, anchor),
@@ -164,8 +162,7 @@ export function writtenFacts(
   open: FactsEditing & Pick<WrittenFacts, 'facts' | 'journal'>,
   lines: readonly BatchLine[],
 ): WrittenFacts {
-  const { session, facts, journal, covariances, settings, contextsSeed: seed, writing } = open;
-  const earlier = session.edits.map(({ id }) => id);
-  const circumstances = { method: writing.method, covariances, settings, seed, earlier };
-  return { model: session.model, facts, journal, lines, circumstances };
+  const { model, facts, journal, covariances, settings, contextsSeed: seed, earlier } = open;
+  const circumstances = { method: open.writing.method, covariances, settings, seed, earlier };
+  return { model, facts, journal, lines, circumstances };
 }

@@ -54,11 +54,10 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
   const format = { head: STUDY_HEAD, line: BATCH_LINE, nonFinite: 'object' } as const;
   const asked = ({ before }: StudyHead) => before.cases;
   return withFactsRun<StudyHead>(args, { ...data, folder, format, asked }, run, async (open) => {
-    const { session, facts, journal, layers } = open;
-    const { model, timed } = session;
+    const { model, timed, facts, journal, layers } = open;
     const { freeTokens = FREE_TOKENS } = args;
     const thresholds = thresholdsFrom(args);
-    const health = healthFrom(args, texts, session);
+    const health = healthFrom(args, texts, open);
     const own = { ...health.settings, thresholds, free_tokens: freeTokens };
     const study = await underBar(open, args, own, (options, begun) => {
       const all = { ...options, ...health.options, thresholds, freeTokens };
@@ -75,8 +74,7 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
 }
 
 async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: boolean): Promise<Report> {
-  const { session, writing, layers, seed, facts, size, name, folder } = open;
-  const { terminal } = session;
+  const { terminal, writing, layers, seed, facts, size, name, folder } = open;
   const { head, kept, written, end } = study;
   const lines = stepsOf(study);
   const ofKept = (cases: readonly Judged[]): Judged[] => cases.filter((_, i) => kept[i]);
@@ -103,13 +101,13 @@ async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: bool
     await writeSurvival(folder, survival);
     const command = `palimpsest sequence --method ${writing.method} --count ${facts.length} --batch ${size}`;
     const sequence = { method: writing.method, head, lines };
-    if (hasReport) await writeSequenceReport(folder, sequence, command, session, layers);
+    if (hasReport) await writeSequenceReport(folder, sequence, command, open, layers);
     terminal.say(
       `Wrote ${folder}: run.jsonl has a line a batch, end.json what holds${hasReport ? ', report.html the figures' : ''}.`,
     );
   }
   const of = ({ cases: _, ...measured }: Measured): object => measured;
-  return session.report({
+  return open.report({
     method: writing.method,
     layers,
     n: facts.length,

@@ -101,12 +101,12 @@ export function thresholdsFrom(args: Given<typeof LAB_FLAGS>): Thresholds {
 
 /** What decides the numbers of a run, whatever it measures; it goes on only with the same. */
 export function settingsOf(
-  { session, edit, seed }: Editing,
+  { settings, edit, seed }: Editing,
   args: LabArguments,
   data: string,
 ): Record<string, unknown> {
   return {
-    ...session.settings,
+    ...settings,
     layer: edit.layer,
     covariance: edit.solver.key,
     contexts: edit.contexts,

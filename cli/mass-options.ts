@@ -30,8 +30,7 @@ export type FactsArguments = Omit<EditArguments, 'method' | 'covariance'> &
   ModelArguments &
   Given<typeof FACTS_FLAGS>;
 
-export interface FactsEditing {
-  readonly session: Session;
+export interface FactsEditing extends Session {
   readonly writing: Writing;
   readonly layers: readonly number[];
   readonly seed: number;
@@ -53,13 +52,13 @@ export async function withFactsEditing<T>(
   if (method) return withMass(args, method, run, use);
   const anchorNorm = args.anchorNorm === 'measure' ? undefined : args.anchorNorm;
   const single = { ...args, ...singleFlags(args), anchorNorm };
-  return withEditing(single, run, ({ session, edit: one, ...seeds }) => {
-    const { layer, solver, contexts, freeze, ...value } = one;
-    const edit = { ...one, memory: memoryOf(args) };
+  return withEditing(single, run, (editing) => {
+    const { layer, solver, contexts, freeze, ...value } = editing.edit;
+    const edit = { ...editing.edit, memory: memoryOf(args) };
     const method = methodsFrom(single)[0] ?? 'r-rome';
     const chosen = { layers: [layer], covariances: { [layer]: solver.key } };
-    const settings = { ...session.settings, method, ...chosen, contexts, value, freeze };
-    return use({ session, writing: { kind: 'single', method, edit }, ...chosen, ...seeds, settings });
+    const settings = { ...editing.settings, method, ...chosen, contexts, value, freeze };
+    return use({ ...editing, writing: { kind: 'single', method, edit }, ...chosen, settings });
   });
 }
 
@@ -90,7 +89,7 @@ async function withMass<T>(
     const own = { method, ...chosen, contexts, value, freeze, ...massSettings(mass) };
     const settings = { ...session.settings, ...own };
     const contextsSeed = given ? undefined : seed;
-    return use({ session, writing: { ...mass, contexts }, ...chosen, seed, contextsSeed, settings });
+    return use({ ...session, writing: { ...mass, contexts }, ...chosen, seed, contextsSeed, settings });
   });
 }
 

@@ -79,8 +79,8 @@ export const paper = command({
     const plan = planOf(args);
     for (const method of plan.methods) await run.files.fills('--out', resolve(out, method), FOLDERS.run);
     const examples = await readTasks(plan.tasks);
-    return withEditing(args, run, async ({ session, edit, solverTitle }) => {
-      const { model, timed } = session;
+    return withEditing(args, run, async (session) => {
+      const { model, timed, edit, solverTitle } = session;
       const steps = stepsOn(terminal);
       const start = performance.now();
       const layers = Array.from({ length: model.dims.layers }, (_, i) => i);
@@ -169,10 +169,9 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
   const given = await contextsFrom(args, parseContextGroups);
   const out = resolve(args.out, 'sequel');
   await run.files.fills('--out', out, FOLDERS.run);
-  return withEditing(args, run, async (editing) => {
-    const { session, edit, solverTitle } = editing;
-    const { model, timed } = session;
-    const contexts = given ?? (await sampledGroups(session, editing.seed));
+  return withEditing(args, run, async (session) => {
+    const { model, timed, edit, solverTitle } = session;
+    const contexts = given ?? (await sampledGroups(session, session.seed));
     const covariance = args.covariance === undefined ? undefined : [args.covariance];
     const mass = [];
     for (const method of MASS_METHODS)
@@ -182,7 +181,7 @@ async function runSequelStudy(args: SequelArguments, run: Run): Promise<Report> 
       { kind: 'single', method: 'r-rome', edit: { ...edit, contexts: contexts.flat() } },
     ];
     const settings = {
-      ...settingsOf(editing, args, name),
+      ...settingsOf(session, args, name),
       contexts,
       methods: Object.fromEntries(mass.map((one) => [one.method, massSettings(one)])),
       value: mass[0]?.value,

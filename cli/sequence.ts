@@ -76,20 +76,19 @@ async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
   const format = { mode: run.files.runMode, head: SEQUENCE_HEAD, line: SEQUENCE_LINE };
   const journal = await openRun<SequenceHead, SequenceLine>(folder, format);
   return withEditing(args, run, async (editing) => {
-    const { session, edit, contextsSeed } = editing;
-    const { model, timed, terminal } = session;
-    const health = healthFrom(args, texts, session);
+    const { edit, model, timed, terminal } = editing;
+    const health = healthFrom(args, texts, editing);
     const settings = { ...settingsOf(editing, args, name), ...health.settings, method };
     journal.check(settings, facts);
     const lines: SequenceLine[] = [...journal.lines];
-    const earlier = [...session.edits.map(({ id }) => id), ...(await keptIds(folder, lines))];
+    const earlier = [...editing.earlier, ...(await keptIds(folder, lines))];
     const bar = terminal.progress('sequence');
     const options: SequenceOptions = {
       ...health.options,
       ...{ method, edit, thresholds: thresholdsFrom(args) },
       onKept: async ({ number: place, ...made }) => {
         const path = editPath(folder, place);
-        const circumstances = { covariance: edit.solver.key, seed: contextsSeed, earlier };
+        const circumstances = { covariance: edit.solver.key, seed: editing.contextsSeed, earlier };
         await writeEdit(path, { model, ...made, ...circumstances });
         earlier.push(await sha256File(path));
       },
@@ -105,7 +104,7 @@ async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
     ).finally(bar.stop);
     const head = journal.head as SequenceHead;
     const command = `palimpsest sequence --method ${method} --count ${lines.length}`;
-    await writeSequenceReport(folder, { method, head, lines }, command, session, [edit.layer]);
+    await writeSequenceReport(folder, { method, head, lines }, command, editing, [edit.layer]);
     const survival = survivalOf(survivors);
     await writeSurvival(folder, survival);
     showSequence(terminal, { head, lines });
@@ -115,7 +114,7 @@ async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
       `Wrote ${folder}: run.jsonl has a line an edit, end.json what holds, report.html the figures. ` +
         `The edits that were kept are in edits: palimpsest predict TEXT --edits ${args.out}`,
     );
-    return session.report({ ...resultOf(lines, folder), survival });
+    return editing.report({ ...resultOf(lines, folder), survival });
   }).finally(journal.close);
 }
 

@@ -41,6 +41,8 @@ export interface Session extends Run {
   readonly found: OpenedModel;
   /** Edits named with --edits; `applyNamed` puts them into the model. */
   readonly edits: readonly NamedEdit[];
+  /** Their ids. */
+  readonly earlier: readonly string[];
   readonly timings: Record<string, number>;
   /** Measures a phase in `timings`, and says so under --verbose. */
   readonly timed: <T>(phase: string, work: () => Promise<T>) => Promise<T>;
@@ -86,6 +88,7 @@ export async function withSession<T>(
     const weights = chooseStorage(gpu, checkpoint, { wanted: args.weights, editable, free: freeBytes() });
     const loading = { storage: weights.storage, editable, signal: run.signal };
     model = await timed('load', () => loadWatched(gpu, checkpoint, loading, terminal));
+    const earlier = edits.map(({ id }) => id);
     const about = {
       adapter: aboutAdapter(gpu),
       model: { id: model.id, sha256: model.sha256, weights: weights.storage },
@@ -99,14 +102,14 @@ export async function withSession<T>(
       weights,
       found,
       edits,
+      earlier,
       timings,
       timed,
       about,
-      settings: { adapter: about.adapter.description, model: about.model, edits: edits.map(({ id }) => id) },
+      settings: { adapter: about.adapter.description, model: about.model, edits: earlier },
       report: (found, error) => {
         reportTimings({ timings }, run);
-        const ids = edits.map(({ id }) => id);
-        const model = { ...about.model, ...(ids.length > 0 && { edits: ids }) };
+        const model = { ...about.model, ...(earlier.length > 0 && { edits: earlier }) };
         return { ...about, model, result: found, timings_ms: timings, error };
       },
     });

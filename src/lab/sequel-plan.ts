@@ -2,25 +2,20 @@
 import { METHOD_TABLE } from '../edit/method.ts';
 import type { Writing } from '../edit/writing.ts';
 
-export interface SequelPlan {
+export const SEQUEL_PLAN = {
   /** Numbers of facts, ascending. */
-  readonly sizes: readonly number[];
+  sizes: [1, 10, 100, 1000] as readonly number[],
   /** Facts of a batch where they come batch after batch. */
-  readonly batch: number;
-  /** Facts that are judged at most, evenly spread over those that were written; all where it is not said. */
-  readonly judged?: number | undefined;
-  /** The most facts that are written one by one or batch after batch with norm anchoring, too: these take most time. */
-  readonly anchored: number;
-  /** Facts whose values on the unedited model give the length of norm anchoring. */
-  readonly calibrated: number;
-}
-
-export const SEQUEL_PLAN: SequelPlan = {
-  sizes: [1, 10, 100, 1000],
   batch: 100,
+  /** Facts that are judged at most, evenly spread over those that were written; all where it is not said. */
+  judged: undefined as number | undefined,
+  /** The most facts that are written one by one or batch after batch with norm anchoring, too: these take most time. */
   anchored: 100,
+  /** Facts whose values on the unedited model give the length of norm anchoring. */
   calibrated: 100,
 };
+
+export type SequelPlan = Readonly<typeof SEQUEL_PLAN>;
 
 export type Mass = Extract<Writing, { kind: 'mass' }>;
 
