@@ -19,18 +19,16 @@ import { PHASES, benchPhase, memory, withBenchModel, type Phase } from './bench-
 import { command, type Report, type Run } from './commands.ts';
 import { KINDS } from './files.ts';
 import {
-  ABOVE_0,
   ADAPTER_FLAGS,
-  FROM_0,
-  FROM_1,
   WEIGHTS,
   choice,
   files,
   flag,
   input,
-  number,
   output,
+  positive,
   text,
+  whole,
 } from './flags.ts';
 import type { Given } from './flags.ts';
 import { aboutAdapter, adapterSection, adapterName } from './session.ts';
@@ -41,14 +39,14 @@ const OWN_FLAGS = {
   'model-size': choice(SIZES, 'phases on random weights of this size'),
   model: text('phases on this model [default: facts, which is bundled]'),
   weights: choice(STORAGES, WEIGHTS),
-  layer: number('the layer that is edited', FROM_0),
+  layer: whole('the layer that is edited', 0),
   contexts: input('JSON array of templates for the edit [default: 21 of 4 to 9 tokens]'),
   covariance: choice(
     ['identity', 'synthetic'],
     'of the edit; synthetic: drawn on the device, and factored [default: identity]',
   ),
-  steps: number('forward passes of the edit at most [default: 20]', FROM_1),
-  runs: number('timed runs of a phase; 0: the first alone [default: 3]', FROM_0),
+  steps: whole('forward passes of the edit at most [default: 20]', 1),
+  runs: whole('timed runs of a phase; 0: the first alone [default: 3]', 0),
   whole: flag('time the edit with --no-freeze too, in turns'),
   scaling: flag('the edit in all four sizes, and with longer contexts'),
   figure: output('with --scaling: write the curves as SVG', KINDS.figure),
@@ -56,7 +54,7 @@ const OWN_FLAGS = {
   compare: files('two rungs of a family or .wgsl files: A and B in turns'),
   as: files('with --compare: the kernel that files stand in for, as matmul_registers; one, or one each'),
   shape: text('sizes instead of those of the family, e.g. M,K,N for matmul'),
-  budget: number('seconds that the command may take; what does not fit is passed over', ABOVE_0),
+  budget: positive('seconds that the command may take; what does not fit is passed over'),
   offline: flag('never use the network'),
   ...ADAPTER_FLAGS,
 } as const;

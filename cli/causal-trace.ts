@@ -21,7 +21,7 @@ import { traceFact, type TraceOptions, type Tracing } from '../src/lab/trace.ts'
 import { command } from './commands.ts';
 import { contextsFrom, sampledContexts, valueOptionsFrom, type EditArguments } from './edit-options.ts';
 import { FOLDERS } from './files.ts';
-import { EDIT_FLAGS, FROM_0, FROM_1, LEAST_0, MODEL_FLAGS, folder, input, number, once } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, folder, input, number, once, whole } from './flags.ts';
 import { layerSolvers } from './covariance-build.ts';
 import { documentsOf, writeReport } from './lab.ts';
 import { applyNamed, introduce, withSession, type Session } from './session.ts';
@@ -36,15 +36,12 @@ export const causalTrace = command({
   flags: {
     prompt: once('a prompt with {} where the subject goes, instead of brackets'),
     subject: once('the subject, with --prompt'),
-    facts: number('average over so many facts of --data that the model knows', FROM_0),
-    sweep: number('edit so many facts of --data at each layer, too', FROM_0),
+    facts: whole('average over so many facts of --data that the model knows', 0),
+    sweep: whole('edit so many facts of --data at each layer, too', 0),
     data: input('facts, and subjects for the width of the noise [default: CounterFact]'),
-    samples: number('corrupted runs [default: 10]', FROM_1),
-    window: number(
-      'layers restored together for MLP and attention [default: 10, less in small models]',
-      FROM_1,
-    ),
-    noise: number('deviation of the noise [default: 3 deviations of the subjects’ embeddings]', LEAST_0),
+    samples: whole('corrupted runs [default: 10]', 1),
+    window: whole('layers restored together for MLP and attention [default: 10, less in small models]', 1),
+    noise: number('deviation of the noise [default: 3 deviations of the subjects’ embeddings]'),
     out: folder('write figures and a report to this folder', FOLDERS.report),
     ...EDIT_FLAGS,
     ...MODEL_FLAGS,

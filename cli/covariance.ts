@@ -15,19 +15,7 @@ import { printable } from '../src/printable.ts';
 import { command, type Run } from './commands.ts';
 import { count, follow, qualityOf, resultOf, tell, warnOfText } from './covariance-build.ts';
 import { KINDS } from './files.ts';
-import {
-  FROM_0,
-  FROM_1,
-  files,
-  flag,
-  input,
-  number,
-  output,
-  text,
-  ABOVE_0,
-  MODEL_FLAGS,
-  choice,
-} from './flags.ts';
+import { MODEL_FLAGS, choice, files, flag, input, output, positive, text, whole } from './flags.ts';
 import { findCheckpoint, introduce, withSession, type Session } from './session.ts';
 import type { Progress } from './terminal.ts';
 
@@ -46,10 +34,10 @@ export const build = command({
   flags: {
     corpus: files('text files (a document a line), .jsonl files ("text"), folders of these, or - for stdin'),
     format: choice(['text', 'jsonl'], 'of files whose name does not tell, and of stdin'),
-    tokens: number('stop after so many [default: the whole corpus]', { ...FROM_1, max: MOST_TOKENS }),
-    layer: number('the layer, from 0 [default: the edit layer known for the model]', FROM_0),
+    tokens: whole('stop after so many [default: the whole corpus]', 1, MOST_TOKENS),
+    layer: whole('the layer, from 0 [default: the edit layer known for the model]', 0),
     layers: text('several layers in one pass, such as 3,5,7'),
-    'save-every': number(`seconds after which the state is saved again [default: ${SAVE_SECONDS}]`, ABOVE_0),
+    'save-every': positive(`seconds after which the state is saved again [default: ${SAVE_SECONDS}]`),
     shard: text('one part of several: i/n with i from 0, auto/n or auto under Slurm, Kubernetes or MPI'),
     ...OUT_FLAG,
     'skip-special': flag('leave out keys of special tokens, such as the BOS in front of every text'),
@@ -173,7 +161,7 @@ export const importNpz = command({
   positionals: { npz: input('an archive of layer_stats') },
   flags: {
     model: text('the model it was computed with [default: facts, which is bundled]'),
-    layer: number('the layer it was computed for [default: as the archive or its name says]', FROM_0),
+    layer: whole('the layer it was computed for [default: as the archive or its name says]', 0),
     ...OUT_FLAG,
     offline: flag('never use the network'),
   },

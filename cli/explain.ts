@@ -20,7 +20,7 @@ import { distance, norm } from '../src/statistics.ts';
 import { DEFAULT_LIST } from './apply.ts';
 import { command } from './commands.ts';
 import { isEditList, readEdit, readEdits, type NamedEdit } from './edit-list.ts';
-import { EDIT_FLAGS, FROM_0, MODEL_FLAGS, flag, folder, number, once, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, flag, folder, once, text, whole } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
 import { chooseSolver } from './edit-options.ts';
 import type { Terminal } from './terminal.ts';
@@ -129,7 +129,7 @@ const PORT = 8017;
 
 export const page = command({
   flags: {
-    port: number(`where it listens; 0: any free port [default: ${PORT}]`, FROM_0),
+    port: whole(`where it listens; 0: any free port [default: ${PORT}]`, 0),
     host: text('who may reach it: this machine alone, or 0.0.0.0 [default: 127.0.0.1]'),
     open: flag('open it in the browser; --no-open only serves', true),
     out: folder('write it into this folder instead, for any host of static files', {}),

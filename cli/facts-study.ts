@@ -15,7 +15,7 @@ import { left, right, someRows } from '../src/table.ts';
 import type { Report, Run } from './commands.ts';
 import { massMethodOf } from './edit-options.ts';
 import { underBar, withFactsRun, writtenFacts, type FactsRun } from './facts-run.ts';
-import { FROM_0, number, type Given } from './flags.ts';
+import { whole, type Given } from './flags.ts';
 import { HEALTH_FLAGS, factsFrom, healthFrom, readHealth, thresholdsFrom, writeReport } from './lab.ts';
 import type { DATA, HealthArguments } from './lab.ts';
 import type { FactsArguments } from './mass-options.ts';
@@ -29,9 +29,9 @@ const WORST = 5;
 /** Beside those of an edit and of facts. */
 export const STUDY_FLAGS = {
   ...HEALTH_FLAGS,
-  'free-tokens': number(
+  'free-tokens': whole(
     `with --batch: tokens that the model writes by itself after every prompt; 0 for none [default: ${FREE_TOKENS}]`,
-    FROM_0,
+    0,
   ),
 } as const;
 

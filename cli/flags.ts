@@ -18,7 +18,7 @@ export type Given<Flags extends Readonly<Record<string, Options>>> = {
 interface Range {
   readonly integer?: boolean;
   readonly min?: number;
-  readonly max?: number;
+  readonly max?: number | undefined;
   /** The number itself is excluded. */
   readonly above?: number;
 }
@@ -33,14 +33,25 @@ export function text(describe: string) {
   return { type: 'string', nargs: 1, describe, coerce: filled } as const;
 }
 
-/** Whole numbers from 0 or 1 on, and any from 0 on or above it. */
-export const FROM_0 = { integer: true, min: 0 } as const;
-export const FROM_1 = { integer: true, min: 1 } as const;
-export const LEAST_0 = { min: 0 } as const;
-export const ABOVE_0 = { above: 0 } as const;
+/** A flag with one whole number. */
+export function whole(describe: string, min: 0 | 1, max?: number) {
+  return ranged(describe, { integer: true, min, max });
+}
 
-/** A flag with one number. It has no type for yargs, which would turn what is no number into NaN before we see it. */
-export function number(describe: string, range: Range) {
+/** A flag with one number from 0 on. */
+export function number(describe: string) {
+  return ranged(describe, { min: 0 });
+}
+
+/** A flag with one number above 0. */
+export function positive(describe: string) {
+  return ranged(describe, ABOVE_0);
+}
+
+const ABOVE_0 = { above: 0 };
+
+/** It has no type for yargs, which would turn what is no number into NaN before we see it. */
+function ranged(describe: string, range: Range) {
   const coerce = (value: unknown, name?: string): number | undefined =>
     inRange(filled(value, name), range, name);
   return { nargs: 1, describe, coerce } as const;
@@ -157,7 +168,7 @@ export const MODEL_FLAGS = grouped('The model, and what it runs on:', {
 } as const);
 
 export const SEED_FLAG = {
-  seed: number('of everything random [default: 0]', FROM_0),
+  seed: whole('of everything random [default: 0]', 0),
 } as const;
 
 /** The losses of all steps lie in one buffer. */
@@ -166,25 +177,22 @@ const MOST_STEPS = 100_000;
 /** All commands that make an edit. */
 export const EDIT_FLAGS = grouped(EDIT_GROUP, {
   method: choice([...METHODS, 'all'] as const, 'how the update is made [default: r-rome]'),
-  layer: number('the layer whose MLP is edited, from 0 [default: that known for the model]', FROM_0),
+  layer: whole('the layer whose MLP is edited, from 0 [default: that known for the model]', 0),
   contexts: input('JSON array of templates with one {} each [default: sampled with --seed]'),
   covariance: input('auto, identity, or a covariance file [default: auto]'),
-  steps: number(`forward passes at most [default: ${VALUE_DEFAULTS.steps}]`, { ...FROM_1, max: MOST_STEPS }),
-  'learning-rate': number(`of Adam [default: ${VALUE_DEFAULTS.learningRate}]`, ABOVE_0),
-  clamp: number('longest delta, in lengths of v0 [default: that known for the model, else 4]', ABOVE_0),
-  'kl-factor': number(
-    `weight of what else is said of the subject [default: ${VALUE_DEFAULTS.klFactor}]`,
-    LEAST_0,
-  ),
-  'weight-decay': number(`weight of the length of delta [default: ${VALUE_DEFAULTS.weightDecay}]`, LEAST_0),
+  steps: whole(`forward passes at most [default: ${VALUE_DEFAULTS.steps}]`, 1, MOST_STEPS),
+  'learning-rate': positive(`of Adam [default: ${VALUE_DEFAULTS.learningRate}]`),
+  clamp: positive('longest delta, in lengths of v0 [default: that known for the model, else 4]'),
+  'kl-factor': number(`weight of what else is said of the subject [default: ${VALUE_DEFAULTS.klFactor}]`),
+  'weight-decay': number(`weight of the length of delta [default: ${VALUE_DEFAULTS.weightDecay}]`),
   'on-collapse': choice(['warn', 'refuse'], 'what to do with an edit that would disable the model'),
   stop: choice(
     ['loss', 'probable'],
     'when the search for a value ends early: at a small loss, or also once the target is the most probable [default: loss; of paper --sequel probable]',
   ),
-  'stop-after': number(
+  'stop-after': whole(
     'with --stop probable: steps at which every sampled context says the whole target [default: 4]',
-    FROM_1,
+    1,
   ),
   'anchor-norm': {
     type: 'string',
@@ -223,21 +231,19 @@ export const FACTS_FLAGS = grouped('Many facts at once:', {
     file: { role: 'input' },
     group: EDIT_GROUP,
   },
-  batch: number('facts at a time [default: all at once]', FROM_1),
-  'covariance-weight': number(
+  batch: whole('facts at a time [default: all at once]', 1),
+  'covariance-weight': positive(
     `facts that C stands for: lambda of MEMIT and ENCORE, w of EMMET [default: ${numberOf(MASS_DEFAULTS.covarianceWeight)}]`,
-    ABOVE_0,
   ),
-  epsilon: number(`EMMET: weight of what may be left undone [default: ${MASS_DEFAULTS.epsilon}]`, ABOVE_0),
-  'norm-weight': number(`ENCORE: weight of |U| [default: ${MASS_DEFAULTS.normWeight}]`, LEAST_0),
-  'null-space-threshold': number(
+  epsilon: positive(`EMMET: weight of what may be left undone [default: ${MASS_DEFAULTS.epsilon}]`),
+  'norm-weight': number(`ENCORE: weight of |U| [default: ${MASS_DEFAULTS.normWeight}]`),
+  'null-space-threshold': positive(
     `AlphaEdit: eigenvalues of C below it count as null [default: ${MASS_DEFAULTS.nullSpaceThreshold}]`,
-    ABOVE_0,
   ),
-  ridge: number(`AlphaEdit: L2 [default: ${MASS_DEFAULTS.ridge}]`, ABOVE_0),
+  ridge: positive(`AlphaEdit: L2 [default: ${MASS_DEFAULTS.ridge}]`),
   conflicts: choice(
     ['refuse', 'last'],
     'facts that contradict each other: an error, or the last of them is written [default: refuse]',
   ),
-  memory: number('MiB that the search for values may take [default: 1,024]', ABOVE_0),
+  memory: positive('MiB that the search for values may take [default: 1,024]'),
 } as const);

@@ -5,7 +5,7 @@ import { generate as generateText } from '../src/models/generate.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';
 import { plural, short } from '../src/numerals.ts';
 import { command } from './commands.ts';
-import { FROM_1, MODEL_FLAGS, SEED_FLAG, flag, number } from './flags.ts';
+import { MODEL_FLAGS, SEED_FLAG, flag, whole } from './flags.ts';
 import { applyNamed, introduce, noteBrackets, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -16,8 +16,8 @@ export const generate = command({
   positionals: { prompt: { type: 'string', array: true, describe: 'each a text in quotes' } },
   flags: {
     ...MODEL_FLAGS,
-    tokens: number(`tokens to add to each [default: ${TOKENS}]`, FROM_1),
-    'top-k': number(`draw from the k most likely; 1 is greedy [default: ${TOP_K}]`, FROM_1),
+    tokens: whole(`tokens to add to each [default: ${TOKENS}]`, 1),
+    'top-k': whole(`draw from the k most likely; 1 is greedy [default: ${TOP_K}]`, 1),
     chat: flag("ask in the model's chat template, instead of continuing the text"),
     ...SEED_FLAG,
   },

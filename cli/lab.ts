@@ -19,27 +19,21 @@ import type { Study } from '../src/lab/report/study.ts';
 import type { SequenceLine } from '../src/lab/sequence.ts';
 import type { Model } from '../src/models/model.ts';
 import { said, type EditArguments, type Editing } from './edit-options.ts';
-import { FROM_0, FROM_1, LEAST_0, type Given, choice, input, number, text } from './flags.ts';
+import { choice, input, number, text, whole, type Given } from './flags.ts';
 import { adapterName, type ModelArguments, type Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Flags of both commands, beside those of an edit. */
 export const LAB_FLAGS = {
-  from: number('the first record, from 0 [default: 0]', FROM_0),
-  count: number('records [default: all]', FROM_1),
-  'suspect-cosine': number(
-    `|k · u| / (|k| |u|) below it is suspect [default: ${THRESHOLDS.suspectCosine}]`,
-    LEAST_0,
-  ),
-  'disabling-cosine': number(`and below it disabling [default: ${THRESHOLDS.disablingCosine}]`, LEAST_0),
-  'suspect-update': number(
-    `|u lambda^T| / |W| above it is suspect [default: ${THRESHOLDS.suspectUpdate}]`,
-    LEAST_0,
-  ),
-  'disabling-update': number(`and above it disabling [default: ${THRESHOLDS.disablingUpdate}]`, LEAST_0),
-  'text-tokens': number(
+  from: whole('the first record, from 0 [default: 0]', 0),
+  count: whole('records [default: all]', 1),
+  'suspect-cosine': number(`|k · u| / (|k| |u|) below it is suspect [default: ${THRESHOLDS.suspectCosine}]`),
+  'disabling-cosine': number(`and below it disabling [default: ${THRESHOLDS.disablingCosine}]`),
+  'suspect-update': number(`|u lambda^T| / |W| above it is suspect [default: ${THRESHOLDS.suspectUpdate}]`),
+  'disabling-update': number(`and above it disabling [default: ${THRESHOLDS.disablingUpdate}]`),
+  'text-tokens': whole(
     'tokens of a generated text, its prompt included; 0 for none [default: 100; of sequence and --batch 50]',
-    FROM_0,
+    0,
   ),
 } as const;
 
@@ -136,9 +130,9 @@ const PER_CLASS = 100;
 /** What is followed while a model is edited. */
 export const HEALTH_FLAGS = {
   'held-out': input(`text, a document a line, whose first ${HELD_OUT} are followed [default: WikiText]`),
-  'downstream-every': number('edits between two runs of the downstream tasks [default: 0, none]', FROM_0),
+  'downstream-every': whole('edits between two runs of the downstream tasks [default: 0, none]', 0),
   'downstream-tasks': text(`which, with commas between [default: ${TASKS.join()}]`),
-  'per-class': number(`examples of each class of a task [default: ${PER_CLASS}]`, FROM_1),
+  'per-class': whole(`examples of each class of a task [default: ${PER_CLASS}]`, 1),
   'rte-labels': choice(['glue', 'published'], 'published: entailed means False, as in the paper'),
 } as const;
 

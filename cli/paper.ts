@@ -19,7 +19,7 @@ import { command, type Report, type Run } from './commands.ts';
 import { layerSolvers } from './covariance-build.ts';
 import { contextsFrom, numbersOf, said, withEditing } from './edit-options.ts';
 import { FOLDERS } from './files.ts';
-import { EDIT_FLAGS, FROM_0, FROM_1, MODEL_FLAGS, flag, folder, input, number, or, text } from './flags.ts';
+import { EDIT_FLAGS, MODEL_FLAGS, flag, folder, input, or, text, whole } from './flags.ts';
 import type { Given } from './flags.ts';
 import { documentsOf, factsFrom, followed, readTasks, settingsOf, writeReport } from './lab.ts';
 import type { LabArguments } from './lab.ts';
@@ -28,26 +28,23 @@ import type { Session } from './session.ts';
 import { stepsOn } from './terminal.ts';
 
 const SIZE_FLAGS = {
-  records: number(`single edits [default: ${PAPER_PLAN.records}]`, FROM_1),
-  count: number(`edits of each sequence [default: ${PAPER_PLAN.edits}]`, FROM_1),
-  every: number(`edits between two measurements [default: ${PAPER_PLAN.every}]`, FROM_1),
-  'text-tokens': number(
-    `tokens of a generated text, prompt included [default: ${PAPER_PLAN.textTokens}]`,
-    FROM_0,
-  ),
-  'per-class': number(`examples of each class of a task [default: ${PAPER_PLAN.perClass}]`, FROM_1),
-  styled: number(`facts edited in other words [default: ${PAPER_PLAN.styled}]`, FROM_0),
-  traced: number(`facts traced [default: ${PAPER_PLAN.traced}]`, FROM_0),
-  swept: number(`facts edited at each layer [default: ${PAPER_PLAN.swept}]`, FROM_0),
+  records: whole(`single edits [default: ${PAPER_PLAN.records}]`, 1),
+  count: whole(`edits of each sequence [default: ${PAPER_PLAN.edits}]`, 1),
+  every: whole(`edits between two measurements [default: ${PAPER_PLAN.every}]`, 1),
+  'text-tokens': whole(`tokens of a generated text, prompt included [default: ${PAPER_PLAN.textTokens}]`, 0),
+  'per-class': whole(`examples of each class of a task [default: ${PAPER_PLAN.perClass}]`, 1),
+  styled: whole(`facts edited in other words [default: ${PAPER_PLAN.styled}]`, 0),
+  traced: whole(`facts traced [default: ${PAPER_PLAN.traced}]`, 0),
+  swept: whole(`facts edited at each layer [default: ${PAPER_PLAN.swept}]`, 0),
 } as const;
 
 const SEQUEL_FLAGS = {
   sizes: text(`with --sequel: numbers of facts [default: ${SEQUEL_PLAN.sizes.join()}]`),
-  batch: number(`with --sequel: facts of a batch [default: ${SEQUEL_PLAN.batch}]`, FROM_1),
-  judged: number('with --sequel: facts asked at most [default: all]', FROM_1),
-  anchored: number(
+  batch: whole(`with --sequel: facts of a batch [default: ${SEQUEL_PLAN.batch}]`, 1),
+  judged: whole('with --sequel: facts asked at most [default: all]', 1),
+  anchored: whole(
     `with --sequel: the most facts that are anchored one by one or in batches, too [default: ${SEQUEL_PLAN.anchored}]`,
-    FROM_0,
+    0,
   ),
 } as const;
 

@@ -9,7 +9,7 @@ import { percent } from '../src/numerals.ts';
 import { quoted } from '../src/printable.ts';
 import { cut, left, right, textWidth, type Column } from '../src/table.ts';
 import { command } from './commands.ts';
-import { FROM_1, MODEL_FLAGS, number } from './flags.ts';
+import { MODEL_FLAGS, whole } from './flags.ts';
 import { applyNamed, introduce, noteBrackets, withSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -18,7 +18,7 @@ const TOP = 10;
 export const predict = command({
   positionals: { text: { type: 'string', array: true, describe: 'each a text in quotes' } },
   flags: {
-    top: number(`how many tokens [default: ${TOP}]`, FROM_1),
+    top: whole(`how many tokens [default: ${TOP}]`, 1),
     compare: { type: 'boolean', implies: 'edits', describe: 'with --edits: what it said before them, too' },
     ...MODEL_FLAGS,
   },

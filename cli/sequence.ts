@@ -23,7 +23,7 @@ import {
   writeSurvival,
 } from './facts-study.ts';
 import { FOLDERS } from './files.ts';
-import { EDIT_FLAGS, FACTS_FLAGS, FROM_0, MODEL_FLAGS, flag, folder, number, or } from './flags.ts';
+import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, folder, or, whole } from './flags.ts';
 import {
   DATA,
   EVERY,
@@ -52,7 +52,7 @@ export const sequence = command({
       folder('folder of the run: run.jsonl, end.json, report.html, edits/', FOLDERS.sequence),
     ),
     resume: flag('go on with the run in that folder'),
-    every: number(`edits between two measurements, the end is always one [default: ${EVERY}]`, FROM_0),
+    every: whole(`edits between two measurements, the end is always one [default: ${EVERY}]`, 0),
     ...{ ...STUDY_FLAGS, ...EDIT_FLAGS, ...FACTS_FLAGS, ...MODEL_FLAGS },
   },
   examples: {
