@@ -11,7 +11,7 @@ import { EditRefused, UsageError } from '../src/errors.ts';
 import { writeFactsRun } from '../src/io/facts-files.ts';
 import { readText } from '../src/io/file.ts';
 import { writeBatches } from '../src/lab/fact-batches.ts';
-import type { Rivals } from '../src/lab/metrics.ts';
+import { logprobs, type Rivals } from '../src/lab/metrics.ts';
 import { scoreRewrites } from '../src/lab/probes.ts';
 import { BATCH_LINE, NUMBER, type BatchLine, type Entries } from '../src/lab/run-journal.ts';
 import { percent, plural, short } from '../src/numerals.ts';
@@ -157,12 +157,9 @@ function tellFiles(terminal: Terminal, { out, dump }: EditFactsArguments, batche
   if (dump !== undefined) terminal.say(`Wrote every matrix to ${dump}`);
 }
 
-function stateOf({ new: target, true: rival }: Rivals): State {
-  return {
-    target_logprob: -target.nll,
-    took: target.hits === target.predicted.length,
-    true_logprob: rival && -rival.nll,
-  };
+function stateOf(rivals: Rivals): State {
+  const { hits, predicted } = rivals.new;
+  return { ...logprobs(rivals), took: hits === predicted.length };
 }
 
 interface Outcome {

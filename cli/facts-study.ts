@@ -83,7 +83,7 @@ async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: bool
     written: summariseJudged(ofKept(written), seed),
     end: summariseJudged(ofKept(end.cases), seed),
   };
-  const survival = survivalOf(ofKept(end.cases));
+  const survival = await writeSurvival(folder, ofKept(end.cases));
   const forgotten = written.filter((one, i) => kept[i] && one.holds && !end.cases[i]?.holds).length;
   const missing = missingMeasures(facts);
   terminal.heading(
@@ -98,7 +98,6 @@ async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: bool
       `The largest singular value of W - W0 is ${short(sigma)}.`,
   );
   if (folder !== undefined) {
-    await writeSurvival(folder, survival);
     const command = `palimpsest sequence --method ${writing.method} --count ${facts.length} --batch ${size}`;
     const sequence = { method: writing.method, head, lines };
     if (hasReport) await writeSequenceReport(folder, sequence, command, open, layers);
@@ -153,16 +152,15 @@ function showJudged(
   );
 }
 
-/** Whether the edits that were kept still hold after the last one. */
-export function survivalOf<T extends { readonly holds: boolean }>(
+/** Whether the edits that were kept still hold after the last one: `end.json` of a run. */
+export async function writeSurvival<T extends { readonly holds: boolean }>(
+  folder: string | undefined,
   edits: readonly T[],
-): { readonly kept: number; readonly holding: number; readonly edits: readonly T[] } {
-  return { kept: edits.length, holding: edits.filter(({ holds }) => holds).length, edits };
-}
-
-/** `end.json` of a run. */
-export async function writeSurvival(folder: string, survival: ReturnType<typeof survivalOf>): Promise<void> {
-  await writeAtomic(join(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
+) {
+  const survival = { kept: edits.length, holding: edits.filter(({ holds }) => holds).length, edits };
+  if (folder !== undefined)
+    await writeAtomic(join(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
+  return survival;
 }
 
 export async function writeSequenceReport(

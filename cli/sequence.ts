@@ -18,7 +18,6 @@ import {
   asksForBatches,
   showSequence,
   studyFacts,
-  survivalOf,
   writeSequenceReport,
   writeSurvival,
 } from './facts-study.ts';
@@ -105,8 +104,7 @@ async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
     const head = journal.head as SequenceHead;
     const command = `palimpsest sequence --method ${method} --count ${lines.length}`;
     await writeSequenceReport(folder, { method, head, lines }, command, editing, [edit.layer]);
-    const survival = survivalOf(survivors);
-    await writeSurvival(folder, survival);
+    const survival = await writeSurvival(folder, survivors);
     showSequence(terminal, { head, lines });
     showSurvivors(terminal, survivors);
     for (const reason of missingMeasures(facts)) terminal.say(reason, '', 'dim');
