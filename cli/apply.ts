@@ -191,11 +191,7 @@ function checkNew(edit: NamedEdit, others: readonly NamedEdit[], path: string): 
 }
 
 /** The edit that a word names by number or id, and which batch of it: `2.5`, `1a2b3c4d.5`. */
-function findEdit(
-  word: string,
-  edits: readonly NamedEdit[],
-  path: string,
-): { edit: NamedEdit; batch: number | undefined } {
+function findEdit(word: string, edits: readonly NamedEdit[], path: string) {
   const [, name = word, batch] = /^(\w+)\.(\d+)$/.exec(word) ?? [];
   const byNumber = /^\d+$/.test(name) ? edits[Number(name) - 1] : undefined;
   const byId = name.length >= LEAST_ID ? edits.filter(({ id }) => id.startsWith(name.toLowerCase())) : [];

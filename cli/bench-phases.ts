@@ -10,7 +10,6 @@ import { syntheticSolver } from '../src/lab/bench/linear-algebra.ts';
 import type { Timing } from '../src/lab/bench/measure.ts';
 import { benchCovariance, benchGenerate, type Trace } from '../src/lab/bench/tokens.ts';
 import { byKernel, printProfile } from '../src/lab/profile.ts';
-import type { Checkpoint } from '../src/models/checkpoint.ts';
 import type { Model } from '../src/models/model.ts';
 import { predict } from '../src/models/predict.ts';
 import { MODEL_SIZES, randomCheckpoint, type PublishedSize } from '../src/models/random-checkpoint.ts';
@@ -59,12 +58,7 @@ export async function withBenchModel<T>(
 }
 
 /** A checkpoint, or random weights in a published size. */
-async function openBenchModel({
-  model = BUNDLED_MODEL,
-  modelSize,
-  layer,
-  offline,
-}: BenchArguments): Promise<{ checkpoint: Checkpoint; layer: number }> {
+async function openBenchModel({ model = BUNDLED_MODEL, modelSize, layer, offline }: BenchArguments) {
   const { checkpoint, entry } = await openModel(modelSize ? BUNDLED_MODEL : model, { offline });
   const middle = Math.floor((checkpoint.architecture.dims.layers - 1) / 2);
   if (!modelSize) return { checkpoint, layer: layer ?? entry?.edit_layer ?? middle };

@@ -146,10 +146,7 @@ function shapeOf(text: string, families: readonly Family[]): readonly number[] {
 }
 
 /** @throws UsageError naming what there is */
-function chosen({ family: name, compare, table, scaling, covariance }: BenchArguments): {
-  families: typeof FAMILIES;
-  phases: readonly Phase[];
-} {
+function chosen({ family: name, compare, table, scaling, covariance }: BenchArguments) {
   if (name === undefined) return { families: FAMILIES, phases: PHASES };
   const families = FAMILIES.filter((family) => family.name === name);
   const phases = PHASES.filter((phase) => phase === name);

@@ -15,11 +15,7 @@ import type { Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Runs a build, shows how far it is, and looks now and then whether u still moves. */
-export async function follow(
-  gpu: Gpu,
-  job: BuildJob,
-  { terminal, signal }: Run,
-): Promise<{ built: readonly BuiltFile[]; convergence: readonly Convergence[] }> {
+export async function follow(gpu: Gpu, job: BuildJob, { terminal, signal }: Run) {
   const view = buildProgress(terminal, job);
   const watch = watchOf(gpu, terminal);
   let built: readonly BuiltFile[] = [];
@@ -105,28 +101,16 @@ function watchOf(gpu: Gpu, terminal: Terminal) {
   return { looks, look };
 }
 
-/** How well C can be solved with. */
-interface Quality {
-  readonly effective_rank: number;
-  readonly condition: number;
-  readonly smallest_pivot: number;
-  readonly ridge: number;
-}
-
-/** Of a finished file; undefined for a part, and for a file from too little text. */
-export async function qualityOf(gpu: Gpu, { path, facts }: BuiltFile): Promise<Quality | undefined> {
+/** How well C can be solved with, of a finished file; undefined for a part, and for a file from too little text. */
+export async function qualityOf(gpu: Gpu, { path, facts }: BuiltFile) {
   if (facts.shards) return undefined;
   const file = await openCovariance(path);
   const { size, tokens } = facts;
   try {
     const solver = await covarianceSolver(gpu, { key: file.key, size, tokens, panels: await readC(file) });
-    try {
-      const { condition, effectiveRank } = await solver.spectrum();
-      const { smallestPivot, ridge } = solver.factor;
-      return { effective_rank: effectiveRank, condition, smallest_pivot: smallestPivot, ridge };
-    } finally {
-      solver.close();
-    }
+    const { smallestPivot, ridge } = solver.factor;
+    const { condition, effectiveRank } = await solver.spectrum().finally(() => solver.close());
+    return { effective_rank: effectiveRank, condition, smallest_pivot: smallestPivot, ridge };
   } catch (error) {
     if (error instanceof EditRefused) return undefined;
     throw error;
@@ -135,7 +119,7 @@ export async function qualityOf(gpu: Gpu, { path, facts }: BuiltFile): Promise<Q
 
 export function tell(
   { path, facts, reused }: BuiltFile,
-  quality: Quality | undefined,
+  quality: Awaited<ReturnType<typeof qualityOf>>,
   terminal: Terminal,
 ): void {
   terminal.print(path);

@@ -1,6 +1,6 @@
 /** From the flags of an edit to what the engine takes. Shared by all commands that edit. */
 import { SAMPLING_VERSION, parseContexts, sampleContexts } from '../src/edit/contexts.ts';
-import { covarianceSolver, identitySolver, type Solver } from '../src/edit/covariance-solver.ts';
+import { covarianceSolver, identitySolver } from '../src/edit/covariance-solver.ts';
 import type { EditSettings } from '../src/edit/edit.ts';
 import { MASS_METHODS, METHODS, type MassMethod, type Method } from '../src/edit/method.ts';
 import type { ValueOptions } from '../src/edit/value.ts';
@@ -43,11 +43,7 @@ export function massMethodOf(args: MethodAsked): MassMethod | undefined {
 }
 
 /** The flags that a command for one fact takes in another form. @throws UsageError for a method or flags of many facts */
-export function singleFlags(args: MethodAsked): {
-  method: Method | 'all' | undefined;
-  covariance: string | undefined;
-  layer: number | undefined;
-} {
+export function singleFlags(args: MethodAsked) {
   const { method, covariance } = args;
   if (massMethodOf(args))
     throw new UsageError(
@@ -160,18 +156,12 @@ export async function sampledContexts(session: Session, seed: number): Promise<s
   return cachedContexts(path, CONTEXTS, sample, session.note);
 }
 
-export interface ChosenSolver {
-  readonly solver: Solver;
-  /** For the line that says what is used. */
-  readonly title: string;
-}
-
 /**
- * The solver of a layer; it is given back with the session.
+ * The solver of a layer, with a title for the line that says what is used; it is given back with the session.
  *
  * @throws EditRefused when `auto` finds none: an edit without C is another method, and is never chosen silently
  */
-export async function chooseSolver(session: Session, layer: number, wanted = 'auto'): Promise<ChosenSolver> {
+export async function chooseSolver(session: Session, layer: number, wanted = 'auto') {
   if (wanted === 'identity') return { solver: identitySolver(), title: 'no covariance (C = I)' };
   const { checkpoint, entry } = session.found;
   const onNotice = session.note;

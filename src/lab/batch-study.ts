@@ -16,7 +16,7 @@ import type { Tensor } from '../tensor/tensor.ts';
 import { writeBatches, type BatchOptions } from './fact-batches.ts';
 import { healthOf, type HealthNumbers, type HealthOptions } from './health.ts';
 import { caseMetrics, holds, logprobs, summarise } from './metrics.ts';
-import type { CaseMetrics, FactScores, Summary } from './metrics.ts';
+import type { CaseMetrics, FactScores } from './metrics.ts';
 import { scoreFacts, writeFreely } from './probes.ts';
 import { RUN_HEAD, type BatchLine, type Entries, type RunJournal } from './run-journal.ts';
 
@@ -193,20 +193,14 @@ export function stepsOf({ head, lines }: Pick<Study, 'head' | 'lines'>): BatchSt
 }
 
 /** Metrics over facts, and the mean of free generation in percent. */
-export function summariseJudged(
-  cases: readonly Judged[],
-  seed: number,
-): Summary & { readonly free?: number } {
+export function summariseJudged(cases: readonly Judged[], seed: number) {
   const measures = cases.map(({ metrics }) => metrics);
   const free = mean(cases.flatMap((one) => one.free ?? []));
   return { ...summarise(measures, seed), ...(free !== undefined && { free: 100 * free }) };
 }
 
 /** Of each layer W, W₀ as it was before, |W − W₀| and |W₀|. */
-export async function movesOf(
-  model: Model,
-  before: ReadonlyMap<number, Tensor>,
-): Promise<{ layer: number; w: Tensor; w0: Tensor; moved: number; size: number }[]> {
+export async function movesOf(model: Model, before: ReadonlyMap<number, Tensor>) {
   const list = [];
   for (const [layer, w0] of before) {
     const w = model.editedWeight(layer).tensor;

@@ -81,11 +81,7 @@ export async function runTask(
 }
 
 /** @param answers a class each, or -1 */
-export function scoreAnswers(
-  task: Task,
-  truth: readonly number[],
-  answers: readonly number[],
-): Pick<TaskResult, 'n' | 'f1' | 'mcc' | 'accuracy' | 'invalid' | 'constant_f1'> {
+export function scoreAnswers(task: Task, truth: readonly number[], answers: readonly number[]) {
   const n = truth.length;
   const share = (count: number): number => (100 * count) / n;
   const constants = task.answers.map((_, label) => weightedF1(truth, Array<number>(n).fill(label)));
@@ -123,11 +119,7 @@ function choose(
 }
 
 /** As many examples as fit before the question; a question that is too long alone loses its beginning. */
-function fitPrompt(
-  model: Model,
-  task: Task,
-  texts: readonly string[],
-): { ids: number[]; shots: number; cut: boolean } {
+function fitPrompt(model: Model, task: Task, texts: readonly string[]) {
   const room = model.dims.context - ANSWER_TOKENS;
   for (let shots = task.shots.length; ; shots -= 1) {
     const ids = model.tokenizer.encode(promptOf(task, texts, shots));

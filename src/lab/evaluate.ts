@@ -133,11 +133,7 @@ export async function evaluate(
 const TOKENISED = 32;
 
 /** The facts in groups whose values are searched for together: a kill costs one group. */
-function* groupsOf(
-  model: Model,
-  facts: readonly Fact[],
-  edit: EditSettings,
-): Generator<{ readonly first: number; readonly group: readonly Fact[] }> {
+function* groupsOf(model: Model, facts: readonly Fact[], edit: EditSettings) {
   for (let from = 0; from < facts.length; from += TOKENISED) {
     const some = facts.slice(from, from + TOKENISED);
     for (const batch of searchedTogether(model, some.map(requestOf), edit))

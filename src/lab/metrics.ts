@@ -55,10 +55,7 @@ export function holds(rivals: Rivals): boolean {
 }
 
 /** Per token; the true one null where there is none. */
-export function logprobs(rivals: Rivals): {
-  readonly target_logprob: number;
-  readonly true_logprob: number | null;
-} {
+export function logprobs(rivals: Rivals) {
   return { target_logprob: -rivals.new.nll, true_logprob: rivals.true && -rivals.true.nll };
 }
 

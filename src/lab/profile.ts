@@ -47,11 +47,7 @@ export function byKernel(rows: readonly ProfileRow[]): ProfileRow[] {
 const MATMULS = new Set(MATMUL.map(({ kernel }) => kernel));
 
 /** ms in kernels, in the matrix products among them, and their flops a second: 0 without one. */
-export function kernelTime(rows: readonly ProfileRow[]): {
-  ms: number;
-  matmulMs: number;
-  matmulRate: number;
-} {
+export function kernelTime(rows: readonly ProfileRow[]) {
   const sum = (list: readonly ProfileRow[], of: 'ms' | 'flops'): number =>
     list.reduce((total, row) => total + row[of], 0);
   const products = rows.filter(({ kernel }) => MATMULS.has(kernel));

@@ -17,10 +17,7 @@ export function methodsOf(cases: readonly CaseResult[]): Method[] {
 }
 
 /** Every result of every case, or of one method. */
-export function resultsOf(
-  cases: readonly CaseResult[],
-  only?: Method,
-): { case: CaseResult; method: Method; result: MethodResult }[] {
+export function resultsOf(cases: readonly CaseResult[], only?: Method) {
   return cases.flatMap((one) =>
     (Object.entries(one.methods) as [Method, MethodResult][]).flatMap(([method, result]) =>
       only === undefined || method === only ? [{ case: one, method, result }] : [],

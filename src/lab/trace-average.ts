@@ -111,9 +111,7 @@ export function averageTracings(tracings: readonly Tracing[]): AverageTracing {
  * @returns also the mean over the facts of the effect at `layer` minus that at `next`, and half the width of its 95 %
  *   interval, NaN for fewer than 3 facts
  */
-export function layerContrast(
-  average: AverageTracing,
-): { layer: number; next: number; difference: number; margin: number } | undefined {
+export function layerContrast(average: AverageTracing) {
   const { effects, facts } = average;
   const row = effects.mlp?.['last subject token'] ?? [];
   const [layer, next] = [...row.keys()].sort((a, b) => (row[b] ?? NaN) - (row[a] ?? NaN));

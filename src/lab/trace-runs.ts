@@ -60,10 +60,7 @@ export function startRuns(s: Scope, model: Model, text: TraceText, samples: numb
 }
 
 /** P[o] of the clean run, and of the corrupted ones on average. */
-export async function baselines(
-  model: Model,
-  { text, samples, clean, states }: Runs,
-): Promise<{ clean: number; corrupted: number }> {
+export async function baselines(model: Model, { text, samples, clean, states }: Runs) {
   const T = text.ids.length;
   const starts = (rows: number): number[] => Array.from({ length: rows }, (_, r) => r * T);
   return model.gpu.scope(async (s) => ({

@@ -128,18 +128,13 @@ export async function traceFact(
   };
 }
 
-interface Part {
-  readonly from: number;
-  readonly samples: number;
-}
-
 /** As many samples at a time as the widest of their states, and their logits, have room for. */
 export function sampleParts(
   { ids, object }: Pick<TraceText, 'ids' | 'object'>,
   samples: number,
   { F, D, V }: Pick<Model['dims'], 'F' | 'D' | 'V'>,
   together?: number,
-): Part[] {
+) {
   const bytes = 4 * Math.max(ids.length * Math.max(F, 3 * D), object.length * V);
   const most = together ?? Math.max(1, Math.floor(LOGIT_BYTES / bytes));
   return Array.from({ length: Math.ceil(samples / most) }, (_, i) => ({

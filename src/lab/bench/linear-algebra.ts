@@ -1,5 +1,5 @@
 /** Symmetric matrices in lower panels: S += KᵀK, C = L Lᵀ, and what one edit solves with it. */
-import { panelSolver, type CovarianceSolver } from '../../edit/covariance-solver.ts';
+import { panelSolver } from '../../edit/covariance-solver.ts';
 import { CHOLESKY, factorise, type CholeskyRung } from '../../edit/cholesky.ts';
 import { BLOCK, panelRow, panelWindow, readPanels, uploadPanels, zeroPanels } from '../../edit/panels.ts';
 import type { Panels } from '../../edit/panels.ts';
@@ -57,10 +57,7 @@ const SYNTHETIC_KEYS = 256;
  * C = I + KᵀK of 256 drawn keys of deviation 1, made and factored on the device: what C costs where there is no text. Its
  * condition is about F + 32 √F.
  */
-export async function syntheticSolver(
-  gpu: Gpu,
-  f: number,
-): Promise<{ readonly solver: CovarianceSolver; readonly makeMs: number; readonly factorMs: number }> {
+export async function syntheticSolver(gpu: Gpu, f: number) {
   let [made, start] = [0, performance.now()];
   const solver = await panelSolver(gpu, { key: 'synthetic', tokens: SYNTHETIC_KEYS }, async (owner) => {
     const c = zeroPanels(owner, f, 'synthetic_covariance');

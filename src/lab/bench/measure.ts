@@ -109,12 +109,7 @@ export async function* measureAll(
  *
  * @param only count the timestamps of this kernel alone
  */
-export async function runs(
-  gpu: Gpu,
-  prepared: Prepared,
-  count: number,
-  only?: string,
-): Promise<{ readonly wall: number; readonly timestamps?: number | undefined }> {
+export async function runs(gpu: Gpu, prepared: Prepared, count: number, only?: string) {
   const start = performance.now();
   gpu.timer.start();
   for (let i = 0; i < count; i += 1) {
