@@ -17,22 +17,19 @@ import { BATCH_LINE, NUMBER, type BatchLine, type Entries } from '../src/lab/run
 import { percent, plural, short } from '../src/numerals.ts';
 import { left, right, someRows } from '../src/table.ts';
 import type { Report, Run } from './commands.ts';
+import type { OWN_FLAGS } from './edit.ts';
 import { FACTS_HEAD, underBar, withFactsRun, writtenFacts } from './facts-run.ts';
 import type { FactsHead, FactsRun } from './facts-run.ts';
 import { FOLDERS } from './files.ts';
-import type { FactsArguments, FactsEditing } from './mass-options.ts';
+import type { Given } from './flags.ts';
+import type { FactsArguments } from './edit-options.ts';
+import type { FactsEditing } from './mass-options.ts';
 import { answer, readChecks, showAnswers, type Answer, type Check } from './predict.ts';
 import type { Terminal } from './terminal.ts';
 
 const LISTED = 10;
 
-export interface EditFactsArguments extends FactsArguments {
-  readonly facts?: string | undefined;
-  readonly out?: string | undefined;
-  readonly dump?: string | undefined;
-  readonly check?: string | undefined;
-  readonly resume: boolean;
-}
+type EditFactsArguments = FactsArguments & Given<typeof OWN_FLAGS>;
 
 /** A fact before the first was written, or after the last. */
 const STATE = { target_logprob: NUMBER, took: v.boolean(), true_logprob: v.nullable(v.number()) };

@@ -28,15 +28,12 @@ export function said<T extends object>(values: T): { [Name in keyof T]?: Exclude
 const STOP_AFTER = 4;
 
 export type EditArguments = Given<typeof EDIT_FLAGS>;
-type FactsAsked = Omit<EditArguments, 'method' | 'covariance'> & Given<typeof FACTS_FLAGS>;
+/** Of commands that write one fact or many. */
+export type FactsArguments = Omit<EditArguments, 'method' | 'covariance'> &
+  ModelArguments &
+  Given<typeof FACTS_FLAGS>;
 
-/** What commands that write one fact or many are asked for alike. */
-interface MethodAsked {
-  readonly method?: Method | 'all' | MassMethod | undefined;
-  readonly covariance?: readonly string[] | undefined;
-  readonly layer?: number | undefined;
-  readonly layers?: string | undefined;
-}
+type MethodAsked = Pick<FactsArguments, 'method' | 'covariance' | 'layer' | 'layers'>;
 
 export function massMethodOf(args: MethodAsked): MassMethod | undefined {
   return MASS_METHODS.find((method) => method === args.method);
@@ -88,7 +85,7 @@ const OF_METHODS: Readonly<Record<string, readonly (Method | MassMethod)[]>> = {
 };
 
 /** Names flags that change nothing, since silence would look like consent: scripts give one set to all methods. */
-export function noteIdle(args: FactsAsked, terminal: Terminal): void {
+export function noteIdle(args: FactsArguments, terminal: Terminal): void {
   const { method = 'r-rome', stop, stopAfter } = args;
   for (const [flag, methods] of Object.entries(OF_METHODS)) {
     const given = (args as Readonly<Record<string, unknown>>)[flag] !== undefined;

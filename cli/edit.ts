@@ -26,7 +26,7 @@ import type { Terminal } from './terminal.ts';
 
 const LISTED = 10;
 
-const OWN_FLAGS = {
+export const OWN_FLAGS = {
   prompt: once('a prompt with {} where the subject goes, instead of brackets'),
   subject: once('the subject, with --prompt'),
   target: once('the target'),

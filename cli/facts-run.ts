@@ -16,7 +16,8 @@ import { RUN_HEAD, type BatchLine, type Entries } from '../src/lab/run-journal.t
 import { duration, plural } from '../src/numerals.ts';
 import type { Report, Run } from './commands.ts';
 import { tellDanger } from './lab.ts';
-import { withFactsEditing, type FactsArguments, type FactsEditing } from './mass-options.ts';
+import type { FactsArguments } from './edit-options.ts';
+import { withFactsEditing, type FactsEditing } from './mass-options.ts';
 import type { Progress, Terminal } from './terminal.ts';
 
 /** What is written of every run before its first batch. */
@@ -47,7 +48,7 @@ export interface FactsRun<Head extends FactsHead> extends FactsEditing, FactsSou
 
 /** Opens a run and all that its facts are written with, and runs `use`. */
 export async function withFactsRun<Head extends FactsHead>(
-  args: FactsArguments & { readonly resume: boolean },
+  args: FactsArguments & { readonly resume?: boolean | undefined },
   source: FactsSource<Head>,
   run: Run,
   use: (open: FactsRun<Head>) => Promise<Report>,

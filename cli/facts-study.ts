@@ -13,12 +13,11 @@ import { BATCH_LINE } from '../src/lab/run-journal.ts';
 import { plural, short } from '../src/numerals.ts';
 import { left, right, someRows } from '../src/table.ts';
 import type { Report, Run } from './commands.ts';
-import { massMethodOf } from './edit-options.ts';
+import { massMethodOf, type FactsArguments } from './edit-options.ts';
 import { underBar, withFactsRun, writtenFacts, type FactsRun } from './facts-run.ts';
 import { whole, type Given } from './flags.ts';
 import { HEALTH_FLAGS, factsFrom, healthFrom, readHealth, thresholdsFrom, writeReport } from './lab.ts';
 import type { DATA, HealthArguments } from './lab.ts';
-import type { FactsArguments } from './mass-options.ts';
 import type { Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
 

@@ -22,13 +22,8 @@ import {
   valueOptionsFrom,
   withEditing,
 } from './edit-options.ts';
-import type { EditArguments } from './edit-options.ts';
-import type { FACTS_FLAGS, Given } from './flags.ts';
-import { applyNamed, introduce, withSession, type ModelArguments, type Session } from './session.ts';
-
-export type FactsArguments = Omit<EditArguments, 'method' | 'covariance'> &
-  ModelArguments &
-  Given<typeof FACTS_FLAGS>;
+import type { FactsArguments } from './edit-options.ts';
+import { applyNamed, introduce, withSession, type Session } from './session.ts';
 
 export interface FactsEditing extends Session {
   readonly writing: Writing;

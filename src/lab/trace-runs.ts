@@ -210,23 +210,17 @@ export function subjectNoise(
     const draw = normal(new Random(seed, from + j));
     const start = (j * tokens + subject[0]) * width;
     const end = (j * tokens + subject[1]) * width;
-    for (let i = start; i < end; i += 1) noise[i] = deviation * draw();
+    for (let i = start; i < end; i += 1) noise[i] = deviation * draw.next().value;
   }
   return noise;
 }
 
 /** Standard normal numbers, two from each pair of uniform ones. Source: Box and Muller 1958. */
-function normal(random: Random): () => number {
-  let spare: number | undefined;
-  return () => {
-    if (spare !== undefined) {
-      const kept = spare;
-      spare = undefined;
-      return kept;
-    }
+function* normal(random: Random): Generator<number, never> {
+  for (;;) {
     const radius = Math.sqrt(-2 * Math.log(1 - random.uniform()));
     const angle = 2 * Math.PI * random.uniform();
-    spare = radius * Math.sin(angle);
-    return radius * Math.cos(angle);
-  };
+    yield radius * Math.cos(angle);
+    yield radius * Math.sin(angle);
+  }
 }
