@@ -1,9 +1,10 @@
 /** Figures of where a model keeps its facts: causal tracing, and edits at each layer. */
 import { sentence } from '../../edit/template.ts';
+import { plural } from '../../numerals.ts';
 import { TOKEN_KINDS, bestLayer, recommendedLayer } from '../trace-average.ts';
 import type { TraceSite } from '../trace-runs.ts';
 import { panels, quantity } from './axes.ts';
-import { count, fixed } from './wording.ts';
+import { fixed } from './wording.ts';
 import type { Figure, Study } from './study.ts';
 import { RAMP, light, textWidth, type Size } from './theme.ts';
 
@@ -126,7 +127,7 @@ export function sweep({ sweep: scores = [] }: Study): Figure | undefined {
   return {
     name: 'sweep',
     title: 'Which layer to edit',
-    caption: `${count(scores[0]?.n ?? 0, 'single edit')} at each layer, in percent; S is the harmonic mean of the others. Best: layer ${best}.`,
+    caption: `${plural(scores[0]?.n ?? 0, 'single edit')} at each layer, in percent; S is the harmonic mean of the others. Best: layer ${best}.`,
     draw: () => ({
       height: 230,
       data: { values },

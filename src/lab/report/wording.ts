@@ -1,5 +1,6 @@
 /** What the report says in words: what the numbers say, in sentences, and how numbers and text are written. */
 import { median } from '../../statistics.ts';
+import { plural } from '../../numerals.ts';
 import { printableLines } from '../../printable.ts';
 import { methodsOf, summariseMethod } from '../summary.ts';
 import { bestLayer, recommendedLayer } from '../trace-average.ts';
@@ -24,8 +25,8 @@ function ofSequences({ sequences = [] }: Study): string[] {
     const facts = lines.at(-1)?.edit ?? 0;
     const all =
       facts === lines.length
-        ? `${count(facts, 'edit')} in sequence`
-        : `${count(facts, 'fact')} in ${lines.length} ${lines.length === 1 ? 'batch' : 'batches'}`;
+        ? `${plural(facts, 'edit')} in sequence`
+        : `${plural(facts, 'fact')} in ${lines.length} ${lines.length === 1 ? 'batch' : 'batches'}`;
     return [
       `<b>${title(method)}</b>, ${all}: ${judged}. ` +
         `The largest |Δ| is ${power(worst.normalised_update)}, at edit ${worst.edit}: ${fixed(times)} times the median.`,
@@ -45,7 +46,7 @@ function ofManyFacts({ sequel = [] }: Study): string[] {
   );
   if (each.length === 0) return [];
   return [
-    `${count(most, 'fact')} in the same weights, all asked at the end (unedited: perplexity ${large(before?.perplexity)}): ${each.join('; ')}.`,
+    `${plural(most, 'fact')} in the same weights, all asked at the end (unedited: perplexity ${large(before?.perplexity)}): ${each.join('; ')}.`,
   ];
 }
 
@@ -56,9 +57,9 @@ function ofSingleEdits({ evaluation }: Study): string[] {
   const each = methods.map((method) => {
     const { S, ES, disabling = 0 } = summariseMethod(cases, method, seed);
     const score = S === undefined ? '' : ` score ${fixed(S)} (efficacy ${fixed(ES)}),`;
-    return `<b>${title(method)}</b>${score} ${count(disabling, 'disabling edit')}`;
+    return `<b>${title(method)}</b>${score} ${plural(disabling, 'disabling edit')}`;
   });
-  return [`${count(cases.length, 'single edit')} of the unedited model: ${each.join('; ')}.`];
+  return [`${plural(cases.length, 'single edit')} of the unedited model: ${each.join('; ')}.`];
 }
 
 function ofLayers({ average, sweep = [] }: Study): string[] {
@@ -68,16 +69,16 @@ function ofLayers({ average, sweep = [] }: Study): string[] {
   if (average && traced !== undefined) {
     const restored = average.effects.mlp?.['last subject token'][traced];
     found.push(
-      `Causal tracing of ${count(average.n, 'fact')} points to layer ${traced}: there the MLPs at the subject's last token restore most, ` +
+      `Causal tracing of ${plural(average.n, 'fact')} points to layer ${traced}: there the MLPs at the subject's last token restore most, ` +
         `${fixed(100 * (restored ?? NaN))} of the ${fixed(100 * (average.clean - average.corrupted))} points of probability that the noise takes.`,
     );
   }
   if (swept !== undefined)
-    found.push(`Editing ${count(sweep[0]?.n ?? 0, 'fact')} at each layer works best at layer ${swept}.`);
+    found.push(`Editing ${plural(sweep[0]?.n ?? 0, 'fact')} at each layer works best at layer ${swept}.`);
   if (traced !== undefined && swept !== undefined && traced !== swept)
     found.push(
       `Tracing and edits disagree: layer ${traced} against layer ${swept}. Tracing shows where a fact is recalled, which need not be where it is best written ` +
-        `(Hase et al. 2023). For an edit layer go by the edits, but of enough facts: over ${count(sweep[0]?.n ?? 0, 'fact')}, small differences between layers may be chance.`,
+        `(Hase et al. 2023). For an edit layer go by the edits, but of enough facts: over ${plural(sweep[0]?.n ?? 0, 'fact')}, small differences between layers may be chance.`,
     );
   return found;
 }
@@ -120,10 +121,6 @@ export function large(x: number | null | undefined, digits = 1): string {
 function written(x: number | null | undefined, write: (x: number) => string): string {
   if (x === undefined || x === null) return '';
   return Number.isFinite(x) ? write(x) : 'not finite';
-}
-
-export function count(n: number, noun: string): string {
-  return `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
 }
 
 /** At most `most` characters, cut at a blank. */
