@@ -5,8 +5,8 @@
  */
 import type { Fact } from '../data/fact.ts';
 import { applyEdits, keepWeights } from '../edit/apply.ts';
-import { computeEdits, type Edit, type Update } from '../edit/edit.ts';
-import { judge, judgeBatch, type Thresholds, type Verdict } from '../edit/guard.ts';
+import type { Update } from '../edit/edit.ts';
+import { judgeBatch, type Thresholds, type Verdict } from '../edit/guard.ts';
 import { writeFacts, type LayerUpdate, type PastKeys } from '../edit/mass.ts';
 import { METHOD_TABLE } from '../edit/method.ts';
 import { editRows, type EditRows } from '../edit/rows.ts';
@@ -14,7 +14,7 @@ import { contextsOf, type Writing } from '../edit/writing.ts';
 import type { TraceRow } from '../edit/value-loss.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
-import { checkFacts, requestOf } from './evaluate.ts';
+import { checkFacts, editFacts, requestOf, type Edited } from './evaluate.ts';
 import { vectorOf, type BatchLine, type RunJournal } from './run-journal.ts';
 
 export interface BatchOptions {
@@ -139,22 +139,19 @@ function isKept(verdict: Verdict, { onCollapse = 'warn' }: BatchOptions): boolea
 async function writeOne(
   model: Model,
   facts: readonly Fact[],
-  { method, edit: settings }: Extract<Writing, { kind: 'single' }>,
+  { method, edit }: Extract<Writing, { kind: 'single' }>,
   options: BatchOptions,
 ): Promise<Wrote> {
-  const { thresholds, keepAll = false, signal } = options;
-  const requests = facts.map(requestOf);
-  const [edit] = await computeEdits(model, requests, { ...settings, methods: [method], signal });
-  const { trace, updates, vectors: found } = edit as Edit;
-  const update = updates.get(method) as Update;
-  const { layer, cosine } = update;
-  const verdict = judge(cosine, update.relativeUpdate, thresholds);
+  const [edited] = await editFacts(model, facts, [method], { ...options, edit });
+  const { trace, vectors: found } = (edited as Edited).edit;
+  const [update] = (edited as Edited).updates as [Update];
+  const { layer, verdict, cosine } = update;
   const kept = isKept(verdict, options);
   const wrote = { verdict, cosine, kept, layers: [layerLine(update, null)], traces: [trace] };
   if (!kept) return { ...wrote, vectors: new Map() };
   await applyEdits(model, [update]);
   const vectors = vectorsOf([update]);
-  if (keepAll) {
+  if (options.keepAll) {
     const isMean = METHOD_TABLE[method].residual === 'mean';
     const value = isMean ? found.v_mean : found.v_prompt;
     const R = found.v_star.map((x, i) => x - (value[i] ?? NaN));
