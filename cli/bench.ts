@@ -9,7 +9,7 @@ import { FAMILIES, measureRoof, type Roof } from '../src/lab/bench/compare.ts';
 import { benchEdit, contextsOfLength, scalingFigure } from '../src/lab/bench/edit.ts';
 import type { LengthPoint, SizePoint } from '../src/lab/bench/edit.ts';
 import { parseShape, type Family } from '../src/lab/bench/family.ts';
-import { loadRenderer } from '../src/lab/report/theme.ts';
+import { svgOf } from '../src/lab/report/theme.ts';
 import { MODEL_SIZES, type ModelSize } from '../src/models/random-checkpoint.ts';
 import { STORAGES } from '../src/models/storage.ts';
 import { giga, megabytes } from '../src/numerals.ts';
@@ -206,9 +206,8 @@ async function benchScaling(gpu: Gpu, args: BenchArguments, run: Run): Promise<o
     });
   }
   if (args.figure !== undefined) {
-    const draw = await loadRenderer();
     const title = `r-ROME edit, ${CONTEXTS} contexts, ${gpu.adapter.description}`;
-    const svg = await draw(scalingFigure(title, sizes, lengths));
+    const svg = await svgOf(scalingFigure(title, sizes, lengths));
     await writeAtomic(args.figure, `<!-- palimpsest bench edit --scaling -->\n${svg}`);
     terminal.print('', `Wrote ${args.figure}`);
   }

@@ -7,8 +7,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compile } from 'vega-lite';
 import { makeReport } from '../src/lab/report/page.ts';
-import { loadRenderer } from '../src/lab/report/theme.ts';
-import { PALETTE, RAMP } from '../src/lab/report/theme.ts';
+import { PALETTE, RAMP, svgOf } from '../src/lab/report/theme.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import { bySize } from '../src/lab/report/wording.ts';
 import { launch } from './browser.ts';
@@ -345,7 +344,6 @@ test('numbers that are no longer finite do not reach a figure', async () => {
 });
 
 test('a specification that vega-lite warns about is an error', async () => {
-  const draw = await loadRenderer();
   const bad = {
     data: { values: [] },
     mark: 'bar',
@@ -354,7 +352,7 @@ test('a specification that vega-lite warns about is an error', async () => {
       y: { aggregate: 'nonsense', field: 'b' },
     },
   };
-  const failure = await draw(bad as never).then(
+  const failure = await svgOf(bad as never).then(
     () => '',
     (error: Error) => error.message,
   );

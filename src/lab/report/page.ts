@@ -5,17 +5,7 @@ import * as layers from './layer-figures.ts';
 import * as lines from './line-figures.ts';
 import type { Figure, Study } from './study.ts';
 import { methodsTable, sequelTable, sequencesTable, worstSequenceTable, worstSingleTable } from './tables.ts';
-import {
-  FONT,
-  PALETTE,
-  SHAPES,
-  WIDTH,
-  complete,
-  darkRules,
-  loadRenderer,
-  standalone,
-  withOwnIds,
-} from './theme.ts';
+import { FONT, PALETTE, SHAPES, WIDTH, complete, darkRules, standalone, svgOf, withOwnIds } from './theme.ts';
 import { escape, findings, keepTogether } from './wording.ts';
 
 type ReportFiles = ReadonlyMap<string, string>;
@@ -73,12 +63,11 @@ async function figureHtml(
 ): Promise<string> {
   const words = `<h3>${escape(title)}</h3><p>${keepTogether(escape(caption))}</p>`;
   if (!draw) return `<div class="undrawn" id="${name}">${words}</div>`;
-  const render = await loadRenderer();
   const wide = complete(draw('wide'), 'wide');
-  const svg = await render(wide);
+  const svg = await svgOf(wide);
   files.set(`${name}.svg`, standalone(svg));
   files.set(`${name}.vl.json`, `${printableJson(wide, 1)}\n`);
-  const narrow = await render(complete(draw('narrow'), 'narrow'));
+  const narrow = await svgOf(complete(draw('narrow'), 'narrow'));
   return [
     `<figure id="${name}">`,
     `<figcaption>${words}</figcaption>`,

@@ -137,26 +137,24 @@ const THEME: Config = {
 };
 
 /** @throws Error for anything that vega or vega-lite warns about: a figure with a warning is wrong */
-export async function loadRenderer(): Promise<(spec: TopLevelSpec) => Promise<string>> {
+export async function svgOf(spec: TopLevelSpec): Promise<string> {
   const [vega, lite] = await Promise.all([import('vega'), import('vega-lite')]);
   // Vega's own hook, which its types do not name.
   (vega as unknown as { textMetrics: { width: typeof textWidth } }).textMetrics.width = textWidth;
-  return async (spec) => {
-    const problems: unknown[] = [];
-    const keep = (...words: readonly unknown[]): Logger => (problems.push(...words), logger);
-    const drop = (): Logger => logger;
-    const level = drop as Logger['level'];
-    const logger: Logger = { level, error: keep, warn: keep, info: drop, debug: drop };
-    const compiled = lite.compile(spec, { logger }).spec;
-    const view = new vega.View(vega.parse(compiled), { renderer: 'none', logger });
-    try {
-      const svg = printableLines(await view.toSVG(), Infinity); // a token's control is no character of XML
-      if (problems.length > 0) throw new Error(`figure: ${problems.map(String).join('; ')}`);
-      return svg;
-    } finally {
-      view.finalize();
-    }
-  };
+  const problems: unknown[] = [];
+  const keep = (...words: readonly unknown[]): Logger => (problems.push(...words), logger);
+  const drop = (): Logger => logger;
+  const level = drop as Logger['level'];
+  const logger: Logger = { level, error: keep, warn: keep, info: drop, debug: drop };
+  const compiled = lite.compile(spec, { logger }).spec;
+  const view = new vega.View(vega.parse(compiled), { renderer: 'none', logger });
+  try {
+    const svg = printableLines(await view.toSVG(), Infinity); // a token's control is no character of XML
+    if (problems.length > 0) throw new Error(`figure: ${problems.map(String).join('; ')}`);
+    return svg;
+  } finally {
+    view.finalize();
+  }
 }
 
 /** The specification as saved beside the report: with theme, and a single plot with its width. */
