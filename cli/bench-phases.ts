@@ -13,11 +13,10 @@ import { byKernel, printProfile } from '../src/lab/profile.ts';
 import type { Model } from '../src/models/model.ts';
 import { predict } from '../src/models/predict.ts';
 import { MODEL_SIZES, randomCheckpoint, type PublishedSize } from '../src/models/random-checkpoint.ts';
-import { chooseStorage } from '../src/models/storage.ts';
 import { giga, megabytes, ms, percentOf } from '../src/numerals.ts';
 import type { BenchArguments } from './bench.ts';
 import type { Run } from './commands.ts';
-import { BUNDLED_MODEL, freeBytes, loadWatched } from './session.ts';
+import { BUNDLED_MODEL, loadWatched } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 interface BenchModel {
@@ -33,7 +32,7 @@ interface BenchModel {
 export async function withBenchModel<T>(
   gpu: Gpu,
   args: BenchArguments,
-  { terminal, signal }: Run,
+  run: Run,
   use: (found: BenchModel) => Promise<T>,
 ): Promise<T> {
   const { checkpoint, layer } = await openBenchModel(args);
@@ -41,10 +40,7 @@ export async function withBenchModel<T>(
   const before = gpu.liveBytes;
   let model: Model | undefined;
   try {
-    const editable = [layer];
-    const options = { wanted: args.weights, editable, free: freeBytes() };
-    const { storage } = chooseStorage(gpu, checkpoint, options);
-    model = await loadWatched(gpu, checkpoint, { storage, editable, signal }, terminal);
+    ({ model } = await loadWatched(gpu, checkpoint, args.weights, [layer], run));
     const loadMs = performance.now() - start;
     let parameters = 0;
     for (const { shape } of model.architecture.tensors.values())
@@ -87,8 +83,9 @@ function ofBest(rate: number, roof: Roof, of: keyof Roof): string {
   return Number.isFinite(roof[of]) ? `, ${percentOf(rate, roof[of])} % of the best ${of}` : '';
 }
 
-export const PHASES = ['edit', 'covariance', 'generate'] as const;
-export type Phase = (typeof PHASES)[number];
+const PHASE = { edit: editPhase, covariance: covariancePhase, generate: generatePhase };
+export type Phase = keyof typeof PHASE;
+export const PHASES = Object.keys(PHASE) as Phase[];
 
 interface Given extends BenchModel {
   readonly args: BenchArguments;
@@ -118,9 +115,7 @@ export async function benchPhase(
       end < Infinity ? before : higher(before, await measureRoof(gpu, run.signal));
     const given = { ...found, args, end, run, roof };
     const about = { model: model.id, parameters, weight_bytes: bytes, layer, load_ms: loadMs };
-    if (phase === 'edit') return { ...about, ...(await editPhase(given)) };
-    if (phase === 'covariance') return { ...about, ...(await covariancePhase(given)) };
-    return { ...about, steps: await generatePhase(given) };
+    return { ...about, ...(await PHASE[phase](given)) };
   });
 }
 
@@ -186,7 +181,7 @@ async function covariancePhase({ model, layer, args, end, run, roof: again }: Gi
   return { ...result, roof };
 }
 
-async function generatePhase({ model, end, run, roof: again }: Given): Promise<unknown> {
+async function generatePhase({ model, end, run, roof: again }: Given): Promise<object> {
   const { terminal, signal } = run;
   const results = await benchGenerate(model, { prompts: [1, 8], signal, end });
   const roof = await again();
@@ -201,7 +196,7 @@ async function generatePhase({ model, end, run, roof: again }: Given): Promise<u
     terminal.print(
       `8 prompts: ${(eight.tokensPerSecond / one.tokensPerSecond).toFixed(2)} times the tokens of one`,
     );
-  return results;
+  return { steps: results };
 }
 
 const LISTED = 14;

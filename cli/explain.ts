@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import process from 'node:process';
+import * as v from 'valibot';
 import { parseContexts } from '../src/edit/contexts.ts';
 import { computeEdit } from '../src/edit/edit.ts';
 import { isFactsRecord, requestsOf } from '../src/edit/facts-record.ts';
@@ -22,7 +23,7 @@ import { command } from './commands.ts';
 import { isEditList, readEdit, readEdits, type NamedEdit } from './edit-list.ts';
 import { EDIT_FLAGS, MODEL_FLAGS, flag, folder, once, text, whole } from './flags.ts';
 import { applyNamed, introduce, withSession } from './session.ts';
-import { chooseSolver } from './edit-options.ts';
+import { chooseSolver, said } from './edit-options.ts';
 import type { Terminal } from './terminal.ts';
 
 export const explain = command({
@@ -82,25 +83,19 @@ async function lastEdit(name: string): Promise<NamedEdit & { before: string[] }>
   return { ...last, before: edits.slice(0, -1).map(({ file }) => file) };
 }
 
+const NUMBER = v.optional(v.number());
+const OPTIONS = v.object({
+  ...{ steps: NUMBER, learning_rate: NUMBER, clamp: NUMBER, kl_factor: NUMBER, weight_decay: NUMBER },
+});
+
 /** @throws UsageError for options that are not numbers */
 function optionsOf({ metadata }: EditRecord, file: string): Partial<ValueOptions> {
   const fault = (): UsageError =>
     new UsageError(`edit file ${file}: options: expected an object of numbers.`, 'bad_edit_file');
-  const found = jsonFrom(metadata['options'] ?? '{}', fault);
-  const names = {
-    steps: 'steps',
-    learning_rate: 'learningRate',
-    clamp: 'clamp',
-    kl_factor: 'klFactor',
-    weight_decay: 'weightDecay',
-  };
-  const given = Object.entries((found ?? {}) as Record<string, unknown>).flatMap(([name, value]) => {
-    const own = names[name as keyof typeof names];
-    if (own === undefined) return [];
-    if (typeof value !== 'number') throw fault();
-    return [[own, value] as const];
-  });
-  return Object.fromEntries(given);
+  const { success, output } = v.safeParse(OPTIONS, jsonFrom(metadata['options'] ?? '{}', fault));
+  if (!success) throw fault();
+  const { learning_rate: learningRate, kl_factor: klFactor, weight_decay: weightDecay, ...rest } = output;
+  return said({ ...rest, learningRate, klFactor, weightDecay });
 }
 
 function show(

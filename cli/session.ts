@@ -12,7 +12,6 @@ import type { Profiler } from '../src/lab/profile.ts';
 import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
 import { chooseStorage, type ChosenStorage } from '../src/models/storage.ts';
-import type { LoadOptions } from '../src/models/weights.ts';
 import { megabytes, plural } from '../src/numerals.ts';
 import type { Report, Run } from './commands.ts';
 import { readEdits, warnOfUnverified, type NamedEdit } from './edit-list.ts';
@@ -20,11 +19,6 @@ import type { Given, MODEL_FLAGS } from './flags.ts';
 import type { Progress, Terminal } from './terminal.ts';
 
 export const BUNDLED_MODEL = 'facts';
-
-/** Bytes that this process may still take. */
-export function freeBytes(): number {
-  return process.availableMemory();
-}
 
 export type ModelArguments = Given<typeof MODEL_FLAGS>;
 
@@ -85,9 +79,9 @@ export async function withSession<T>(
       ...edits.flatMap(({ record }) => targetsOf(record).map(({ layer }) => layer)),
       ...layers,
     ];
-    const weights = chooseStorage(gpu, checkpoint, { wanted: args.weights, editable, free: freeBytes() });
-    const loading = { storage: weights.storage, editable, signal: run.signal };
-    model = await timed('load', () => loadWatched(gpu, checkpoint, loading, terminal));
+    const loaded = await timed('load', () => loadWatched(gpu, checkpoint, args.weights, editable, run));
+    const { weights } = loaded;
+    model = loaded.model;
     const earlier = edits.map(({ id }) => id);
     const about = {
       adapter: aboutAdapter(gpu),
@@ -249,18 +243,19 @@ export function openWatched(model: string, options: HubOptions, terminal: Termin
   return terminal.watch('fetch', open, megabytes);
 }
 
-/** A model on its way to the adapter, under a bar. */
-export function loadWatched(
+/** A model on its way to the adapter, under a bar; its weights stored as is wanted, or as memory allows. */
+export async function loadWatched(
   gpu: Gpu,
   checkpoint: Checkpoint,
-  options: LoadOptions,
-  terminal: Terminal,
-): Promise<Model> {
-  return terminal.watch(
-    `load ${checkpoint.id}`,
-    (onProgress) => Model.load(gpu, checkpoint, { ...options, onProgress }),
-    megabytes,
-  );
+  wanted: ModelArguments['weights'],
+  editable: readonly number[],
+  { terminal, signal }: Omit<Run, 'files'>,
+) {
+  const weights = chooseStorage(gpu, checkpoint, { wanted, editable, free: process.availableMemory() });
+  const options = { storage: weights.storage, editable, signal };
+  const load = (onProgress: Progress['update']): Promise<Model> =>
+    Model.load(gpu, checkpoint, { ...options, onProgress });
+  return { weights, model: await terminal.watch(`load ${checkpoint.id}`, load, megabytes) };
 }
 
 /** A promise that cannot be cancelled, left alone when the user wants to stop. */
