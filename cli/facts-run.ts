@@ -2,7 +2,6 @@
  * What `edit --facts` and `--batch` do alike: facts that can all be true, a run of them in a folder or in memory, and
  * batches that are written under a bar, told of when they are dangerous.
  */
-import * as v from 'valibot';
 import { settleFacts } from '../src/data/conflicts.ts';
 import type { Fact } from '../src/data/fact.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
@@ -12,22 +11,13 @@ import type { WrittenFacts } from '../src/io/facts-files.ts';
 import { hashOf, memoryRun, openRun, type JournalOptions, type OpenRun } from '../src/io/run.ts';
 import { requestOf } from '../src/lab/evaluate.ts';
 import { checkBatches, type BatchOptions } from '../src/lab/fact-batches.ts';
-import { RUN_HEAD, type BatchLine, type Entries } from '../src/lab/run-journal.ts';
+import type { BatchLine, FactsHead } from '../src/lab/run-journal.ts';
 import { duration, plural } from '../src/numerals.ts';
 import type { Report, Run } from './commands.ts';
 import { tellDanger } from './lab.ts';
 import type { FactsArguments } from './edit-options.ts';
 import { withFactsEditing, type FactsEditing } from './mass-options.ts';
 import type { Progress, Terminal } from './terminal.ts';
-
-/** What is written of every run before its first batch. */
-export const FACTS_HEAD = {
-  ...RUN_HEAD,
-  /** The length of norm anchoring, where it was measured. */
-  anchor: v.optional(v.number()),
-};
-
-export type FactsHead = Entries<typeof FACTS_HEAD>;
 
 /** Where facts come from, and where the run of them lies. */
 interface FactsSource<Head> {

@@ -18,7 +18,7 @@ import { healthOf, type HealthNumbers, type HealthOptions } from './health.ts';
 import { caseMetrics, holds, logprobs, summarise } from './metrics.ts';
 import type { CaseMetrics, FactScores } from './metrics.ts';
 import { scoreFacts, writeFreely } from './probes.ts';
-import { RUN_HEAD, type BatchLine, type Entries, type RunJournal } from './run-journal.ts';
+import { FACTS_HEAD, type BatchLine, type Entries, type RunJournal } from './run-journal.ts';
 
 export interface StudyOptions extends Omit<BatchOptions, 'measure'>, Omit<HealthOptions, 'ask'> {
   /** Tokens that are generated after each prompt and paraphrase; 0 for none. */
@@ -52,9 +52,7 @@ export interface Measured extends HealthNumbers {
 }
 
 const HEAD = {
-  ...RUN_HEAD,
-  /** The length of norm anchoring, where it was measured. */
-  anchor: v.optional(v.number()),
+  ...FACTS_HEAD,
   /** |W₀| of all layers that are written, and the number of their elements. */
   weight_norm: v.number(),
   elements: v.number(),

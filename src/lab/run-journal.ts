@@ -55,6 +55,15 @@ export const NUMBER = v.nullable(v.number()) as v.GenericSchema<number>;
 /** What every head says: what the run was started with. Resuming with anything else is refused. */
 export const RUN_HEAD = { schema: v.literal(1), settings: v.record(v.string(), v.unknown()) };
 
+/** What is written of a run of facts before its first batch. */
+export const FACTS_HEAD = {
+  ...RUN_HEAD,
+  /** The length of norm anchoring, where it was measured. */
+  anchor: v.optional(v.number()),
+};
+
+export type FactsHead = Entries<typeof FACTS_HEAD>;
+
 const LAYER = {
   layer: v.number(),
   rank: v.number(),
