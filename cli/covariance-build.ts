@@ -123,7 +123,9 @@ export function tell(
   terminal: Terminal,
 ): void {
   terminal.print(path);
-  terminal.say(`${describeFacts(facts)}${reused ? '; it was there already' : ''}`);
+  const shard = facts.shards ? `shard ${formatShards(facts.shards)}, ` : '';
+  const size = `${shard}${count(facts.tokens)} tokens, ${count(facts.documents)} documents of ${facts.corpusName}`;
+  terminal.say(`layer ${facts.layer} of ${facts.model}: ${size}${reused ? '; it was there already' : ''}`);
   if (!quality) return;
   const { effective_rank: rank, condition, smallest_pivot: pivot, ridge } = quality;
   terminal.say(
@@ -157,11 +159,6 @@ export function resultOf({ path, key, facts, reused }: BuiltFile): Record<string
     documents_invalid_utf8: invalid,
     reused,
   };
-}
-
-function describeFacts(facts: CovarianceFacts): string {
-  const shard = facts.shards ? `shard ${formatShards(facts.shards)}, ` : '';
-  return `layer ${facts.layer} of ${facts.model}: ${shard}${count(facts.tokens)} tokens, ${count(facts.documents)} documents of ${facts.corpusName}`;
 }
 
 export function count(n: number): string {

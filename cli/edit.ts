@@ -22,7 +22,6 @@ import { KINDS } from './files.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, input, once, output, type Given } from './flags.ts';
 import { answer, readChecks, showAnswers } from './predict.ts';
 import type { ModelArguments } from './session.ts';
-import type { Terminal } from './terminal.ts';
 
 const LISTED = 10;
 
@@ -119,7 +118,7 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
     }
     const { layout } = model.editedWeight(layer);
     showNumbers(terminal, edited, outcomes, editing.solverTitle, layout);
-    warnOfDanger(edited, terminal);
+    for (const update of edited.updates.values()) if (update.verdict !== 'ok') terminal.warn(danger(update));
 
     terminal.print();
     if (args.dump !== undefined) {
@@ -191,10 +190,6 @@ function refuseCollapse({ onCollapse }: EditCommand, { updates }: Edit): void {
         'disabling',
       );
   }
-}
-
-function warnOfDanger({ updates }: Edit, terminal: Terminal): void {
-  for (const update of updates.values()) if (update.verdict !== 'ok') terminal.warn(danger(update));
 }
 
 function danger({ method, verdict, cosine, relativeUpdate }: Update): string {

@@ -210,8 +210,6 @@ function anchorFrom(value: unknown, name?: string): number | 'measure' | undefin
   return one === '' ? 'measure' : inRange(one, ABOVE_0, name);
 }
 
-const numberOf = (x: number): string => x.toLocaleString('en');
-
 /** All commands that write many facts at once, beside those of an edit. */
 export const FACTS_FLAGS = grouped('Many facts at once:', {
   method: {
@@ -233,7 +231,7 @@ export const FACTS_FLAGS = grouped('Many facts at once:', {
   },
   batch: whole('facts at a time [default: all at once]', 1),
   'covariance-weight': positive(
-    `facts that C stands for: lambda of MEMIT and ENCORE, w of EMMET [default: ${numberOf(MASS_DEFAULTS.covarianceWeight)}]`,
+    `facts that C stands for: lambda of MEMIT and ENCORE, w of EMMET [default: ${MASS_DEFAULTS.covarianceWeight.toLocaleString('en')}]`,
   ),
   epsilon: positive(`EMMET: weight of what may be left undone [default: ${MASS_DEFAULTS.epsilon}]`),
   'norm-weight': number(`ENCORE: weight of |U| [default: ${MASS_DEFAULTS.normWeight}]`),

@@ -1,7 +1,7 @@
 /** `palimpsest sequence`: one edit after another on the same weights, into a folder, resumable after kill -9. */
 import { readdir, rm } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { METHOD_TABLE, type Method } from '../src/edit/method.ts';
+import { METHOD_TABLE } from '../src/edit/method.ts';
 import { UsageError } from '../src/errors.ts';
 import { editFileName, writeEdit } from '../src/io/edit-files.ts';
 import { sha256File } from '../src/io/file.ts';
@@ -67,7 +67,11 @@ export const sequence = command({
 });
 
 async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
-  const method = methodOf(args);
+  const { method = 'r-rome' } = args;
+  if (method === 'all')
+    throw new UsageError(
+      '--method: a sequence runs one method, but all were asked for. Run it once for each, with its own --out.',
+    );
   const { facts, name } = await factsFrom({ ...args, count: args.count ?? EDITS });
   const texts = await readHealth(args);
   const folder = resolve(args.out);
@@ -165,14 +169,6 @@ async function keptIds(folder: string, lines: readonly SequenceLine[]): Promise<
     if (id !== undefined) ids.push(id);
   }
   return ids;
-}
-
-function methodOf(args: LabArguments): Method {
-  if (args.method === 'all')
-    throw new UsageError(
-      '--method: a sequence runs one method, but all were asked for. Run it once for each, with its own --out.',
-    );
-  return args.method ?? 'r-rome';
 }
 
 /** Which edits still hold after the last one. */

@@ -55,7 +55,8 @@ export async function runTask(
   }));
   // Prompts with equally many examples begin alike, so they go together.
   asked.sort((a, b) => b.shots - a.shots);
-  const most = batchRows(model);
+  const { context, KV, S, layers } = model.dims;
+  const most = Math.max(1, Math.min(64, Math.floor(CACHE_BYTES / (8 * context * KV * S * layers))));
   for (let from = 0; from < asked.length;) {
     signal?.throwIfAborted();
     const shots = asked[from]?.shots;
@@ -125,11 +126,6 @@ function fitPrompt(model: Model, task: Task, texts: readonly string[]) {
     const ids = model.tokenizer.encode(promptOf(task, texts, shots));
     if (ids.length <= room || shots === 0) return { ids: ids.slice(-room), shots, cut: ids.length > room };
   }
-}
-
-function batchRows({ dims }: Model): number {
-  const { context, KV, S, layers } = dims;
-  return Math.max(1, Math.min(64, Math.floor(CACHE_BYTES / (8 * context * KV * S * layers))));
 }
 
 /** The class whose word is most likely, per token, after each prompt; -1 where the likelihoods are no numbers. */

@@ -59,20 +59,14 @@ export function kernelTime(rows: readonly ProfileRow[]) {
   };
 }
 
-interface ProfileArguments {
-  readonly trace?: boolean | undefined;
-  readonly traceAll?: boolean | undefined;
-}
-
-interface Remarks {
-  readonly note: (text: string) => void;
-  readonly warn: (text: string) => void;
-}
-
 export type Profiler = ReturnType<typeof profilerOf>;
 
 /** Collects dispatches from now until `report`; undefined when the adapter has no timestamps, which is said. */
-export function profilerOf(gpu: Gpu, { trace, traceAll }: ProfileArguments, terminal: Remarks) {
+export function profilerOf(
+  gpu: Gpu,
+  { trace, traceAll }: { readonly trace?: boolean | undefined; readonly traceAll?: boolean | undefined },
+  terminal: Record<'note' | 'warn', (text: string) => void>,
+) {
   if (!gpu.timer.available) {
     terminal.warn(`--trace: ${gpu.adapter.description} has no timestamp queries, nothing is traced.`);
     return undefined;

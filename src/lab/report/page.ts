@@ -8,8 +8,6 @@ import { methodsTable, sequelTable, sequencesTable, worstSequenceTable, worstSin
 import { FONT, PALETTE, SHAPES, WIDTH, complete, darkRules, standalone, svgOf, withOwnIds } from './theme.ts';
 import { escape, findings, keepTogether } from './wording.ts';
 
-type ReportFiles = ReadonlyMap<string, string>;
-
 interface Section {
   readonly heading: string;
   readonly tables: readonly ((study: Study) => string)[];
@@ -42,7 +40,7 @@ const SECTIONS: readonly Section[] = [
 ];
 
 /** `report.html`, and `NAME.svg` and `NAME.vl.json` of each figure. */
-export async function makeReport(study: Study): Promise<ReportFiles> {
+export async function makeReport(study: Study): Promise<ReadonlyMap<string, string>> {
   const files = new Map<string, string>();
   const sections: string[] = [];
   for (const { heading, tables, figures } of SECTIONS) {
