@@ -36,15 +36,25 @@ export interface FactsRun<Head extends FactsHead> extends FactsEditing, FactsSou
   readonly journal: OpenRun<Head, BatchLine>;
 }
 
-/** Opens a run and all that its facts are written with, and runs `use`. */
+/**
+ * Opens a run and all that its facts are written with, and runs `use`.
+ *
+ * @throws UsageError for facts that contradict each other, unless the last of them counts
+ */
 export async function withFactsRun<Head extends FactsHead>(
   args: FactsArguments & { readonly resume?: boolean | undefined },
   source: FactsSource<Head>,
   run: Run,
   use: (open: FactsRun<Head>) => Promise<Report>,
 ): Promise<Report> {
-  const facts = settled(source, args, run);
-  const { folder, format } = source;
+  const { folder, format, name } = source;
+  const { facts, duplicates, overruled } = settleFacts(source.facts, name, args.conflicts ?? 'refuse');
+  if (duplicates > 0)
+    run.terminal.note(`palimpsest: ${plural(duplicates, 'fact')} there twice: written once.`);
+  if (overruled > 0)
+    run.terminal.warn(
+      `${plural(overruled, 'fact')} left out: a later one says the opposite (--conflicts last).`,
+    );
   if (folder === undefined && args.resume)
     throw new UsageError('--resume: expected --out with the name that the run was begun with, found none.');
   const journal =
@@ -55,22 +65,6 @@ export async function withFactsRun<Head extends FactsHead>(
   return withFactsEditing(args, run, (editing) =>
     use({ ...source, ...editing, facts, size, journal }),
   ).finally(journal.close);
-}
-
-/** @throws UsageError for facts that contradict each other, unless the last of them counts */
-function settled(
-  { facts: all, name }: Pick<FactsSource<never>, 'facts' | 'name'>,
-  { conflicts = 'refuse' }: FactsArguments,
-  run: Run,
-): Fact[] {
-  const { facts, duplicates, overruled } = settleFacts(all, name, conflicts);
-  if (duplicates > 0)
-    run.terminal.note(`palimpsest: ${plural(duplicates, 'fact')} there twice: written once.`);
-  if (overruled > 0)
-    run.terminal.warn(
-      `${plural(overruled, 'fact')} left out: a later one says the opposite (--conflicts last).`,
-    );
-  return facts;
 }
 
 /**

@@ -101,7 +101,12 @@ export async function massWriting(
   const { model, timed } = session;
   const { checkpoint, entry } = session.found;
   for (const layer of layers) model.checkLayer('edit', layer);
-  checkLast(layers, model.dims.layers);
+  const last = model.dims.layers - 1;
+  // What is added after the last block reaches no later token.
+  if (layers.includes(last))
+    throw new UsageError(
+      `--layers: expected layers before the last one, found ${last} of 0 to ${last}: after the last block nothing attends to the subject any more. Choose earlier layers.`,
+    );
   const options = massOptionsFrom(args, method, entry);
   const wanted = covariancesOf(args, layers);
   const metrics = new Map<number, Metric>();
@@ -150,14 +155,6 @@ function layersFrom(args: FactsArguments, found: OpenedModel): readonly number[]
   const given = layerList(args);
   if (given.length > 0) return given;
   return found.entry?.edit_layers ?? [layerFrom(args, found)];
-}
-
-/** What is added after the last block reaches no later token. */
-function checkLast(layers: readonly number[], count: number): void {
-  if (!layers.includes(count - 1)) return;
-  throw new UsageError(
-    `--layers: expected layers before the last one, found ${count - 1} of 0 to ${count - 1}: after the last block nothing attends to the subject any more. Choose earlier layers.`,
-  );
 }
 
 /** Of each layer its file; undefined: found by itself. */

@@ -189,29 +189,23 @@ export function stepsOn(terminal: Terminal) {
 function barOf(what: string, stateOf: (done: number, total: number) => string): Progress {
   const start = performance.now();
   let bar: SingleBar | undefined;
-  let state: 'waiting' | 'loading' | 'shown' | 'stopped' = 'waiting';
+  let [isBegun, isOver] = [false, false];
   const show = async (done: number, total: number): Promise<void> => {
-    state = 'loading';
+    isBegun = true;
     const { SingleBar } = await import('cli-progress');
-    if (state !== 'loading') return;
+    if (isOver) return;
     const format = `${printable(what, 60).replace(/[{}]/g, '')} {bar} {percentage} % {shown}`;
-    bar = new SingleBar({
-      format,
-      barsize: 24,
-      hideCursor: true,
-      clearOnComplete: true,
-      gracefulExit: false,
-    });
+    const form = { format, barsize: 24, hideCursor: true, clearOnComplete: true, gracefulExit: false };
+    bar = new SingleBar(form);
     bar.start(total, done, { shown: '' });
-    state = 'shown';
   };
   return {
     update: (done, total) => {
-      if (state === 'waiting' && performance.now() - start >= BAR_AFTER_MS) void show(done, total);
+      if (!isBegun && performance.now() - start >= BAR_AFTER_MS) void show(done, total);
       bar?.update(done, { shown: stateOf(done, total) });
     },
     stop: () => {
-      state = 'stopped';
+      isOver = true;
       bar?.stop();
     },
   };

@@ -17,7 +17,7 @@ import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
 import { caseMetrics, type CaseMetrics, type FactScores, type Rivals } from './metrics.ts';
 import { checkProbes, promptRows, scoreFacts, type PromptRow } from './probes.ts';
-import type { RunJournal } from './run-journal.ts';
+import type { Entries, RunJournal } from './run-journal.ts';
 import { consistency, measureTexts, writeTexts, type References } from './texts.ts';
 
 /** What every run of edits over facts takes. */
@@ -61,27 +61,25 @@ export interface MethodResult extends UpdateNumbers, Partial<Measured> {
   readonly RS?: number | undefined;
 }
 
-export interface CaseResult {
-  readonly case_id: number;
-  readonly prompt: string;
-  readonly subject: string;
-  readonly target_new: string;
-  readonly target_true: string | null;
-  readonly target_tokens: number;
+const FACT = {
+  case_id: v.number(),
+  prompt: v.string(),
+  subject: v.string(),
+  target_new: v.string(),
+  target_true: v.nullable(v.string()),
   /** Of each optimisation step. */
-  readonly loss: readonly number[];
+  loss: v.array(v.number()),
+};
+
+export interface CaseResult extends Entries<typeof FACT> {
+  readonly target_tokens: number;
   readonly before?: Measured | undefined;
   readonly methods: Readonly<Partial<Record<Method, MethodResult>>>;
 }
 
 /** What of a case on the disk is relied on; a journal checks its lines with it. */
 export const CASE = v.looseObject({
-  case_id: v.number(),
-  prompt: v.string(),
-  subject: v.string(),
-  target_new: v.string(),
-  target_true: v.nullable(v.string()),
-  loss: v.array(v.number()),
+  ...FACT,
   before: v.optional(v.looseObject({ prompts: v.array(v.looseObject({})) })),
   methods: v.record(v.picklist(METHODS), v.looseObject({ verdict: v.picklist(VERDICTS) })),
 });

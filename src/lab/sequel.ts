@@ -27,7 +27,7 @@ import { WORK, isMass, nameOf, partsOf, workOf, workOfAsking } from './sequel-pl
 import type { Mass, Part, SequelPlan } from './sequel-plan.ts';
 
 /** The model after so many facts. */
-export interface SequelLine {
+export interface SequelLine extends Readonly<Partial<Record<'ES' | 'PS' | 'NS' | 'S', number | undefined>>> {
   /** undefined: the unedited model, asked about the most facts. */
   readonly method?: Method | MassMethod | undefined;
   readonly way?: Part['way'] | undefined;
@@ -35,10 +35,6 @@ export interface SequelLine {
   readonly facts: number;
   /** How many of them were asked, and in percent what came of it. */
   readonly judged: number;
-  readonly ES?: number | undefined;
-  readonly PS?: number | undefined;
-  readonly NS?: number | undefined;
-  readonly S?: number | undefined;
   readonly perplexity?: number | undefined;
   /** A fact, everything that writing takes. */
   readonly seconds?: number | undefined;

@@ -74,16 +74,8 @@ interface Timed {
 
 /** @throws UsageError for a layer that is not there */
 export async function benchEdit(model: Model, options: EditBenchOptions) {
-  const {
-    layer,
-    contexts = BENCH_CONTEXTS,
-    solver = identitySolver(),
-    steps = 20,
-    runs = 3,
-    whole = false,
-    signal,
-    end = Infinity,
-  } = options;
+  const { layer, contexts = BENCH_CONTEXTS, solver = identitySolver(), steps = 20, signal } = options;
+  const { runs = 3, whole = false, end = Infinity } = options;
   const { gpu } = model;
   const once = async (freeze: boolean): Promise<Timed> => {
     await gpu.sync();
