@@ -3,7 +3,7 @@ import type { Edit, Update } from '../src/edit/edit.ts';
 import type { Success } from '../src/edit/guard.ts';
 import { METHOD_TABLE } from '../src/edit/method.ts';
 import { updateNumbers } from '../src/edit/record.ts';
-import { targetText, type EditRequest } from '../src/edit/request.ts';
+import { targetText } from '../src/edit/request.ts';
 import type { EditRows } from '../src/edit/rows.ts';
 import { sentence } from '../src/edit/template.ts';
 import type { TraceRow } from '../src/edit/value-loss.ts';
@@ -37,10 +37,17 @@ export interface State {
   readonly answers: readonly Answer[];
 }
 
-export interface Outcome {
+interface Outcome {
   readonly update: Update;
   readonly after: State;
   readonly success: Success;
+}
+
+/** An edit by every method, and what the model says before and after. */
+export interface Comparison {
+  readonly edit: Edit;
+  readonly before: State;
+  readonly outcomes: readonly Outcome[];
 }
 
 /** The prompt token by token, where the edit reads and writes, and what is odd about it. */
@@ -104,12 +111,8 @@ export function lossView(terminal: Terminal, layer: number, contexts: number) {
 }
 
 /** What the model says after the prompt, before and after each update, side by side. */
-export function showComparison(
-  terminal: Terminal,
-  request: EditRequest,
-  before: State,
-  outcomes: readonly Outcome[],
-): void {
+export function showComparison(terminal: Terminal, { edit, before, outcomes }: Comparison): void {
+  const { request } = edit;
   terminal.heading('Before and after');
   terminal.say(`  ${sentence(request)} ...`, '  ', 'dim');
   const states = [before, ...outcomes.map(({ after }) => after)].map(({ target }) => target);
@@ -144,8 +147,7 @@ function points(logprob: number): string {
 /** The norms of each update, whether it took, and whether it leaves the model whole. `layout` is that of W in its file. */
 export function showNumbers(
   terminal: Terminal,
-  edit: Edit,
-  outcomes: readonly Outcome[],
+  { edit, outcomes }: Comparison,
   solver: string,
   layout: EditedWeight['layout'],
 ): void {
@@ -173,12 +175,7 @@ export function showNumbers(
 }
 
 /** An edit as `--json` has it. Names are a contract: numbers are unrounded, vectors are in the dump file. */
-export function editResult(
-  edit: Edit,
-  before: State,
-  outcomes: readonly Outcome[],
-  checks: readonly Check[],
-): object {
+export function editResult({ edit, before, outcomes }: Comparison, checks: readonly Check[]): object {
   const { request, trace, vectors, rows } = edit;
   const probe = ({ target }: State): object => ({
     target_logprob: target.continuationLogprob,

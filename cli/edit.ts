@@ -17,7 +17,7 @@ import { command, type Report, type Run } from './commands.ts';
 import { noteIdle, methodsFrom, withEditing, singleFlags } from './edit-options.ts';
 import type { EditArguments } from './edit-options.ts';
 import { lossView, editResult, showComparison, showNumbers, showTokens } from './edit-view.ts';
-import type { Outcome, State } from './edit-view.ts';
+import type { Comparison, State } from './edit-view.ts';
 import { KINDS } from './files.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, input, once, output, type Given } from './flags.ts';
 import { answer, readChecks, showAnswers } from './predict.ts';
@@ -100,12 +100,13 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
     Object.assign(timings, edited.timings);
 
     refuseCollapse(args, edited);
-    const outcomes: Outcome[] = [];
+    const outcomes: Comparison['outcomes'][number][] = [];
     for (const update of edited.updates.values()) {
       const after = await timed('verify', () => withUpdate(model, update, probe));
       outcomes.push({ update, after, success: judgeSuccess(before, after, rows.targetIds.length) });
     }
-    showComparison(terminal, request, before, outcomes);
+    const comparison = { edit: edited, before, outcomes };
+    showComparison(terminal, comparison);
     if (checks.length > 0) {
       terminal.heading('Checks');
       showAnswers(terminal, checks, [
@@ -117,7 +118,7 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
       ]);
     }
     const { layout } = model.editedWeight(layer);
-    showNumbers(terminal, edited, outcomes, editing.solverTitle, layout);
+    showNumbers(terminal, comparison, editing.solverTitle, layout);
     for (const update of edited.updates.values()) if (update.verdict !== 'ok') terminal.warn(danger(update));
 
     terminal.print();
@@ -139,12 +140,12 @@ async function editOne(args: EditCommand, run: Run): Promise<Report> {
       terminal.say('The model itself is unchanged; --out FILE keeps this edit as a file.', '', 'dim');
     }
     const result = {
-      ...editResult(edited, before, outcomes, checks),
+      ...editResult(comparison, checks),
       solve: { ...first?.update.solved, covariance: solver.key },
       out: args.out,
       dump: args.dump,
     };
-    const error = args.allowMiss ? undefined : missed(request, before, outcomes, args.out);
+    const error = args.allowMiss ? undefined : missed(comparison, args.out);
     return editing.report(result, error);
   });
 }
@@ -199,17 +200,12 @@ function danger({ method, verdict, cosine, relativeUpdate }: Update): string {
   );
 }
 
-function missed(
-  { target }: EditRequest,
-  before: State,
-  outcomes: readonly Outcome[],
-  out: string | undefined,
-): EditRefused | undefined {
+function missed({ edit, before, outcomes }: Comparison, out: string | undefined): EditRefused | undefined {
   const [first] = outcomes;
   if (!first || outcomes.some(({ success }) => success !== 'missed')) return undefined;
   const [was, is] = [before, first.after].map((state) => percent(state.target.continuationLogprob));
   return new EditRefused(
-    `edit: expected "${target}" to become likely after the prompt, but the edit missed: ${was} before, ${is} after.` +
+    `edit: expected "${edit.request.target}" to become likely after the prompt, but the edit missed: ${was} before, ${is} after.` +
       `${out === undefined ? '' : ` ${out} was written all the same.`}` +
       ' Try a prompt that reads on to the target, another --layer, more --steps or a larger --clamp; --allow-miss takes it as it is.',
     'missed',

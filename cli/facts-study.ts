@@ -88,7 +88,12 @@ async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: bool
   terminal.heading(
     `${METHOD_TABLE[writing.method].title}: ${plural(facts.length, 'fact')} of ${name}, ${writing.kind === 'mass' ? `${size} at a time` : 'one after another'}, on the same weights`,
   );
-  showJudged(terminal, summaries);
+  const { before, written: first, end: last } = summaries;
+  showJudged(terminal, [
+    { when: 'before', ...before },
+    { when: 'when written', ...first },
+    { when: 'at the end', ...last },
+  ]);
   for (const reason of missing) terminal.say(reason, '', 'dim');
   showSequence(terminal, { head, lines });
   const sigma = Math.max(...end.layers.map(({ spectral_norm }) => spectral_norm));
@@ -130,19 +135,15 @@ async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: bool
   });
 }
 
-function showJudged(
-  terminal: Terminal,
-  summaries: Readonly<Record<'before' | 'written' | 'end', ReturnType<typeof summariseJudged>>>,
-): void {
-  const all = Object.values(summaries);
-  const known = MEASURES.filter((name) => all.some((summary) => summary[name] !== undefined));
-  const hasFree = all.some(({ free }) => free !== undefined);
-  const titles = { before: 'before', written: 'when written', end: 'at the end' };
-  type Which = keyof typeof titles;
-  terminal.table(Object.keys(titles) as Which[], [
-    left('', (which) => titles[which]),
-    ...known.map((name) => right(name, (which: Which) => summaries[which][name]?.toFixed(1))),
-    ...(hasFree ? [right('free', (which: Which) => summaries[which].free?.toFixed(1))] : []),
+type Summarised = ReturnType<typeof summariseJudged> & { readonly when: string };
+
+function showJudged(terminal: Terminal, rows: readonly Summarised[]): void {
+  const known = MEASURES.filter((name) => rows.some((row) => row[name] !== undefined));
+  const free = right('free', (row: Summarised) => row.free?.toFixed(1));
+  terminal.table(rows, [
+    left('', ({ when }) => when),
+    ...known.map((name) => right(name, (row: Summarised) => row[name]?.toFixed(1))),
+    ...(rows.some((row) => row.free !== undefined) ? [free] : []),
   ]);
   terminal.say(
     'ES, PS, NS and S by comparison, EM, PM and NM by arg-max, all under teacher forcing; free: of texts that the model writes by itself, those that name the new object.',

@@ -163,17 +163,8 @@ const FINAL_STOP = /(?<!\.)\.(?=[\])}>"'»”’ ]*$)/;
 const OPENING = /^'(?!(?:re|ve|ll|m|t|s|d|n)(?![\p{L}\p{N}_]))(?=[\p{L}\p{N}_])/iu;
 const CLITIC = /^(.*[^'])('[smd]|'ll|'re|'ve|n't)$/is;
 const CLOSING = /^(.*[^'])(')$/s;
-/** Two words written as one, and where they part. */
-const FUSED: Readonly<Record<string, number>> = {
-  cannot: 3,
-  "d'ye": 1,
-  gimme: 3,
-  gonna: 3,
-  gotta: 3,
-  lemme: 3,
-  "more'n": 4,
-  wanna: 3,
-};
+/** Two words written as one: here with a blank where they part. */
+const FUSED = ['can not', "d 'ye", 'gim me', 'gon na', 'got ta', 'lem me', "more 'n", 'wan na'];
 
 export function sentenceWords(sentence: string): string[] {
   return sentence
@@ -187,8 +178,8 @@ export function sentenceWords(sentence: string): string[] {
 }
 
 function splitWord(word: string): string[] {
-  const fused = FUSED[word.toLowerCase()];
-  if (fused !== undefined) return [word.slice(0, fused), word.slice(fused)];
+  const parted = FUSED.find((two) => two.replace(' ', '') === word.toLowerCase())?.indexOf(' ');
+  if (parted !== undefined) return [word.slice(0, parted), word.slice(parted)];
   if (OPENING.test(word)) return ["'", ...splitWord(word.slice(1))];
   const [, quoted, quote] = CLOSING.exec(word) ?? [];
   if (quoted !== undefined && quote !== undefined) return [...splitWord(quoted), quote];
