@@ -57,22 +57,22 @@ export interface FamilyResult {
 
 interface Extent {
   readonly shape: Sizes | undefined;
-  /** ms */
-  readonly budget: number | undefined;
+  /** When the budget ends, by `performance.now()`. */
+  readonly end: number;
 }
 
 export async function benchFamily(
   family: Family,
   gpu: Gpu,
   roof: Roof,
-  { shape, budget }: Extent,
+  { shape, end }: Extent,
   { terminal, signal }: Run,
 ): Promise<FamilyResult> {
   const cases: Measured[] = [];
   const list = casesOf(family, gpu, shape);
   await terminal.watch(family.name, async (update) => {
     let seen = 0;
-    for await (const found of measureAll(gpu, list, { budget, signal })) {
+    for await (const found of measureAll(gpu, list, { end, signal })) {
       if (found) cases.push(found);
       update((seen += 1), list.length);
     }
@@ -89,15 +89,11 @@ export async function benchFamily(
   };
 }
 
-/** `--table`: the fastest rung by class. @param budget ms */
-export async function benchTable(
-  gpu: Gpu,
-  budget: number | undefined,
-  { terminal, signal }: Run,
-): Promise<ClassWinner[]> {
+/** `--table`: the fastest rung by class. */
+export async function benchTable(gpu: Gpu, end: number, { terminal, signal }: Run): Promise<ClassWinner[]> {
   terminal.heading('matmul: the fastest rung by storage of b and rows m of a');
   const found: ClassWinner[] = [];
-  for await (const winner of rungTable(gpu, { signal, budget: budget ?? Infinity })) {
+  for await (const winner of rungTable(gpu, { signal, end })) {
     found.push(winner);
     const { transposeB, dtype, m, rates, chosen, agrees } = winner;
     const rest = rates.map(({ kernel, rate }) => `${shortName(kernel)} ${giga(rate ?? NaN)}`);
@@ -132,7 +128,7 @@ export async function benchCompare(
   args: BenchArguments,
   gpu: Gpu,
   families: readonly Family[],
-  { shape, budget }: Extent,
+  { shape, end }: Extent,
   { terminal, signal }: Run,
 ): Promise<{ readonly result: object; readonly wrong: readonly string[] }> {
   const [a, b, ...more] = args.compare ?? [];
@@ -150,7 +146,6 @@ export async function benchCompare(
     );
   terminal.heading(`A ${sides[0].label}, B ${sides[1].label}`);
   const results: Compared[] = [];
-  const end = performance.now() + (budget ?? Infinity);
   const bar = terminal.progress('compare');
   const gpus = [await openSide(args.adapter, sides[0]), await openSide(args.adapter, sides[1])] as const;
   try {

@@ -97,16 +97,14 @@ async function runBench(args: BenchArguments, run: Run): Promise<Report> {
       result: { ...machine, ...result },
       error: wrongResults(wrong),
     });
-    /** ms of the budget for the next of `parts` that are equal. */
-    const budget = (parts = 1): number | undefined =>
-      end < Infinity ? Math.max(0, end - performance.now()) / parts : undefined;
+    /** When the budget ends for the next of `parts` that are equal. */
+    const endOf = (parts: number): number => performance.now() + (end - performance.now()) / parts;
 
     if (args.compare) {
-      const extent = { shape, budget: budget() };
-      const { result, wrong } = await benchCompare(args, gpu, families, extent, run);
+      const { result, wrong } = await benchCompare(args, gpu, families, { shape, end }, run);
       return report({ compare: result }, wrong);
     }
-    if (args.table) return report({ table: await benchTable(gpu, budget(), run) });
+    if (args.table) return report({ table: await benchTable(gpu, end, run) });
     if (args.scaling) return report({ scaling: await benchScaling(gpu, args, run) });
 
     const roof = (args.budget ?? Infinity) < ROOF_BUDGET ? NO_ROOF : await measureRoof(gpu, run.signal);
@@ -115,7 +113,7 @@ async function runBench(args: BenchArguments, run: Run): Promise<Report> {
     const measured: FamilyResult[] = [];
     const parts = families.length + phases.length;
     for (const family of families) {
-      const extent = { shape, budget: budget(parts - measured.length) };
+      const extent = { shape, end: endOf(parts - measured.length) };
       measured.push(await benchFamily(family, gpu, roof, extent, run));
     }
     if (families.length > 0) {
@@ -124,8 +122,8 @@ async function runBench(args: BenchArguments, run: Run): Promise<Report> {
     }
     const done: Partial<Record<Phase, unknown>> = {};
     for (const [i, phase] of phases.entries()) {
-      const until = performance.now() + (budget(phases.length - i) ?? Infinity);
-      done[phase] = await benchPhase(phase, gpu, { before: roof, end: until, args }, run);
+      const given = { before: roof, end: endOf(phases.length - i), args };
+      done[phase] = await benchPhase(phase, gpu, given, run);
     }
     return report(
       { roof, families: measured, phases: done },

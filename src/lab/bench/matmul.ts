@@ -127,9 +127,8 @@ export interface ClassWinner extends Storage {
 /** Which rung is fastest, by storage of b and by rows of a: what the ladder in `src/tensor/matmul-rungs.ts` must say. */
 export async function* rungTable(
   gpu: Gpu,
-  { ms = 60, signal, budget = Infinity }: { ms?: number; signal?: AbortSignal; budget?: number } = {},
+  { ms = 60, signal, end = Infinity }: { ms?: number; signal?: AbortSignal; end?: number } = {},
 ): AsyncGenerator<ClassWinner, void, void> {
-  const end = performance.now() + budget;
   for (const storage of STORAGES) {
     const reached = new Map<string, number>();
     for (const m of ROWS) {
@@ -140,7 +139,7 @@ export async function* rungTable(
         if (performance.now() > end) return;
         const cases = WIDTHS.map((widths) => productCase([m, ...widths], storage, { rung }));
         let logs = 0;
-        for await (const found of measureAll(gpu, cases, { ms, signal, budget: end - performance.now() }))
+        for await (const found of measureAll(gpu, cases, { ms, signal, end }))
           logs += Math.log(found ? rate(found, 'flops') : NaN);
         const mean = Math.exp(logs / cases.length);
         if (Number.isFinite(mean)) reached.set(nameOf(rung), mean);

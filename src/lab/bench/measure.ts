@@ -75,17 +75,16 @@ export async function measure(
 }
 
 /**
- * Measures cases one after another within `budget` ms: each gets its part of what is left, and one that would not fit,
- * by the rate that its rung reached before, is passed over. Without a budget, every case gets its time.
+ * Measures cases one after another up to `end`, by `performance.now()`: each gets its part of what is left, and one that
+ * would not fit, by the rate that its rung reached before, is passed over. Without an end, every case gets its time.
  *
  * @returns undefined for a case that was passed over
  */
 export async function* measureAll(
   gpu: Gpu,
   cases: readonly BenchCase[],
-  { budget = Infinity, ...options }: MeasureOptions & { readonly budget?: number | undefined } = {},
+  { end = Infinity, ...options }: MeasureOptions & { readonly end?: number } = {},
 ): AsyncGenerator<Measured | undefined, void, void> {
-  const end = performance.now() + budget;
   const reached = new Map<string, number>();
   for (const [i, c] of cases.entries()) {
     options.signal?.throwIfAborted();
@@ -98,7 +97,7 @@ export async function* measureAll(
       continue;
     }
     const ms = Math.min(options.ms ?? CASE_MS, left / (cases.length - i) / 2);
-    const found = await measure(gpu, c, { ...options, ms, samples: budget < Infinity ? 1 : LEAST_SAMPLES });
+    const found = await measure(gpu, c, { ...options, ms, samples: end < Infinity ? 1 : LEAST_SAMPLES });
     reached.set(c.name, rate(found, c.flops ? 'flops' : 'bytes'));
     yield found;
   }
