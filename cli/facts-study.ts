@@ -16,7 +16,7 @@ import type { Report, Run } from './commands.ts';
 import { massMethodOf, type FactsArguments } from './edit-options.ts';
 import { underBar, withFactsRun, writtenFacts, type FactsRun } from './facts-run.ts';
 import { whole, type Given } from './flags.ts';
-import { HEALTH_FLAGS, factsFrom, healthFrom, readHealth, thresholdsFrom, writeReport } from './lab.ts';
+import { HEALTH_FLAGS, factsFrom, healthFrom, readHealth, writeReport } from './lab.ts';
 import type { DATA, HealthArguments } from './lab.ts';
 import type { Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
@@ -55,11 +55,11 @@ export async function studyFacts(args: StudyArguments, run: Run, keepEdits: bool
   return withFactsRun<StudyHead>(args, { ...data, folder, format, asked }, run, async (open) => {
     const { model, timed, facts, journal, layers } = open;
     const { freeTokens = FREE_TOKENS } = args;
-    const thresholds = thresholdsFrom(args);
     const health = healthFrom(args, texts, open);
+    const { thresholds } = health.options;
     const own = { ...health.settings, thresholds, free_tokens: freeTokens };
     const study = await underBar(open, args, own, (options, begun) => {
-      const all = { ...options, ...health.options, thresholds, freeTokens };
+      const all = { ...options, ...health.options, freeTokens };
       return timed('study', () => studyBatches(model, facts, layers, all, journal, begun));
     });
     if (folder !== undefined && keepEdits)

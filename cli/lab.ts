@@ -170,7 +170,7 @@ export async function readTasks(tasks: readonly TaskName[]): Promise<Map<TaskNam
   return examples;
 }
 
-/** How health is measured, and what of that decides the numbers of a run. */
+/** How edits are judged and health is measured, and what of that decides the numbers of a run. */
 export function healthFrom(
   args: HealthArguments,
   { corpus, examples }: HealthTexts,
@@ -190,8 +190,9 @@ export function healthFrom(
         },
       }
     : undefined;
+  const thresholds = thresholdsFrom(args);
   return {
-    options: { seed, every, documents, textTokens, onCollapse, downstream, signal },
+    options: { seed, every, documents, textTokens, thresholds, onCollapse, downstream, signal },
     settings: {
       seed,
       every,

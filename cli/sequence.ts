@@ -23,17 +23,7 @@ import {
 } from './facts-study.ts';
 import { FOLDERS } from './files.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, folder, or, whole } from './flags.ts';
-import {
-  DATA,
-  EVERY,
-  LAB_FLAGS,
-  factsFrom,
-  healthFrom,
-  readHealth,
-  settingsOf,
-  tellDanger,
-  thresholdsFrom,
-} from './lab.ts';
+import { DATA, EVERY, LAB_FLAGS, factsFrom, healthFrom, readHealth, settingsOf, tellDanger } from './lab.ts';
 import type { HealthArguments, LabArguments } from './lab.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -88,7 +78,7 @@ async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
     const bar = terminal.progress('sequence');
     const options: SequenceOptions = {
       ...health.options,
-      ...{ method, edit, thresholds: thresholdsFrom(args) },
+      ...{ method, edit },
       onKept: async ({ number: place, ...made }) => {
         const path = editPath(folder, place);
         const circumstances = { covariance: edit.solver.key, seed: editing.contextsSeed, earlier };

@@ -15,8 +15,7 @@ import { mean, norm } from '../statistics.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { writeBatches, type BatchOptions } from './fact-batches.ts';
 import { healthOf, type HealthNumbers, type HealthOptions } from './health.ts';
-import { caseMetrics, holds, logprobs, summarise } from './metrics.ts';
-import type { CaseMetrics, FactScores } from './metrics.ts';
+import { caseMetrics, holds, logprobs, summarise, type CaseMetrics, type FactScores } from './metrics.ts';
 import { scoreFacts, writeFreely } from './probes.ts';
 import { FACTS_HEAD, type BatchLine, type Entries, type RunJournal } from './run-journal.ts';
 
