@@ -73,7 +73,7 @@ async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
     const health = healthFrom(args, texts, editing);
     const settings = { ...settingsOf(editing, args, name), ...health.settings, method };
     journal.check(settings, facts);
-    const lines: SequenceLine[] = [...journal.lines];
+    const { lines } = journal;
     const earlier = [...editing.earlier, ...(await keptIds(folder, lines))];
     const bar = terminal.progress('sequence');
     const options: SequenceOptions = {
@@ -86,7 +86,6 @@ async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
         earlier.push(await sha256File(path));
       },
       onLine: (line, total) => {
-        lines.push(line);
         const what = `edit ${line.edit}, ${METHOD_TABLE[method].title} on "${line.subject}"`;
         tellDanger(what, line, health.options.onCollapse, terminal);
         bar.update(line.edit, total);

@@ -143,6 +143,7 @@ export async function openRun<Head extends object, Line>(
         await add(text, Buffer.concat([line, Buffer.from('\n')]));
         const { end, blockEnd } = steps.at(-1) ?? { end: 0, blockEnd: 0 };
         steps.push({ line, end: end + line.length + 1, blockEnd: blockEnd + block.length });
+        lines.push(value);
       },
       check: (settings, facts) => {
         if (head) sameSettings((head as { settings: Settings }).settings, settings, folder);

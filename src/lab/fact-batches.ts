@@ -72,12 +72,12 @@ export async function writeBatches(
   facts: readonly Fact[],
   options: BatchOptions,
   journal: Pick<RunJournal<unknown, BatchLine>, 'lines' | 'vectors' | 'append'>,
-): Promise<BatchLine[]> {
+): Promise<readonly BatchLine[]> {
   const { writing } = options;
   const batches = cutFacts(facts, options);
   await checkBatches(model, facts, options);
   const past: PastKeys = new Map();
-  const lines = [...journal.lines];
+  const { lines } = journal;
   let done = 0;
   let read = 0;
   for await (const block of journal.vectors()) {
@@ -113,7 +113,6 @@ export async function writeBatches(
       ...(options.measure && { measured: await options.measure(batch, wrote.kept) }),
     };
     await journal.append(line, [...vectors.values()]);
-    lines.push(line);
     done += batch.length;
     options.onValues?.(done, facts.length);
     await options.onBatch?.(line, model);

@@ -89,7 +89,6 @@ export async function runPaper(
       const { layer, contexts } = edit;
       const settings = { method, edits: plan.edits, every, seed, layer, contexts };
       const journal = (await input.journalOf?.(method, settings)) ?? memoryJournal();
-      const lines = [...journal.lines];
       let known = journal.head ? undefined : unedited;
       const run = async (): Promise<TaskResult[]> => {
         const results = known ?? (await runTasks());
@@ -101,13 +100,10 @@ export async function runPaper(
         onCollapse: 'warn',
         mostEarlier: every,
         downstream: { every: some.length, run },
-        onLine: (line, total) => {
-          lines.push(line);
-          onProgress?.(`sequence of ${method}`, line.edit, total);
-        },
+        onLine: (line, total) => onProgress?.(`sequence of ${method}`, line.edit, total),
       };
       await runSequence(model, some, options, journal, settings);
-      if (journal.head) sequences.push({ method, head: journal.head, lines });
+      if (journal.head) sequences.push({ method, head: journal.head, lines: journal.lines });
     }
     const edited = sequences.flatMap(({ method, lines }) =>
       lines.flatMap(({ edit: number, downstream = [] }) =>

@@ -13,9 +13,9 @@ export type Vectors = readonly Float32Array<ArrayBuffer>[];
 export interface RunJournal<Head, Line> {
   /** undefined in a new run, until `begin`. */
   readonly head: Head | undefined;
-  /** The steps that were complete when it was opened. */
+  /** All steps, those added since it was opened too. */
   readonly lines: readonly Line[];
-  /** The vectors of all steps, those added since too, in order, read one by one. */
+  /** Their vectors, in order, read one by one. */
   readonly vectors: () => AsyncIterable<Vectors>;
   /** Writes what the run is. */
   readonly begin: (head: Head) => Promise<void>;
@@ -23,8 +23,8 @@ export interface RunJournal<Head, Line> {
   readonly append: (line: Line, vectors?: Vectors) => Promise<void>;
 }
 
-/** A journal that nothing outlives; its lines are all that were added. */
-export function memoryJournal<Head, Line>(): RunJournal<Head, Line> & { readonly lines: Line[] } {
+/** A journal that nothing outlives. */
+export function memoryJournal<Head, Line>(): RunJournal<Head, Line> {
   const lines: Line[] = [];
   const blocks: Vectors[] = [];
   let head: Head | undefined;

@@ -65,12 +65,12 @@ export interface SequelProgress {
 }
 
 /** All lines, those that were there too. The model is as it was, bit for bit. */
-export async function runSequel(model: Model, input: SequelInput, plan: SequelPlan): Promise<SequelLine[]> {
+export async function runSequel(model: Model, input: SequelInput, plan: SequelPlan) {
   const { writings, results, journalOf, signal } = input;
   const { D } = model.dims;
   const facts = input.facts.slice(0, Math.max(...plan.sizes));
   const n = facts.length;
-  const lines: SequelLine[] = [...results.lines];
+  const { lines } = results;
   const parts = partsOf(plan, writings);
   const [first] = writings.filter(isMass);
   /** z of all facts on the unedited model, [n, D], and the seconds that one takes. */
@@ -99,9 +99,7 @@ export async function runSequel(model: Model, input: SequelInput, plan: SequelPl
     const scores = await scoreFacts(model, asked);
     const { ES, PS, NS, S } = averages(scores.map((score) => caseMetrics(score)));
     const found = { ...line, judged: asked.length, ES, PS, NS, S };
-    const whole = { ...found, perplexity: await perplexity(model, input.documents) };
-    await results.append(whole);
-    lines.push(whole);
+    await results.append({ ...found, perplexity: await perplexity(model, input.documents) });
   };
 
   /** Values are searched for once, whatever the method. */
@@ -115,20 +113,19 @@ export async function runSequel(model: Model, input: SequelInput, plan: SequelPl
       done = Math.min(n, done + some.length / D);
     }
     note('values', [done, n], done * WORK.values, true);
-    const searched = [...journal.lines];
     while (done < n) {
       signal?.throwIfAborted();
       const start = performance.now();
       const some = facts.slice(done, (Math.floor(done / plan.batch) + 1) * plan.batch);
       const found = await findValues(model, rowsOf(model, some, writing), { ...writing, signal });
-      const line = { facts: some.length, seconds: (performance.now() - start) / 1000 };
-      await journal.append(line, [found]);
-      searched.push(line);
+      const seconds = (performance.now() - start) / 1000;
+      await journal.append({ facts: some.length, seconds }, [found]);
       z.set(found, done * D);
       done += some.length;
       note('values', [done, n], some.length * WORK.values);
     }
-    const sum = (of: 'facts' | 'seconds'): number => searched.reduce((total, line) => total + line[of], 0);
+    const sum = (of: 'facts' | 'seconds'): number =>
+      journal.lines.reduce((total, line) => total + line[of], 0);
     Object.assign(values, { z, seconds: sum('seconds') / sum('facts') });
   };
 
