@@ -47,14 +47,6 @@ export function wrongResults(found: readonly string[]): Error | undefined {
   return new PalimpsestError(message, 'wrong_results', 1);
 }
 
-export interface FamilyResult {
-  readonly family: string;
-  readonly cases: readonly Measured[];
-  /** Cases for which the budget left no time. */
-  readonly passed_over: number;
-  readonly wrong: readonly string[];
-}
-
 interface Extent {
   readonly shape: Sizes | undefined;
   /** When the budget ends, by `performance.now()`. */
@@ -67,7 +59,7 @@ export async function benchFamily(
   roof: Roof,
   { shape, end }: Extent,
   { terminal, signal }: Run,
-): Promise<FamilyResult> {
+) {
   const cases: Measured[] = [];
   const list = casesOf(family, gpu, shape);
   await terminal.watch(family.name, async (update) => {
@@ -79,7 +71,7 @@ export async function benchFamily(
   });
   terminal.heading(`${family.name}: ${family.title}`);
   terminal.table(cases, measuredColumns(roof));
-  const passed_over = list.length - cases.length;
+  const passed_over = list.length - cases.length; // the budget left no time for them
   if (passed_over > 0)
     terminal.print(`The budget left no time for ${plural(passed_over, 'case')} of ${list.length}.`);
   const failed = cases.filter(({ deviation }) => !(deviation.ratio <= 1));

@@ -14,7 +14,6 @@ import { MODEL_SIZES, type ModelSize } from '../src/models/random-checkpoint.ts'
 import { STORAGES } from '../src/models/storage.ts';
 import { giga, megabytes } from '../src/numerals.ts';
 import { MEASURED_LEGEND, benchCompare, benchFamily, benchTable, wrongResults } from './bench-kernels.ts';
-import type { FamilyResult } from './bench-kernels.ts';
 import { PHASES, benchPhase, memory, withBenchModel, type Phase } from './bench-phases.ts';
 import { command, type Report, type Run } from './commands.ts';
 import { KINDS } from './files.ts';
@@ -110,7 +109,7 @@ async function runBench(args: BenchArguments, run: Run): Promise<Report> {
     const roof = (args.budget ?? Infinity) < ROOF_BUDGET ? NO_ROOF : await measureRoof(gpu, run.signal);
     if (roof !== NO_ROOF)
       run.terminal.print(`best matmul ${giga(roof.matmul)} GFLOP/s, best copy ${giga(roof.copy)} GB/s`);
-    const measured: FamilyResult[] = [];
+    const measured: Awaited<ReturnType<typeof benchFamily>>[] = [];
     const parts = families.length + phases.length;
     for (const family of families) {
       const extent = { shape, end: endOf(parts - measured.length) };

@@ -10,7 +10,7 @@ import { evaluate as evaluateFacts, type CaseResult, type EvaluateOptions } from
 import { TOKEN_METRICS, missingMeasures } from '../src/lab/metrics.ts';
 import type { PromptRow } from '../src/lab/probes.ts';
 import { dangerousEdits, sideEffects, summariseBefore, summariseMethod } from '../src/lab/summary.ts';
-import type { Dangerous, MethodSummary } from '../src/lab/summary.ts';
+import type { MethodSummary } from '../src/lab/summary.ts';
 import { readReferences } from '../src/lab/texts.ts';
 import { percent, plural, short } from '../src/numerals.ts';
 import { quoted } from '../src/printable.ts';
@@ -223,7 +223,7 @@ function showSideEffects(terminal: Terminal, cases: readonly CaseResult[], metho
   ]);
 }
 
-function showDangerous(terminal: Terminal, list: readonly Dangerous[]): void {
+function showDangerous(terminal: Terminal, list: ReturnType<typeof dangerousEdits>): void {
   const disabling = list.filter(({ verdict }) => verdict === 'disabling').length;
   terminal.print();
   terminal.say(`${disabling} disabling and ${list.length - disabling} suspect edits.`);

@@ -71,13 +71,9 @@ export function sideEffects(cases: readonly CaseResult[], method: Method): SideE
   return found.sort((a, b) => near(b) - near(a) || size(b.lost) - size(a.lost));
 }
 
-type DangerousNumbers = 'verdict' | 'cosine' | 'relative_update' | 'normalised_update' | 'entropy';
-export type Dangerous = Pick<CaseResult, 'case_id' | 'prompt' | 'subject' | 'target_new'> &
-  Pick<MethodResult, DangerousNumbers> & { readonly method: Method };
-
 /** All edits that are not `ok`, the largest update first. */
-export function dangerousEdits(cases: readonly CaseResult[]): Dangerous[] {
-  const list = resultsOf(cases).flatMap(({ case: one, method, result }): Dangerous[] => {
+export function dangerousEdits(cases: readonly CaseResult[]) {
+  const list = resultsOf(cases).flatMap(({ case: one, method, result }) => {
     const { case_id, prompt, subject, target_new } = one;
     const { verdict, cosine, relative_update, normalised_update, entropy } = result;
     const numbers = { verdict, cosine, relative_update, normalised_update, entropy };
