@@ -6,8 +6,7 @@ import { openGpu } from '../src/gpu/node.ts';
 import { writeAtomic } from '../src/io/atomic.ts';
 import { versions } from '../src/io/file.ts';
 import { FAMILIES, measureRoof, type Roof } from '../src/lab/bench/compare.ts';
-import { benchEdit, contextsOfLength, scalingFigure } from '../src/lab/bench/edit.ts';
-import type { LengthPoint, SizePoint } from '../src/lab/bench/edit.ts';
+import { benchEdit, contextsOfLength, scalingFigure, type Point } from '../src/lab/bench/edit.ts';
 import { parseShape, type Family } from '../src/lab/bench/family.ts';
 import { svgOf } from '../src/lab/report/theme.ts';
 import { MODEL_SIZES, type ModelSize } from '../src/models/random-checkpoint.ts';
@@ -168,7 +167,7 @@ const CONTEXTS = 21;
 /** `--scaling`: how the time of an edit grows with the model and with the contexts; with `--model-size`, that size alone. */
 async function benchScaling(gpu: Gpu, args: BenchArguments, run: Run): Promise<object> {
   const { terminal, signal } = run;
-  const sizes: (SizePoint & { peak: number })[] = [];
+  const sizes: (Point & { parameters: number; peak: number })[] = [];
   const options = { signal, steps: args.steps, trace: false };
   terminal.heading(`an edit with ${CONTEXTS} contexts, C = I, by model size (random weights)`);
   for (const size of SCALED.filter((name) => name === (args.modelSize ?? name)))
@@ -185,7 +184,7 @@ async function benchScaling(gpu: Gpu, args: BenchArguments, run: Run): Promise<o
           `loaded in ${(found.loadMs / 1000).toFixed(1)} s   peak ${megabytes(peak)}${mark === 'ABOVE' ? ' ABOVE 1.3 times and 1.5 GB' : ''}`,
       );
     });
-  const lengths: LengthPoint[] = [];
+  const lengths: (Point & { tokens: number })[] = [];
   if (args.modelSize === undefined) {
     // Only what runs once grows with the contexts, but for the attention of each step.
     terminal.heading(`GPT-2 ${LENGTH_SIZE} by tokens of a context`);

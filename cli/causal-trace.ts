@@ -74,8 +74,9 @@ export const causalTrace = command({
         many > 0 ? await timed('average', () => averageOf(session, data, many, options)) : undefined;
       if (average) showAverage(terminal, average);
       const traced = average && recommendedLayer(average);
-      const material = { facts: data.slice(0, swept), contexts, traced };
-      const sweep = swept > 0 ? await timed('sweep', () => sweepOf(session, args, material)) : undefined;
+      const some = data.slice(0, swept);
+      const sweepAll = (): Promise<LayerScore[]> => sweepOf(session, args, some, contexts, traced);
+      const sweep = swept > 0 ? await timed('sweep', sweepAll) : undefined;
       if (sweep) showSweep(terminal, sweep);
       if (args.out !== undefined)
         await writeReport(args.out, session, {
@@ -156,17 +157,13 @@ async function averageOf(
   );
 }
 
-interface SweepInput {
-  readonly facts: readonly Fact[];
-  readonly contexts: readonly string[];
-  /** The layer that tracing points to. */
-  readonly traced: number | undefined;
-}
-
+/** @param traced the layer that tracing points to */
 async function sweepOf(
   session: Session,
   args: EditArguments,
-  { facts, contexts, traced }: SweepInput,
+  facts: readonly Fact[],
+  contexts: readonly string[],
+  traced: number | undefined,
 ): Promise<LayerScore[]> {
   const { model, found, terminal, signal } = session;
   const layers = args.layer === undefined ? layersToSweep(model.dims.layers, traced) : [args.layer];

@@ -139,20 +139,10 @@ export const HEALTH_FLAGS = {
 export type HealthArguments = Given<typeof LAB_FLAGS & typeof HEALTH_FLAGS> &
   Pick<EditArguments, 'seed' | 'onCollapse'> & { readonly every?: number | undefined };
 
-/** Texts of health, read before a model is loaded. */
-interface HealthTexts {
-  readonly corpus: string;
-  readonly examples: ReadonlyMap<TaskName, readonly Labelled[]>;
-}
-
-/** @throws UsageError for an unreadable file, or a task that there is not */
-export async function readHealth({
-  heldOut,
-  downstreamEvery,
-  downstreamTasks: words,
-}: HealthArguments): Promise<HealthTexts> {
+/** Texts of health, read before a model is loaded. @throws UsageError for an unreadable file, or a task that there is not */
+export async function readHealth({ heldOut, downstreamEvery, downstreamTasks: words }: HealthArguments) {
   const { text: corpus } = await readData('--held-out', heldOut, 'wikitext.txt');
-  if (!downstreamEvery) return { corpus, examples: new Map() };
+  if (!downstreamEvery) return { corpus, examples: await readTasks([]) };
   const tasks = words?.split(',').map((word) => {
     const task = TASKS.find((known) => known === word.trim());
     if (!task) throw new UsageError(`--downstream-tasks: expected ${TASKS.join(', ')}, found "${word}".`);
@@ -173,7 +163,7 @@ export async function readTasks(tasks: readonly TaskName[]): Promise<Map<TaskNam
 /** How edits are judged and health is measured, and what of that decides the numbers of a run. */
 export function healthFrom(
   args: HealthArguments,
-  { corpus, examples }: HealthTexts,
+  { corpus, examples }: Awaited<ReturnType<typeof readHealth>>,
   { model, signal }: Session,
 ) {
   const { seed = 0, every = EVERY, textTokens = TEXT_TOKENS, onCollapse = 'warn' } = args;

@@ -42,15 +42,6 @@ function write(stream: NodeJS.WriteStream, text: string): void {
   stream.write(clean(text).replaceAll(OURS, ESCAPE));
 }
 
-export interface TerminalOptions {
-  /** One JSON document goes to stdout: nothing for people does. */
-  readonly json: boolean;
-  /** Nothing on stderr but errors. */
-  readonly quiet: boolean;
-  /** Says on stderr when each phase begins. */
-  readonly verbose: boolean;
-}
-
 /** Work that takes long says so: on a terminal after this, elsewhere one line every LINE_MS. */
 const BAR_AFTER_MS = 700;
 const LINE_MS = 10_000;
@@ -61,10 +52,15 @@ export interface Progress {
 }
 
 export class Terminal {
-  readonly #options: TerminalOptions;
+  /** One JSON document goes to stdout: nothing for people does. */
+  readonly json: boolean;
+  /** Says on stderr when each phase begins. */
+  readonly verbose: boolean;
+  /** Nothing on stderr but errors. */
+  readonly #quiet: boolean;
 
-  constructor(options: TerminalOptions) {
-    this.#options = options;
+  constructor({ json, quiet, verbose }: Readonly<Record<'json' | 'quiet' | 'verbose', boolean>>) {
+    [this.json, this.#quiet, this.verbose] = [json, quiet, verbose];
   }
 
   /** Columns of stdout now; a pipe has as many as COLUMNS says, else 120. */
@@ -77,15 +73,7 @@ export class Terminal {
 
   /** Someone watches stdout. */
   get live(): boolean {
-    return !this.#options.json && process.stdout.isTTY;
-  }
-
-  get json(): boolean {
-    return this.#options.json;
-  }
-
-  get verbose(): boolean {
-    return this.#options.verbose;
+    return !this.json && process.stdout.isTTY;
   }
 
   paint(styles: Style | readonly Style[], text: string): string {
@@ -94,7 +82,7 @@ export class Terminal {
 
   /** A line of the result, for people. */
   print(...lines: string[]): void {
-    if (this.#options.json) return;
+    if (this.json) return;
     for (const line of lines.length > 0 ? lines : ['']) write(process.stdout, `${line}\n`);
   }
 
@@ -122,15 +110,15 @@ export class Terminal {
 
   /** A remark on stderr. */
   note(text: string): void {
-    if (!this.#options.quiet) write(process.stderr, `${fitted(text)}\n`);
+    if (!this.#quiet) write(process.stderr, `${fitted(text)}\n`);
   }
 
   phase(name: string): void {
-    if (this.#options.verbose) this.note(`palimpsest: ${name} ...`);
+    if (this.verbose) this.note(`palimpsest: ${name} ...`);
   }
 
   warn(text: string): void {
-    if (!this.#options.quiet) labelled('warning:', 'yellow', text);
+    if (!this.#quiet) labelled('warning:', 'yellow', text);
   }
 
   error(text: string): void {
@@ -153,7 +141,7 @@ export class Terminal {
    * @param note stands behind the numbers
    */
   progress(what: string, unit: (n: number) => string = String, note = (): string => ''): Progress {
-    if (this.#options.quiet) return { update: () => undefined, stop: () => undefined };
+    if (this.#quiet) return { update: () => undefined, stop: () => undefined };
     const state = (done: number, total: number): string => `${unit(done)} of ${unit(total)}${note()}`;
     if (process.stderr.isTTY) return barOf(what, state);
     let said = performance.now();

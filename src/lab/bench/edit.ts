@@ -133,23 +133,16 @@ function compared(frozen: readonly Timed[], wholes: readonly Timed[]) {
   };
 }
 
-export interface SizePoint {
+export interface Point {
   readonly size: string;
-  readonly parameters: number;
-  readonly seconds: number;
-}
-
-export interface LengthPoint {
-  readonly size: string;
-  readonly tokens: number;
   readonly seconds: number;
 }
 
 /** Two panels, both axes logarithmic: a straight line of slope 1 is time in proportion. */
 export function scalingFigure(
   title: string,
-  sizes: readonly SizePoint[],
-  lengths: readonly LengthPoint[],
+  sizes: readonly (Point & { readonly parameters: number })[],
+  lengths: readonly (Point & { readonly tokens: number })[],
 ): TopLevelSpec {
   const mark = { type: 'line', point: true } as const;
   // Room for the names of the outermost points.
