@@ -5,7 +5,7 @@ import { METHOD_TABLE } from '../src/edit/method.ts';
 import { UsageError } from '../src/errors.ts';
 import { exists } from '../src/io/file.ts';
 import { jsonIfAny } from '../src/json.ts';
-import { checkEdits, type Checked } from '../src/lab/health.ts';
+import { checkEdits } from '../src/lab/health.ts';
 import { percent, plural } from '../src/numerals.ts';
 import { cut, left, right, type Column } from '../src/table.ts';
 import { command, type Report, type Run } from './commands.ts';
@@ -37,6 +37,7 @@ const LIST_FLAGS = {
   check: flag('ask the model for every target; --no-check only writes the list', true),
 } as const;
 
+type Checked = Awaited<ReturnType<typeof checkEdits>>;
 type ListArguments = Given<typeof LIST_FLAGS> & { readonly list: string };
 
 export const apply = command({
@@ -162,7 +163,7 @@ async function keepList(
   });
 }
 
-function warnOfFallen(checked: readonly Checked[], edits: readonly NamedEdit[], terminal: Terminal): void {
+function warnOfFallen(checked: Checked, edits: readonly NamedEdit[], terminal: Terminal): void {
   for (const [i, edit] of edits.entries()) {
     const found = checked[i];
     if (!found?.fallen) continue;

@@ -36,17 +36,9 @@ export interface Judged {
   readonly free: number | null;
 }
 
-export interface LayerChange {
-  readonly layer: number;
-  /** |W − W₀|, Frobenius; over |W₀|; and the largest singular value. */
-  readonly total_norm: number;
-  readonly relative_total: number;
-  readonly spectral_norm: number;
-}
-
 /** In a line of the journal, under `measured`; what is due after so many facts only where it was. */
 export interface Measured extends HealthNumbers {
-  readonly layers: readonly LayerChange[];
+  readonly layers: Awaited<ReturnType<typeof changes>>;
   readonly cases: readonly Judged[];
 }
 
@@ -70,16 +62,7 @@ export interface StudyHead extends Entries<typeof HEAD> {
   readonly before: Measured;
 }
 
-export interface Study {
-  readonly head: StudyHead;
-  readonly lines: readonly BatchLine[];
-  /** Of every fact whether its batch stayed in the model. */
-  readonly kept: readonly boolean[];
-  /** Every fact when its batch was written. */
-  readonly written: readonly Judged[];
-  /** Every fact after the last batch, on one model. */
-  readonly end: Measured;
-}
+export type Study = Awaited<ReturnType<typeof studyBatches>>;
 
 /** Runs the batches that the journal does not hold yet. Afterwards W is what it was before, bit for bit. */
 export async function studyBatches(
@@ -89,7 +72,7 @@ export async function studyBatches(
   options: StudyOptions,
   journal: RunJournal<StudyHead, BatchLine>,
   { settings, anchor }: Pick<StudyHead, 'settings' | 'anchor'>,
-): Promise<Study> {
+) {
   const weights = keepWeights(model, layers);
   try {
     // Facts are asked once of the same weights.
@@ -150,8 +133,11 @@ export async function studyBatches(
     return {
       head: journal.head as StudyHead,
       lines,
+      /** Of every fact whether its batch stayed in the model. */
       kept: lines.flatMap(({ case_ids, kept }) => case_ids.map(() => kept)),
+      /** Every fact when its batch was written. */
       written: lines.flatMap(({ measured }) => (measured as Measured).cases),
+      /** Every fact after the last batch, on one model. */
       end: { ...last, cases: await judge(facts) },
     };
   } finally {
@@ -159,19 +145,8 @@ export async function studyBatches(
   }
 }
 
-/** A batch as the reports of sequences have an edit: by the number of facts after it. */
-export interface BatchStep extends HealthNumbers, Pick<BatchLine, 'method' | 'verdict' | 'cosine' | 'kept'> {
-  readonly edit: number;
-  readonly facts: number;
-  /** Over all layers; over the number of their elements; the largest over |W| of its layer. */
-  readonly update_norm: number;
-  readonly normalised_update: number;
-  readonly relative_update: number;
-  /** |W − W₀| / |W₀| over all layers. */
-  readonly relative_total: number;
-}
-
-export function stepsOf({ head, lines }: Pick<Study, 'head' | 'lines'>): BatchStep[] {
+/** Batches as the reports of sequences have edits: by the number of facts after each. */
+export function stepsOf({ head, lines }: Pick<Study, 'head' | 'lines'>) {
   let edit = 0;
   return lines.map(({ method, verdict, cosine, kept, case_ids, layers, measured }) => {
     const { cases: _, layers: moved, ...health } = measured as Measured;
@@ -181,9 +156,11 @@ export function stepsOf({ head, lines }: Pick<Study, 'head' | 'lines'>): BatchSt
       ...{ method, verdict, cosine, kept },
       edit: (edit += case_ids.length),
       facts: case_ids.length,
+      /** Over all layers; over the number of their elements; the largest over |W| of its layer. */
       update_norm,
       normalised_update: update_norm / head.elements,
       relative_update: Math.max(...layers.map(({ relative_update }) => relative_update)),
+      /** |W − W₀| / |W₀| over all layers. */
       relative_total: norm(moved.map(({ total_norm }) => total_norm)) / head.weight_norm,
     };
   });
@@ -207,8 +184,9 @@ export async function movesOf(model: Model, before: ReadonlyMap<number, Tensor>)
   return list;
 }
 
-async function changes(model: Model, before: ReadonlyMap<number, Tensor>): Promise<LayerChange[]> {
-  const list: LayerChange[] = [];
+/** |W − W₀|, Frobenius; over |W₀|; and the largest singular value. */
+async function changes(model: Model, before: ReadonlyMap<number, Tensor>) {
+  const list = [];
   for (const { layer, w, w0, moved, size } of await movesOf(model, before))
     list.push({
       layer,

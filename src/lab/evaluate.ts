@@ -7,7 +7,7 @@
 import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';
 import { withUpdate } from '../edit/apply.ts';
-import { computeEdits, searchedTogether, type Edit, type EditSettings, type Update } from '../edit/edit.ts';
+import { computeEdits, searchedTogether, type EditSettings } from '../edit/edit.ts';
 import { VERDICTS, judge, type Thresholds } from '../edit/guard.ts';
 import { METHODS, type Method } from '../edit/method.ts';
 import { updateNumbers, type UpdateNumbers } from '../edit/record.ts';
@@ -170,10 +170,7 @@ export async function checkFacts(
   }
 }
 
-export interface Edited {
-  readonly edit: Edit;
-  readonly updates: Update[];
-}
+export type Edited = Awaited<ReturnType<typeof editFacts>>[number];
 
 /** Computes the edit of each fact by itself on the model's current weights, by each method, judged by the run's thresholds. */
 export async function editFacts(
@@ -181,7 +178,7 @@ export async function editFacts(
   facts: readonly Fact[],
   methods: readonly Method[],
   { edit: options, thresholds, signal }: RunOptions,
-): Promise<Edited[]> {
+) {
   signal?.throwIfAborted();
   const edits = await computeEdits(model, facts.map(requestOf), { ...options, methods, signal });
   return edits.map((edit) => ({

@@ -145,21 +145,9 @@ function meanLogprob(scores: readonly Score[]): number {
   return -scores.reduce((sum, { nll }) => sum + nll, 0) / scores.length;
 }
 
-/** What the model makes of the targets of one file: mean log-probability per token. */
-export interface Checked {
-  readonly id: string;
-  readonly facts: number;
-  readonly before: number;
-  /** When this edit was the last one. */
-  readonly applied: number;
-  readonly after: number;
-  /** Its target was the likeliest and no longer is, or has less than half of its probability; of many facts, more than 5 %. */
-  readonly fallen: boolean;
-  readonly fallen_facts: number;
-}
-
 /**
- * Puts the edits of files into the model one after another, and asks for every target before, then and at the end.
+ * Puts the edits of files into the model one after another, and asks for every target before, then and at the end: the
+ * mean log-probability per token of each file.
  *
  * @param timed measures a phase
  */
@@ -167,7 +155,7 @@ export async function checkEdits(
   model: Model,
   edits: readonly { readonly id: string; readonly record: EditRecord | FactsRecord }[],
   timed: <T>(phase: 'check' | 'apply', work: () => Promise<T>) => Promise<T>,
-): Promise<Checked[]> {
+) {
   const ask = ({ record }: (typeof edits)[number]): Promise<Score[]> =>
     timed('check', () => {
       const items = requestsOf(record).map(({ prompt, subject, targetIds }) => {
@@ -183,7 +171,7 @@ export async function checkEdits(
     await timed('apply', () => applyEdits(model, updatesOf(edit.record)));
     applied.push(await ask(edit));
   }
-  const checked: Checked[] = [];
+  const checked = [];
   for (const [i, edit] of edits.entries()) {
     const [was = [], then = [], now] = [before[i], applied[i], await ask(edit)];
     const fallen = then.filter((one, fact) => hasFallen(one, now[fact] as Score)).length;
@@ -191,8 +179,10 @@ export async function checkEdits(
       id: edit.id,
       facts: now.length,
       before: meanLogprob(was),
+      /** When this edit was the last one. */
       applied: meanLogprob(then),
       after: meanLogprob(now),
+      /** Its target was the likeliest and no longer is, or has less than half of its probability; of many facts, more than 5 %. */
       fallen: fallen > FALLEN_SHARE * now.length,
       fallen_facts: fallen,
     });

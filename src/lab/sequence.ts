@@ -76,17 +76,6 @@ export type SequenceLine = HealthNumbers & Entries<typeof LINE>;
 /** Vectors of a line are [U, Λ] of rank 1, or none when the edit was not kept. */
 export type SequenceJournal = RunJournal<SequenceHead, SequenceLine>;
 
-/** A kept edit at the end of its run. */
-export interface Survivor extends Pick<
-  SequenceLine,
-  'edit' | 'case_id' | 'subject' | 'target_new' | 'target_logprob' | 'true_logprob'
-> {
-  /** Against the true object, or by arg-max where the record names none. */
-  readonly by: 'comparison' | 'arg-max';
-  /** The fact is still as it was written. */
-  readonly holds: boolean;
-}
-
 /**
  * Runs the facts that the journal does not hold yet. Afterwards W is what it was before, bit for bit.
  *
@@ -100,7 +89,7 @@ export async function runSequence(
   options: SequenceOptions,
   journal: SequenceJournal,
   settings: SequenceHead['settings'] = {},
-): Promise<Survivor[]> {
+) {
   const { gpu } = model;
   await checkFacts(model, facts, options.edit.contexts, options);
   const { layer } = options.edit;
@@ -164,7 +153,9 @@ export async function runSequence(
         case_id: fact.caseId,
         subject: fact.subject,
         target_new: fact.targetNew,
-        by: rivals.true ? 'comparison' : 'arg-max',
+        /** Against the true object, or by arg-max where the record names none. */
+        by: rivals.true ? ('comparison' as const) : ('arg-max' as const),
+        /** The fact is still as it was written. */
         holds: holds(rivals),
         ...logprobs(rivals),
       };
@@ -173,3 +164,6 @@ export async function runSequence(
     weights.revert();
   }
 }
+
+/** A kept edit at the end of its run. */
+export type Survivor = Awaited<ReturnType<typeof runSequence>>[number];

@@ -193,17 +193,14 @@ const REFERENCES = v.record(
 );
 
 /** Reference texts of a fact, and the weights of their terms. */
-export interface References {
-  readonly idf: InverseFrequencies;
-  readonly of: (fact: Fact) => readonly string[];
-}
+export type References = ReturnType<typeof readReferences>;
 
 /**
  * ROME's file of texts about the objects: relation, then object, then texts.
  *
  * @throws UsageError saying what was found instead, and in what
  */
-export function readReferences(content: string, name: string): References {
+export function readReferences(content: string, name: string) {
   const fault = (found: string): UsageError =>
     new UsageError(`${name}: expected {relation: {object: [{"text"}]}}, found ${found}.`);
   const json = jsonFrom(content, fault);

@@ -189,17 +189,10 @@ export async function sweepLayers(
 }
 
 /** The layer that a sweep names, and how sure that is. */
-export interface SweepChoice {
-  readonly layer: number;
-  /** Of the harmonic mean, 0 to 100. */
-  readonly score: number;
-  /** Other layers whose score one fact more or less could bring past it. */
-  readonly alike: readonly number[];
-  readonly n: number;
-}
+export type SweepChoice = NonNullable<ReturnType<typeof chooseLayer>>;
 
-/** @returns undefined where no layer takes any edit */
-export function chooseLayer(scores: readonly LayerScore[]): SweepChoice | undefined {
+/** @returns undefined where no layer takes any edit; `alike`: others that one fact more could bring past it */
+export function chooseLayer(scores: readonly LayerScore[]) {
   const best = bestOf(scores);
   if (!best || !(best.score > 0)) return undefined;
   const oneFact = 100 / best.n;

@@ -4,15 +4,10 @@ import type { Gpu } from '../../gpu/context.ts';
 import { median } from '../../statistics.ts';
 import type { BenchCase, Deviation, Prepared } from './family.ts';
 
-export interface Timing {
-  readonly median: number;
-  /** Median of the distances from the median. */
-  readonly mad: number;
-  readonly least: number;
-  readonly samples: number;
-}
+export type Timing = Readonly<ReturnType<typeof timingOf>>;
 
-export function timingOf(samples: readonly number[]): Timing {
+/** @returns `mad`: the median of the distances from the median */
+export function timingOf(samples: readonly number[]) {
   const middle = median(samples);
   const mad = median(samples.map((x) => Math.abs(x - middle)));
   return { median: middle, mad, least: Math.min(...samples), samples: samples.length };

@@ -4,18 +4,14 @@ import { batchTokens } from '../../edit/pack-documents.ts';
 import type { Architecture } from '../../models/architecture.ts';
 import { generate } from '../../models/generate.ts';
 import type { Model } from '../../models/model.ts';
-import { kernelTime, profileOf, type ProfileRow } from '../profile.ts';
+import { kernelTime, profileOf } from '../profile.ts';
 import { timingOf } from './measure.ts';
 
 /** One traced run: its ms, and its dispatches by kernel and shape. */
-export interface Trace {
-  readonly wall: number;
-  readonly kernels: ReturnType<typeof kernelTime>;
-  readonly rows: readonly ProfileRow[];
-}
+export type Trace = NonNullable<Awaited<ReturnType<typeof traced>>>;
 
 /** Runs once more, dispatch by dispatch; undefined where the adapter has no timestamps. */
-export async function traced({ gpu }: Model, once: () => Promise<number>): Promise<Trace | undefined> {
+export async function traced({ gpu }: Model, once: () => Promise<number>) {
   if (!gpu.timer.available) return undefined;
   gpu.timer.start();
   const wall = await once();

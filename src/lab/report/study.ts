@@ -1,7 +1,7 @@
 /** What a report tells: any of these may be missing, and then its figures are. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Method } from '../../edit/method.ts';
-import type { BatchStep, StudyHead } from '../batch-study.ts';
+import type { StudyHead, stepsOf } from '../batch-study.ts';
 import type { TaskResult } from '../downstream.ts';
 import type { CaseResult } from '../evaluate.ts';
 import type { SequelLine } from '../sequel.ts';
@@ -35,7 +35,7 @@ export interface SequenceRun {
   readonly lines: readonly SequenceStep[];
 }
 
-export type SequenceStep = SequenceLine | BatchStep;
+export type SequenceStep = SequenceLine | ReturnType<typeof stepsOf>[number];
 
 /** What the report shows of a comparison of prompt styles. */
 export type StyleSize = Pick<StyleRow, 'style' | 'target' | 'method' | 'normalised_update'>;
