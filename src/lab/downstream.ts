@@ -18,23 +18,7 @@ export interface DownstreamOptions {
 }
 
 /** Scores of one task; percentages 0..100, MCC −1..1. */
-export interface TaskResult {
-  readonly task: TaskName;
-  readonly n: number;
-  readonly f1: number;
-  readonly mcc: number;
-  readonly accuracy: number;
-  /** Answers that name no class. */
-  readonly invalid: number;
-  /** F1 of the best constant answer: what a model scores that does not read. */
-  readonly constant_f1: number;
-  /** The same by likelihood: the class whose word the model finds more likely, so that no answer is invalid. */
-  readonly choice: { readonly f1: number; readonly mcc: number };
-  /** Examples shown: wanted, and those that fitted into the context window beside the question. */
-  readonly shots: { readonly wanted: number; readonly mean: number; readonly least: number };
-  /** Questions that were cut at their beginning, since even alone they do not fit. */
-  readonly cut: number;
-}
+export type TaskResult = Awaited<ReturnType<typeof runTask>>;
 
 const ANSWER_TOKENS = 3;
 /** Bounds the cache of keys and values of one batch. */
@@ -46,7 +30,7 @@ export async function runTask(
   name: TaskName,
   examples: readonly Labelled[],
   options: DownstreamOptions = {},
-): Promise<TaskResult> {
+) {
   const { perClass = 100, seed = 0, orientation = 'glue', signal } = options;
   const task = taskOf(name, orientation);
   const asked = choose(task, examples, perClass, seed).map(({ texts, label }) => ({
@@ -75,8 +59,11 @@ export async function runTask(
   return {
     task: name,
     ...scoreAnswers(task, truth, of('answer')),
+    /** The same by likelihood: the class whose word the model finds more likely, so that no answer is invalid. */
     choice: { f1: 100 * weightedF1(truth, choices), mcc: matthews(truth, choices) },
+    /** Examples shown: wanted, and those that fitted into the context window beside the question. */
     shots: { wanted: task.shots.length, mean: mean(shown) ?? NaN, least: Math.min(...shown) },
+    /** Questions that were cut at their beginning, since even alone they do not fit. */
     cut: asked.filter(({ cut }) => cut).length,
   };
 }
@@ -91,7 +78,9 @@ export function scoreAnswers(task: Task, truth: readonly number[], answers: read
     f1: 100 * weightedF1(truth, answers),
     mcc: matthews(truth, answers),
     accuracy: share(truth.filter((label, i) => label === answers[i]).length),
+    /** Answers that name no class. */
     invalid: share(answers.filter((label) => label < 0).length),
+    /** F1 of the best constant answer: what a model scores that does not read. */
     constant_f1: 100 * Math.max(...constants),
   };
 }

@@ -8,36 +8,25 @@
  * it was, and whether the subject comes first, without the blank that it has in every context.
  */
 import type { Fact } from '../data/fact.ts';
-import type { Method } from '../edit/method.ts';
-import type { UpdateNumbers } from '../edit/record.ts';
 import type { Model } from '../models/model.ts';
 import { sentence } from '../edit/template.ts';
 import { evaluate, type EvaluateOptions } from './evaluate.ts';
 import { score } from './score.ts';
 import { resultsOf } from './summary.ts';
 
-export interface StyleRow extends UpdateNumbers {
-  readonly case_id: number;
-  readonly source: Fact['source'];
+export type StyleRow = Awaited<ReturnType<typeof compareStyles>>[number];
+
+interface Variant {
   readonly style: 'completion' | 'question';
   readonly target: 'new' | 'true';
-  readonly prompt: string;
-  readonly subject: string;
-  readonly target_text: string;
-  readonly target_tokens: number;
-  /** Per token, before the edit: exp of the mean log-probability. */
-  readonly probability: number;
-  readonly subject_first: boolean;
-  readonly method: Method;
+  readonly fact: Fact;
 }
-
-type Variant = Pick<StyleRow, 'style' | 'target'> & { readonly fact: Fact };
 
 /** All ways in which a fact can be written: as it is, as a question where one is known, with either object. */
 export function variantsOf(fact: Fact): Variant[] {
   const asIs = fact.prompt.trimEnd().endsWith('?') ? 'question' : 'completion';
   const question = asIs === 'completion' ? questionOf(fact.prompt) : undefined;
-  const styles: [StyleRow['style'], string][] = [[asIs, fact.prompt]];
+  const styles: [Variant['style'], string][] = [[asIs, fact.prompt]];
   if (question !== undefined) styles.push(['question', question]);
   return styles.flatMap(([style, prompt]) =>
     (['new', 'true'] as const).flatMap((target): Variant[] => {
@@ -52,7 +41,7 @@ export async function compareStyles(
   model: Model,
   facts: readonly Fact[],
   options: Pick<EvaluateOptions, 'methods' | 'edit' | 'onCase' | 'signal'>,
-): Promise<StyleRow[]> {
+) {
   const variants = facts.flatMap(variantsOf);
   const written = variants.map(({ fact }) => fact);
   const items = written.map((fact) => model.tokenizer.encodeTarget(sentence(fact), fact.targetNew));
@@ -68,6 +57,7 @@ export async function compareStyles(
       subject: fact.subject,
       target_text: fact.targetNew,
       target_tokens: found.target_tokens,
+      /** Per token, before the edit: exp of the mean log-probability. */
       probability: Math.exp(-(before[i]?.nll ?? NaN)),
       subject_first: fact.prompt.startsWith('{}'),
       method,

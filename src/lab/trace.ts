@@ -37,22 +37,7 @@ export interface TraceOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export interface Tracing {
-  readonly request: TraceRequest;
-  /** Of the prompt. */
-  readonly tokens: readonly string[];
-  readonly subject: readonly [from: number, to: number];
-  readonly object: string;
-  /** P[o] */
-  readonly clean: number;
-  /** P*[o] */
-  readonly corrupted: number;
-  readonly noise: number;
-  readonly samples: number;
-  readonly window: number;
-  /** Indirect effects, [tokens][layers]. */
-  readonly effects: Readonly<Partial<Record<TraceSite, readonly (readonly number[])[]>>>;
-}
+export type Tracing = Awaited<ReturnType<typeof traceFact>>;
 
 /** Tokens of one batch, and the logits alive at once, are bounded. */
 const BATCH_TOKENS = 4096;
@@ -70,11 +55,7 @@ export function windowAround(layer: number, window: number, layers: number): [fr
 /**
  * @throws UsageError for a prompt without `{}`, or beyond the context window, and for noise that no state survives
  */
-export async function traceFact(
-  model: Model,
-  request: TraceRequest,
-  options: TraceOptions,
-): Promise<Tracing> {
+export async function traceFact(model: Model, request: TraceRequest, options: TraceOptions) {
   const { samples = 10, noise, seed = 0, sites = TRACE_SITES, onProgress, signal } = options;
   const { layers, D, V } = model.dims;
   const window = options.window ?? traceWindow(layers);
@@ -116,14 +97,14 @@ export async function traceFact(
     );
   return {
     request,
+    /** Of the prompt. */
     tokens: text.ids.slice(0, text.promptLength).map((id) => model.tokenizer.token(id)),
     subject: text.subject,
     object: model.tokenizer.decode(text.object),
-    clean,
-    corrupted,
-    noise,
-    samples,
-    window,
+    /** P[o] and P*[o] */
+    ...{ clean, corrupted },
+    ...{ noise, samples, window },
+    /** Indirect effects, [tokens][layers]. */
     effects,
   };
 }
