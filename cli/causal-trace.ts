@@ -170,7 +170,7 @@ async function sweepOf(
   for (const layer of layers) model.checkLayer('trace', layer);
   const corpus = await readData('--data', undefined, 'wikitext.txt');
   const solverAt = layerSolvers(session, documentsOf(corpus.text), layers);
-  return terminal.watch('layers', (update) =>
+  return terminal.watch('layers', (onProgress) =>
     sweepLayers(model, facts, {
       layers,
       method: args.method === undefined || args.method === 'all' ? 'r-rome' : args.method,
@@ -181,7 +181,7 @@ async function sweepOf(
         solver: await solverAt(layer),
       }),
       seed: args.seed ?? 0,
-      onLayer: (_, done) => update(done, layers.length),
+      onProgress,
       signal,
     }),
   );

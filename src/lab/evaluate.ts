@@ -38,7 +38,7 @@ export interface EvaluateOptions extends RunOptions {
   readonly references?: References | undefined;
   /** Where cases go as they are finished, and those of an earlier part of the run. Absent: nothing outlives the run. */
   readonly journal?: Pick<RunJournal<unknown, CaseResult>, 'lines' | 'append'> | undefined;
-  readonly onCase?: (result: CaseResult, done: number, total: number) => void;
+  readonly onProgress?: (done: number, total: number) => void;
 }
 
 /** Log-probabilities per token of both objects, prompt by prompt; the true ones null where there is none. */
@@ -121,7 +121,7 @@ export async function evaluate(
       };
       await options.journal?.append(result);
       results.push(result);
-      options.onCase?.(result, results.length, facts.length);
+      options.onProgress?.(results.length, facts.length);
     }
   }
   return results;

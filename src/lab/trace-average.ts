@@ -26,19 +26,7 @@ export const TOKEN_KINDS = [
 ] as const;
 export type TokenKind = (typeof TOKEN_KINDS)[number];
 
-export interface AverageTracing {
-  /** Facts traced: those given whose object the model knows. */
-  readonly n: number;
-  readonly clean: number;
-  readonly corrupted: number;
-  readonly window: number;
-  readonly noise: number;
-  readonly samples: number;
-  /** Of each fact, [layers]: the effect of an MLP window at the subject's last token. What layers are compared by. */
-  readonly facts: readonly (readonly number[])[];
-  /** By kind of token, [layers]: the mean over facts of the mean over a fact's tokens of that kind; [] where no fact has any. */
-  readonly effects: Readonly<Partial<Record<TraceSite, Readonly<Record<TokenKind, readonly number[]>>>>>;
-}
+export type AverageTracing = ReturnType<typeof averageTracings>;
 
 /** undefined before the subject. A subject of one token is its last; the last token of a prompt is nothing else. */
 export function tokenKind(
@@ -88,20 +76,20 @@ export async function traceFacts(
   return averageTracings(tracings);
 }
 
-export function averageTracings(tracings: readonly Tracing[]): AverageTracing {
+export function averageTracings(tracings: readonly Tracing[]) {
   const [first] = tracings;
-  if (!first)
-    return { n: 0, clean: NaN, corrupted: NaN, window: 0, noise: 0, samples: 0, facts: [], effects: {} };
-  const sites = Object.keys(first.effects) as TraceSite[];
+  const sites = Object.keys(first?.effects ?? {}) as TraceSite[];
+  type Effects = Partial<Record<TraceSite, Record<TokenKind, number[]>>>;
   return {
+    /** Facts traced: those given whose object the model knows. */
     n: tracings.length,
     clean: mean(tracings.map(({ clean }) => clean)) ?? NaN,
     corrupted: mean(tracings.map(({ corrupted }) => corrupted)) ?? NaN,
-    window: first.window,
-    noise: first.noise,
-    samples: first.samples,
+    ...{ window: first?.window ?? 0, noise: first?.noise ?? 0, samples: first?.samples ?? 0 },
+    /** Of each fact, [layers]: the effect of an MLP window at the subject's last token. What layers are compared by. */
     facts: tracings.map(({ effects, subject }) => effects.mlp?.[subject[1] - 1] ?? []),
-    effects: Object.fromEntries(sites.map((site) => [site, byKind(tracings, site)])),
+    /** By kind of token, [layers]: the mean over facts of the mean over a fact's tokens of that kind; [] where no fact has any. */
+    effects: Object.fromEntries(sites.map((site) => [site, byKind(tracings, site)])) as Effects,
   };
 }
 
@@ -141,17 +129,8 @@ function columnMeans(rows: readonly (readonly number[])[]): number[] {
   return (rows[0] ?? []).map((_, c) => mean(rows.map((row) => row[c] ?? NaN)) ?? NaN);
 }
 
-export interface LayerScore {
-  readonly layer: number;
-  readonly n: number;
-  /** Percent, 0..100. */
-  readonly ES: number;
-  readonly NS: number;
-  /** Absent where the facts have no paraphrases. */
-  readonly PS?: number | undefined;
-  /** Harmonic mean of those there are. */
-  readonly score: number;
-}
+export type LayerScore = Awaited<ReturnType<typeof sweepLayers>>[number];
+type Scored = Pick<LayerScore, 'layer' | 'n' | 'score'>;
 
 export interface SweepOptions {
   readonly layers: readonly number[];
@@ -159,17 +138,20 @@ export interface SweepOptions {
   /** What an edit at a layer takes: each layer has its own C. */
   readonly editAt: (layer: number) => Promise<EvaluateOptions['edit']>;
   readonly seed: number;
-  readonly onLayer?: (score: LayerScore, done: number) => void;
+  readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** @param facts with both objects and neighbours, else the scores are 0 */
+/**
+ * @param facts with both objects and neighbours, else the scores are 0
+ * @returns percent, 0..100; no PS where the facts have no paraphrases; `score` is the harmonic mean of those there are
+ */
 export async function sweepLayers(
   model: Model,
   facts: readonly Fact[],
-  { layers, method, editAt, seed, onLayer, signal }: SweepOptions,
-): Promise<LayerScore[]> {
-  const scores: LayerScore[] = [];
+  { layers, method, editAt, seed, onProgress, signal }: SweepOptions,
+) {
+  const scores = [];
   for (const layer of layers) {
     const cases = await evaluate(model, facts, {
       methods: [method],
@@ -181,9 +163,8 @@ export async function sweepLayers(
     const measured = cases.flatMap(({ methods }) => methods[method]?.metrics ?? []);
     const { ES = 0, NS = 0, PS } = averages(measured);
     const score = harmonicMean([ES, NS, ...(PS === undefined ? [] : [PS])]) ?? 0;
-    const found: LayerScore = { layer, n: cases.length, ES, NS, PS, score };
-    scores.push(found);
-    onLayer?.(found, scores.length);
+    scores.push({ layer, n: cases.length, ES, NS, PS, score });
+    onProgress?.(scores.length, layers.length);
   }
   return scores;
 }
@@ -192,7 +173,7 @@ export async function sweepLayers(
 export type SweepChoice = NonNullable<ReturnType<typeof chooseLayer>>;
 
 /** @returns undefined where no layer takes any edit; `alike`: others that one fact more could bring past it */
-export function chooseLayer(scores: readonly LayerScore[]) {
+export function chooseLayer(scores: readonly Scored[]) {
   const best = bestOf(scores);
   if (!best || !(best.score > 0)) return undefined;
   const oneFact = 100 / best.n;
@@ -210,11 +191,11 @@ export function layersToSweep(layers: number, also?: number): number[] {
 }
 
 /** The layer with the best score, the lower one among equals. */
-export function bestLayer(scores: readonly LayerScore[]): number | undefined {
+export function bestLayer(scores: readonly Scored[]): number | undefined {
   return bestOf(scores)?.layer;
 }
 
-function bestOf(scores: readonly LayerScore[]): LayerScore | undefined {
+function bestOf(scores: readonly Scored[]): Scored | undefined {
   const most = Math.max(...scores.map(({ score }) => score));
   return scores.find(({ score }) => score === most);
 }
