@@ -15,8 +15,8 @@ import type { EditRequest } from '../edit/request.ts';
 import { editRows } from '../edit/rows.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
-import { caseMetrics, type CaseMetrics, type FactScores, type Rivals } from './metrics.ts';
-import { checkProbes, promptRows, scoreFacts, type PromptRow } from './probes.ts';
+import { caseMetrics, type FactScores, type Rivals } from './metrics.ts';
+import { checkProbes, promptRows, scoreFacts } from './probes.ts';
 import type { Entries, RunJournal } from './run-journal.ts';
 import { consistency, measureTexts, writeTexts, type References } from './texts.ts';
 
@@ -41,18 +41,8 @@ export interface EvaluateOptions extends RunOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** Log-probabilities per token of both objects, prompt by prompt; the true ones null where there is none. */
-export interface PromptLogprobs {
-  readonly new: readonly number[];
-  readonly true: readonly number[] | null;
-}
-
 /** What a model, edited or not, makes of a fact. */
-export interface Measured {
-  readonly metrics: CaseMetrics;
-  readonly logprobs: Readonly<Record<'rewrite' | 'paraphrase' | 'neighborhood', PromptLogprobs>>;
-  readonly prompts: readonly PromptRow[];
-}
+export type Measured = ReturnType<typeof measured>;
 
 export interface MethodResult extends UpdateNumbers, Partial<Measured> {
   readonly texts?: readonly string[];
@@ -211,8 +201,9 @@ async function measureEdited(
   };
 }
 
-function measured(model: Model, fact: Fact, scores: FactScores, before?: FactScores): Measured {
-  const list = (prompts: readonly Rivals[]): PromptLogprobs => {
+function measured(model: Model, fact: Fact, scores: FactScores, before?: FactScores) {
+  /** Log-probabilities per token of both objects, prompt by prompt; the true ones null where there is none. */
+  const list = (prompts: readonly Rivals[]) => {
     const old = prompts.flatMap((rivals) => (rivals.true ? [-rivals.true.nll] : []));
     return {
       new: prompts.map((rivals) => -rivals.new.nll),

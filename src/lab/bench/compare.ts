@@ -4,10 +4,10 @@ import type { Gpu } from '../../gpu/context.ts';
 import { reflect } from '../../gpu/kernel.ts';
 import { attentionFamily } from './attention.ts';
 import { casesOf, shortName } from './family.ts';
-import type { BenchCase, Deviation, Family, Prepared, Sizes } from './family.ts';
+import type { BenchCase, Family, Prepared, Sizes } from './family.ts';
 import { choleskyFamily, secondMomentFamily, solveFamily } from './linear-algebra.ts';
 import { STORAGES, chosenRung, matmulFamily, productCase } from './matmul.ts';
-import { measure, rate, runs, timingOf, type Timing } from './measure.ts';
+import { measure, rate, runs, timingOf } from './measure.ts';
 import { copyFamily, geluFamily, layernormFamily, unembedFamily } from './rows.ts';
 
 export const FAMILIES: readonly Family[] = [
@@ -123,21 +123,7 @@ export function pairCases(
   });
 }
 
-export interface Compared {
-  readonly shape: string;
-  readonly deviations: readonly [Deviation, Deviation];
-  /** Absent where one side's results are wrong. */
-  readonly times?:
-    | {
-        readonly a: Timing;
-        readonly b: Timing;
-        /** A's time over B's, pair by pair: above 1, B is faster. */
-        readonly ratio: Timing;
-        /** Pairs in which B was faster. */
-        readonly wins: number;
-      }
-    | undefined;
-}
+export type Compared = Awaited<ReturnType<typeof comparePair>>;
 
 /**
  * Times one case under each side, in turns; whoever goes first changes from pair to pair.
@@ -149,14 +135,15 @@ export async function comparePair(
   cases: readonly [BenchCase, BenchCase],
   kernels: readonly [string, string],
   options: { pairs?: number; end?: number; signal?: AbortSignal | undefined } = {},
-): Promise<Compared> {
+) {
   const { pairs = 9, end = Infinity, signal } = options;
   return gpus[0].scope((s) =>
     gpus[1].scope(async (t) => {
       const both: readonly [Prepared, Prepared] = [await cases[0].prepare(s), await cases[1].prepare(t)];
       const deviations = [await both[0].check(), await both[1].check()] as const;
       const { shape } = cases[0];
-      if (!deviations.every(({ ratio }) => ratio <= 1)) return { shape, deviations };
+      // Where one side's results are wrong, nothing is timed.
+      if (!deviations.every(({ ratio }) => ratio <= 1)) return { shape, deviations, times: undefined };
       const time = async (side: 0 | 1, count: number): Promise<number> => {
         const { timestamps, wall } = await runs(gpus[side], both[side], count, kernels[side]);
         return timestamps ?? wall;
@@ -170,6 +157,7 @@ export async function comparePair(
         as.push(await time(0, count));
         if (pair % 2 === 0) bs.push(await time(1, count));
       }
+      // A's time over B's, pair by pair: above 1, B is faster.
       const ratios = as.map((a, i) => a / (bs[i] ?? NaN));
       const wins = ratios.filter((ratio) => ratio > 1).length;
       return {
