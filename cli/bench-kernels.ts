@@ -178,12 +178,7 @@ const openSide = (adapter: string | undefined, { kernel, text }: Side): Promise<
   openGpu(adapter, { shader: (name) => (name === kernel ? (text ?? readShader(name)) : readShader(name)) });
 
 /** What a word of `--compare` means. */
-async function sideOf(
-  gpu: Gpu,
-  word: string,
-  kernels: readonly string[],
-  as: string | undefined,
-): Promise<Side> {
+async function sideOf(gpu: Gpu, word: string, kernels: readonly string[], as: string | undefined) {
   if (!word.endsWith('.wgsl')) return { label: word, kernel: findKernel(word, kernels) };
   const text = await readFile(word, 'utf8').catch((error: NodeJS.ErrnoException) => {
     throw new UsageError(

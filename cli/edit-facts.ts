@@ -64,11 +64,7 @@ export async function editFacts(args: EditFactsArguments & { facts: string }, ru
   }
 }
 
-async function write(
-  open: FactsRun<Head>,
-  args: EditFactsArguments,
-  checks: readonly Check[],
-): Promise<Report> {
+async function write(open: FactsRun<Head>, args: EditFactsArguments, checks: readonly Check[]) {
   const { model, timed, terminal, facts, journal } = open;
   const { out, dump } = args;
   const asked = async (): Promise<State[]> =>

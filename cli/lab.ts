@@ -3,7 +3,6 @@
  * followed of the model while it is edited, and the settings of a run that is gone on with.
  */
 import { join } from 'node:path';
-import type { Fact } from '../src/data/fact.ts';
 import { readLabelled, type Labelled } from '../src/data/labelled.ts';
 import { readFacts } from '../src/data/read.ts';
 import { THRESHOLDS, type Thresholds } from '../src/edit/guard.ts';
@@ -46,11 +45,7 @@ export const DATA = input(
 );
 
 /** @throws UsageError for an unreadable file, or a range without records; before a model is loaded */
-export async function factsFrom({
-  data,
-  from = 0,
-  count,
-}: Pick<LabArguments, 'data' | 'from' | 'count'>): Promise<{ facts: Fact[]; name: string }> {
+export async function factsFrom({ data, from = 0, count }: Pick<LabArguments, 'data' | 'from' | 'count'>) {
   const { text: content, name } = await readData('data', data, 'counterfact.json');
   const all = readFacts(content, name);
   const facts = all.slice(from, count === undefined ? undefined : from + count);
@@ -94,11 +89,7 @@ export function thresholdsFrom(args: Given<typeof LAB_FLAGS>): Thresholds {
 }
 
 /** What decides the numbers of a run, whatever it measures; it goes on only with the same. */
-export function settingsOf(
-  { settings, edit, seed }: Editing,
-  args: LabArguments,
-  data: string,
-): Record<string, unknown> {
+export function settingsOf({ settings, edit, seed }: Editing, args: LabArguments, data: string) {
   return {
     ...settings,
     layer: edit.layer,

@@ -2,7 +2,7 @@
 import type { ContextGroups } from '../src/edit/capture.ts';
 import { SAMPLING_VERSION, parseContextGroups, sampleContextGroups } from '../src/edit/contexts.ts';
 import { MASS_VALUE_DEFAULTS } from '../src/edit/mass.ts';
-import { MASS_DEFAULTS, METHOD_TABLE, type MassMethod, type MassOptions } from '../src/edit/method.ts';
+import { MASS_DEFAULTS, METHOD_TABLE, type MassMethod } from '../src/edit/method.ts';
 import { openMetric, type Metric } from '../src/edit/metric.ts';
 import type { Writing } from '../src/edit/writing.ts';
 import { UsageError } from '../src/errors.ts';
@@ -135,11 +135,7 @@ function memoryOf({ memory }: Pick<FactsArguments, 'memory'>): number | undefine
 }
 
 /** What of the options the flags say, then what is known of the model, then the papers. */
-function massOptionsFrom(
-  args: Partial<FactsArguments>,
-  method: MassMethod,
-  entry: ManifestEntry | undefined,
-): MassOptions {
+function massOptionsFrom(args: FactsArguments, method: MassMethod, entry: ManifestEntry | undefined) {
   const known = entry?.mass?.[method];
   const papers = MASS_DEFAULTS;
   return {
@@ -158,10 +154,7 @@ function layersFrom(args: FactsArguments, found: OpenedModel): readonly number[]
 }
 
 /** Of each layer its file; undefined: found by itself. */
-function covariancesOf(
-  { covariance = [] }: FactsArguments,
-  layers: readonly number[],
-): (string | undefined)[] {
+function covariancesOf({ covariance = [] }: FactsArguments, layers: readonly number[]) {
   if (covariance.includes('identity'))
     throw new UsageError(
       '--covariance identity: many facts at once need the covariance of every layer: it says what ordinary text must keep. Build it with palimpsest covariance build.',

@@ -114,11 +114,7 @@ async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
  *
  * @throws UsageError when there are some that may not be removed
  */
-async function checkEdits(
-  folder: string,
-  { resume }: Pick<SequenceCommand, 'resume'>,
-  { files }: Run,
-): Promise<void> {
+async function checkEdits(folder: string, { resume }: Pick<SequenceCommand, 'resume'>, { files }: Run) {
   if (resume) return;
   const edits = resolve(folder, 'edits');
   const names = await readdir(edits).catch((): string[] => []);

@@ -86,12 +86,7 @@ export function scoreAnswers(task: Task, truth: readonly number[], answers: read
 }
 
 /** The same examples for the same seed: shuffled, then the first of each class. */
-function choose(
-  task: Task,
-  examples: readonly Labelled[],
-  perClass: number,
-  seed: number,
-): readonly Labelled[] {
+function choose(task: Task, examples: readonly Labelled[], perClass: number, seed: number) {
   const random = new Random(seed);
   const shuffled = [...examples];
   for (let i = shuffled.length - 1; i > 0; i -= 1) {
@@ -118,11 +113,7 @@ function fitPrompt(model: Model, task: Task, texts: readonly string[]) {
 }
 
 /** The class whose word is most likely, per token, after each prompt; -1 where the likelihoods are no numbers. */
-async function likelier(
-  model: Model,
-  task: Task,
-  prompts: readonly (readonly number[])[],
-): Promise<number[]> {
+async function likelier(model: Model, task: Task, prompts: readonly (readonly number[])[]) {
   // Every prompt ends as this one does, so its answers have these tokens.
   const asked = task.ask([]);
   const words = task.answers.map((word) => model.tokenizer.encodeTarget(asked, word).target);

@@ -11,7 +11,6 @@ import { writeFacts, type LayerUpdate, type PastKeys } from '../edit/mass.ts';
 import { METHOD_TABLE } from '../edit/method.ts';
 import { editRows, type EditRows } from '../edit/rows.ts';
 import { contextsOf, type Writing } from '../edit/writing.ts';
-import type { TraceRow } from '../edit/value-loss.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from '../models/model.ts';
 import { checkFacts, editFacts, requestOf, type Edited } from './evaluate.ts';
@@ -37,10 +36,7 @@ export interface BatchOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-function cutFacts(
-  facts: readonly Fact[],
-  { writing, size }: Pick<BatchOptions, 'writing' | 'size'>,
-): Fact[][] {
+function cutFacts(facts: readonly Fact[], { writing, size }: Pick<BatchOptions, 'writing' | 'size'>) {
   const step = writing.kind === 'single' ? 1 : size;
   return Array.from({ length: Math.ceil(facts.length / step) }, (_, b) =>
     facts.slice(b * step, (b + 1) * step),
@@ -125,29 +121,24 @@ export function rowsOf({ tokenizer, dims }: Model, facts: readonly Fact[], writi
   return facts.map((fact) => editRows(tokenizer, requestOf(fact), contextsOf(writing), dims));
 }
 
-/** What became of a batch: for its line, and the vectors by name; none of one that was left out. */
-interface Wrote extends Pick<BatchLine, 'verdict' | 'cosine' | 'kept' | 'layers'> {
-  readonly traces: readonly (readonly TraceRow[])[];
-  readonly vectors: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
-}
-
 function isKept(verdict: Verdict, { onCollapse = 'warn' }: BatchOptions): boolean {
   return verdict !== 'disabling' || onCollapse === 'warn';
 }
 
+/** @returns what became of the batch: for its line, and the vectors by name; none of one that was left out */
 async function writeOne(
   model: Model,
   facts: readonly Fact[],
   { method, edit }: Extract<Writing, { kind: 'single' }>,
   options: BatchOptions,
-): Promise<Wrote> {
+) {
   const [edited] = await editFacts(model, facts, [method], { ...options, edit });
   const { trace, vectors: found } = (edited as Edited).edit;
   const [update] = (edited as Edited).updates as [Update];
   const { layer, verdict, cosine } = update;
   const kept = isKept(verdict, options);
   const wrote = { verdict, cosine, kept, layers: [layerLine(update, null)], traces: [trace] };
-  if (!kept) return { ...wrote, vectors: new Map() };
+  if (!kept) return { ...wrote, vectors: vectorsOf([]) };
   await applyEdits(model, [update]);
   const vectors = vectorsOf([update]);
   if (options.keepAll) {
@@ -166,7 +157,7 @@ async function writeMany(
   past: PastKeys,
   writing: Extract<Writing, { kind: 'mass' }>,
   options: BatchOptions,
-): Promise<Wrote> {
+) {
   const { firstZ: z, thresholds, keepAll = false, onValues, onPhase, signal } = options;
   const weights = options.onCollapse === 'refuse' ? keepWeights(model, writing.layers) : undefined;
   let kept = false;
@@ -179,7 +170,7 @@ async function writeMany(
     kept = isKept(verdict, options);
     const layers = edit.layers.map((update) => layerLine(update, update.undone));
     const wrote = { verdict, kept, layers, traces: edit.traces };
-    if (!kept) return { ...wrote, vectors: new Map() };
+    if (!kept) return { ...wrote, vectors: vectorsOf([]) };
     for (const [layer, keys] of grown) past.set(layer, keys);
     const vectors = vectorsOf(edit.layers);
     for (const [layer, keys] of edit.kept) vectors.set(`past.${layer}`, keys);
@@ -199,9 +190,7 @@ function layerLine(update: Update | LayerUpdate, undone: number | null): BatchLi
   return { layer, rank, update_norm: updateNorm, relative_update: relativeUpdate, undone };
 }
 
-function vectorsOf(
-  updates: readonly Pick<LayerUpdate, 'layer' | 'U' | 'Lambda'>[],
-): Map<string, Float32Array<ArrayBuffer>> {
+function vectorsOf(updates: readonly Pick<LayerUpdate, 'layer' | 'U' | 'Lambda'>[]) {
   const vectors = new Map<string, Float32Array<ArrayBuffer>>();
   for (const { layer, U, Lambda } of updates) vectors.set(`u.${layer}`, U).set(`lambda.${layer}`, Lambda);
   return vectors;

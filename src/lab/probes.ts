@@ -155,10 +155,7 @@ export async function writeFreely(
 }
 
 /** The new object stands in the text as a word, and the true one not before it. */
-export function names(
-  text: string,
-  { targetNew, targetTrue }: Pick<Fact, 'targetNew' | 'targetTrue'>,
-): boolean {
+export function names(text: string, { targetNew, targetTrue }: Pick<Fact, 'targetNew' | 'targetTrue'>) {
   const at = placeOf(text, targetNew);
   const rival = targetTrue === null ? -1 : placeOf(text, targetTrue);
   return at >= 0 && (rival < 0 || at <= rival);

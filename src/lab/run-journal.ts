@@ -103,10 +103,6 @@ export interface BatchLine extends Entries<typeof BATCH> {
 }
 
 /** A vector of a line's block by its name; undefined where there is none. */
-export function vectorOf(
-  line: Pick<BatchLine, 'vectors'>,
-  block: Vectors,
-  name: string,
-): Float32Array<ArrayBuffer> | undefined {
+export function vectorOf(line: Pick<BatchLine, 'vectors'>, block: Vectors, name: string) {
   return block[line.vectors.indexOf(name)];
 }

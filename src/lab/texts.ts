@@ -44,9 +44,7 @@ export async function writeTexts(
  * GE × 100, as tables print it, and the normalised entropy of the words, 0 to 1. undefined where there are no texts; a model
  * without finite logits says nothing: 0.
  */
-export function measureTexts(
-  texts: readonly string[] | undefined,
-): { readonly GE: number; readonly entropy: number } | undefined {
+export function measureTexts(texts: readonly string[] | undefined) {
   if (!texts) return { GE: 0, entropy: 0 };
   const [ge, entropy] = [fluency(texts), normalisedEntropy(texts)];
   return ge === undefined || entropy === undefined ? undefined : { GE: 100 * ge, entropy };

@@ -125,11 +125,7 @@ export function sampleParts(
 }
 
 /** Tokens of the prompt to restore at, in groups that fit a batch. Before the subject nothing is corrupted: the effect is 0. */
-function cellChunks(
-  { ids, promptLength, subject, object }: TraceText,
-  samples: number,
-  vocabulary: number,
-): number[][] {
+function cellChunks({ ids, promptLength, subject, object }: TraceText, samples: number, vocabulary: number) {
   const chunks: number[][] = [];
   const most = Math.max(1, Math.floor(LOGIT_BYTES / (4 * vocabulary * samples * object.length)));
   let room = 0;

@@ -55,10 +55,7 @@ export async function makeReport(study: Study): Promise<ReadonlyMap<string, stri
 }
 
 /** The figure at both sizes, whose files join `files`; without a drawing, the reason for it. */
-async function figureHtml(
-  { name, title, caption, draw }: Figure,
-  files: Map<string, string>,
-): Promise<string> {
+async function figureHtml({ name, title, caption, draw }: Figure, files: Map<string, string>) {
   const words = `<h3>${escape(title)}</h3><p>${keepTogether(escape(caption))}</p>`;
   if (!draw) return `<div class="undrawn" id="${name}">${words}</div>`;
   const wide = complete(draw('wide'), 'wide');
