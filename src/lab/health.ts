@@ -32,7 +32,7 @@ export interface HealthOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-interface FactMetrics {
+export interface FactMetrics {
   readonly n: number;
   readonly values: Averages;
 }
