@@ -82,7 +82,9 @@ async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: bool
     written: summariseJudged(ofKept(written), seed),
     end: summariseJudged(ofKept(end.cases), seed),
   };
-  const survival = await writeSurvival(folder, ofKept(end.cases));
+  const command = `palimpsest sequence --method ${writing.method} --count ${facts.length} --batch ${size}`;
+  const report = { sequence: { method: writing.method, head, lines }, command, layers };
+  const survival = await finishRun(open, folder, ofKept(end.cases), hasReport ? report : undefined);
   const forgotten = written.filter((one, i) => kept[i] && one.holds && !end.cases[i]?.holds).length;
   const missing = missingMeasures(facts);
   terminal.heading(
@@ -101,14 +103,10 @@ async function reported(open: FactsRun<StudyHead>, study: Study, hasReport: bool
     `${survival.holding} of ${plural(survival.kept, 'kept fact')} hold at the end; ${forgotten} that held when they were written no longer do. ` +
       `The largest singular value of W - W0 is ${short(sigma)}.`,
   );
-  if (folder !== undefined) {
-    const command = `palimpsest sequence --method ${writing.method} --count ${facts.length} --batch ${size}`;
-    const sequence = { method: writing.method, head, lines };
-    if (hasReport) await writeSequenceReport(folder, sequence, command, open, layers);
+  if (folder !== undefined)
     terminal.say(
       `Wrote ${folder}: run.jsonl has a line a batch, end.json what holds${hasReport ? ', report.html the figures' : ''}.`,
     );
-  }
   const of = ({ cases: _, ...measured }: Measured): object => measured;
   return open.report({
     method: writing.method,
@@ -152,31 +150,31 @@ function showJudged(terminal: Terminal, rows: readonly Summarised[]): void {
   );
 }
 
-/** Whether the edits that were kept still hold after the last one: `end.json` of a run. */
-export async function writeSurvival<T extends { readonly holds: boolean }>(
-  folder: string | undefined,
-  edits: readonly T[],
-) {
-  const survival = { kept: edits.length, holding: edits.filter(({ holds }) => holds).length, edits };
-  if (folder !== undefined)
-    await writeAtomic(join(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
-  return survival;
+interface SequenceReport {
+  readonly sequence: SequenceRun;
+  readonly command: string;
+  readonly layers: readonly number[];
 }
 
-export async function writeSequenceReport(
-  folder: string,
-  sequence: SequenceRun,
-  command: string,
+/** Whether the edits that were kept still hold after the last one; of a run in a folder `end.json`, too, and a report. */
+export async function finishRun<T extends { readonly holds: boolean }>(
   session: Session,
-  layers: readonly number[],
-): Promise<void> {
-  const edits = sequence.lines.at(-1)?.edit ?? 0;
+  folder: string | undefined,
+  edits: readonly T[],
+  report?: SequenceReport,
+) {
+  const survival = { kept: edits.length, holding: edits.filter(({ holds }) => holds).length, edits };
+  if (folder === undefined) return survival;
+  await writeAtomic(join(folder, 'end.json'), `${JSON.stringify(survival, null, 1)}\n`);
+  if (!report) return survival;
+  const { sequence, command, layers } = report;
   await writeReport(folder, session, {
-    title: `${METHOD_TABLE[sequence.method].title}: ${edits} edits on ${session.model.id}`,
+    title: `${METHOD_TABLE[sequence.method].title}: ${sequence.lines.at(-1)?.edit ?? 0} edits on ${session.model.id}`,
     about: [[layers.length === 1 ? 'edit layer' : 'edit layers', layers.join(', ')]],
     command,
     sequences: [sequence],
   });
+  return survival;
 }
 
 /** The measurements of a run, and its largest edits or batches. */

@@ -13,14 +13,7 @@ import { percent, plural } from '../src/numerals.ts';
 import { left, right } from '../src/table.ts';
 import { command, type Report, type Run } from './commands.ts';
 import { noteIdle, singleFlags, withEditing } from './edit-options.ts';
-import {
-  STUDY_FLAGS,
-  asksForBatches,
-  showSequence,
-  studyFacts,
-  writeSequenceReport,
-  writeSurvival,
-} from './facts-study.ts';
+import { STUDY_FLAGS, asksForBatches, finishRun, showSequence, studyFacts } from './facts-study.ts';
 import { FOLDERS } from './files.ts';
 import { EDIT_FLAGS, FACTS_FLAGS, MODEL_FLAGS, flag, folder, or, whole } from './flags.ts';
 import { DATA, EVERY, LAB_FLAGS, factsFrom, healthFrom, readHealth, settingsOf, tellDanger } from './lab.ts';
@@ -96,8 +89,8 @@ async function runOne(args: SequenceCommand, run: Run): Promise<Report> {
     ).finally(bar.stop);
     const head = journal.head as SequenceHead;
     const command = `palimpsest sequence --method ${method} --count ${lines.length}`;
-    await writeSequenceReport(folder, { method, head, lines }, command, editing, [edit.layer]);
-    const survival = await writeSurvival(folder, survivors);
+    const report = { sequence: { method, head, lines }, command, layers: [edit.layer] };
+    const survival = await finishRun(editing, folder, survivors, report);
     showSequence(terminal, { head, lines });
     showSurvivors(terminal, survivors);
     for (const reason of missingMeasures(facts)) terminal.say(reason, '', 'dim');

@@ -121,10 +121,7 @@ export function heldOut(model: Model, texts: readonly string[]): number[][] {
 }
 
 /** exp of the mean −ln p over all tokens of all documents but the first of each. @returns undefined for no documents */
-export async function perplexity(
-  model: Model,
-  documents: readonly (readonly number[])[],
-): Promise<number | undefined> {
+export async function perplexity(model: Model, documents: readonly (readonly number[])[]) {
   const items = documents.map((ids) => ({ prompt: ids.slice(0, 1), target: ids.slice(1) }));
   const scores = await score(model, items);
   const tokens = items.reduce((sum, { target }) => sum + target.length, 0);

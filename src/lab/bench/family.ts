@@ -106,11 +106,7 @@ export function prepared<Result>(
  * The element that is furthest from float64, in units of 4 ε √reduce (scale + |want|), the bound that all tests of the
  * engine use; at a sample of places where there are many.
  */
-export function worstOf(
-  got: ArrayLike<number>,
-  want: (i: number) => number,
-  { reduce, scale }: Bound,
-): Deviation {
+export function worstOf(got: ArrayLike<number>, want: (i: number) => number, { reduce, scale }: Bound) {
   let worst: Deviation = { ratio: 0, index: 0, got: NaN, want: NaN, bound: 0 };
   for (const index of sample(got.length)) {
     const found = { index, got: got[index] ?? NaN, want: want(index) };
