@@ -10,7 +10,6 @@ import { benchEdit, contextsOfLength, scalingFigure, type Point } from '../src/l
 import { parseShape, type Family } from '../src/lab/bench/family.ts';
 import { svgOf } from '../src/lab/report/theme.ts';
 import { MODEL_SIZES, type ModelSize } from '../src/models/random-checkpoint.ts';
-import { STORAGES } from '../src/models/storage.ts';
 import { giga, megabytes } from '../src/numerals.ts';
 import { MEASURED_LEGEND, benchCompare, benchFamily, benchTable, wrongResults } from './bench-kernels.ts';
 import { PHASES, benchPhase, memory, withBenchModel, type Phase } from './bench-phases.ts';
@@ -36,7 +35,7 @@ const SIZES = Object.keys(MODEL_SIZES) as ModelSize[];
 const OWN_FLAGS = {
   'model-size': choice(SIZES, 'phases on random weights of this size'),
   model: text('phases on this model [default: facts, which is bundled]'),
-  weights: choice(STORAGES, WEIGHTS),
+  weights: WEIGHTS,
   layer: whole('the layer that is edited', 0),
   contexts: input('JSON array of templates for the edit [default: 21 of 4 to 9 tokens]'),
   covariance: choice(

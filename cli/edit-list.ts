@@ -119,11 +119,7 @@ export async function readEditList(path: string): Promise<EditList> {
  *
  * @throws UsageError for a name that no command would read as a list
  */
-export async function withList<T>(
-  path: string,
-  { terminal, signal }: Run,
-  use: () => Promise<T>,
-): Promise<T> {
+export async function withList<T>(path: string, { terminal, signal }: Run, use: () => Promise<T>) {
   if (!isEditList(path))
     throw new UsageError(
       `--list ${path}: expected a name that ends in .json, by which other commands know a list. Choose another name.`,

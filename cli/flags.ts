@@ -153,13 +153,16 @@ const TRACE_FLAGS = {
   'trace-file': output('write the time of every dispatch to a file, tab-separated', KINDS.times),
 } as const;
 
-export const WEIGHTS = 'how matrices are stored: f32, 16 bits, or what memory allows [default: auto]';
+export const WEIGHTS = choice(
+  STORAGES,
+  'how matrices are stored: f32, 16 bits, or what memory allows [default: auto]',
+);
 
 /** All commands that load a model. */
 export const MODEL_FLAGS = grouped('The model, and what it runs on:', {
   ...ADAPTER_FLAGS,
   model: text('a known name, a folder or a hub id [default: facts, which is bundled]'),
-  weights: choice(STORAGES, WEIGHTS),
+  weights: WEIGHTS,
   revision: text('a branch, a tag or a commit of a model of the hub [default: main]'),
   offline: flag('never use the network'),
   fetch: flag('download a model that only an edit file names, too'),

@@ -4,7 +4,7 @@ import { UsageError } from '../src/errors.ts';
 import { readText } from '../src/io/file.ts';
 import { jsonIfAny } from '../src/json.ts';
 import type { Model } from '../src/models/model.ts';
-import { predict as predictNext, type NextToken, type Prediction } from '../src/models/predict.ts';
+import { predict as predictNext, type NextToken } from '../src/models/predict.ts';
 import { percent } from '../src/numerals.ts';
 import { quoted } from '../src/printable.ts';
 import { cut, left, right, textWidth, type Column } from '../src/table.ts';
@@ -196,13 +196,10 @@ export async function answer(model: Model, checks: readonly Check[], count: numb
     const continuation =
       expect === undefined ? [] : model.tokenizer.encodeTarget(prompt, expect.trimStart()).target;
     const found = await predictNext(model, prompt, { count, continuation });
-    answers.push(answerOf(found, expect !== undefined));
+    const expected = { expect_logprob: found.continuationLogprob, holds: found.continuationFirst };
+    answers.push({ next: found.next, ...(expect !== undefined && expected) });
   }
   return answers;
-}
-
-function answerOf({ next, continuationLogprob, continuationFirst }: Prediction, expects: boolean): Answer {
-  return expects ? { next, expect_logprob: continuationLogprob, holds: continuationFirst } : { next };
 }
 
 /** One row a text: the likeliest next token in each state, and how likely what is expected. */

@@ -24,18 +24,10 @@ export const TRACE_SITES = ['state', 'mlp', 'attention'] as const;
 export type TraceSite = (typeof TRACE_SITES)[number];
 
 /** What every restoration starts from. */
-export interface Runs {
-  readonly text: TraceText;
-  readonly samples: number;
-  /** [layer] of the clean run, [T, D]: what the block puts out, and what its two parts add. */
-  readonly clean: Readonly<Record<TraceSite, readonly Tensor[]>>;
-  /** The corrupted runs, one after another: [layer] the stream that enters it (the last: that leaves the model), [samples · T, D]. */
-  readonly states: readonly Tensor[];
-  /** Their keys and values. */
-  readonly cache: PrefixCache;
-}
+export type Runs = ReturnType<typeof startRuns>;
 
-export function startRuns(s: Scope, model: Model, text: TraceText, samples: number, noise: Tensor): Runs {
+export function startRuns(s: Scope, model: Model, text: TraceText, samples: number, noise: Tensor) {
+  /** [layer] of the clean run, [T, D]: what the block puts out, and what its two parts add. */
   const clean: Record<TraceSite, Tensor[]> = { state: [], mlp: [], attention: [] };
   const keep = (list: Tensor[]): Hook => {
     return (inner, layer, t) => void (list[layer] = inner.keep(t, s));
@@ -48,9 +40,11 @@ export function startRuns(s: Scope, model: Model, text: TraceText, samples: numb
     },
   });
 
+  /** The corrupted runs, one after another, with their keys and values. */
   const many = uploadBatch(s, packRows(Array.from({ length: samples }, () => text.ids)));
   const cache = new PrefixCache(model.architecture);
   const x = add(s, model.embed(s, many), noise, 'corrupted');
+  /** [layer] the stream that enters it (the last: that leaves the model), [samples · T, D]. */
   const states = [x];
   model.forward(s, many, {
     x,

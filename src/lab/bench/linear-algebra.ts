@@ -79,12 +79,6 @@ export async function syntheticSolver(gpu: Gpu, f: number) {
   return { solver, makeMs: made, factorMs: performance.now() - start };
 }
 
-/** All panels of a matrix in one dispatch. */
-function wholeOf(f: number): Parameters<SecondMomentRung['fits']>[0] {
-  const n = Math.ceil(f / BLOCK);
-  return { f, n, first: 0, end: n };
-}
-
 const multipleOf64 = ([f = 0]: readonly number[]): string | undefined =>
   f === 0 || f % BLOCK > 0 ? `a multiple of ${BLOCK}` : undefined;
 
@@ -122,10 +116,11 @@ export const secondMomentFamily: Family = {
     [512, 3072],
     [512, 6400],
   ],
-  cases: ({ adapter }, [tokens = 1, f = 1]) =>
-    SECOND_MOMENT.filter((rung) => rung.fits(wholeOf(f), adapter)).map((rung) =>
-      secondMomentCase(tokens, f, rung),
-    ),
+  cases: ({ adapter }, [tokens = 1, f = 1]) => {
+    const n = Math.ceil(f / BLOCK); // all panels in one dispatch
+    const fitting = SECOND_MOMENT.filter((rung) => rung.fits({ f, n, first: 0, end: n }, adapter));
+    return fitting.map((rung) => secondMomentCase(tokens, f, rung));
+  },
 };
 
 function choleskyCase(f: number, rung: CholeskyRung): BenchCase {
