@@ -117,11 +117,9 @@ export async function qualityOf(gpu: Gpu, { path, facts }: BuiltFile) {
   }
 }
 
-export function tell(
-  { path, facts, reused }: BuiltFile,
-  quality: Awaited<ReturnType<typeof qualityOf>>,
-  terminal: Terminal,
-): void {
+type Quality = Awaited<ReturnType<typeof qualityOf>>;
+
+export function tell({ path, facts, reused }: BuiltFile, terminal: Terminal, quality?: Quality): void {
   terminal.print(path);
   const shard = facts.shards ? `shard ${formatShards(facts.shards)}, ` : '';
   const size = `${shard}${count(facts.tokens)} tokens, ${count(facts.documents)} documents of ${facts.corpusName}`;

@@ -74,7 +74,7 @@ export const build = command({
         const files: Record<string, unknown>[] = [];
         for (const file of built) {
           const quality = await timed('quality', () => qualityOf(gpu, file));
-          tell(file, quality, run.terminal);
+          tell(file, run.terminal, quality);
           files.push({ ...resultOf(file), ...quality });
         }
         if (built[0]) warnOfText(built[0].facts, tokens, run.terminal);
@@ -150,7 +150,7 @@ export const merge = command({
   flags: OUT_FLAG,
   run: async ({ files: parts = [], out }, { terminal, signal }) => {
     const { missing, ...built } = await mergeCovariances(parts, out, { signal });
-    tell(built, undefined, terminal);
+    tell(built, terminal);
     if (missing.length > 0)
       terminal.warn(`shards ${missing.join(', ')} are still missing: this is a part, for merge only.`);
     return { result: { ...resultOf(built), missing } };
@@ -169,7 +169,7 @@ export const importNpz = command({
     const { terminal, signal } = run;
     const { checkpoint } = await findCheckpoint({ model, offline }, run);
     const built = await importRome(npz, checkpoint, { layer, out, signal });
-    tell(built, undefined, terminal);
+    tell(built, terminal);
     return { result: resultOf(built) };
   },
 });

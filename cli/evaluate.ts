@@ -45,10 +45,7 @@ const OWN_FLAGS = {
 } as const;
 
 export const evaluate = command({
-  positionals: {
-    data: DATA,
-    shards: files('after the word merge: folders of shards, brought together'),
-  },
+  positionals: { data: DATA, shards: files('after the word merge: folders of shards, brought together') },
   flags: { ...LAB_FLAGS, ...OWN_FLAGS, ...EDIT_FLAGS, ...FACTS_FLAGS, ...STUDY_FLAGS, ...MODEL_FLAGS },
   examples: { '$0 evaluate --method all --count 40': 'the three methods on the first 40 facts' },
   epilogue: 'palimpsest evaluate merge FOLDER...: what the shards of one evaluation found, as one.',

@@ -27,9 +27,7 @@ import { chooseSolver, said } from './edit-options.ts';
 import type { Terminal } from './terminal.ts';
 
 export const explain = command({
-  positionals: {
-    file: once(`an edit file, or a list whose last edit is meant [default: ${DEFAULT_LIST}]`),
-  },
+  positionals: { file: once(`an edit file, or a list whose last edit is meant [default: ${DEFAULT_LIST}]`) },
   flags: { covariance: EDIT_FLAGS.covariance, ...MODEL_FLAGS },
   examples: { '$0 explain darrieux.safetensors': 'the edit of palimpsest edit --help' },
   run: async (args, run) => {

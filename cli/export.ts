@@ -130,9 +130,7 @@ async function writeCheckpoint(
         signal,
         onProgress: bar.update,
         dtype,
-        metadata: {
-          palimpsest_edits: JSON.stringify(edits.map(namedEditResult)),
-        },
+        metadata: { palimpsest_edits: JSON.stringify(edits.map(namedEditResult)) },
         replace: (stored) => edited.has(nameOf(stored)),
         // The same kernel on the same numbers as --edits uses: stored as F32, the folder is that model, bit for bit.
         change: (stored, shape, values) =>

@@ -102,7 +102,8 @@ export async function underBar<Head extends FactsHead, T>(
     timed('anchor', () => measureAnchor(model, open.writing, facts.map(requestOf), signal));
   const anchor = anchorNorm === 'measure' ? (journal.head?.anchor ?? (await measure())) : undefined;
   if (anchor !== undefined) note(`every value gets the length ${anchor.toPrecision(5)} (--anchor-norm)`);
-  const [batches, done] = [journal.lines.length, factsOf(journal.lines)];
+  const batches = journal.lines.length;
+  const done = journal.lines.reduce((sum, { case_ids }) => sum + case_ids.length, 0);
   if (done > 0) note(`going on from ${plural(done, 'fact')} in ${folder}`);
   const bar = factsProgress(terminal, facts.length, done);
   const options: BatchOptions = {
@@ -117,10 +118,6 @@ export async function underBar<Head extends FactsHead, T>(
     signal,
   };
   return write(options, { settings, anchor }).finally(bar.stop);
-}
-
-function factsOf(lines: readonly BatchLine[]): number {
-  return lines.reduce((sum, { case_ids }) => sum + case_ids.length, 0);
 }
 
 /** Facts, facts a minute and the time left. */

@@ -170,9 +170,7 @@ export const MODEL_FLAGS = grouped('The model, and what it runs on:', {
   ...TRACE_FLAGS,
 } as const);
 
-export const SEED_FLAG = {
-  seed: whole('of everything random [default: 0]', 0),
-} as const;
+export const SEED_FLAG = { seed: whole('of everything random [default: 0]', 0) } as const;
 
 /** The losses of all steps lie in one buffer. */
 const MOST_STEPS = 100_000;

@@ -121,9 +121,7 @@ export const paper = command({
   },
 });
 
-interface Head {
-  readonly settings: Readonly<Record<string, unknown>>;
-}
+type Head = Pick<SequenceHead, 'settings'>;
 
 /** @returns where the report is */
 async function writeStudy(study: Study, out: string, session: Session): Promise<string> {

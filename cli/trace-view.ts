@@ -97,7 +97,5 @@ function showGrid(
 }
 
 function titleOf(site: TraceSite, window: number): string {
-  return { state: 'hidden state', mlp: `MLP, ${window} layers`, attention: `attention, ${window} layers` }[
-    site
-  ];
+  return site === 'state' ? 'hidden state' : `${site === 'mlp' ? 'MLP' : site}, ${window} layers`;
 }

@@ -1,9 +1,8 @@
 /**
  * One edit after another on the same weights, each judged before it is kept, and all of them asked again at the end.
  *
- * C and the contexts are those of the unedited model, as published. A run is replayed, not saved: its journal holds u and
- * Λ of every kept edit, and adding them again in order gives the same W, bit for bit, so a run that was killed goes on
- * with the numbers that it would have had.
+ * C and the contexts are those of the unedited model, as published. A run is replayed from u and Λ of every kept edit,
+ * see `run-journal.ts`.
  */
 import * as v from 'valibot';
 import type { Fact } from '../data/fact.ts';

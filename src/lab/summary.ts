@@ -43,22 +43,15 @@ export function summariseBefore(cases: readonly CaseResult[], seed: number): Met
   return { ...summarise(measures, seed), method: 'before' };
 }
 
-/** A prompt that an edit turned to the worse. */
-export interface SideEffect {
-  readonly case_id: number;
-  readonly before: PromptRow;
-  readonly after: PromptRow;
-  /** Log-probability that the answer wanted has lost: the true object of a neighbour, else the new one. */
-  readonly lost: number;
-}
-
 /**
  * Prompts whose answer is wrong after the edit: neighbours that the true object won before, and rewrites and paraphrases
  * that the new one does not win. The neighbours that lost most come first, then the others, the least likely first.
+ *
+ * @returns `lost`: log-probability that the answer wanted has lost, the true object of a neighbour, else the new one
  */
-export function sideEffects(cases: readonly CaseResult[], method: Method): SideEffect[] {
+export function sideEffects(cases: readonly CaseResult[], method: Method) {
   const found = resultsOf(cases, method).flatMap(({ case: { case_id, before }, result }) =>
-    (result.prompts ?? []).flatMap((after, i): SideEffect[] => {
+    (result.prompts ?? []).flatMap((after, i) => {
       const was = before?.prompts[i];
       if (!was) return [];
       const near = after.kind === 'neighbourhood';
@@ -67,7 +60,7 @@ export function sideEffects(cases: readonly CaseResult[], method: Method): SideE
       return wrong ? [{ case_id, before: was, after, lost }] : [];
     }),
   );
-  const near = ({ after }: SideEffect): number => Number(after.kind === 'neighbourhood');
+  const near = ({ after }: { after: PromptRow }): number => Number(after.kind === 'neighbourhood');
   return found.sort((a, b) => near(b) - near(a) || size(b.lost) - size(a.lost));
 }
 
