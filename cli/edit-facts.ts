@@ -23,7 +23,6 @@ import { underBar, withFactsRun, writtenFacts, type FactsRun } from './facts-run
 import { FOLDERS } from './files.ts';
 import type { Given } from './flags.ts';
 import type { FactsArguments } from './edit-options.ts';
-import type { FactsEditing } from './mass-options.ts';
 import { answer, readChecks, showAnswers, type Answer, type Check } from './predict.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -96,7 +95,7 @@ async function write(open: FactsRun<Head>, args: EditFactsArguments, checks: rea
   if (!error && (out !== undefined || dump !== undefined))
     await timed('write', () => writeFactsRun(writtenFacts(open, lines), args, open.signal));
   showLayers(terminal, lines);
-  showOutcomes(terminal, outcomes, open.writing.method);
+  showOutcomes(terminal, outcomes, METHOD_TABLE[open.writing.method].title);
   if (checks.length > 0) {
     terminal.heading('Checks');
     showAnswers(terminal, checks, [
@@ -186,15 +185,11 @@ function showLayers(terminal: Terminal, lines: readonly BatchLine[]): void {
   ]);
 }
 
-function showOutcomes(
-  terminal: Terminal,
-  outcomes: readonly Outcome[],
-  method: FactsEditing['writing']['method'],
-): void {
+function showOutcomes(terminal: Terminal, outcomes: readonly Outcome[], title: string): void {
   const count = (wanted: Success): number => outcomes.filter(({ success }) => success === wanted).length;
   terminal.print();
   terminal.say(
-    `${METHOD_TABLE[method].title}: of ${plural(outcomes.length, 'fact')} ${count('took')} took, ${count('partly')} partly, ${count('missed')} missed.`,
+    `${title}: of ${plural(outcomes.length, 'fact')} ${count('took')} took, ${count('partly')} partly, ${count('missed')} missed.`,
   );
   const fallen = outcomes.filter(({ success }) => success !== 'took');
   if (fallen.length > 0)

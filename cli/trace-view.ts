@@ -25,9 +25,11 @@ export function showTracing(terminal: Terminal, tracing: Tracing): void {
       `  Noise does not make it less likely: the model does not recall${object} here, and what comes back is no recall.`,
       '  ',
     );
-  const rows = tokens.map((token, t) => `${quoted(token)}${t >= subject[0] && t < subject[1] ? ' *' : ''}`);
-  for (const site of TRACE_SITES)
-    if (effects[site]) showGrid(terminal, titleOf(site, window), rows, effects[site] ?? []);
+  const names = tokens.map((token, t) => `${quoted(token)}${t >= subject[0] && t < subject[1] ? ' *' : ''}`);
+  for (const site of TRACE_SITES) {
+    const rows = effects[site]?.map((row, t): Row => [names[t] ?? '', row]);
+    if (rows) showGrid(terminal, titleOf(site, window), rows);
+  }
 }
 
 export function showAverage(terminal: Terminal, average: AverageTracing): void {
@@ -39,14 +41,9 @@ export function showAverage(terminal: Terminal, average: AverageTracing): void {
   );
   for (const site of TRACE_SITES) {
     const found = effects[site];
-    const kinds = TOKEN_KINDS.filter((kind) => (found?.[kind] ?? []).length > 0);
-    if (found)
-      showGrid(
-        terminal,
-        titleOf(site, window),
-        [...kinds],
-        kinds.map((kind) => found[kind]),
-      );
+    const kinds = TOKEN_KINDS.map((kind): Row => [kind, found?.[kind] ?? []]);
+    const rows = kinds.filter(([, row]) => row.length > 0);
+    if (found) showGrid(terminal, titleOf(site, window), rows);
   }
   const found = layerContrast(average);
   if (!found) return;
@@ -75,24 +72,20 @@ export function showSweep(terminal: Terminal, scores: readonly LayerScore[]): vo
   ]);
 }
 
-function showGrid(
-  terminal: Terminal,
-  title: string,
-  rows: readonly string[],
-  effects: readonly (readonly number[])[],
-): void {
-  const layers = effects[0]?.length ?? 0;
-  const most = Math.max(...effects.flat(), Number.MIN_VALUE);
+type Row = readonly [name: string, effects: readonly number[]];
+
+function showGrid(terminal: Terminal, title: string, rows: readonly Row[]): void {
+  const layers = rows[0]?.[1].length ?? 0;
+  const most = Math.max(...rows.flatMap(([, row]) => row), Number.MIN_VALUE);
   const shade = (x: number): string =>
     SHADES[Math.min(SHADES.length - 1, Math.max(0, Math.round((x / most) * (SHADES.length - 1))))] ?? ' ';
   terminal.print();
-  type Row = readonly number[];
   const number = (x: number): string => `${shade(x)}${(100 * x).toFixed(1).padStart(5)}`;
-  terminal.table(effects, [
-    left(`  ${title}`, (_, r) => `  ${rows[r] ?? ''}`),
+  terminal.table(rows, [
+    left(`  ${title}`, ([name]) => `  ${name}`),
     ...(layers <= MOST_NUMBERS
-      ? Array.from({ length: layers }, (_, l) => right(`${l}`, (row: Row) => number(row[l] ?? NaN)))
-      : [left(`layers 0 to ${layers - 1}`, (row: Row) => row.map(shade).join(''))]),
+      ? Array.from({ length: layers }, (_, l) => right(`${l}`, ([, row]: Row) => number(row[l] ?? NaN)))
+      : [left(`layers 0 to ${layers - 1}`, ([, row]: Row) => row.map(shade).join(''))]),
   ]);
 }
 
