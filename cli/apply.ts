@@ -95,11 +95,8 @@ export const history = command({
     terminal.say(
       `${path}: base ${model.id} (sha256 ${model.sha256.slice(0, 12)}) → ${plural(edits.length, 'edit')}`,
     );
-    showEdits(
-      terminal,
-      edits,
-      right('made on', (edit) => baseOf(edit, edits)),
-    );
+    const base = right('made on', (edit: NamedEdit) => baseOf(edit, edits));
+    showEdits(terminal, edits, base);
     const moved = edits.flatMap((edit, i) => {
       const here = edits.slice(0, i).map(({ id }) => id);
       return here.join() === madeOn(edit).join() ? [] : [i + 1];
