@@ -143,10 +143,7 @@ function printCarets(terminal: Terminal, carets: string, remark: string): void {
 }
 
 /** A text, and what the model is expected to say after it. */
-export interface Check {
-  readonly prompt: string;
-  readonly expect?: string | undefined;
-}
+export type Check = Readonly<v.InferOutput<typeof CHECK>>;
 
 /** What the model says after a text, as `--json` has it. */
 export interface Answer {
@@ -158,13 +155,7 @@ export interface Answer {
   readonly holds?: boolean;
 }
 
-const CHECK = v.union([
-  v.pipe(
-    v.string(),
-    v.transform((prompt): Check => ({ prompt })),
-  ),
-  v.object({ prompt: v.string(), expect: v.optional(v.string()) }),
-]);
+const CHECK = v.object({ prompt: v.string(), expect: v.optional(v.string()) });
 
 /**
  * The texts of `--check FILE`: a text a line, a JSON object a line, or one JSON array of either.
@@ -181,7 +172,7 @@ export async function readChecks(path: string): Promise<Check[]> {
         .flatMap((line) => (line.trim() === '' ? [] : [line.startsWith('{') ? jsonIfAny(line) : line]));
   if (entries.length === 0) throw new UsageError(`--check ${path}: expected texts, a line each, found none.`);
   return entries.map((entry, i) => {
-    const { success, output } = v.safeParse(CHECK, entry);
+    const { success, output } = v.safeParse(CHECK, typeof entry === 'string' ? { prompt: entry } : entry);
     if (success && output.prompt !== '') return output;
     throw new UsageError(
       `--check ${path}: entry ${i + 1}: expected a text, or {"prompt": "...", "expect": "..."}, found ${cut(JSON.stringify(entry) ?? 'no JSON', 60)}.`,
