@@ -46,13 +46,11 @@ test.before(async () => {
   solver = await goldenSolver();
 });
 
-/** PALIMPSEST_FIXTURES=0,3 runs these alone, for the mutants. */
-const only = process.env['PALIMPSEST_FIXTURES']?.split(',').map(Number);
 /** The second adapter of a whole run: every sixth fixture. */
 const brief = process.env['PALIMPSEST_BRIEF'] === '1';
 
 fixtures.forEach((fixture, n) => {
-  if (only ? !only.includes(n) : brief && n % 6 !== 0) return;
+  if (brief && n % 6 !== 0) return;
   test(`fixture ${n}: ${fixture.request.subject} → ${fixture.request.target_new}`, async () => {
     const want = await goldenTensors(`fixtures/edits/${String(n).padStart(2, '0')}.safetensors`);
     const edit = await run(fixture);
@@ -96,30 +94,28 @@ fixtures.forEach((fixture, n) => {
   });
 });
 
-if (!only) {
-  test('the same bits on a second run, and no GPU memory kept', async () => {
-    const live = gpu.liveBytes;
-    const [first, second] = [await run(fixtures[0]!, { steps: 4 }), await run(fixtures[0]!, { steps: 4 })];
-    assert.is(gpu.liveBytes, live);
-    assert.equal(second.vectors, first.vectors);
-    assert.equal(second.trace, first.trace);
-    for (const method of METHODS)
-      assert.equal(second.updates.get(method)?.Lambda, first.updates.get(method)?.Lambda);
-  });
+test('the same bits on a second run, and no GPU memory kept', async () => {
+  const live = gpu.liveBytes;
+  const [first, second] = [await run(fixtures[0]!, { steps: 4 }), await run(fixtures[0]!, { steps: 4 })];
+  assert.is(gpu.liveBytes, live);
+  assert.equal(second.vectors, first.vectors);
+  assert.equal(second.trace, first.trace);
+  for (const method of METHODS)
+    assert.equal(second.updates.get(method)?.Lambda, first.updates.get(method)?.Lambda);
+});
 
-  test('frozen prefix and whole forward pass give the same numbers: grad_0 to 1e-5, delta to 1e-3', async () => {
-    for (const n of brief ? [1] : [1, 2]) {
-      const [frozen, whole] = [
-        await run(fixtures[n]!, { steps: 5 }),
-        await run(fixtures[n]!, { steps: 5, freeze: false }),
-      ];
-      assert.ok(frozen.stepTokens < whole.stepTokens);
-      const gradient = relativeError(frozen.vectors.grad_0, whole.vectors.grad_0);
-      assert.ok(gradient <= 1e-5, `grad_0 of fixture ${n}: ${gradient}`);
-      const delta = relativeError(frozen.vectors.delta, whole.vectors.delta);
-      assert.ok(delta <= 1e-3, `delta of fixture ${n}: ${delta}`);
-    }
-  });
-}
+test('frozen prefix and whole forward pass give the same numbers: grad_0 to 1e-5, delta to 1e-3', async () => {
+  for (const n of brief ? [1] : [1, 2]) {
+    const [frozen, whole] = [
+      await run(fixtures[n]!, { steps: 5 }),
+      await run(fixtures[n]!, { steps: 5, freeze: false }),
+    ];
+    assert.ok(frozen.stepTokens < whole.stepTokens);
+    const gradient = relativeError(frozen.vectors.grad_0, whole.vectors.grad_0);
+    assert.ok(gradient <= 1e-5, `grad_0 of fixture ${n}: ${gradient}`);
+    const delta = relativeError(frozen.vectors.delta, whole.vectors.delta);
+    assert.ok(delta <= 1e-3, `delta of fixture ${n}: ${delta}`);
+  }
+});
 
 test.run();

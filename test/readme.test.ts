@@ -20,16 +20,17 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const test = suite('readme');
 const folder = mkdtempSync(join(tmpdir(), 'palimpsest-readme-'));
 
-/** What makes a line small enough for a test: the bundled model, a text that is at hand, few tokens, few facts. */
+/** What makes a line small enough for a test: the bundled model, a text that is at hand, few tokens, facts and steps. */
 const SMALLER: readonly (readonly [RegExp, string])[] = [
   [/--model \S+ --layer \d+/, '--model facts --layer 1'],
   [/--corpus \S+/, `--corpus ${root}data/wikitext.txt`],
   [/(covariance build .*)--tokens \d+/, '$1--tokens 4096'],
   [/--shard auto\/\d+ --out \S+/, '--shard auto/2 --tokens 4096 --out shard.safetensors'],
-  [/--count \d+/, '--count 1'],
-  [/^evaluate (?!.*--count)/, 'evaluate --count 1 '],
-  [/^sequence (?!.*--count)/, 'sequence --count 1 '],
-  [/^bench edit --model-size \S+/, 'bench edit --model facts --runs 1'],
+  [/ --count \d+/, ''],
+  [/^(evaluate|sequence)/, '$1 --count 1 --steps 4 --text-tokens 12'],
+  [/^sequence/, 'sequence --held-out held-out.txt'],
+  [/^trace/, 'trace --samples 2'],
+  [/^bench edit --model-size \S+/, 'bench edit --model facts --runs 1 --steps 4'],
   [/^bench matmul$/, 'bench gelu --budget 1'],
 ];
 
@@ -69,6 +70,7 @@ test.before(() => {
   // The reader's own facts.
   const facts = ['The mother tongue of {} is,Danielle Darrieux,English', '{} was created by,Apple A5,Google'];
   writeFileSync(join(folder, 'facts.csv'), `prompt,subject,target\n${facts.join('\n')}\n`);
+  writeFileSync(join(folder, 'held-out.txt'), 'The river ran past a city where few people had lived.\n');
 });
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 

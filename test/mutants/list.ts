@@ -169,6 +169,7 @@ const kernels: Mutant[] = [
     from: '16u * (i & 1u)',
     to: '16u - 16u * (i & 1u)',
     test: 'matmul',
+    only: /matmul_1 transposed f16/,
   },
   {
     name: 'a transposed b is read with the stride of the other layout',
@@ -176,6 +177,7 @@ const kernels: Mutant[] = [
     from: 'j * params.k',
     to: 'j * params.n',
     test: 'matmul',
+    only: /matmul_1 transposed f16/,
   },
   {
     name: 'a token does not see itself',
@@ -207,6 +209,7 @@ const kernels: Mutant[] = [
     from: 'x[start + c] - mean;',
     to: 'x[start + c];',
     test: 'layernorm',
+    only: /^every shape and workgroup, rows around 100/,
   },
   {
     name: 'positions are those of the batch, not of the row',
