@@ -28,7 +28,7 @@ const SMALLER: readonly (readonly [RegExp, string])[] = [
   [/--shard auto\/\d+ --out \S+/, '--shard auto/2 --tokens 4096 --out shard.safetensors'],
   [/ --count \d+/, ''],
   [/^(evaluate|sequence)/, '$1 --count 1 --steps 4 --text-tokens 12'],
-  [/^sequence/, 'sequence --held-out held-out.txt'],
+  [/^(sequence|evaluate .*--batch \S+)/, '$1 --held-out held-out.txt'],
   [/^trace/, 'trace --samples 2'],
   [/^bench edit --model-size \S+/, 'bench edit --model facts --runs 1 --steps 4'],
   [/^bench matmul$/, 'bench gelu --budget 1'],
