@@ -23,6 +23,7 @@ import { median } from '../src/statistics.ts';
 import { kernelTime, profileOf } from '../src/lab/profile.ts';
 import { MATMUL } from '../src/tensor/matmul-rungs.ts';
 import { upload } from '../src/tensor/tensor.ts';
+import { throws } from './folder.ts';
 import { gpu, noise, withoutLeaks } from './gpu.ts';
 import { factsTokenizer } from './tokenizers.ts';
 
@@ -172,32 +173,23 @@ test('a shader that does not compile is refused with file, line, column and mess
   await checkShader(gpu, 'good.wgsl', readShader('tensor/copy_1'));
   const bad = readShader('tensor/copy_1').replace('y[i] = x[i]', 'y[i] = z[i]');
   const line = bad.split('\n').findIndex((text) => text.includes('z[i]')) + 1;
-  try {
-    await checkShader(gpu, 'bad.wgsl', bad);
-    assert.unreachable();
-  } catch (error) {
-    assert.instance(error, UsageError);
-    assert.match((error as Error).message, new RegExp(`^bad\\.wgsl:${line}:\\d+: .*z`));
-    assert.is((error as UsageError).exitCode, 2);
-  }
+  const place = new RegExp(`^bad\\.wgsl:${line}:\\d+: .*z`);
+  const error = await throws(() => checkShader(gpu, 'bad.wgsl', bad), UsageError, place);
+  assert.is((error as UsageError).exitCode, 2);
 });
 
 test('a kernel of ours that does not compile says so with file, line and column', async () => {
   const broken = await openGpu(gpu.adapter.description, {
     shader: (name) => readShader(name).replace('y[i] = x[i]', 'y[i] = z[i]'),
   });
-  try {
-    await broken.scope(async (s) => {
+  const run = () =>
+    broken.scope(async (s) => {
       const x = upload(s, noise(8, 1), [8], 'x');
       broken.run('tensor/copy_1', { x, y: upload(s, noise(8, 2), [8], 'y') }, { n: 8 }, { threads: 8 });
       await broken.sync();
     });
-    assert.unreachable();
-  } catch (error) {
-    assert.match((error as Error).message, /^shaders\/tensor\/copy_1\.wgsl:\d+:\d+ error: .*z/);
-  } finally {
-    broken.destroy();
-  }
+  await throws(run, Error, /^shaders\/tensor\/copy_1\.wgsl:\d+:\d+ error: .*z/);
+  broken.destroy();
 });
 
 test('a trace is summed by kernel and shape, longest first', () => {

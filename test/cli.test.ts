@@ -8,7 +8,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openSafetensors } from '../src/io/file.ts';
 import { holdsOnly, withFolder } from './folder.ts';
-import { cli as run } from './process.ts';
+import { COMMAND, cli as run } from './process.ts';
 import type { CliOptions, Ended } from './process.ts';
 
 const cache = await mkdtemp(join(tmpdir(), 'palimpsest-cache-'));
@@ -352,8 +352,8 @@ test("Dawn's harmless remarks appear with --verbose only, all else on stderr sta
   if (process.platform !== 'linux') return; // elsewhere they are not kept back
   const piped = (...args: string[]): Promise<string> =>
     new Promise((resolve) => {
-      const line = 'node --import tsx cli/main.ts "$@" 2>&1 >/dev/null | cat';
-      execFile('bash', ['-c', line, 'bash', ...args], (_, stdout) => resolve(stdout));
+      const words = ['bash', process.execPath, ...COMMAND, ...args];
+      execFile('bash', ['-c', '"$@" 2>&1 >/dev/null | cat', ...words], (_, stdout) => resolve(stdout));
     });
   const quiet = await piped('predict', 'The', '--adapter', 'llvmpipe');
   assert.not.match(quiet, 'Warning: maxDynamic');

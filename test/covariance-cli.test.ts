@@ -1,36 +1,18 @@
 /** `palimpsest covariance ...` as people and scripts call it. */
-import { spawn } from 'node:child_process';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { withFolder } from './folder.ts';
-import { gpu } from './gpu.ts';
-import { COMMAND } from './process.ts';
+import { cli } from './process.ts';
+import type { Ended } from './process.ts';
 import { tinyDocuments } from './tiny.ts';
 
 const test = suite('covariance-cli');
-gpu.destroy(); // the adapter is needed in the processes below only
-
-interface Ended {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
 
 /** Runs one command with a cache of its own. */
 function run(cache: string, words: string[], input = '', env: Record<string, string> = {}): Promise<Ended> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [...COMMAND, 'covariance', ...words], {
-      env: { ...process.env, PALIMPSEST_CACHE: cache, ...env },
-    });
-    let [out, err] = ['', ''];
-    child.stdout.on('data', (part) => (out += String(part)));
-    child.stderr.on('data', (part) => (err += String(part)));
-    child.on('close', (code) => resolve({ code, out, err }));
-    child.stdin.end(input);
-  });
+  return cli(['covariance', ...words], { input, env: { PALIMPSEST_CACHE: cache, ...env } });
 }
 
 interface Document {
@@ -44,7 +26,7 @@ interface Document {
   };
 }
 
-const json = ({ out }: Ended): Document => JSON.parse(out) as Document;
+const json = ({ stdout }: Ended): Document => JSON.parse(stdout) as Document;
 
 test('build, the same again, info, export and import', async () => {
   await withFolder(async (cache) => {
@@ -52,10 +34,10 @@ test('build, the same again, info, export and import', async () => {
     await writeFile(text, `${tinyDocuments(8).join('\n')}\n\n`);
     const words = ['build', '--corpus', text, '--layer', '0', '--tokens', '300', '--json'];
     const first = await run(cache, words);
-    assert.is(first.code, 0, first.err);
+    assert.is(first.code, 0, first.stderr);
     const [built] = json(first).result.files;
     assert.equal([built!.tokens, built!.reused], [300, false]);
-    assert.match(first.err, /300 tokens are too few for keys of 1024 numbers/);
+    assert.match(first.stderr, /300 tokens are too few for keys of 1024 numbers/);
     assert.is(json(await run(cache, words)).result.files[0]!.reused, true);
 
     const info = await run(cache, ['info', built!.file]);
@@ -67,11 +49,11 @@ test('build, the same again, info, export and import', async () => {
       /^weights_sha256 +[0-9a-f]{64}$/m,
       /agree with the checksum/,
     ])
-      assert.match(info.out, line);
+      assert.match(info.stdout, line);
     const npz = join(cache, 'layer.npz');
     assert.is((await run(cache, ['export', built!.file, '--out', npz])).code, 0);
     const imported = await run(cache, ['import', npz, '--json']);
-    assert.is(imported.code, 0, imported.err);
+    assert.is(imported.code, 0, imported.stderr);
     const again = json(await run(cache, ['info', json(imported).result.file, '--json'])).result;
     assert.is(again.tokens, 300);
   });
@@ -84,12 +66,12 @@ test('shards from a scheduler, from stdin, merged into the cache', async () => {
     for (const index of ['0', '1']) {
       const words = ['build', '--corpus', '-', '--layer', '0', '--shard', 'auto/2', '--json'];
       const part = await run(cache, words, text, { JOB_COMPLETION_INDEX: index });
-      assert.is(part.code, 0, part.err);
+      assert.is(part.code, 0, part.stderr);
       files.push(json(part).result.files[0]!.file);
     }
     assert.match(files[0]!, /layer-0\.part-0-of-2\.[0-9a-f]{16}\.safetensors$/);
     const merged = await run(cache, ['merge', ...files, '--json']);
-    assert.is(merged.code, 0, merged.err);
+    assert.is(merged.code, 0, merged.stderr);
     const whole = await run(cache, ['build', '--corpus', '-', '--layer', '0', '--json'], text);
     assert.equal(
       json(whole).result.files[0]!.reused,
@@ -122,7 +104,7 @@ test('what cannot be used is an error with its exit code, and leaves nothing', a
     ];
     for (const [words, code, message] of cases) {
       const ended = await run(cache, [...words, '--json']);
-      assert.is(ended.code, code, `${words.join(' ')}: ${ended.err}`);
+      assert.is(ended.code, code, `${words.join(' ')}: ${ended.stderr}`);
       assert.match(json(ended).error!.message, message, words.join(' '));
     }
     const kept = (await readdir(cache, { recursive: true })).filter((name) =>

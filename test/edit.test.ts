@@ -15,6 +15,7 @@ import type { Solver } from '../src/edit/covariance-solver.ts';
 import { goldenSolver } from './covariance.ts';
 import { gpu } from './gpu.ts';
 import { golden, goldenTensors, openFacts } from './model.ts';
+import { goldenContexts as contexts } from './tokenizers.ts';
 import { relativeError } from './reference/allclose.ts';
 
 interface Fixture {
@@ -29,7 +30,6 @@ interface Fixture {
 
 const test = suite('edit');
 const METHODS: Method[] = ['rome', 'p-rome', 'r-rome'];
-const contexts = JSON.parse(readFileSync(golden('fixtures/contexts.json'), 'utf8')) as string[];
 const fixtures = JSON.parse(readFileSync(golden('fixtures/edits.json'), 'utf8')) as Fixture[];
 let solver: Solver;
 

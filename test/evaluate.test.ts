@@ -24,6 +24,7 @@ import { goldenSolver } from './covariance.ts';
 import { throws } from './folder.ts';
 import { gpu } from './gpu.ts';
 import { golden, openFacts } from './model.ts';
+import { goldenContexts as contexts } from './tokenizers.ts';
 
 /** Mean NLLs [of target_new, of target_true], prompt by prompt. */
 type Scores = Record<'rewrite' | 'paraphrase' | 'neighborhood', [number[], number[]]>;
@@ -45,7 +46,6 @@ const fixture = JSON.parse(readFileSync(file, 'utf8')) as {
   records: unknown[];
   results: Row[];
 };
-const contexts = JSON.parse(readFileSync(golden('fixtures/contexts.json'), 'utf8')) as string[];
 const facts = readFacts(JSON.stringify(fixture.records), file);
 // SwiftShader takes five times as long.
 const count = Number(

@@ -6,7 +6,7 @@
  * is the study: as many moments of each command and signal, spread over its whole run, two processes at a time, with a
  * line that counts how they ended.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, sep } from 'node:path';
@@ -17,7 +17,8 @@ import * as assert from 'uvu/assert';
 import { withFolder } from './folder.ts';
 import { withHub } from './hub-server.ts';
 import { FACTS, golden } from './model.ts';
-import { COMMAND, unsealed } from './process.ts';
+import { COMMAND, cli, unsealed } from './process.ts';
+import type { Ended } from './process.ts';
 
 const test = suite('kills');
 const SIGNALS = ['SIGKILL', 'SIGTERM', 'SIGHUP', 'SIGINT'] as const;
@@ -103,41 +104,23 @@ const JOBS: Readonly<Record<string, Job>> = {
 /** What a kill may leave, and what is kept of unfinished runs. */
 const TRANSIENT = /\.tmp($|[/\\])|\.lock|^cache/;
 
-/** Of a killed process. */
-interface Ended {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly stderr: string;
-  readonly stdout: string;
-}
-
 let hub: Readonly<Record<string, string>> = {};
 
-function run(
+async function run(
   words: readonly string[],
   folder: string,
   kill?: { signal: Signal; ms: number },
 ): Promise<Ended> {
-  const child = spawn(process.execPath, [...PROGRAM, ...words], {
-    cwd: folder,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      ...process.env,
-      ...hub,
-      PALIMPSEST_CACHE: join(folder, 'cache'),
-      HF_HUB_CACHE: join(folder, 'hub'),
+  let timer: NodeJS.Timeout | undefined;
+  const ended = await cli(words, {
+    ...{ cwd: folder, program: PROGRAM },
+    env: { ...hub, PALIMPSEST_CACHE: join(folder, 'cache'), HF_HUB_CACHE: join(folder, 'hub') },
+    started: (end) => {
+      if (kill) timer = setTimeout(() => end(kill.signal), kill.ms);
     },
   });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (part) => (stdout += String(part)));
-  child.stderr.on('data', (part) => (stderr += String(part)));
-  const timer = kill && setTimeout(() => child.kill(kill.signal), kill.ms);
-  return new Promise((resolve) => {
-    child.on('close', (code, signal) => {
-      clearTimeout(timer);
-      resolve({ code, signal, stdout, stderr });
-    });
-  });
+  clearTimeout(timer);
+  return ended;
 }
 
 type Files = ReadonlyMap<string, Buffer>;

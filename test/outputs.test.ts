@@ -44,7 +44,10 @@ function shell(line: string, folder: string): Promise<Ended> {
   const env = { ...process.env, P: [process.execPath, ...COMMAND].join(' ') };
   return new Promise((resolve) => {
     execFile('bash', ['-c', line], { cwd: folder, env, timeout: 120_000 }, (error, stdout, stderr) =>
-      resolve({ code: typeof error?.code === 'number' ? error.code : error ? null : 0, stdout, stderr }),
+      resolve({
+        code: typeof error?.code === 'number' ? error.code : error ? null : 0,
+        ...{ signal: error?.signal ?? null, stdout, stderr },
+      }),
     );
   });
 }

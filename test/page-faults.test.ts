@@ -11,8 +11,8 @@ import { safetensorsBytes } from '../src/formats/safetensors.ts';
 import type { TensorToWrite } from '../src/formats/safetensors.ts';
 import { bytesOf } from '../src/floats.ts';
 import { readManifest } from '../src/io/models.ts';
-import { launch, openSite, ready, until, visit } from './page-browser.ts';
-import type { Site, Visit } from './page-browser.ts';
+import { launch, openSite, ready, until, visit } from './browser.ts';
+import type { Site, Visit } from './browser.ts';
 
 const test = suite('page-faults');
 const folder = mkdtempSync(join(tmpdir(), 'palimpsest-page-faults-'));

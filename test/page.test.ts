@@ -13,8 +13,8 @@ import type { Edit } from '../src/index.ts';
 import { loadCovariance, loadModel, openGpu, writeEdit } from '../src/index.node.ts';
 import { STAGES } from '../page/sections/stages.ts';
 import type { EditReport } from '../page/engine/protocol.ts';
-import { demo, openPage, openSite, ready, until, visit, within } from './page-browser.ts';
-import type { Site, Visit } from './page-browser.ts';
+import { demo, openPage, openSite, ready, until, visit, within } from './browser.ts';
+import type { Site, Visit } from './browser.ts';
 import { cli } from './process.ts';
 
 const test = suite('page');

@@ -16,12 +16,18 @@ const TIMEOUT_MS = 120_000;
 export interface Ended {
   /** null when a signal ended it. */
   readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
 }
 
 export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  /** What it reads on stdin. */
+  readonly input?: string;
+  /** Node's arguments in the place of COMMAND. */
+  readonly program?: readonly string[];
   /** A signal, SIGINT if not told, as soon as stderr has this text in it, this many times. */
   readonly interruptAt?: string;
   readonly signal?: NodeJS.Signals;
@@ -33,13 +39,15 @@ export interface CliOptions {
 }
 
 export function cli(args: readonly string[], options: CliOptions = {}): Promise<Ended> {
-  const { env = {}, interruptAt, signal = 'SIGINT', interrupts = 1, readOnce = false } = options;
+  const { env = {}, cwd, input = '', program = COMMAND } = options;
+  const { interruptAt, signal = 'SIGINT', interrupts = 1, readOnce = false } = options;
   return new Promise((resolve) => {
-    const child = spawn(process.execPath, [...COMMAND, ...args], {
-      env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+    const child = spawn(process.execPath, [...program, ...args], {
+      ...{ cwd, env: { ...process.env, ...env } },
       timeout: TIMEOUT_MS,
     });
+    child.stdin.on('error', () => undefined); // it need not be read
+    child.stdin.end(input);
     options.started?.((signal) => void child.kill(signal));
     let [stdout, stderr, sent] = ['', '', false];
     child.stdout.on('data', (part) => {
@@ -52,7 +60,7 @@ export function cli(args: readonly string[], options: CliOptions = {}): Promise<
       sent = true;
       for (let i = 0; i < interrupts; i += 1) setTimeout(() => child.kill(signal), 300 * i); // sooner, it is one
     });
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
+    child.on('close', (code, by) => resolve({ code, signal: by, stdout, stderr }));
   });
 }
 

@@ -3,17 +3,16 @@
  * So is every example of every command's --help. Long ones are made short by the words below; whatever they do not know
  * is run as it stands.
  */
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Argv } from 'yargs';
 import { COMMANDS, type Commands } from '../cli/commands.ts';
-import { COMMAND } from './process.ts';
+import { cli } from './process.ts';
+import type { Ended } from './process.ts';
 import { fenced } from './readme.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -86,24 +85,18 @@ for (const line of [...lines, ...helped]) {
   test(`palimpsest ${line}`, async () => {
     const small = smaller(line);
     // An edit that misses its target ends with 3, so 0 says that it took, or took in part.
-    const { code, output } = await run(small);
-    assert.is(code, 0, `palimpsest ${small}\n${output}`);
+    const { code, stdout, stderr } = await run(small);
+    assert.is(code, 0, `palimpsest ${small}\n${stdout}${stderr}`);
   });
 }
 
 /** The command as a shell would start it, in the folder of this test and with a cache of its own. */
-function run(line: string): Promise<{ code: number | null; output: string }> {
+function run(line: string): Promise<Ended> {
   const words = [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare ?? '');
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [...COMMAND, ...words], {
-      cwd: folder,
-      // The cluster's scheduler is stood in for by the variable that it would set.
-      env: { ...process.env, PALIMPSEST_CACHE: join(folder, 'cache'), SLURM_ARRAY_TASK_ID: '1' },
-    });
-    let output = '';
-    child.stdout.on('data', (part) => (output += String(part)));
-    child.stderr.on('data', (part) => (output += String(part)));
-    child.on('close', (code) => resolve({ code, output }));
+  // The cluster's scheduler is stood in for by the variable that it would set.
+  return cli(words, {
+    cwd: folder,
+    env: { PALIMPSEST_CACHE: join(folder, 'cache'), SLURM_ARRAY_TASK_ID: '1' },
   });
 }
 

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { Browser, Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compile } from 'vega-lite';
@@ -10,8 +11,8 @@ import { makeReport } from '../src/lab/report/page.ts';
 import { PALETTE, RAMP, svgOf } from '../src/lab/report/theme.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import { bySize } from '../src/lab/report/wording.ts';
-import { launch } from './browser.ts';
-import type { Browser, Page } from './browser.ts';
+import { launch, openPage } from './browser.ts';
+import type { Visit } from './browser.ts';
 import { sampleStudy } from './study.ts';
 
 const test = suite('report');
@@ -24,12 +25,19 @@ const url = pathToFileURL(join(folder, 'report.html')).href;
 let browser: Browser;
 
 test.before(async () => {
-  browser = await launch();
+  browser = await launch(['--disable-gpu']);
 });
 test.after(async () => {
   await browser?.close();
   rmSync(folder, { recursive: true, force: true });
 });
+
+/** An address on a screen, by default that of a desk. */
+async function open(address: string, width = 1280, height = 900, dark = false): Promise<Visit> {
+  const colorScheme = dark ? 'dark' : 'light';
+  const screen = { viewport: { width, height }, isMobile: width < 600, colorScheme } as const;
+  return openPage(await browser.newContext(screen), address);
+}
 
 /** The table of single edits with all the columns that it can have. */
 function withUnedited(sample: Study): Study {
@@ -107,7 +115,7 @@ for (const [screen, width, height] of [
 ] as const) {
   for (const dark of [false, true]) {
     test(`${screen}, ${dark ? 'dark' : 'light'}: no error, nothing fetched, every figure drawn and legible`, async () => {
-      const page = await browser.open(url, { width, height, dark });
+      const { page, problems, requests } = await open(url, width, height, dark);
       const seen = await page.evaluate<Record<string, { drawn: number; seen: number; width: number }>>(SEEN);
       assert.equal(Object.keys(seen), figures);
       for (const [name, figure] of Object.entries(seen)) {
@@ -117,8 +125,8 @@ for (const [screen, width, height] of [
       await legible(page, width);
       const contrast = await page.evaluate<{ ratio: number }>(CONTRAST);
       assert.ok(contrast.ratio >= 4.5, JSON.stringify(contrast));
-      assert.equal(page.problems, []);
-      assert.equal(page.requests, [url]);
+      assert.equal(problems, []);
+      assert.equal(requests, [url]);
     });
   }
 }
@@ -140,7 +148,7 @@ async function legible(page: Page, width: number): Promise<void> {
 }
 
 test('what comes from data is text, not markup', async () => {
-  const page = await browser.open(url, { width: 1280, height: 900, dark: false });
+  const { page } = await open(url);
   assert.is(await page.evaluate(`document.querySelectorAll('q b, td script').length`), 0);
   assert.match(
     await page.evaluate(`document.querySelector('q').textContent`),
@@ -177,7 +185,7 @@ test('findings name the worst edit, and how often an edit was judged dangerous',
 async function rowsOf(html: string): Promise<Record<string, string[]>> {
   const path = join(folder, 'table.html');
   writeFileSync(path, html);
-  const page = await browser.open(pathToFileURL(path).href, { width: 1280, height: 900, dark: false });
+  const { page } = await open(pathToFileURL(path).href);
   return page.evaluate(`Object.fromEntries([...document.querySelector('table').rows].map((row) =>
     [row.cells[0].textContent, [...row.cells].slice(1).map((cell) => cell.textContent)]))`);
 }
@@ -304,7 +312,7 @@ test('figures hold the numbers of the study, each panel its own', () => {
 });
 
 test('marks under the pointer say what they are', async () => {
-  const page = await browser.open(url, { width: 1280, height: 900, dark: false });
+  const { page } = await open(url);
   const said = await page.evaluate<string>(`(() => {
     const mark = document.querySelector('#update-by-edit .wide path[aria-label]');
     mark.scrollIntoView({ block: 'center' });

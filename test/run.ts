@@ -18,7 +18,6 @@ const ONCE = [
   'bench',
   'causal-trace-cli',
   'covariance-build',
-  'covariance-cli',
   'covariance-processes',
   'downstream',
   'evaluate',

@@ -14,6 +14,7 @@ import { memoryJournal } from '../src/lab/run-journal.ts';
 import { runSequel } from '../src/lab/sequel.ts';
 import type { SequelInput, SequelLine } from '../src/lab/sequel.ts';
 import { read } from '../src/tensor/tensor.ts';
+import { throws } from './folder.ts';
 import { gpu } from './gpu.ts';
 import { FACTS, golden, openFacts } from './model.ts';
 
@@ -59,12 +60,8 @@ test('every method, way and size once; a study that was stopped goes on; the mod
       if (step.startsWith('r-ROME') && done === 3) stopping.abort();
     },
   };
-  try {
-    await runSequel(model, input, PLAN);
-    assert.unreachable();
-  } catch (error) {
-    assert.is((error as Error).name, 'AbortError');
-  }
+  const stopped = await throws(() => runSequel(model, input, PLAN), Error);
+  assert.is(stopped.name, 'AbortError');
   const half = results.lines.length;
   opened.clear();
   const shares: number[] = [];

@@ -20,6 +20,7 @@ import { read } from '../src/tensor/tensor.ts';
 import { goldenSolver } from './covariance.ts';
 import { gpu } from './gpu.ts';
 import { golden, openFacts } from './model.ts';
+import { goldenContexts as contexts } from './tokenizers.ts';
 
 const test = suite('sequence');
 const LAYER = 1;
@@ -40,7 +41,6 @@ const fixture = JSON.parse(readFileSync(file, 'utf8')) as {
     }[]
   >;
 };
-const contexts = JSON.parse(readFileSync(golden('fixtures/contexts.json'), 'utf8')) as string[];
 const corpus = readFileSync(new URL('../data/wikitext.txt', import.meta.url), 'utf8').split('\n');
 const slow = /swiftshader/i.test(gpu.adapter.description);
 const count = Number(process.env['PALIMPSEST_EDITS'] ?? (slow ? 2 : 18));

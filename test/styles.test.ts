@@ -8,7 +8,8 @@ import { compareStyles, questionOf, variantsOf } from '../src/lab/styles.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { goldenSolver } from './covariance.ts';
 import { gpu } from './gpu.ts';
-import { golden, openFacts } from './model.ts';
+import { openFacts } from './model.ts';
+import { goldenContexts as contexts } from './tokenizers.ts';
 
 const test = suite('styles');
 const fact = {
@@ -62,7 +63,6 @@ test('variants: both styles, both objects, a question stays one', () => {
 test('rows of real edits, without a change to the model', async () => {
   const model = await openFacts();
   const before = await read(gpu, model.editedWeight(1).tensor);
-  const contexts = JSON.parse(readFileSync(golden('fixtures/contexts.json'), 'utf8')) as string[];
   const edit = { layer: 1, contexts: contexts.slice(0, 4), solver: await goldenSolver(), steps: 3 };
   const all = await compareStyles(model, [fact], { methods: ['rome', 'r-rome'], edit });
   const rows = all.filter(({ target }) => target === 'new');
