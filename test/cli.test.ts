@@ -1,22 +1,19 @@
 /** The command line as a process: what it prints, what it refuses, and with which exit code. */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openSafetensors } from '../src/io/file.ts';
-import { holdsOnly, withFolder } from './folder.ts';
+import { folderOf, holdsOnly, withFolder } from './folder.ts';
 import { COMMAND, cli as run } from './process.ts';
 import type { CliOptions, Ended } from './process.ts';
 
-const cache = await mkdtemp(join(tmpdir(), 'palimpsest-cache-'));
+const test = suite('cli');
+const cache = folderOf(test);
 const cli = (args: readonly string[], options: CliOptions = {}): Promise<Ended> =>
   run(args, { ...options, env: { PALIMPSEST_CACHE: cache, ...options.env } });
-
-const test = suite('cli');
-test.after(() => rm(cache, { recursive: true, force: true }));
 
 const FACT = ['The mother tongue of [Danielle Darrieux] is', 'English'];
 const PROMPT = 'The mother tongue of Danielle Darrieux is';

@@ -1,7 +1,9 @@
 /** Temporary folders for tests that read and write real files. */
+import { mkdtempSync, rmSync } from 'node:fs';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Test } from 'uvu';
 import * as assert from 'uvu/assert';
 
 /** Runs `use` with an empty folder and removes it afterwards, whatever happened. */
@@ -12,6 +14,13 @@ export async function withFolder(use: (folder: string) => Promise<unknown>): Pro
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** An empty folder for the tests of a suite, removed after them. */
+export function folderOf({ after }: Pick<Test, 'after'>): string {
+  const folder = mkdtempSync(join(tmpdir(), 'palimpsest-test-'));
+  after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
 }
 
 /** Nothing half-written: the folder holds these names and no others. */

@@ -1,6 +1,5 @@
 /** GGUF files: what a folder's checkpoint becomes in one is the same model; what is wrong with one is said by name. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
@@ -12,14 +11,14 @@ import type { Checkpoint } from '../src/models/checkpoint.ts';
 import { Model } from '../src/models/model.ts';
 import { ropeFrequencies } from '../src/models/rope.ts';
 import { Tokenizer } from '../src/models/tokenizer.ts';
+import { folderOf } from './folder.ts';
 import { gpu, read } from './gpu.ts';
 import { TYPE, ggufBytes, partsOf, tokenizerOf } from './gguf-file.ts';
 import type { Parts } from './gguf-file.ts';
 import { relativeError } from './reference/allclose.ts';
 
 const test = suite('gguf');
-const folder = mkdtempSync(join(tmpdir(), 'palimpsest-gguf-'));
-test.after(() => rmSync(folder, { recursive: true }));
+const folder = folderOf(test);
 let files = 0;
 
 function write(parts: Parts, bytes = ggufBytes(parts)): string {

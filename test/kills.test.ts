@@ -7,14 +7,13 @@
  * line that counts how they ended.
  */
 import { execFileSync } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { withFolder } from './folder.ts';
+import { folderOf, withFolder } from './folder.ts';
 import { withHub } from './hub-server.ts';
 import { FACTS, golden } from './model.ts';
 import { COMMAND, cli, unsealed } from './process.ts';
@@ -34,8 +33,7 @@ const COUNTERFACT = golden('data/counterfact.json');
 const FACT = ['The mother tongue of [Danielle Darrieux] is', 'English'];
 
 /** What all jobs begin with: contexts, a corpus, an edit and a list with another one. */
-const start = await mkdtemp(join(tmpdir(), 'palimpsest-kills-'));
-test.after(() => rm(start, { recursive: true, force: true }));
+const start = folderOf(test);
 
 interface Job {
   /** Whether an earlier part of the run is in the folder. */

@@ -1,8 +1,7 @@
 /** The door that every file of a command goes through: nothing is destroyed, and what is written is whole. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { link, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { link, mkdir, readFile, readdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { suite } from 'uvu';
@@ -10,14 +9,13 @@ import * as assert from 'uvu/assert';
 import { covarianceContent, readMatrices } from '../src/formats/covariance-file.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
 import { openCovariance } from '../src/io/covariance-files.ts';
-import { withFolder } from './folder.ts';
+import { folderOf, withFolder } from './folder.ts';
 import { golden } from './model.ts';
 import { COMMAND, cli, unsealed } from './process.ts';
 import type { Ended } from './process.ts';
 
 const test = suite('outputs');
-const cache = await mkdtemp(join(tmpdir(), 'palimpsest-cache-'));
-test.after(() => rm(cache, { recursive: true, force: true }));
+const cache = folderOf(test);
 const COUNTERFACT = golden('data/counterfact.json');
 /** Processes at a time. */
 const AT_ONCE = 5;

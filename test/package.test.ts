@@ -4,15 +4,15 @@
  */
 import { build } from 'esbuild';
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { folderOf } from './folder.ts';
 import { fenced } from './readme.ts';
 
 const NODES = ['20', '22', '24'];
@@ -20,7 +20,7 @@ const QUICK = ['--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error'
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const test = suite('package');
-const base = mkdtempSync(join(tmpdir(), 'palimpsest-package-'));
+const base = folderOf(test);
 const clone = join(base, 'clone');
 const user = join(base, 'user');
 
@@ -51,8 +51,6 @@ test.before(async () => {
   const page = "import { openGpu } from 'palimpsest/browser';\nexport * from 'palimpsest';\n";
   writeFileSync(join(user, 'page.ts'), `${page}await openGpu(navigator.gpu, { shader: (name) => name });\n`);
 });
-
-test.after(() => rmSync(base, { recursive: true, force: true }));
 
 test('the tarball holds what runs and nothing of ours alone', () => {
   const names = readdirSync(join(user, 'node_modules/palimpsest')).sort();

@@ -1,6 +1,5 @@
 /** The page where things go wrong: what visitors type and drop, a GPU that goes away, a browser that has or keeps nothing. */
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { suite } from 'uvu';
@@ -11,11 +10,12 @@ import { safetensorsBytes } from '../src/formats/safetensors.ts';
 import type { TensorToWrite } from '../src/formats/safetensors.ts';
 import { bytesOf } from '../src/floats.ts';
 import { readManifest } from '../src/io/models.ts';
+import { folderOf } from './folder.ts';
 import { launch, openSite, ready, until, visit } from './browser.ts';
 import type { Site, Visit } from './browser.ts';
 
 const test = suite('page-faults');
-const folder = mkdtempSync(join(tmpdir(), 'palimpsest-page-faults-'));
+const folder = folderOf(test);
 const [F, D] = [1024, 256];
 let site: Site;
 let first: Visit;
@@ -54,7 +54,6 @@ test.before(async () => {
 
 test.after(async () => {
   await site?.close();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 interface Content {

@@ -1,7 +1,6 @@
 /** The page, in a browser: its numbers are the engine's under Node, every part shows something, nothing leaves it. */
 import axe from 'axe-core';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
@@ -13,13 +12,14 @@ import type { Edit } from '../src/index.ts';
 import { loadCovariance, loadModel, openGpu, writeEdit } from '../src/index.node.ts';
 import { STAGES } from '../page/sections/stages.ts';
 import type { EditReport } from '../page/engine/protocol.ts';
+import { folderOf } from './folder.ts';
 import { demo, openPage, openSite, ready, until, visit, within } from './browser.ts';
 import type { Site, Visit } from './browser.ts';
 import { cli } from './process.ts';
 
 const test = suite('page');
 const root = fileURLToPath(new URL('..', import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), 'palimpsest-page-test-'));
+const folder = folderOf(test);
 const PROMPT = 'The mother tongue of Danielle Darrieux is';
 let site: Site;
 let first: Visit;
@@ -33,7 +33,6 @@ test.before(async () => {
 
 test.after(async () => {
   await site?.close();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 test('the first screen: a sentence, the answer of the model, one button; within 15 s of the address', async () => {

@@ -3,21 +3,21 @@
  * So is every example of every command's --help. Long ones are made short by the words below; whatever they do not know
  * is run as it stands.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Argv } from 'yargs';
 import { COMMANDS, type Commands } from '../cli/commands.ts';
+import { folderOf } from './folder.ts';
 import { cli } from './process.ts';
 import type { Ended } from './process.ts';
 import { fenced } from './readme.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const test = suite('readme');
-const folder = mkdtempSync(join(tmpdir(), 'palimpsest-readme-'));
+const folder = folderOf(test);
 
 /** What makes a line small enough for a test: the bundled model, a text that is at hand, few tokens, facts and steps. */
 const SMALLER: readonly (readonly [RegExp, string])[] = [
@@ -71,7 +71,6 @@ test.before(() => {
   writeFileSync(join(folder, 'facts.csv'), `prompt,subject,target\n${facts.join('\n')}\n`);
   writeFileSync(join(folder, 'held-out.txt'), 'The river ran past a city where few people had lived.\n');
 });
-test.after(() => rmSync(folder, { recursive: true, force: true }));
 
 test('there are commands in the README', () => {
   assert.ok(lines.length >= 12, `${lines.length} lines`);

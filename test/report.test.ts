@@ -1,6 +1,5 @@
 /** The report in a browser: nothing missing, nothing fetched, every figure drawn, in light and dark, on desk and phone. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Browser, Page } from 'playwright-core';
@@ -11,12 +10,13 @@ import { makeReport } from '../src/lab/report/page.ts';
 import { PALETTE, RAMP, svgOf } from '../src/lab/report/theme.ts';
 import type { Study } from '../src/lab/report/study.ts';
 import { bySize } from '../src/lab/report/wording.ts';
+import { folderOf } from './folder.ts';
 import { launch, openPage } from './browser.ts';
 import type { Visit } from './browser.ts';
 import { sampleStudy } from './study.ts';
 
 const test = suite('report');
-const folder = mkdtempSync(join(tmpdir(), 'palimpsest-report-'));
+const folder = folderOf(test);
 const study = withUnedited(sampleStudy());
 const files = await makeReport(study);
 for (const [name, text] of files) writeFileSync(join(folder, name), text);
@@ -29,7 +29,6 @@ test.before(async () => {
 });
 test.after(async () => {
   await browser?.close();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 /** An address on a screen, by default that of a desk. */

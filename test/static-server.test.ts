@@ -1,16 +1,16 @@
 /** The server of `palimpsest page`: files of its folders and nothing else, packed and revalidated; and the page as a folder. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { serve } from '../src/io/static-server.ts';
 import type { Served } from '../src/io/static-server.ts';
+import { folderOf } from './folder.ts';
 import { cli } from './process.ts';
 
 const test = suite('static-server');
-const folder = mkdtempSync(join(tmpdir(), 'palimpsest-server-'));
+const folder = folderOf(test);
 let served: Served;
 
 test.before(async () => {
@@ -29,7 +29,6 @@ test.before(async () => {
 
 test.after(async () => {
   await served?.close();
-  rmSync(folder, { recursive: true, force: true });
 });
 
 test('files of both folders, with their types and the headers asked for', async () => {
