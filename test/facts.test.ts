@@ -192,18 +192,10 @@ test('z of a batch is z of each fact alone, also where searches end early', asyn
 
 test('evaluate --batch judges every fact when written and at the end; sequence --batch keeps its batches', async () => {
   await withFolder(async (folder) => {
-    const sizes = [
-      '--count',
-      '4',
-      '--batch',
-      '2',
-      '--every',
-      '4',
-      '--text-tokens',
-      '12',
-      '--free-tokens',
-      '4',
-    ];
+    const text = join(folder, 'held-out.txt');
+    await writeFile(text, 'The river ran past a city where few people had lived.\n');
+    const sizes = '--count 4 --batch 2 --every 4 --text-tokens 16 --free-tokens 4 --held-out'.split(' ');
+    sizes.push(text);
     const run = ['sequence', golden('data/counterfact.json'), ...QUICK, ...sizes, '--json', '--out'];
     const out = join(folder, 'run');
     // Every batch moves W by more than nothing.
@@ -240,10 +232,10 @@ test('evaluate --batch judges every fact when written and at the end; sequence -
     const [layer] = result.model_end.layers;
     assert.ok(layer.spectral_norm > 0 && layer.spectral_norm <= layer.total_norm);
     assert.ok(result.model_end.perplexity !== result.model_before.perplexity);
-    const text = ['predict', 'The capital of France is', '--json', '--edits'];
-    const both = JSON.parse((await cli([...text, out])).stdout);
+    const asked = ['predict', 'The capital of France is', '--json', '--edits'];
+    const both = JSON.parse((await cli([...asked, out])).stdout);
     const files = ['0001', '0002'].map((name) => join(out, 'edits', `${name}.safetensors`));
-    assert.equal(both.result, JSON.parse((await cli([...text, ...files])).stdout).result);
+    assert.equal(both.result, JSON.parse((await cli([...asked, ...files])).stdout).result);
   });
 });
 

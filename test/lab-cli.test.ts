@@ -11,11 +11,15 @@ const test = suite('lab-cli');
 const DATA = fileURLToPath(new URL('golden/data/counterfact.json', import.meta.url));
 const QUICK = '--layer 1 --covariance identity --steps 2'.split(' ');
 
-async function withContexts(use: (folder: string, words: string[]) => Promise<void>): Promise<void> {
+/** `words` of a quick edit, and `short` where a text is followed: a short one. */
+async function withContexts(
+  use: (folder: string, words: string[], short: string[]) => Promise<void>,
+): Promise<void> {
   await withFolder(async (folder) => {
-    const contexts = join(folder, 'contexts.json');
+    const [contexts, text] = [join(folder, 'contexts.json'), join(folder, 'held-out.txt')];
     await writeFile(contexts, '["{}", "In short. {}"]');
-    await use(folder, [...QUICK, '--contexts', contexts]);
+    await writeFile(text, 'The river ran past a city where few people had lived.\n');
+    await use(folder, [...QUICK, '--contexts', contexts], ['--held-out', text]);
   });
 }
 
@@ -129,7 +133,7 @@ test('evaluate --find-disabling --method all lists by method and measures nothin
 });
 
 test('sequence: refuses on request, keeps on warning, and says so in each line', async () => {
-  await withContexts(async (folder, words) => {
+  await withContexts(async (folder, words, short) => {
     // Every edit counts as disabling.
     const guard = ['--disabling-cosine', '2', '--count', '2', '--every', '1', '--text-tokens', '0'];
     const downstream = ['--downstream-every', '2', '--downstream-tasks', 'cola', '--per-class', '2'];
@@ -139,7 +143,7 @@ test('sequence: refuses on request, keeps on warning, and says so in each line',
     ] as const) {
       const out = join(folder, choice);
       const more = ['--on-collapse', choice, '--out', out, ...downstream, '--json'];
-      const { code, stdout, stderr } = await cli(['sequence', DATA, ...words, ...guard, ...more]);
+      const { code, stdout, stderr } = await cli(['sequence', DATA, ...words, ...short, ...guard, ...more]);
       assert.is(code, 0, stderr);
       assert.match(stderr, /edit 2, r-ROME on "Lyon", disables the model/);
       const lines = (await readFile(join(out, 'run.jsonl'), 'utf8'))
@@ -177,14 +181,14 @@ test('sequence: refuses on request, keeps on warning, and says so in each line',
 });
 
 test('CSV without true objects: measures that are missing are named, and edits judged by arg-max', async () => {
-  await withContexts(async (folder, words) => {
+  await withContexts(async (folder, words, short) => {
     const data = join(folder, 'facts.csv');
     await writeFile(
       data,
       'prompt,subject,target\nThe mother tongue of {} is,Danielle Darrieux,English\n"{}, a native",Louis Jouvet,Dutch\n',
     );
     const out = join(folder, 'run');
-    const shown = await cli(['sequence', data, ...words, '--text-tokens', '0', '--out', out]);
+    const shown = await cli(['sequence', data, ...words, ...short, '--text-tokens', '0', '--out', out]);
     assert.is(shown.code, 0, shown.stderr);
     assert.match(shown.stdout, /EM recent/);
     assert.match(shown.stdout, /After the last edit \d of 2 kept edits hold/);
