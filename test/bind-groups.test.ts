@@ -1,7 +1,9 @@
-/** Bind groups are found again for the same kernel on the same memory, and never for other memory. */
+/** What a dispatch binds: groups are found again for the same kernel on the same memory, and never for other memory. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ShapeError } from '../src/errors.ts';
 import { BindGroups } from '../src/gpu/bind-groups.ts';
+import { checkNames } from '../src/gpu/dispatch.ts';
 import { gpu } from './gpu.ts';
 
 const test = suite('bind-groups');
@@ -37,6 +39,24 @@ test('a loop that needs new memory every time does not fill up the memory of the
     groups.of({ ...kernel, layout: i < 4000 ? kernel.layout : layout }, i < 4000 ? list(part(buffer())) : []);
   }
   assert.ok(groups.size <= 4096, `${groups.size}`);
+});
+
+test('bindings and params are held against the text of the shader, one by one', () => {
+  const views = { a, b, y };
+  checkNames(kernel, views, { n: 1 });
+  for (const [bind, given, said] of [
+    [{ a, b }, { n: 1 }, 'shaders/tensor/add.wgsl: binding "y" is missing.'],
+    [{ ...views, z: y }, { n: 1 }, 'shaders/tensor/add.wgsl: there is no binding "z".'],
+    [{ ...views, params }, { n: 1 }, 'shaders/tensor/add.wgsl: there is no binding "params".'],
+    [views, {}, 'shaders/tensor/add.wgsl: Params.n is undefined.'],
+    [views, { n: NaN }, 'shaders/tensor/add.wgsl: Params.n is NaN.'],
+    [views, { n: 1, m: 2 }, 'shaders/tensor/add.wgsl: Params has no "m".'],
+  ] as const)
+    assert.throws(
+      () => checkNames(kernel, bind, given),
+      (error: Error) => error instanceof ShapeError && error.message === said,
+      said,
+    );
 });
 
 test.run();

@@ -1,6 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { generate } from '../src/models/generate.ts';
+import { predict } from '../src/models/predict.ts';
 import { topK } from '../src/models/random.ts';
 import { gpu } from './gpu.ts';
 import { contextFromSample, sampleContextGroups, sampleContexts } from '../src/edit/contexts.ts';
@@ -58,6 +59,30 @@ test('a beginning that all prompts share is computed once and changes no text', 
   const [one, two] = await generate(model, [prompts[0]!, prompts[0]!], { ...options, topK: 1 });
   assert.equal(one, two);
   assert.equal([one], await generate(model, [prompts[0]!], { ...options, topK: 1 }));
+});
+
+test('predict: what comes next, and a continuation token by token, as whole forward passes say', async () => {
+  const model = await openFacts();
+  const ids = model.tokenizer.encode('The mother tongue of Danielle Darrieux is');
+  const [likeliest] = (await generate(model, [ids], { tokens: 3, topK: 1, seed: 0 })) as [number[]];
+  for (const continuation of [likeliest, [likeliest[0]!, 9, likeliest[2]!], likeliest.slice(0, 1)]) {
+    const passes = continuation.map((_, i) => [...ids, ...continuation.slice(0, i)]);
+    const logprobs = (await nextLogits(model, passes)).map((logits) => {
+      const lse = Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0));
+      return Float64Array.from(logits, (x) => x - lse);
+    });
+    const want = continuation.reduce((sum, id, i) => sum + logprobs[i]![id]!, 0) / continuation.length;
+    const found = await predict(model, ids, { continuation });
+    assert.ok(Math.abs(found.continuationLogprob - want) <= 1e-4, `${found.continuationLogprob}, ${want}`);
+    assert.is(found.continuationFirst, continuation[1] !== 9);
+    assert.equal(
+      found.next.map(({ id }) => id),
+      topK(Float32Array.from(logprobs[0]!), 10),
+    );
+    for (const { id, logprob } of found.next) assert.ok(Math.abs(logprob - logprobs[0]![id]!) <= 1e-4);
+  }
+  const bare = await predict(model, ids, { count: 2 });
+  assert.equal([bare.next.length, bare.continuationLogprob, bare.continuationFirst], [2, NaN, false]);
 });
 
 test('stop ids end one row and not the others', async () => {

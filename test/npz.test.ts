@@ -80,6 +80,16 @@ test('reads every version of the header and every dtype', async () => {
   assert.equal(arrays.get('empty'), matrix(new Float32Array(0), [0, 4]));
 });
 
+test('an archive whose members have comments and extra fields is read', async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, 'notes.npz');
+    const notes = { comment: 'a note', extra: { 0x5455: Uint8Array.of(1, 2, 3, 4, 5) } };
+    const packed = Object.entries(unzipSync(await readFile(golden('kinds'))));
+    await writeFile(path, zipSync(Object.fromEntries(packed.map(([name, data]) => [name, [data, notes]]))));
+    assert.equal(await readNpz(path), await readNpz(golden('kinds')));
+  });
+});
+
 test('arrays of other kinds are refused by name', async () => {
   await throws(
     () => readNpz(golden('fortran')),

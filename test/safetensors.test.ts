@@ -44,6 +44,7 @@ test('round trip: names, shapes, scalars, empty tensors, metadata, every byte', 
         { name: 'half', dtype: 'F16', shape: [3], data: bytesOf(Uint16Array.of(0x3c00, 0x0001, 0xfc00)) },
         { name: 'bfloat', dtype: 'BF16', shape: [1, 1], data: bytesOf(Uint16Array.of(0xc040)) },
         { name: 'whole', dtype: 'I64', shape: [1], data: bytesOf(BigInt64Array.of(-7n)) },
+        { name: 'ids', dtype: 'U32', shape: [2], data: bytesOf(Uint32Array.of(1, 2 ** 32 - 1)) },
         tensor('matrix', [1, 2, 3, 4, 5, 6], [2, 3]),
         tensor('scalar', [0.1], []),
         tensor('empty', [], [0, 5]),
@@ -52,7 +53,7 @@ test('round trip: names, shapes, scalars, empty tensors, metadata, every byte', 
     );
     const file = await openSafetensors(path);
     assert.equal(file.metadata, metadata);
-    assert.equal(file.names(), ['whole', 'empty', 'matrix', 'scalar', 'bfloat', 'half']); // wide elements first
+    assert.equal(file.names(), ['whole', 'empty', 'ids', 'matrix', 'scalar', 'bfloat', 'half']); // wide elements first
     const { dtype, shape, bytes } = file.info('matrix');
     assert.equal({ dtype, shape, bytes }, { dtype: 'F32', shape: [2, 3], bytes: 24 });
     assert.equal(await file.readFloats('matrix'), Float32Array.of(1, 2, 3, 4, 5, 6));
@@ -61,6 +62,7 @@ test('round trip: names, shapes, scalars, empty tensors, metadata, every byte', 
     assert.equal(await file.readFloats('half'), Float32Array.of(1, 2 ** -24, -Infinity));
     assert.equal(await file.readFloats('bfloat'), Float32Array.of(-3));
     assert.equal(await file.read('whole'), bytesOf(BigInt64Array.of(-7n)));
+    assert.equal(await file.read('ids'), bytesOf(Uint32Array.of(1, 2 ** 32 - 1)));
     await throws(() => file.readFloats('whole'), ModelError, path, '"whole"', 'F32, F16, BF16', 'I64');
     await throws(() => file.read('nope'), ModelError, path, '"nope"', 'matrix');
     const length = (await readFile(path)).readBigUInt64LE();
