@@ -55,12 +55,13 @@ export async function runTask(
     from += batch.length;
   }
   const of = (what: 'label' | 'answer' | 'choice' | 'shots'): number[] => asked.map((one) => one[what]);
-  const [truth, choices, shown] = [of('label'), of('choice'), of('shots')];
+  const [truth, shown] = [of('label'), of('shots')];
+  const { f1, mcc } = scoreAnswers(task, truth, of('choice'));
   return {
     task: name,
     ...scoreAnswers(task, truth, of('answer')),
     /** The same by likelihood: the class whose word the model finds more likely, so that no answer is invalid. */
-    choice: { f1: 100 * weightedF1(truth, choices), mcc: matthews(truth, choices) },
+    choice: { f1, mcc },
     /** Examples shown: wanted, and those that fitted into the context window beside the question. */
     shots: { wanted: task.shots.length, mean: mean(shown) ?? NaN, least: Math.min(...shown) },
     /** Questions that were cut at their beginning, since even alone they do not fit. */
