@@ -36,18 +36,9 @@ test('one fact: numbers as JSON, the same as shown, and figures', async () => {
 test('explain: an edit file replayed to the last bit, with shaders that are there', async () => {
   await withFolder(async (folder) => {
     const file = join(folder, 'edit.safetensors');
-    const fact = ['The mother tongue of [Danielle Darrieux] is', 'English', '--steps', '4'];
-    const made = await cli([
-      'edit',
-      ...fact,
-      '--covariance',
-      'identity',
-      '--method',
-      'rome',
-      '--out',
-      file,
-      '--json',
-    ]);
+    const fact = ['The mother tongue of [Danielle Darrieux] is', 'English'];
+    const quick = '--steps 4 --covariance identity --method rome --json --out'.split(' ');
+    const made = await cli(['edit', ...fact, ...quick, file]);
     assert.is(made.code, 0, made.stderr);
     const update = JSON.parse(made.stdout).result.updates.rome;
     const { code, stdout, stderr } = await cli(['explain', file, '--json']);
@@ -81,17 +72,9 @@ test('wrong usage', async () => {
 test('a study of very little: a report with all its sections, and sequences that can be gone on with', async () => {
   await withFolder(async (folder) => {
     const out = join(folder, 'paper');
-    const sizes = {
-      records: 1,
-      count: 2,
-      every: 2,
-      'text-tokens': 20,
-      'per-class': 1,
-      styled: 0,
-      traced: 1,
-      swept: 0,
-    };
-    const few = Object.entries({ ...sizes, steps: 3 }).flatMap(([flag, n]) => [`--${flag}`, String(n)]);
+    const sizes =
+      '--records 1 --count 2 --every 2 --text-tokens 20 --per-class 1 --styled 0 --traced 1 --swept 0';
+    const few = `${sizes} --steps 3`.split(' ');
     const words = ['paper', '--out', out, '--method', 'rome', '--covariance', 'identity', ...few];
     const { code, stdout, stderr } = await cli([...words, '--json']);
     assert.is(code, 0, stderr);

@@ -158,15 +158,8 @@ test('without an adapter: 4, and doctor still tells what there is', async () => 
 test('edit --json --method all: the whole contract, and the dump beside it', async () => {
   await withFolder(async (folder) => {
     const dump = join(folder, 'dump.safetensors');
-    const { code, stdout, stderr } = await cli([
-      'edit',
-      ...FACT,
-      '--method',
-      'all',
-      '--json',
-      '--dump',
-      dump,
-    ]);
+    const words = '--method all --json --dump'.split(' ');
+    const { code, stdout, stderr } = await cli(['edit', ...FACT, ...words, dump]);
     assert.is(code, 0, stderr);
     const document = JSON.parse(stdout);
     assert.is(stdout.trim().split('\n').length, 1);
@@ -319,23 +312,12 @@ test('what cannot be done soundly ends with 3 and writes nothing', async () => {
 });
 
 test('generate: seeded, greedy, several prompts', async () => {
-  const greedy = await cli([
-    'generate',
-    'The mother tongue of Danielle Darrieux is',
-    '--tokens',
-    '2',
-    '--top-k',
-    '1',
-    '--quiet',
-  ]);
+  const greedy = await cli(['generate', PROMPT, ...'--tokens 2 --top-k 1 --quiet'.split(' ')]);
   assert.is(greedy.code, 0);
   assert.match(greedy.stdout, /^The mother tongue of Danielle Darrieux is French/);
-  const two = JSON.parse(
-    (await cli(['generate', 'The', 'A', '--tokens', '5', '--seed', '3', '--json'])).stdout,
-  );
-  const again = JSON.parse(
-    (await cli(['generate', 'The', 'An', '--tokens', '5', '--seed', '3', '--json'])).stdout,
-  );
+  const generated = async (...texts: string[]) =>
+    JSON.parse((await cli(['generate', ...texts, '--tokens', '5', '--seed', '3', '--json'])).stdout);
+  const [two, again] = [await generated('The', 'A'), await generated('The', 'An')];
   assert.equal(two.result.texts[0], again.result.texts[0]);
   assert.is(two.result.texts[1].ids.length <= 5, true);
 });

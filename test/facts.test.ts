@@ -251,18 +251,9 @@ test('edit --facts leaves a disabling batch out: alone it is refused, and nothin
   await withFolder(async (folder) => {
     const [facts, out] = [join(folder, 'f.txt'), join(folder, 'out.safetensors')];
     await writeFile(facts, LINES[1]!);
-    const wild = [
-      '--learning-rate',
-      '500',
-      '--clamp',
-      '100000',
-      '--steps',
-      '2',
-      '--covariance-weight',
-      '1e-6',
-    ];
-    const flags = ['--method', 'memit', '--layers', '1', ...wild, '--on-collapse', 'refuse', '--out', out];
-    const { code, stdout, stderr } = await cli(['edit', '--facts', facts, ...flags, '--json']);
+    const wild = '--learning-rate 500 --clamp 100000 --steps 2 --covariance-weight 1e-6 --on-collapse refuse';
+    const flags = ['--facts', facts, '--out', out, '--json', ...'--method memit --layers 1'.split(' ')];
+    const { code, stdout, stderr } = await cli(['edit', ...flags, ...wild.split(' ')]);
     assert.is(code, 3, stderr);
     assert.match(stderr, /batch 1, MEMIT on 1 fact, disables the model: update \S+ times as large as W/);
     const { result, error } = JSON.parse(stdout);

@@ -140,16 +140,8 @@ test('an output that is an input, another output, or a file of someone else is r
       for (const word of words) assert.ok(stderr.includes(word), `"${word}" is not in: ${stderr}`);
     });
     // Only the model's folder says which files it consists of.
-    const inside = await cli([
-      ...E,
-      '--model',
-      at('model'),
-      '--out',
-      at('model', 'model.safetensors'),
-      '--overwrite',
-      '--layer',
-      '1',
-    ]);
+    const into = ['--model', at('model'), '--out', at('model', 'model.safetensors')];
+    const inside = await cli([...E, ...into, '--overwrite', '--layer', '1']);
     assert.is(inside.code, 2);
     assert.match(inside.stderr, /--out .*they are one/);
     assert.equal(await contents(folder), before);

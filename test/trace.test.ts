@@ -276,11 +276,7 @@ test('a prompt without {} and a text beyond the window are refused', async () =>
     [{ prompt: '{} is', subject: ' ' }, /subject: expected a name/],
     [{ prompt: `{} ${'word '.repeat(300)}`, subject: 'x' }, /context window/],
   ] as const) {
-    const error = await traceFact(model, bad, { noise: 1 }).then(
-      () => undefined,
-      (thrown: Error) => thrown,
-    );
-    assert.match(error?.message ?? '', message);
+    await throws(() => traceFact(model, bad, { noise: 1 }), Error, message);
   }
 });
 
