@@ -3,6 +3,7 @@ import chromiumPackage from '@sparticuz/chromium';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
@@ -39,14 +40,12 @@ export interface Site {
   close(): Promise<void>;
 }
 
-/** Builds the page into a folder of its own and serves it under a path, as a host of static files would. */
+/** Builds the page into a folder of its own, where `npm test` has not built it, and serves it as a host of static files would. */
 export async function openSite(): Promise<Site> {
-  const folder = mkdtempSync(join(tmpdir(), 'palimpsest-page-'));
-  await build({
-    configFile: join(root, 'page/vite.config.ts'),
-    logLevel: 'warn',
-    build: { outDir: folder, emptyOutDir: true },
-  });
+  const built = process.env['PALIMPSEST_BUILT'] === '1';
+  const folder = built ? join(root, 'dist/page') : mkdtempSync(join(tmpdir(), 'palimpsest-page-'));
+  const configFile = join(root, 'page/vite.config.ts');
+  if (!built) await build({ configFile, logLevel: 'warn', build: { outDir: folder, emptyOutDir: true } });
   const served: Served = await serve(
     [
       { prefix: 'some/path/weights/', folder: join(root, 'weights') },
@@ -62,7 +61,7 @@ export async function openSite(): Promise<Site> {
     close: async () => {
       await browser.close();
       await served.close();
-      rmSync(folder, { recursive: true, force: true });
+      if (!built) rmSync(folder, { recursive: true, force: true });
     },
   };
 }
