@@ -3,13 +3,11 @@
  *
  * A few of the fixture's 40 records; `PALIMPSEST_RECORDS=40 npx tsx test/evaluate.test.ts` compares all of them.
  */
-import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readFacts } from '../src/data/read.ts';
 import { METHODS } from '../src/edit/method.ts';
-import type { Method } from '../src/edit/method.ts';
 import type { Solver } from '../src/edit/covariance-solver.ts';
 import { UsageError } from '../src/errors.ts';
 import { generate } from '../src/models/generate.ts';
@@ -22,16 +20,10 @@ import { writeTexts } from '../src/lab/texts.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { goldenSolver } from './covariance.ts';
 import { throws } from './folder.ts';
+import { goldenEvaluation as fixture, type GoldenScores } from './golden.ts';
 import { gpu } from './gpu.ts';
-import { golden, openFacts } from './model.ts';
+import { openFacts } from './model.ts';
 import { goldenContexts as contexts } from './tokenizers.ts';
-
-/** Mean NLLs [of target_new, of target_true], prompt by prompt. */
-type Scores = Record<'rewrite' | 'paraphrase' | 'neighborhood', [number[], number[]]>;
-type Row = { case_id: number; before: Scores } & Record<
-  Method,
-  { scores: Scores; update_norm: number; divisor: number }
->;
 
 const LAYER = 1;
 const NLL_BOUND = 5e-3;
@@ -40,13 +32,7 @@ const TIE = 1e-2;
 const METRIC = { rewrite: 'ES', paraphrase: 'PS', neighborhood: 'NS' } as const;
 
 const test = suite('evaluate');
-const file = golden('fixtures/evaluate.json');
-const fixture = JSON.parse(readFileSync(file, 'utf8')) as {
-  summary: Record<Method, Record<'ES' | 'PS' | 'NS', number>>;
-  records: unknown[];
-  results: Row[];
-};
-const facts = readFacts(JSON.stringify(fixture.records), file);
+const facts = readFacts(JSON.stringify(fixture.records), 'evaluate.json');
 // SwiftShader takes five times as long.
 const count = Number(
   process.env['PALIMPSEST_RECORDS'] ?? (/swiftshader/i.test(gpu.adapter.description) ? 2 : 8),
@@ -71,7 +57,7 @@ test.before(async () => {
 });
 
 /** Every log-probability within the bound; every verdict equal, ties of the reference aside. */
-function compare(got: Measured['logprobs'], want: Scores, name: string): void {
+function compare(got: Measured['logprobs'], want: GoldenScores, name: string): void {
   for (const key of ['rewrite', 'paraphrase', 'neighborhood'] as const) {
     const [news, trues] = want[key] ?? [[], []]; // a record without neighbours has none there
     const ours = { new: got[key].new, true: got[key].true ?? [] };

@@ -37,7 +37,7 @@ const ONCE = [
 ];
 
 /** These take longest, so they begin first: no core is idle at the end. */
-const LONG = ['architectures', 'package', 'page', 'readme', 'mutants', 'paper', 'report', 'edit', 'sequence'];
+const LONG = ['architectures', 'package', 'page', 'readme', 'mutants', 'report', 'edit', 'sequence'];
 /** Processes at a time. Each waits for its adapter, or computes on one core, a good part of its time. */
 const AT_ONCE = 2;
 

@@ -4,7 +4,6 @@
  *
  * Fewer edits on SwiftShader, which takes five times as long; PALIMPSEST_EDITS=18 forces all, up to 100 are there.
  */
-import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -18,33 +17,17 @@ import type { SequenceHead, SequenceLine, SequenceOptions } from '../src/lab/seq
 import { spread } from '../src/lab/health.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { goldenSolver } from './covariance.ts';
+import { goldenSequence as fixture } from './golden.ts';
 import { gpu } from './gpu.ts';
-import { golden, openFacts } from './model.ts';
-import { goldenContexts as contexts } from './tokenizers.ts';
+import { openFacts } from './model.ts';
+import { goldenContexts as contexts, readText } from './tokenizers.ts';
 
 const test = suite('sequence');
 const LAYER = 1;
-const file = golden('fixtures/sequence.json');
-const fixture = JSON.parse(readFileSync(file, 'utf8')) as {
-  weight_norm: number;
-  elements: number;
-  records: unknown[];
-  lines: Record<
-    'rome' | 'r-rome',
-    {
-      case_id: number;
-      update_norm: number;
-      divisor: number;
-      total_norm: number;
-      nll: [number, number];
-      perplexity?: number;
-    }[]
-  >;
-};
-const corpus = readFileSync(new URL('../data/wikitext.txt', import.meta.url), 'utf8').split('\n');
+const corpus = readText('data/wikitext.txt').split('\n');
 const slow = /swiftshader/i.test(gpu.adapter.description);
 const count = Number(process.env['PALIMPSEST_EDITS'] ?? (slow ? 2 : 18));
-const facts = readFacts(JSON.stringify(fixture.records), file).slice(0, count);
+const facts = readFacts(JSON.stringify(fixture.records), 'sequence.json').slice(0, count);
 let solver: Solver;
 
 const options = (

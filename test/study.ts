@@ -6,37 +6,7 @@ import type { SequenceRun, Study } from '../src/lab/report/study.ts';
 import { averageTracings } from '../src/lab/trace-average.ts';
 import type { Tracing } from '../src/lab/trace.ts';
 import { Random } from '../src/models/random.ts';
-import { readJson } from './tokenizers.ts';
-
-interface Golden {
-  case_id: number;
-  requested_rewrite: {
-    prompt: string;
-    subject: string;
-    target_new: { str: string };
-    target_true: { str: string };
-  };
-}
-interface GoldenLine {
-  case_id: number;
-  update_norm: number;
-  divisor: number;
-  total_norm: number;
-  nll: [number, number];
-  perplexity?: number;
-}
-const sequence = readJson('test/golden/fixtures/sequence.json') as {
-  weight_norm: number;
-  elements: number;
-  records: Golden[];
-  lines: Record<'rome' | 'r-rome', GoldenLine[]>;
-};
-type Scores = { rewrite: number[][]; paraphrase: number[][]; neighborhood: number[][] };
-type GoldenUpdate = { scores: Scores; update_norm: number; divisor: number };
-const evaluation = readJson('test/golden/fixtures/evaluate.json') as {
-  records: Golden[];
-  results: ({ case_id: number; before: Scores } & Record<Method, GoldenUpdate>)[];
-};
+import { goldenEvaluation as evaluation, goldenSequence as sequence, type GoldenUpdate } from './golden.ts';
 
 const random = new Random(1);
 const METHODS: readonly Method[] = ['rome', 'p-rome', 'r-rome'];
