@@ -47,17 +47,12 @@ export function wrongResults(found: readonly string[]): Error | undefined {
   return new PalimpsestError(message, 'wrong_results', 1);
 }
 
-interface Extent {
-  readonly shape: Sizes | undefined;
-  /** When the budget ends, by `performance.now()`. */
-  readonly end: number;
-}
-
+/** Up to `end`, by `performance.now()`. */
 export async function benchFamily(
   family: Family,
   gpu: Gpu,
   roof: Roof,
-  { shape, end }: Extent,
+  { shape, end }: { readonly shape: Sizes | undefined; readonly end: number },
   { terminal, signal }: Run,
 ) {
   const cases: Measured[] = [];
@@ -120,7 +115,7 @@ export async function benchCompare(
   args: BenchArguments,
   gpu: Gpu,
   families: readonly Family[],
-  { shape, end }: Extent,
+  { shape, end }: { readonly shape: Sizes | undefined; readonly end: number },
   { terminal, signal }: Run,
 ): Promise<{ readonly result: object; readonly wrong: readonly string[] }> {
   const [a, b, ...more] = args.compare ?? [];

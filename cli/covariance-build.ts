@@ -40,19 +40,14 @@ const STEPS = 10_000;
 /** A rate of so many milliseconds is worth telling; the first batch, which compiles, is not in it. */
 const ESTIMATE_MS = 1500;
 
-interface Sample {
-  readonly tokens: number;
-  /** Of all work, 0 to 1. */
-  readonly fraction: number;
-}
-
 /** Tokens, tokens a second and the time left: a bar on a terminal, a line every ten seconds elsewhere. */
 function buildProgress(terminal: Terminal, { layers, tokens: wanted }: BuildJob) {
-  const samples: (Sample & { readonly ms: number })[] = [];
+  /** `fraction` of all work, 0 to 1. */
+  const samples: { readonly ms: number; readonly tokens: number; readonly fraction: number }[] = [];
   let [tail, isEstimated] = ['', false];
   const unit = (n: number): string => (n === STEPS ? tail : count(samples.at(-1)?.tokens ?? 0));
   const bar = terminal.progress(`layer ${layers.join(', ')}`, unit);
-  const update = ({ tokens, fraction }: Sample): void => {
+  const update = ({ tokens, fraction }: Omit<(typeof samples)[number], 'ms'>): void => {
     const now = { ms: performance.now(), tokens, fraction };
     samples.push(now);
     while (samples.length > 2 && now.ms - (samples[0] ?? now).ms > WINDOW_MS) samples.shift();

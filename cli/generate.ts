@@ -28,12 +28,11 @@ export const generate = command({
   },
   run: (args, run) => {
     const prompts = (args.prompt ?? []).map(String);
-    prompts.forEach((prompt, i) => {
-      if (prompt === '')
-        throw new UsageError(
-          `prompt ${i}: expected some text, found none. <|endoftext|> starts from nothing.`,
-        );
-    });
+    const empty = prompts.indexOf('');
+    if (empty >= 0)
+      throw new UsageError(
+        `prompt ${empty}: expected some text, found none. <|endoftext|> starts from nothing.`,
+      );
     return withSession(args, run, {}, async (session) => {
       const { model, timed, terminal, signal } = session;
       introduce(session);

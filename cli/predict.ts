@@ -146,14 +146,7 @@ function printCarets(terminal: Terminal, carets: string, remark: string): void {
 export type Check = Readonly<v.InferOutput<typeof CHECK>>;
 
 /** What the model says after a text, as `--json` has it. */
-export interface Answer {
-  /** Best first. */
-  readonly next: readonly NextToken[];
-  /** ln p per token of what is expected. */
-  readonly expect_logprob?: number;
-  /** Every token of what is expected is the likeliest. */
-  readonly holds?: boolean;
-}
+export type Answer = Awaited<ReturnType<typeof answer>>[number];
 
 const CHECK = v.object({ prompt: v.string(), expect: v.optional(v.string()) });
 
@@ -180,13 +173,14 @@ export async function readChecks(path: string): Promise<Check[]> {
   });
 }
 
-/** What the model says after each text on its current weights. */
-export async function answer(model: Model, checks: readonly Check[], count: number): Promise<Answer[]> {
-  const answers: Answer[] = [];
+/** What the model says after each text on its current weights, best first. */
+export async function answer(model: Model, checks: readonly Check[], count: number) {
+  const answers = [];
   for (const { prompt, expect } of checks) {
     const continuation =
       expect === undefined ? [] : model.tokenizer.encodeTarget(prompt, expect.trimStart()).target;
     const found = await predictNext(model, prompt, { count, continuation });
+    // ln p per token, and whether every token is the likeliest.
     const expected = { expect_logprob: found.continuationLogprob, holds: found.continuationFirst };
     answers.push({ next: found.next, ...(expect !== undefined && expected) });
   }

@@ -70,8 +70,7 @@ export async function traceFacts(
   const tracings: Tracing[] = [];
   for (const { prompt, subject, targetTrue } of facts) {
     const tracing = await traceFact(model, { prompt, subject, object: targetTrue ?? undefined }, options);
-    tracings.push(tracing);
-    onFact?.(tracing, tracings.length);
+    onFact?.(tracing, tracings.push(tracing));
   }
   return averageTracings(tracings);
 }

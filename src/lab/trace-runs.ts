@@ -125,18 +125,10 @@ export interface TraceRequest {
   readonly object?: string | undefined;
 }
 
-export interface TraceText {
-  /** The prompt, then all object tokens but the last. */
-  readonly ids: readonly number[];
-  /** Tokens of the prompt. */
-  readonly promptLength: number;
-  /** First token of the subject, and the one after its last. */
-  readonly subject: readonly [from: number, to: number];
-  readonly object: readonly number[];
-}
+export type TraceText = Awaited<ReturnType<typeof traceText>>;
 
 /** @throws UsageError when the prompt has no `{}`, or the text exceeds the context window */
-export async function traceText(model: Model, request: TraceRequest): Promise<TraceText> {
+export async function traceText(model: Model, request: TraceRequest) {
   const { tokenizer, dims } = model;
   const template = readTemplate(request.prompt, 'prompt', 'Write {} where the subject goes, once.');
   if (request.subject.trim() === '') throw new UsageError('subject: expected a name, found nothing.');
@@ -151,9 +143,12 @@ export async function traceText(model: Model, request: TraceRequest): Promise<Tr
       : tokenizer.encodeTarget(sentence(request), request.object).target;
   checkLength('the prompt with its object', ids.length + object.length - 1, dims);
   return {
+    /** The prompt, then all object tokens but the last. */
     ids: [...ids, ...object.slice(0, -1)],
+    /** Tokens of the prompt. */
     promptLength: ids.length,
-    subject: [first, lookup + 1],
+    /** First token of the subject, and the one after its last. */
+    subject: [first, lookup + 1] as const,
     object,
   };
 }
