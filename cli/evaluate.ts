@@ -100,7 +100,7 @@ async function runEvaluate(args: LabArguments & Given<typeof OWN_FLAGS>, run: Ru
       ...{ methods, edit, seed, references, journal, signal, textTokens: args.textTokens },
       thresholds: thresholdsFrom(args),
       measure: !args.findDisabling,
-      onProgress: (done: number, total: number) => bar.update((finished = done), total),
+      onCase: (_: unknown, done: number, total: number) => bar.update((finished = done), total),
     };
     const stopped = (error: unknown): never => {
       if (!signal.aborted || !journal || finished === 0) throw error;

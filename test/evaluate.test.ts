@@ -278,7 +278,7 @@ test('a fact that does not fit is named before any edit; an interrupt leaves the
   const long = { ...facts[0]!, subject: 'Louis Jouvet '.repeat(100).trim() };
   let ran = 0;
   await throws(
-    () => evaluate(model, [facts[0]!, long], quick({ onProgress: () => (ran += 1) })),
+    () => evaluate(model, [facts[0]!, long], quick({ onCase: () => (ran += 1) })),
     UsageError,
     '256 tokens',
   );
@@ -290,7 +290,7 @@ test('a fact that does not fit is named before any edit; an interrupt leaves the
       evaluate(
         model,
         facts.slice(0, 2),
-        quick({ methods: ['rome'], onProgress: stop, signal: controller.signal }),
+        quick({ methods: ['rome'], onCase: stop, signal: controller.signal }),
       ),
     Error,
     'stopped',

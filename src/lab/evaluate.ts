@@ -38,7 +38,7 @@ export interface EvaluateOptions extends RunOptions {
   readonly references?: References | undefined;
   /** Where cases go as they are finished, and those of an earlier part of the run. Absent: nothing outlives the run. */
   readonly journal?: Pick<RunJournal<unknown, CaseResult>, 'lines' | 'append'> | undefined;
-  readonly onProgress?: (done: number, total: number) => void;
+  readonly onCase?: (result: CaseResult, done: number, total: number) => void;
 }
 
 /** What a model, edited or not, makes of a fact. */
@@ -111,7 +111,7 @@ export async function evaluate(
       };
       await options.journal?.append(result);
       results.push(result);
-      options.onProgress?.(results.length, facts.length);
+      options.onCase?.(result, results.length, facts.length);
     }
   }
   return results;

@@ -66,7 +66,7 @@ export async function runPaper(
   const { methods, every, seed } = plan;
   const telling =
     (step: string) =>
-    (done: number, total: number): void =>
+    (_: unknown, done: number, total: number): void =>
       onProgress?.(step, done, total);
 
   const runTasks = async (): Promise<TaskResult[]> => {
@@ -116,7 +116,7 @@ export async function runPaper(
   /** Facts of which both styles are known. */
   const runStyles = async (): Promise<StyleRow[]> => {
     const some = facts.filter((fact) => variantsOf(fact).length === 4).slice(0, plan.styled);
-    return compareStyles(model, some, { methods, edit, onProgress: telling('prompt styles'), signal });
+    return compareStyles(model, some, { methods, edit, onCase: telling('prompt styles'), signal });
   };
 
   /** The average over facts that the model knows, and the one that shows most. */
@@ -140,13 +140,13 @@ export async function runPaper(
       method: 'r-rome',
       editAt: async (layer) => ({ ...edit, layer, solver: await solverOf(layer) }),
       seed,
-      onProgress: telling('layers'),
+      onProgress: (done, total) => onProgress?.('layers', done, total),
       signal,
     });
   };
 
   const { records, textTokens } = plan;
-  const single = { methods, edit, seed, textTokens, onProgress: telling('single edits'), signal };
+  const single = { methods, edit, seed, textTokens, onCase: telling('single edits'), signal };
   return {
     evaluation: { cases: await evaluate(model, facts.slice(0, records), single), seed },
     ...(await runSequences()),

@@ -40,7 +40,7 @@ export function variantsOf(fact: Fact): Variant[] {
 export async function compareStyles(
   model: Model,
   facts: readonly Fact[],
-  options: Pick<EvaluateOptions, 'methods' | 'edit' | 'onProgress' | 'signal'>,
+  options: Pick<EvaluateOptions, 'methods' | 'edit' | 'onCase' | 'signal'>,
 ) {
   const variants = facts.flatMap(variantsOf);
   const written = variants.map(({ fact }) => fact);
