@@ -51,6 +51,8 @@ test('every wrong input is a UsageError that says what came', () => {
     [() => readRequest({ ...parts, subject: '' }), ['subject', 'an empty one']],
     [() => readRequest({ ...parts, subject: ' \t ' }), ['subject', 'only blanks']],
     [() => readRequest({ ...parts, subject: '😀 {x}' }), ['no braces', '\n  😀 {x}\n    ^ ^']],
+    [() => readRequest({ ...parts, subject: 'x}' }), ['no braces, found 1', '\n  x}\n   ^']],
+    [() => readRequest({ ...parts, subject: '😀😀é{' }), ['no braces', '\n  😀😀é{\n     ^']],
     [() => readRequest({ ...parts, subject: 'a\uD83D' }), ['subject', 'half a character', '\n   ^']],
     [() => readRequest({ ...parts, target: '' }), ['target', 'an empty one']],
     [() => readRequest({ ...parts, target: ' ' }), ['target', 'only blanks']],
@@ -82,6 +84,9 @@ test('a long text is shown around the offending place', () => {
   const [, line, carets] = error.message.split('\n');
   assert.ok(line!.length < 130);
   assert.is(line!.slice(carets!.indexOf('^'), carets!.length), '{} and {}');
+  assert.is(carets!.indexOf('^'), 2 + 60, 'in the middle of what is shown');
+  const early = thrown(() => readRequest({ ...parts, prompt: `a {} {} ${'y'.repeat(5000)}` }));
+  assert.match(early.message, /\n {2}a \{\} \{\} y+\n {4}\^\^ \^\^$/);
 });
 
 test('warnings', () => {

@@ -149,9 +149,12 @@ test('rows: a row longer than the window is refused, naming the context and the 
   assert.match(
     bare.message,
     new RegExp(
-      `the prompt \\(${length} tokens\\).*at most ${length + given - 1} tokens.*found ${length + given}`,
+      `the prompt \\(${length} tokens\\) and the target but its last token \\(${given}\\): .*at most ${length + given - 1} tokens.*found ${length + given}`,
     ),
   );
+  const short = { ...request, target: 'English' };
+  const alone = thrown(() => editRows(gpt2, short, ['{}'], { context: length - 1 }));
+  assert.match(alone.message, new RegExp(`the prompt \\(${length} tokens\\): expected`));
   const other = thrown(() => editRows(gpt2, request, ['{}', 'A b c d. {}'], { context: length + given }));
   assert.match(other.message, /context 1 with the prompt/);
 });

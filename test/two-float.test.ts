@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { symmetricProduct, symmetricProducts } from '../src/edit/product.ts';
 import { read, zeros } from '../src/tensor/tensor.ts';
-import { gpu, noise, tensor } from './gpu.ts';
+import { gpu, noise, tensor, wide } from './gpu.ts';
 import { uploadSymmetric } from './symmetric.ts';
 
 const test = suite('two-float');
@@ -39,6 +39,25 @@ test('the error term is not optimised away', async () => {
   ]);
   assert.equal([...high], [2 ** 24, 2 ** 24, -(2 ** 24), 2 ** 24]);
   assert.equal([...low], [1, 1, -1, 2 ** -20]);
+});
+
+test('both kernels write whole quads up to n and nothing behind', async () => {
+  await gpu.scope(async (s) => {
+    const n = 65;
+    const [tile, high, low, y] = [wide(s, [4 * n]), wide(s, [4 * n]), wide(s, [4 * n]), wide(s, [4 * n])];
+    gpu.run(
+      'edit/accumulate_two_float',
+      { tile: tile.t, high: high.t, low: low.t },
+      { n, zero: 0 },
+      { threads: n },
+    );
+    const factors = { factor: 2, factor_low: 0 };
+    gpu.run('edit/scale_two_float', { high: high.t, low: low.t, y: y.t }, { n, ...factors }, { threads: n });
+    for (const { canaries } of [high, low, y]) await canaries();
+    // The tile behind n is not emptied.
+    await tile.canaries();
+    assert.ok((await read(gpu, tile.t)).subarray(0, 4 * n).every((x) => x === 0));
+  });
 });
 
 test('300 sums of unlike size keep 44 bits and more, and are the same bits twice', async () => {
