@@ -8,11 +8,13 @@ import { CovarianceBuild, buildCovariance } from '../src/edit/covariance.ts';
 import type { BuildOptions, BuildState } from '../src/edit/covariance.ts';
 import { ConvergenceProbe } from '../src/edit/convergence.ts';
 import type { Convergence } from '../src/edit/convergence.ts';
-import { packDocuments } from '../src/edit/pack-documents.ts';
+import { batchTokens, packDocuments } from '../src/edit/pack-documents.ts';
 import type { DocumentBatch, Placed } from '../src/edit/pack-documents.ts';
 import { unpackSymmetric } from '../src/edit/panels.ts';
 import { EditRefused, Interrupted, UsageError } from '../src/errors.ts';
+import type { Gpu } from '../src/gpu/context.ts';
 import type { Scope } from '../src/gpu/scope.ts';
+import type { Dimensions } from '../src/models/architecture.ts';
 import { packRows, uploadBatch } from '../src/models/batch.ts';
 import type { Model } from '../src/models/model.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
@@ -58,6 +60,18 @@ async function pack(
   return batches;
 }
 
+test('tokens of a batch: what a binding holds, what an adapter does in its time, within 256 and 4,096', () => {
+  const small = { F: 3072, D: 768, H: 12, KV: 12, S: 64 } as Dimensions;
+  const tokens = (kind: 'gpu' | 'software', maxBindingBytes: number, last: number): number =>
+    batchTokens({ maxBindingBytes, adapter: { kind } } as Gpu, small, last);
+  // 8 D² + 4 D F = 14,155,776 flops a layer, F² = 9,437,184 of C
+  assert.is(tokens('software', 2 ** 27, 11), Math.floor(5e10 / (12 * 14_155_776 + 9_437_184)));
+  assert.is(tokens('software', 2 ** 27, 1), Math.floor(5e10 / (2 * 14_155_776 + 9_437_184)));
+  assert.is(tokens('gpu', 2 ** 30, 1), 4096);
+  assert.is(tokens('gpu', 2 ** 25, 1), Math.floor(2 ** 25 / (4 * 2 * 3072)));
+  assert.is(tokens('software', 2 ** 20, 1), 256);
+});
+
 test('documents are cut to the window and packed in order, none split over two batches', async () => {
   const texts = ['a b c', 'a b c d', 'a', 'a b c d e f g', 'a b c d e', 'a b'];
   const batches = await pack(texts, {});
@@ -77,6 +91,8 @@ test('documents are cut to the window and packed in order, none split over two b
     batches.map(({ next }) => next),
     [3, 4, 6],
   );
+  const first = await pack(['a b c d', 'a'], { batchTokens: 3 });
+  assert.equal(first.map(({ rows }) => rows.length), [1, 1], 'no batch is empty'); // prettier-ignore
   const wide = await pack(texts, { contextLength: 20, batchTokens: 4 });
   assert.equal(
     wide.map(({ tokens }) => tokens),
