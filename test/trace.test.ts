@@ -267,6 +267,7 @@ test('known facts only; their average is that of each', async () => {
   const last = each.map((tracing) => tracing.effects.mlp![tracing.subject[1] - 1]!);
   const want = last[0]!.map((x, layer) => (x + last[1]![layer]!) / 2);
   assert.equal(average.effects.mlp!['last subject token'], want);
+  assert.equal(await traceFacts(model, known.slice(0, 2), options), average, 'nobody listens');
 });
 
 test('a prompt without {} and a text beyond the window are refused', async () => {

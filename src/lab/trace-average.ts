@@ -70,7 +70,8 @@ export async function traceFacts(
   const tracings: Tracing[] = [];
   for (const { prompt, subject, targetTrue } of facts) {
     const tracing = await traceFact(model, { prompt, subject, object: targetTrue ?? undefined }, options);
-    onFact?.(tracing, tracings.push(tracing));
+    tracings.push(tracing); // not within the call: without onFact it would not be made
+    onFact?.(tracing, tracings.length);
   }
   return averageTracings(tracings);
 }
