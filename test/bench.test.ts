@@ -12,13 +12,12 @@ import {
   pairCases,
   standsInFor,
 } from '../src/lab/bench/compare.ts';
-import { BENCH_CONTEXTS, contextsOfLength } from '../src/lab/bench/edit.ts';
+import { BENCH_CONTEXTS, contextsOfLength, scalingFigure } from '../src/lab/bench/edit.ts';
 import { casesOf, parseShape, prepared, worstOf } from '../src/lab/bench/family.ts';
 import type { BenchCase } from '../src/lab/bench/family.ts';
 import { matmulFamily } from '../src/lab/bench/matmul.ts';
 import { measure, measureAll, timingOf } from '../src/lab/bench/measure.ts';
 import { copyFamily } from '../src/lab/bench/rows.ts';
-import { scalingFigure } from '../src/lab/bench/edit.ts';
 import { median } from '../src/statistics.ts';
 import { kernelTime, profileOf } from '../src/lab/profile.ts';
 import { MATMUL } from '../src/tensor/matmul-rungs.ts';

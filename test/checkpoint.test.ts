@@ -7,12 +7,10 @@ import { ModelError, UsageError } from '../src/errors.ts';
 import { readArchitecture } from '../src/models/checkpoint.ts';
 import { readGpt2 } from '../src/models/gpt2.ts';
 import { openCheckpoint } from '../src/io/model-folder.ts';
-import { readManifest } from '../src/io/models.ts';
-import { findModel, openModel } from '../src/io/models.ts';
-import { openSafetensors } from '../src/io/file.ts';
+import { findModel, openModel, readManifest } from '../src/io/models.ts';
+import { openSafetensors, sha256File } from '../src/io/file.ts';
 import type { TensorToWrite } from '../src/formats/safetensors.ts';
 import { writeSafetensors } from '../src/io/atomic.ts';
-import { sha256File } from '../src/io/file.ts';
 import { throws, withFolder } from './folder.ts';
 
 const test = suite('checkpoint');

@@ -7,6 +7,8 @@ import {
   fluency,
   inverseFrequencies,
   normalisedEntropy,
+  sentenceWords,
+  words,
 } from '../src/lab/texts.ts';
 import { averages, caseMetrics, prefers, summarise } from '../src/lab/metrics.ts';
 import type { CaseMetrics, FactScores, Rivals, TokenScore } from '../src/lab/metrics.ts';
@@ -21,7 +23,6 @@ import {
   quantile,
   weightedF1,
 } from '../src/statistics.ts';
-import { sentenceWords, words } from '../src/lab/texts.ts';
 
 const test = suite('metrics');
 

@@ -1,7 +1,6 @@
 /** A covariance build run to its end. */
 import { buildFiles } from '../src/io/covariance-build.ts';
-import type { BuildEvent } from '../src/io/covariance-build.ts';
-import type { BuildJob } from '../src/io/covariance-build.ts';
+import type { BuildEvent, BuildJob } from '../src/io/covariance-build.ts';
 import type { BuiltFile } from '../src/io/covariance-files.ts';
 
 /** @param onEvent told of all that happens */

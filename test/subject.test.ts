@@ -1,8 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { editRows } from '../src/edit/rows.ts';
+import { editRows, lookupSubject } from '../src/edit/rows.ts';
 import { readRequest } from '../src/edit/request.ts';
-import { lookupSubject } from '../src/edit/rows.ts';
 import { fill, nest, readTemplate } from '../src/edit/template.ts';
 import { readFacts } from '../src/data/read.ts';
 import type { Tokenizer } from '../src/models/tokenizer.ts';

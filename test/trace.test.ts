@@ -6,7 +6,7 @@ import { readFacts } from '../src/data/read.ts';
 import { readGpt2 } from '../src/models/gpt2.ts';
 import { randomCheckpoint } from '../src/models/random-checkpoint.ts';
 import { Model } from '../src/models/model.ts';
-import { NOISE_FACTOR, embeddingDeviation, subjectNoise } from '../src/lab/trace-runs.ts';
+import { embeddingDeviation, NOISE_FACTOR, subjectNoise, TRACE_SITES } from '../src/lab/trace-runs.ts';
 import {
   averageTracings,
   knownFacts,
@@ -17,7 +17,6 @@ import {
 } from '../src/lab/trace-average.ts';
 import { sampleParts, traceFact, traceWindow, windowAround } from '../src/lab/trace.ts';
 import type { Tracing } from '../src/lab/trace.ts';
-import { TRACE_SITES } from '../src/lab/trace-runs.ts';
 import { deviation } from '../src/statistics.ts';
 import { read } from '../src/tensor/tensor.ts';
 import { throws } from './folder.ts';
