@@ -96,8 +96,13 @@ test('a file that is no edit is refused, naming the file and the field', async (
   ];
   for (const [changes, ...words] of cases)
     await throws(() => readRecord(fakeFile(changes)), UsageError, 'some.safetensors', ...words);
-  const nan = fakeFile({}, { u: noise(8, 1), lambda: Float32Array.of(1, NaN) });
-  await throws(() => readRecord(nan), UsageError, 'lambda', 'NaN at 1');
+  for (const [values, said] of [
+    [[1, NaN], 'NaN at 1'],
+    [[Infinity, 1], 'Infinity at 0'],
+  ] as const) {
+    const bad = fakeFile({}, { u: noise(8, 1), lambda: Float32Array.from(values) });
+    await throws(() => readRecord(bad), UsageError, 'lambda', said);
+  }
   await throws(
     () => readRecord({ ...fakeFile(), names: () => ['u'] }),
     UsageError,
