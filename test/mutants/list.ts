@@ -194,4 +194,13 @@ covariance-file: ^a file of another model
   a covariance of other weights is taken
     src/io/covariance-files.ts in differences: facts.weights === weights
       -> facts.weights.length === weights.length
+guard: ^success
+  a ten-fold rise is not enough
+    src/edit/guard.ts: rise >= Math.log(RISE) -> rise > Math.log(RISE)
+solve: ^a small residual
+  refinement ends where the residual is small, whatever the error
+    src/edit/refine.ts in refine: residual <= target && correction <= target -> residual <= target
+bind-groups: ^bindings and params
+  one wrong name is let through
+    src/gpu/dispatch.ts in checkNames: wrong.length > 0 -> wrong.length > 1
 `);
