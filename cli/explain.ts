@@ -84,6 +84,7 @@ async function lastEdit(name: string): Promise<NamedEdit & { before: string[] }>
 const NUMBER = v.optional(v.number());
 const OPTIONS = v.object({
   ...{ steps: NUMBER, learning_rate: NUMBER, clamp: NUMBER, kl_factor: NUMBER, weight_decay: NUMBER },
+  ...{ stop_after: NUMBER, anchor_norm: NUMBER },
 });
 
 /** @throws UsageError for options that are not numbers */
@@ -92,8 +93,15 @@ function optionsOf({ metadata }: EditRecord, file: string): Partial<ValueOptions
     new UsageError(`edit file ${file}: options: expected an object of numbers.`, 'bad_edit_file');
   const { success, output } = v.safeParse(OPTIONS, jsonFrom(metadata['options'] ?? '{}', fault));
   if (!success) throw fault();
-  const { learning_rate: learningRate, kl_factor: klFactor, weight_decay: weightDecay, ...rest } = output;
-  return said({ ...rest, learningRate, klFactor, weightDecay });
+  const {
+    steps,
+    clamp,
+    learning_rate: learningRate,
+    kl_factor: klFactor,
+    weight_decay: weightDecay,
+  } = output;
+  const { stop_after: stopAfter, anchor_norm: anchorNorm } = output; // absent in older files
+  return said({ steps, clamp, learningRate, klFactor, weightDecay, stopAfter, anchorNorm });
 }
 
 function show(

@@ -37,7 +37,8 @@ test('explain: an edit file replayed to the last bit, with shaders that are ther
   await withFolder(async (folder) => {
     const file = join(folder, 'edit.safetensors');
     const fact = ['The mother tongue of [Danielle Darrieux] is', 'English'];
-    const quick = '--steps 4 --covariance identity --method rome --json --out'.split(' ');
+    const search = '--steps 4 --stop probable --stop-after 1 --anchor-norm 3';
+    const quick = `${search} --covariance identity --method rome --json --out`.split(' ');
     const made = await cli(['edit', ...fact, ...quick, file]);
     assert.is(made.code, 0, made.stderr);
     const update = JSON.parse(made.stdout).result.updates.rome;

@@ -392,8 +392,8 @@ test('a signal in any phase: 130 and nothing half-written', async () => {
           interrupts: phase === 'value' ? 2 : 1,
         },
       );
-      // What takes a millisecond may be over before the signal comes: then it is whole.
-      if (phase === 'write' && code === 0) return holdsOnly(folder, ['edit.safetensors']);
+      // What takes a millisecond may be over before the signal comes, or Node's handlers even: then it is whole.
+      if (phase === 'write' && code !== 130) return holdsOnly(folder, ['edit.safetensors']);
       assert.is(code, 130, `${phase}: ${stderr}`);
       if (stdout !== '') assert.is(JSON.parse(stdout).error.code, 'interrupted');
       assert.not.ok((await openSafetensors(out).catch(() => undefined))?.name, phase);

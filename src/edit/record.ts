@@ -90,6 +90,8 @@ export function recordMetadata(
       clamp: options.clamp,
       kl_factor: options.klFactor,
       weight_decay: options.weightDecay,
+      stop_after: options.stopAfter,
+      anchor_norm: options.anchorNorm,
     }),
     contexts: json(edit.contexts),
     covariance: circumstances.covariance,
