@@ -137,7 +137,7 @@ const NAP_MS = 0.5;
 /**
  * Waits for the device without burning the cores that a software adapter computes on. Dawn polls in the event loop
  * as long as a promise is pending, at full speed; a nap between polls doubled the throughput of lavapipe. A few
- * turns without a nap come first, since tiny jobs end at once.
+ * turns without a nap come first, since tiny jobs end at once. Naps that grow with the time waited were no faster.
  */
 async function waitAsleep<T>(promise: Promise<T>): Promise<T> {
   const cell = new Int32Array(new SharedArrayBuffer(4));
