@@ -147,6 +147,38 @@ test("GGUF: read by Hugging Face's reader as llama.cpp wants it, and back byte f
   });
 });
 
+test('an adapter whose matrices do not go together is refused', async () => {
+  await withFolder(async (folder) => {
+    const path = join(folder, 'adapter_model.safetensors');
+    for (const [shapes, said] of [
+      [
+        [
+          [1, 0],
+          [D, 1],
+        ],
+        '[1, 0] and [4, 1]',
+      ],
+      [
+        [
+          [2, F],
+          [D, 1],
+        ],
+        '[2, 6] and [4, 1]',
+      ],
+      [[[F], [D]], '[6] and [4]'],
+      [[[1, F]], '[1, 6] and none'],
+    ] as const) {
+      const tensors = shapes.map((shape, i) => ({
+        name: `base_model.model.h.1.mlp.c_proj.lora_${i === 0 ? 'A' : 'B'}.weight`,
+        ...({ dtype: 'F32', shape: [...shape] } as const),
+        data: new Uint8Array(4 * shape.reduce((product: number, n: number) => product * n, 1)),
+      }));
+      await writeSafetensors(path, tensors);
+      await throws(() => readAdapter(folder), UsageError, 'layer 1: expected A [r, F]', said);
+    }
+  });
+});
+
 test('what is no adapter of ours, and one whose numbers were changed', async () => {
   await withFolder(async (folder) => {
     const { records } = await editFiles(folder);

@@ -117,8 +117,13 @@ export async function readAdapter(path: string): Promise<EditFileParts[]> {
   );
 }
 
-/** A and B of one layer, as they are found. */
-type Found = Map<number, { A?: Float32Array<ArrayBuffer>; B?: Float32Array<ArrayBuffer>; rank: number }>;
+/** A [r, F] and B [D, r] of each layer, as they are found. */
+type Found = Map<number, { readonly [which in 'A' | 'B']?: Matrix }>;
+
+interface Matrix {
+  readonly shape: readonly number[];
+  readonly values: Float32Array<ArrayBuffer>;
+}
 
 async function readPeft(path: string): Promise<EditFileParts[]> {
   const file = await openSafetensors(path, UsageError);
@@ -127,8 +132,8 @@ async function readPeft(path: string): Promise<EditFileParts[]> {
     const [, layer, which] = /\.(?:h|layers)\.(\d+)\..*\.lora_([AB])\.weight$/.exec(name) ?? [];
     if (layer === undefined || (which !== 'A' && which !== 'B')) continue;
     const { shape } = file.info(name);
-    const rank = shape[which === 'A' ? 0 : 1] ?? 0;
-    found.set(Number(layer), { ...found.get(Number(layer)), [which]: await file.readFloats(name), rank });
+    const matrix = { shape, values: await file.readFloats(name) };
+    found.set(Number(layer), { ...found.get(Number(layer)), [which]: matrix });
   }
   return fromLayers(found, file.metadata[EDITS_KEY], path);
 }
@@ -142,21 +147,26 @@ async function readGgufAdapter(path: string): Promise<EditFileParts[]> {
     const [, layer, which] = /^blk\.(\d+)\.ffn_down\.weight\.lora_([ab])$/.exec(name) ?? [];
     const { shape, dtype, bytes } = file.info(name);
     if (layer === undefined || dtype !== 'F32') continue;
-    const values = new Float32Array((await file.read(name, 0, bytes)).buffer);
-    const [part, rank = 0] = which === 'a' ? (['A', shape[0]] as const) : (['B', shape[1]] as const);
-    found.set(Number(layer), { ...found.get(Number(layer)), [part]: values, rank });
+    const matrix = { shape, values: new Float32Array((await file.read(name, 0, bytes)).buffer) };
+    found.set(Number(layer), { ...found.get(Number(layer)), [which === 'a' ? 'A' : 'B']: matrix });
   }
   const words = file.metadata.get(EDITS_KEY);
   return fromLayers(found, typeof words === 'string' ? words : undefined, path);
 }
 
 function fromLayers(found: Found, words: string | undefined, path: string): EditFileParts[] {
-  const modules = [...found].flatMap(([layer, { A, B, rank }]) =>
-    A && B && rank > 0 ? [{ layer, A, B, rank }] : [],
-  );
-  const rank = modules[0]?.rank ?? 0;
-  if (modules.some((module) => module.rank !== rank))
-    throw new UsageError(`import ${path}: expected one rank for all matrices, found several.`, 'bad_adapter');
+  const shown = (matrix?: Matrix): string => (matrix ? `[${matrix.shape.join(', ')}]` : 'none');
+  const rank = found.values().next().value?.A?.shape[0] ?? 0;
+  const modules = [...found].map(([layer, { A, B }]) => {
+    const areMatrices = A?.shape.length === 2 && B?.shape.length === 2;
+    const haveRank = rank > 0 && A?.shape[0] === rank && B?.shape[1] === rank;
+    if (!areMatrices || !haveRank || A.values.length === 0 || B.values.length === 0)
+      throw new UsageError(
+        `import ${path}: layer ${layer}: expected A [r, F] and B [D, r] of the rank r of all matrices, found ${shown(A)} and ${shown(B)}.`,
+        'bad_adapter',
+      );
+    return { layer, A: A.values, B: B.values };
+  });
   return editFilesOf(modules, rank, words, path);
 }
 
