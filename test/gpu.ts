@@ -4,6 +4,7 @@ import type { Test } from 'uvu';
 import { openGpu } from '../src/gpu/node.ts';
 import type { Scope } from '../src/gpu/scope.ts';
 import { Tensor, empty, read, upload } from '../src/tensor/tensor.ts';
+import { adding } from './mutants/chosen.ts';
 
 export const gpu = await openGpu();
 
@@ -12,19 +13,13 @@ export const gpu = await openGpu();
  * test that failed ends the suite without a word of either, and with exit code 0.
  */
 export function withoutLeaks<T>(suite: Test<T>): Test<T> {
-  const add = ((name: string, work: Parameters<Test<T>>[1]) =>
+  return adding(suite, (name, work) =>
     suite(name, async (context) => {
       const live = gpu.liveBytes;
       await work(context);
       assert.is(gpu.liveBytes, live, 'memory stays behind');
-    })) as Test<T>;
-  return Object.assign(add, {
-    only: suite.only,
-    skip: suite.skip,
-    before: suite.before,
-    after: suite.after,
-    run: suite.run,
-  });
+    }),
+  );
 }
 
 /** Deterministic test numbers, about normal, around `mean`. */
