@@ -17,19 +17,14 @@ import { openGpu } from '../src/gpu/node.ts';
 const ONCE = [
   'bench',
   'causal-trace-cli',
-  'covariance-build',
   'covariance-processes',
   'downstream',
   'evaluate',
   'facts',
-  'generate',
-  'gguf',
   'gpt2-small',
   'kills',
   'outputs',
-  'record',
   'report',
-  'score',
   'sequel',
   'sequence',
   'styles',
@@ -57,9 +52,7 @@ let passed = 0;
 let failed = 0;
 
 // A whole run starts the command some hundred times: built, as it is published, it starts in half the time. And the page.
-if (words.length === 0)
-  for (const line of ['npm run --silent build', 'npx vite build page --logLevel warn'])
-    execSync(line, { stdio: 'inherit' });
+if (words.length === 0) execSync('npm run --silent prepack', { stdio: 'inherit' });
 
 const jobs = adapters.flatMap((adapter, round) =>
   files
